@@ -1,0 +1,37 @@
+// What the operator has decided, as values. This file is only the shape: src/config/schema.ts holds
+// the rules and the defaults, src/config/load.ts turns a file into one of these.
+
+/** Where a listener stands: a unix socket path, or a loopback (or explicitly public) TCP address. */
+export type Address = { path: string } | { host: string; port: number }
+
+export interface Config {
+  listen: {
+    /** Check and token endpoints: nginx is the only client. */
+    http: Address
+    /** Mode of the unix socket, as a number (0o660). */
+    socketMode: number
+    /** Group of the unix socket; empty: the group of the process. */
+    socketGroup: string
+    /** /metrics, /healthz, /readyz. */
+    operator: Address
+    /** The control socket between the `postern` command and the daemon: always a unix socket, 0600. */
+    control: string
+    maxConnections: number
+  }
+  /** Keys and store live here. */
+  stateDirectory: string
+  usersFile: string
+  tokens: { issuer: string; audience: string; leeway: number }
+  softphone: { basePath: string; accessTtl: number; refreshTtl: number }
+  passwords: { memory: number; passes: number; workers: number; queue: number }
+  throttle: {
+    window: number
+    pairFailures: number
+    addressFailures: number
+    accountFailures: number
+  }
+  checks: { verdictCache: number }
+  log: { level: 'trace' | 'debug' | 'info' | 'warn' | 'error'; security: string }
+  /** Role name → grants as written, e.g. `subscribe:users-state`. */
+  roles: ReadonlyMap<string, readonly string[]>
+}
