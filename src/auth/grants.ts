@@ -1,0 +1,173 @@
+// What a role may do: `action:pattern`. A pattern is matched segment by segment against a resource that
+// nginx has already decoded and captured from an allow-list; nothing here ever decodes, folds or
+// re-parses a path, since every peer that did had bypasses.
+
+export const ACTIONS = ['read', 'subscribe', 'connect', 'publish'] as const
+export type Action = (typeof ACTIONS)[number]
+
+/** Who asks, as far as a pattern may name them. */
+export interface Subject {
+  username: string
+  id: string
+  role: string
+}
+
+export interface Grant {
+  readonly text: string
+  readonly action: Action
+  matches(resource: string, subject: Subject): boolean
+}
+
+export const isAction = (text: string): text is Action =>
+  (ACTIONS as readonly string[]).includes(text)
+
+const MAX_RESOURCE = 1024 // longer than any recording path seen; bounds the work of a match
+const VISIBLE = /^[!-~]+$/ // visible ASCII: what the allow-list captures of the shipped configs can give
+const PLACEHOLDERS = ['username', 'id', 'role'] as const
+const PATTERN_TEXT = /^(?:[A-Za-z0-9._@+=,~-]|\*|\{(?:username|id|role)\})+$/
+
+/** Empty and dot segments are refused here as well, so that no grant depends on nginx having resolved them. */
+export const isResource = (text: string): boolean =>
+  text.length <= MAX_RESOURCE &&
+  VISIBLE.test(text) &&
+  text.split('/').every((segment) => segment !== '' && segment !== '.' && segment !== '..')
+
+type Piece = { text: string } | { star: true } | { value: keyof Subject }
+
+// A value with a slash would reach into other folders, `.` and `..` would climb: they match nothing.
+const usable = (value: string): boolean =>
+  value !== '' && value !== '.' && value !== '..' && !value.includes('/')
+
+const parsePieces = (segment: string): Piece[] =>
+  (segment.match(/\*|\{[a-z]+\}|[^*{]+/g) ?? []).map((part) => {
+    if (part === '*') return { star: true }
+    return part.startsWith('{') ? { value: part.slice(1, -1) as keyof Subject } : { text: part }
+  })
+
+/** The pieces with the subject put in, as literals with one star between each; undefined: matches nothing. */
+const literals = (pieces: readonly Piece[], subject: Subject): string[] | undefined => {
+  const found = ['']
+  for (const piece of pieces) {
+    if ('star' in piece) {
+      found.push('')
+      continue
+    }
+    const text = 'text' in piece ? piece.text : subject[piece.value]
+    if (!usable(text) && 'value' in piece) return undefined
+    found[found.length - 1] += text
+  }
+  return found
+}
+
+/** `*` within one segment: the leftmost fit of each literal is enough, so the work is linear. */
+const matchesSegment = (segment: string, parts: readonly string[]): boolean => {
+  const first = parts[0] ?? ''
+  if (parts.length === 1) return segment === first
+  const last = parts[parts.length - 1] ?? ''
+  if (segment.length < first.length + last.length) return false
+  if (!segment.startsWith(first) || !segment.endsWith(last)) return false
+  const end = segment.length - last.length
+  let at = first.length
+  for (const part of parts.slice(1, -1)) {
+    const found = segment.indexOf(part, at)
+    if (found < 0 || found + part.length > end) return false
+    at = found + part.length
+  }
+  return true
+}
+
+const ACROSS = '**'
+
+/** `**` stands for one or more whole segments. The classic two-pointer walk: no recursion to make slow. */
+const matchesSegments = (
+  names: readonly string[],
+  pattern: readonly (readonly Piece[] | typeof ACROSS)[],
+  subject: Subject,
+): boolean => {
+  let name = 0
+  let at = 0
+  let retryAt = -1
+  let retryName = -1
+  while (name < names.length) {
+    const part = pattern[at]
+    if (part === ACROSS) {
+      retryAt = at + 1
+      retryName = name + 1
+      at = retryAt
+      name = retryName
+      continue
+    }
+    const parts = part && literals(part, subject)
+    if (parts && matchesSegment(names[name] ?? '', parts)) {
+      name++
+      at++
+      continue
+    }
+    if (retryAt < 0) return false
+    retryName++
+    name = retryName
+    at = retryAt
+  }
+  return at === pattern.length
+}
+
+/** One grant as an operator writes it, or what is wrong with it, in words that name the cure. */
+export const parseGrant = (text: string): Grant | { problem: string } => {
+  const colon = text.indexOf(':')
+  if (colon < 0) return { problem: 'is not of the form action:pattern, e.g. subscribe:users-state' }
+  const action = text.slice(0, colon)
+  const pattern = text.slice(colon + 1)
+  if (!isAction(action)) return { problem: `names no action: use one of ${ACTIONS.join(', ')}` }
+  if (pattern === '') return { problem: 'has no pattern after the colon: `**` means everything' }
+  if (pattern.length > MAX_RESOURCE)
+    return { problem: `has a pattern over ${MAX_RESOURCE} characters` }
+  const segments = pattern.split('/')
+  for (const segment of segments) {
+    if (segment === '')
+      return { problem: 'has an empty segment: no leading, trailing or double slash' }
+    if (segment === '.' || segment === '..') return { problem: 'has a `.` or `..` segment' }
+    if (segment === ACROSS) continue
+    if (segment.includes(ACROSS))
+      return { problem: 'has `**` beside other text: it stands alone between slashes' }
+    if (!PATTERN_TEXT.test(segment)) {
+      return {
+        problem: `has characters that no resource has: letters, digits, . _ @ + = , ~ - and *, ${PLACEHOLDERS.map((name) => `{${name}}`).join(' ')} are allowed`,
+      }
+    }
+  }
+  if (!/[*{]/.test(pattern)) {
+    return { text, action, matches: (resource) => resource === pattern }
+  }
+  if (pattern === ACROSS) return { text, action, matches: () => true }
+  const parsed = segments.map((segment) => (segment === ACROSS ? ACROSS : parsePieces(segment)))
+  return {
+    text,
+    action,
+    matches: (resource, subject) => matchesSegments(resource.split('/'), parsed, subject),
+  }
+}
+
+/** What every role of the config may do. Unknown roles have no entry: they may do nothing. */
+export type Policy = ReadonlyMap<string, readonly Grant[]>
+
+/** Grants were judged when the config was loaded: a bad one here is a bug, not an operator's slip. */
+export const createPolicy = (roles: ReadonlyMap<string, readonly string[]>): Policy =>
+  new Map(
+    Array.from(roles, ([role, texts]) => [
+      role,
+      texts.map((text) => {
+        const grant = parseGrant(text)
+        if ('problem' in grant) throw new Error(`grant of role ${role} ${grant.problem}`)
+        return grant
+      }),
+    ]),
+  )
+
+/** The first grant of the role that allows this, or undefined. */
+export const findGrant = (
+  grants: readonly Grant[],
+  action: Action,
+  resource: string,
+  subject: Subject,
+): Grant | undefined =>
+  grants.find((grant) => grant.action === action && grant.matches(resource, subject))

@@ -1,0 +1,34 @@
+// `postern check-config`: would the daemon start with this file? It asks the very loader that the daemon
+// uses, and never touches the daemon, the state or the file.
+
+import { ConfigError } from '../config/config-error.ts'
+import { CONFIG_FILE, loadConfig } from '../config/load.ts'
+import type { Command, Io } from './io.ts'
+
+const usage = 'postern check-config [FILE]'
+
+const OK = 0
+const WRONG_USAGE = 64 // EX_USAGE
+const BAD_CONFIG = 78 // EX_CONFIG: the unit does not restart on it
+
+export const checkConfig: Command = {
+  name: 'check-config',
+  summary: `say whether a configuration is good (default: ${CONFIG_FILE})`,
+  usage,
+  async run(argv: readonly string[], io: Io): Promise<number> {
+    const [file = CONFIG_FILE, ...more] = argv
+    if (more.length > 0 || file === '' || file.startsWith('-')) {
+      io.err(`usage: ${usage}`)
+      return WRONG_USAGE
+    }
+    try {
+      loadConfig(file)
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error
+      for (const problem of error.problems) io.err(problem)
+      return BAD_CONFIG
+    }
+    io.out(`${file}: ok`)
+    return OK
+  },
+}

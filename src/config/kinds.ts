@@ -1,0 +1,163 @@
+// What a value may be: one kind per sort of setting. A kind never quotes the value it refuses, and no
+// message of valibot's own is ever shown, since these do.
+
+import { BlockList, isIP, SocketAddress } from 'node:net'
+import { posix } from 'node:path'
+import * as v from 'valibot'
+import { parseGrant } from '../auth/grants.ts'
+import type { Address } from './config.ts'
+
+export interface Kind<T> {
+  /** Ends the sentence "must be …"; stands in README's table of settings. */
+  readonly expected: string
+  readonly schema: v.GenericSchema<unknown, T>
+}
+
+/** What a reader of text answers when the text will not do, in words that name the cure. */
+interface Problem {
+  readonly problem: string
+}
+
+const isProblem = (read: unknown): read is Problem =>
+  typeof read === 'object' && read !== null && 'problem' in read
+
+const textSchema = <T extends string | number | object>(read: (text: string) => T | Problem) =>
+  v.pipe(
+    v.string(),
+    v.rawTransform<string, T>(({ dataset, addIssue, NEVER }) => {
+      const value = read(dataset.value)
+      if (!isProblem(value)) return value
+      addIssue({ message: value.problem })
+      return NEVER
+    }),
+  )
+
+const text = <T extends string | number | object>(
+  expected: string,
+  read: (text: string) => T | Problem,
+): Kind<T> => ({ expected, schema: textSchema(read) })
+
+/** Text by its shape alone: the sentence "must be …" says all there is to say. */
+const shaped = (expected: string, shape: RegExp): Kind<string> =>
+  text<string>(expected, (found) =>
+    shape.test(found) ? found : { problem: `must be ${expected}` },
+  )
+
+export const whole = (min: number, max: number): Kind<number> => ({
+  expected: `a whole number from ${min} to ${max}`,
+  schema: v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max)),
+})
+
+export const flag: Kind<boolean> = { expected: 'true or false', schema: v.boolean() }
+
+export const oneOf = <const T extends readonly [string, ...string[]]>(
+  names: T,
+): Kind<T[number]> => ({
+  expected: `one of ${names.map((name) => `"${name}"`).join(', ')}`,
+  schema: v.picklist(names),
+})
+
+/** Printable, since it travels in tokens and log lines. */
+export const name = shaped('1 to 255 printable ASCII characters', /^[!-~](?:[ -~]{0,253}[!-~])?$/)
+
+export const group = shaped(
+  'the name of a group, or empty',
+  /^(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,31})?$/,
+)
+
+/** Segments only of what no proxy escapes or folds: nginx's location and this must mean one path. */
+export const urlPath = shaped(
+  'a path such as "/api/v1": it starts with /, does not end with / and has only letters, digits, _ ~ - and dots within names',
+  /^(?=.{1,200}$)(?:\/(?!\.{1,2}(?:\/|$))[A-Za-z0-9._~-]+)+$/,
+)
+
+const CONTROL = /[\u0000-\u001F\u007F]/
+const isPath = (found: string) =>
+  posix.isAbsolute(found) && !found.endsWith('/') && !CONTROL.test(found)
+
+export const path = text<string>('an absolute path', (found) =>
+  isPath(found)
+    ? posix.normalize(found)
+    : { problem: 'must be an absolute path: start it with /, end it without' },
+)
+
+export const pathOrNone = text<string>('an absolute path, or empty', (found) => {
+  if (found === '') return ''
+  if (isPath(found)) return posix.normalize(found)
+  return { problem: 'must be an absolute path, or empty: start it with /, end it without' }
+})
+
+const MAX_SOCKET_PATH = 107 // bytes in sun_path without its final NUL: the kernel cuts a longer one silently
+
+const readSocketPath = (found: string): string | Problem => {
+  if (!isPath(found)) {
+    return { problem: 'must name the socket by an absolute path, such as /run/postern/http.sock' }
+  }
+  const socket = posix.normalize(found)
+  if (Buffer.byteLength(socket) <= MAX_SOCKET_PATH) return socket
+  return {
+    problem: `must be a socket path of at most ${MAX_SOCKET_PATH} bytes: choose a shorter folder`,
+  }
+}
+
+export const socketPath = text<string>(
+  `an absolute path of at most ${MAX_SOCKET_PATH} bytes`,
+  (found) =>
+    found.startsWith('unix:')
+      ? { problem: 'is always a unix socket: write the path alone, without "unix:"' }
+      : readSocketPath(found),
+)
+
+const familyOf = (host: string) => (isIP(host) === 6 ? 'ipv6' : 'ipv4')
+
+const ADDRESS = '"unix:/path/of.sock", "127.0.0.1:9477" or "[::1]:9477"'
+const HOST_AND_PORT = /^(?:\[(?<six>[0-9A-Fa-f:.]+)\]|(?<four>[0-9.]+)):(?<port>\d{1,5})$/
+
+const readAddress = (found: string): Address | Problem => {
+  if (found.startsWith('unix:')) {
+    const socket = readSocketPath(found.slice('unix:'.length))
+    return typeof socket === 'string' ? { path: socket } : socket
+  }
+  const { six, four, port = '' } = HOST_AND_PORT.exec(found)?.groups ?? {}
+  const host = six ?? four
+  if (host === undefined) {
+    return { problem: `must be ${ADDRESS}; a name such as localhost is not looked up` }
+  }
+  if (isIP(host) !== (six === undefined ? 4 : 6)) {
+    return { problem: `must be ${ADDRESS}: the part before the port is no IP address` }
+  }
+  if (Number(port) > 65_535) return { problem: 'must have a port from 0 to 65535' }
+  // One spelling for one address, so that two listeners at one are seen to be.
+  const { address: canonical } = new SocketAddress({ address: host, family: familyOf(host) })
+  return { host: canonical, port: Number(port) }
+}
+
+export const address = text<Address>(ADDRESS, readAddress)
+
+const loopback = new BlockList()
+loopback.addSubnet('127.0.0.0', 8, 'ipv4')
+loopback.addAddress('::1', 'ipv6')
+
+/** Whether only this machine reaches it. */
+export const isLocal = (where: Address): boolean =>
+  'path' in where || loopback.check(where.host, familyOf(where.host))
+
+/** Read and write for the owner at least: without them the daemon could not be spoken to at all. */
+export const socketMode = text<number>('an octal mode in quotes, such as "0660"', (found) =>
+  /^0?[67][0-7]{2}$/.test(found)
+    ? Number.parseInt(found, 8)
+    : {
+        problem:
+          'must be an octal mode in quotes that lets the owner read and write, such as "0660"',
+      },
+)
+
+const readGrant = (found: string): string | Problem => {
+  const grant = parseGrant(found)
+  return 'problem' in grant ? grant : found
+}
+
+export const grants: Kind<string[]> = {
+  expected: 'a list of grants, such as ["subscribe:users-state", "read:recordings/**"]',
+  schema: v.array(textSchema<string>(readGrant)),
+}

@@ -1,0 +1,61 @@
+// A file → a Config, or one ConfigError with every problem and its line. Check-config, start and reload
+// all come through here, so what one accepts no other refuses. Nothing here prints or remembers.
+
+import { readFileSync } from 'node:fs'
+import { parse, TomlError } from 'smol-toml'
+import { ConfigError } from './config-error.ts'
+import type { Config } from './config.ts'
+import { createLocator } from './locate.ts'
+import { readSettings } from './read.ts'
+import { toConfig } from './schema.ts'
+
+export const CONFIG_FILE = '/etc/postern/postern.toml'
+
+const parseToml = (text: string, file: string) => {
+  try {
+    return parse(text)
+  } catch (error) {
+    /* c8 ignore next: the parser throws nothing else, and hiding what it might would be worse */
+    if (!(error instanceof TomlError)) throw error
+    // Only the first line: below it the parser shows the line of the file, and a secret may stand there.
+    const what = error.message.replaceAll(/^Invalid TOML document: |\n[^]*$/g, '')
+    throw new ConfigError([`${file}:${error.line}:${error.column}: not TOML: ${what}`])
+  }
+}
+
+export const parseConfig = (text: string, file: string): Config => {
+  const read = readSettings(parseToml(text, file))
+  if ('values' in read) return toConfig(read.values)
+  const locate = createLocator(text)
+  const lines = read.problems.map(({ path, text: problem }) => ({
+    problem,
+    line: locate(path),
+  }))
+  throw new ConfigError(
+    lines.sort((a, b) => a.line - b.line).map(({ line, problem }) => `${file}:${line}: ${problem}`),
+  )
+}
+
+/** By the code of the failed read. */
+const CURES: Readonly<Record<string, string>> = {
+  ENOENT: 'no such file: copy postern.example.toml there, or name the file to read',
+  EACCES: 'may not be read: let the group of the service read it (chgrp postern, chmod 0640)',
+  EISDIR: 'is a folder: name the file in it',
+}
+
+const readText = (file: string): string => {
+  let bytes: Buffer
+  try {
+    bytes = readFileSync(file)
+  } catch (error) {
+    const code = String((error as NodeJS.ErrnoException).code)
+    throw new ConfigError([`${file}: ${CURES[code] ?? `cannot be read (${code})`}`])
+  }
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch {
+    throw new ConfigError([`${file}: is not UTF-8: save it as UTF-8`])
+  }
+}
+
+export const loadConfig = (file: string): Config => parseConfig(readText(file), file)

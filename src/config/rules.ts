@@ -1,0 +1,64 @@
+// What no setting can know alone: combinations that cannot work, or that open a door without saying so.
+// A rule looks at values that are each good already; it never repairs one.
+
+import type { Address } from './config.ts'
+import { isLocal } from './kinds.ts'
+import type { SettingName, Values } from './schema.ts'
+
+export interface Rule {
+  /** The two settings it weighs. It is not asked while one of them has a problem of its own. */
+  readonly of: readonly [SettingName, SettingName]
+  isBroken(values: Values): boolean
+  readonly problem: string
+}
+
+/** Whether binding both must fail: the wildcard addresses overlap with every address of their port. */
+const collide = (one: Address, other: Address): boolean => {
+  if ('path' in one || 'path' in other) {
+    return 'path' in one && 'path' in other && one.path === other.path
+  }
+  if (one.port === 0 || one.port !== other.port) return false // 0: the kernel picks a free one
+  if (one.host === other.host || one.host === '::' || other.host === '::') return true
+  const areBothFour = !one.host.includes(':') && !other.host.includes(':')
+  return areBothFour && (one.host === '0.0.0.0' || other.host === '0.0.0.0')
+}
+
+const publicRule = (setting: 'listen.http' | 'listen.operator'): Rule => ({
+  of: [setting, 'listen.public'],
+  isBroken: (values) => !values['listen.public'] && !isLocal(values[setting]),
+  problem:
+    'can be reached from other machines: use a unix socket, 127.0.0.1 or [::1], or set listen.public = true and guard the port with a firewall',
+})
+
+export const rules: readonly Rule[] = [
+  publicRule('listen.http'),
+  publicRule('listen.operator'),
+  {
+    of: ['listen.socket_mode', 'listen.public'],
+    // Who can open the socket can claim any client address, and so dodge the throttle and frame others.
+    isBroken: (values) => !values['listen.public'] && (values['listen.socket_mode'] & 0o007) !== 0,
+    problem:
+      'lets every local user in: use "0660" with listen.socket_group, or set listen.public = true',
+  },
+  {
+    of: ['listen.operator', 'listen.http'],
+    isBroken: (values) => collide(values['listen.operator'], values['listen.http']),
+    problem: 'listen.http and listen.operator share one address: give each its own',
+  },
+  {
+    of: ['listen.control', 'listen.http'],
+    isBroken: (values) => collide({ path: values['listen.control'] }, values['listen.http']),
+    problem: 'listen.http and listen.control share one socket: give each its own',
+  },
+  {
+    of: ['listen.control', 'listen.operator'],
+    isBroken: (values) => collide({ path: values['listen.control'] }, values['listen.operator']),
+    problem: 'listen.operator and listen.control share one socket: give each its own',
+  },
+  {
+    of: ['softphone.refresh_ttl', 'softphone.access_ttl'],
+    isBroken: (values) => values['softphone.refresh_ttl'] <= values['softphone.access_ttl'],
+    problem:
+      'softphone.refresh_ttl must be longer than softphone.access_ttl, else no access token can ever be refreshed',
+  },
+]

@@ -1,0 +1,129 @@
+// Every setting there is, one row each: README's table, the example file's test, reload and the loader
+// all read this table. A setting that has no row does not exist, and a file that names it is refused.
+
+import type { Config } from './config.ts'
+import * as kinds from './kinds.ts'
+import type { Kind } from './kinds.ts'
+
+/** A value as it would stand in the file. */
+type Written = string | number | boolean | readonly string[]
+
+export interface Setting<Name extends string = string, T = unknown> {
+  /** `section.key`, or `section.*.key` for a table per entry, such as [roles.user]. */
+  readonly name: Name
+  readonly kind: Kind<T>
+  /** For `section.*.key`: entry → value. An entry in the file replaces the one of its name. */
+  readonly fallback: Written | Readonly<Record<string, Written>>
+  /** True: read at start only. False: `postern reload` is enough. */
+  readonly restart: boolean
+  /** One line for README. postern.example.toml is where it is explained. */
+  readonly explain: string
+}
+
+const RESTART = true
+const RELOAD = false
+
+const row = <const Name extends string, T>(
+  name: Name,
+  kind: Kind<T>,
+  fallback: Setting['fallback'],
+  restart: boolean,
+  explain: string,
+): Setting<Name, T> => ({ name, kind, fallback, restart, explain })
+
+const DAY = 86_400
+const YEAR = 365 * DAY
+
+// prettier-ignore
+export const settings = [
+  row('listen.http', kinds.address, 'unix:/run/postern/http.sock', RESTART, 'where nginx reaches the check and token endpoints'),
+  row('listen.socket_mode', kinds.socketMode, '0660', RESTART, 'mode of that unix socket'),
+  row('listen.socket_group', kinds.group, '', RESTART, 'group of that unix socket, so that nginx may open it'),
+  row('listen.operator', kinds.address, '127.0.0.1:9478', RESTART, 'where /metrics, /healthz and /readyz answer'),
+  row('listen.control', kinds.socketPath, '/run/postern/control.sock', RESTART, 'the socket between the postern command and the daemon'),
+  row('listen.max_connections', kinds.whole(16, 65_535), 4096, RESTART, 'connections held open at once'),
+  row('listen.public', kinds.flag, false, RESTART, 'allow listeners that more than this machine and group can reach'),
+
+  row('state.directory', kinds.path, '/var/lib/postern', RESTART, 'where keys and sessions are kept'),
+
+  row('users.file', kinds.path, '/etc/postern/users', RELOAD, 'the users and their password hashes'),
+
+  row('tokens.issuer', kinds.name, 'postern', RELOAD, 'the `iss` of every token'),
+  row('tokens.audience', kinds.name, 'postern', RELOAD, 'the `aud` of every token'),
+  row('tokens.leeway', kinds.whole(0, 60), 5, RELOAD, 'seconds of clock difference allowed for `iat` and `nbf`, never for `exp`'),
+
+  row('softphone.base_path', kinds.urlPath, '/pbxcore/api/module-softphone-backend/v1', RELOAD, 'URL path below which softphones log in'),
+  row('softphone.access_ttl', kinds.whole(1, DAY), 3600, RELOAD, 'seconds that an access token lives'),
+  row('softphone.refresh_ttl', kinds.whole(2, YEAR), 30 * DAY, RELOAD, 'seconds from login until a new login is needed'),
+
+  row('passwords.memory_kib', kinds.whole(7168, 1_048_576), 19_456, RESTART, 'KiB of memory for one argon2id hash'),
+  row('passwords.passes', kinds.whole(1, 16), 2, RESTART, 'argon2id passes over that memory'),
+  row('passwords.workers', kinds.whole(1, 64), 2, RESTART, 'threads that hash passwords'),
+  row('passwords.queue', kinds.whole(1, 65_535), 64, RESTART, 'logins that may wait for a thread; more get 503'),
+
+  row('throttle.window', kinds.whole(1, DAY), 900, RELOAD, 'seconds over which failed logins are counted'),
+  row('throttle.pair_failures', kinds.whole(1, 1_000_000), 5, RELOAD, 'failures per account and address'),
+  row('throttle.address_failures', kinds.whole(1, 1_000_000), 100, RELOAD, 'failures per address (IPv6: per /64)'),
+  row('throttle.account_failures', kinds.whole(1, 1_000_000), 50, RELOAD, 'failures per account, after which it gets one try a second'),
+
+  row('checks.verdict_cache', kinds.whole(1, 1_000_000), 10_000, RELOAD, 'verified tokens remembered'),
+
+  row('log.level', kinds.oneOf(['trace', 'debug', 'info', 'warn', 'error']), 'info', RELOAD, 'least level that is logged'),
+  row('log.security', kinds.pathOrNone, '/var/log/postern/security.log', RELOAD, 'security events for fail2ban; empty: only in the main log'),
+
+  row('roles.*.grants', kinds.grants, {
+    user: ['subscribe:users-state', 'subscribe:active-calls', 'subscribe:contacts', 'subscribe:me/*', 'read:recordings/**', 'connect:sip'],
+    admin: ['read:**', 'subscribe:**', 'connect:**', 'publish:**'],
+  }, RELOAD, 'what a user of this role may do, as action:pattern'),
+] as const
+
+type Row = (typeof settings)[number]
+type ValueOf<R> =
+  R extends Setting<infer Name, infer T>
+    ? Name extends `${string}.*.${string}`
+      ? ReadonlyMap<string, T>
+      : T
+    : never
+
+export type SettingName = Row['name']
+
+/** Every setting's value, by its name. */
+export type Values = { [R in Row as R['name']]: ValueOf<R> }
+
+export const toConfig = (values: Values): Config => ({
+  listen: {
+    http: values['listen.http'],
+    socketMode: values['listen.socket_mode'],
+    socketGroup: values['listen.socket_group'],
+    operator: values['listen.operator'],
+    control: values['listen.control'],
+    maxConnections: values['listen.max_connections'],
+  },
+  stateDirectory: values['state.directory'],
+  usersFile: values['users.file'],
+  tokens: {
+    issuer: values['tokens.issuer'],
+    audience: values['tokens.audience'],
+    leeway: values['tokens.leeway'],
+  },
+  softphone: {
+    basePath: values['softphone.base_path'],
+    accessTtl: values['softphone.access_ttl'],
+    refreshTtl: values['softphone.refresh_ttl'],
+  },
+  passwords: {
+    memory: values['passwords.memory_kib'],
+    passes: values['passwords.passes'],
+    workers: values['passwords.workers'],
+    queue: values['passwords.queue'],
+  },
+  throttle: {
+    window: values['throttle.window'],
+    pairFailures: values['throttle.pair_failures'],
+    addressFailures: values['throttle.address_failures'],
+    accountFailures: values['throttle.account_failures'],
+  },
+  checks: { verdictCache: values['checks.verdict_cache'] },
+  log: { level: values['log.level'], security: values['log.security'] },
+  roles: values['roles.*.grants'],
+})

@@ -1,0 +1,77 @@
+// `postern check-config` as an operator meets it: what is printed where, and the exit code.
+
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import t from 'tap'
+import type * as command from '../../src/cli/check-config.ts'
+import { checkConfig } from '../../src/cli/check-config.ts'
+
+const run = async (...argv: string[]) => {
+  const out: string[] = []
+  const err: string[] = []
+  const code = await checkConfig.run(argv, {
+    out: (line) => out.push(line),
+    err: (line) => err.push(line),
+    stdin: Readable.from([]),
+  })
+  return { code, out, err }
+}
+
+void t.test('a good file is one line and exit 0', async (t) => {
+  const file = join(import.meta.dirname, '../../postern.example.toml')
+  t.same(await run(file), { code: 0, out: [`${file}: ok`], err: [] })
+})
+
+void t.test('a bad file is every problem on stderr and exit 78', async (t) => {
+  const file = join(t.testdir({ 'bad.toml': '[tokens]\nleeway = 99\nisuer = "x"\n' }), 'bad.toml')
+  t.same(await run(file), {
+    code: 78,
+    out: [],
+    err: [
+      `${file}:2: tokens.leeway: must be a whole number from 0 to 60`,
+      `${file}:3: tokens.isuer: is no setting: did you mean tokens.issuer?`,
+    ],
+  })
+})
+
+void t.test('without a file it asks about the one that the daemon reads', async (t) => {
+  const { checkConfig: mocked } = await t.mockImport<typeof command>(
+    '../../src/cli/check-config.ts',
+    {
+      '../../src/config/load.ts': {
+        CONFIG_FILE: '/etc/postern/postern.toml',
+        loadConfig: () => ({}),
+      },
+    },
+  )
+  const out: string[] = []
+  const io = { out: (line: string) => out.push(line), err: () => {}, stdin: Readable.from([]) }
+  t.equal(await mocked.run([], io), 0)
+  t.same(out, ['/etc/postern/postern.toml: ok'])
+})
+
+void t.test('a fault of the program is not passed off as one of the file', async (t) => {
+  const { checkConfig: mocked } = await t.mockImport<typeof command>(
+    '../../src/cli/check-config.ts',
+    {
+      '../../src/config/load.ts': {
+        CONFIG_FILE: '/x',
+        loadConfig: () => {
+          throw new TypeError('a bug')
+        },
+      },
+    },
+  )
+  const io = { out: () => {}, err: () => {}, stdin: Readable.from([]) }
+  await t.rejects(mocked.run([], io), { message: 'a bug' })
+})
+
+void t.test('anything else is wrong usage and exit 64', async (t) => {
+  for (const argv of [['a', 'b'], ['--help'], ['']]) {
+    t.same(await run(...argv), {
+      code: 64,
+      out: [],
+      err: ['usage: postern check-config [FILE]'],
+    })
+  }
+})

@@ -1,0 +1,200 @@
+// What each kind of value lets in, and what it makes of it.
+
+import t from 'tap'
+import * as v from 'valibot'
+import * as kinds from '../../src/config/kinds.ts'
+import type { Kind } from '../../src/config/kinds.ts'
+
+const REFUSED = Symbol('refused')
+
+const read = <T>(kind: Kind<T>, written: unknown): unknown => {
+  const result = v.safeParse(kind.schema, written)
+  return result.success ? result.output : REFUSED
+}
+
+const cases: readonly (readonly [Kind<unknown>, readonly (readonly [unknown, unknown])[]])[] = [
+  [
+    kinds.address,
+    [
+      ['unix:/run/a.sock', { path: '/run/a.sock' }],
+      ['unix:/run/x/../a.sock', { path: '/run/a.sock' }],
+      [`unix:/${'a'.repeat(106)}`, { path: `/${'a'.repeat(106)}` }],
+      [`unix:/${'a'.repeat(107)}`, REFUSED],
+      [`unix:/${'é'.repeat(54)}`, REFUSED], // 109 bytes
+      ['unix:run/a.sock', REFUSED],
+      ['unix:/run/', REFUSED],
+      ['unix:/run/a\nb', REFUSED],
+      ['/run/a.sock', REFUSED],
+      ['127.0.0.1:9477', { host: '127.0.0.1', port: 9477 }],
+      ['[::1]:9478', { host: '::1', port: 9478 }],
+      ['[0:0:0:0:0:0:0:1]:9478', { host: '::1', port: 9478 }],
+      ['[FE80::1]:1', { host: 'fe80::1', port: 1 }],
+      ['127.0.0.1:0', { host: '127.0.0.1', port: 0 }],
+      ['127.0.0.1:65535', { host: '127.0.0.1', port: 65_535 }],
+      ['127.0.0.1:65536', REFUSED],
+      ['127.0.0.1', REFUSED],
+      ['127.1:80', REFUSED],
+      ['127.0.0.01:80', REFUSED],
+      ['[127.0.0.1]:80', REFUSED],
+      ['::1:80', REFUSED],
+      ['[fe80::1%eth0]:80', REFUSED],
+      ['localhost:80', REFUSED],
+      [':80', REFUSED],
+      ['', REFUSED],
+      [80, REFUSED],
+    ],
+  ],
+  [
+    kinds.socketPath,
+    [
+      ['/run/postern/control.sock', '/run/postern/control.sock'],
+      ['unix:/run/postern/control.sock', REFUSED],
+      ['control.sock', REFUSED],
+    ],
+  ],
+  [
+    kinds.socketMode,
+    [
+      ['0660', 0o660],
+      ['660', 0o660],
+      ['0600', 0o600],
+      ['0666', 0o666],
+      ['0440', REFUSED],
+      ['0060', REFUSED],
+      ['4660', REFUSED],
+      ['0689', REFUSED],
+      ['rw-rw----', REFUSED],
+      [660, REFUSED],
+    ],
+  ],
+  [
+    kinds.path,
+    [
+      ['/var/lib/postern', '/var/lib/postern'],
+      ['/var//lib/./postern', '/var/lib/postern'],
+      ['/', REFUSED],
+      ['', REFUSED],
+      ['a', REFUSED],
+      ['/a\0b', REFUSED],
+    ],
+  ],
+  [
+    kinds.pathOrNone,
+    [
+      ['', ''],
+      ['/a//b', '/a/b'],
+      ['a', REFUSED],
+    ],
+  ],
+  [
+    kinds.urlPath,
+    [
+      ['/pbxcore/api/v3', '/pbxcore/api/v3'],
+      ['/a', '/a'],
+      ['/.well-known/x', '/.well-known/x'],
+      ['/', REFUSED],
+      ['', REFUSED],
+      ['a', REFUSED],
+      ['/a/', REFUSED],
+      ['/a//b', REFUSED],
+      ['/a/../b', REFUSED],
+      ['/a/.', REFUSED],
+      ['/a%2Fb', REFUSED],
+      ['/a?b', REFUSED],
+      ['/a b', REFUSED],
+      ['/a\n', REFUSED],
+      [`/${'a'.repeat(200)}`, REFUSED],
+    ],
+  ],
+  [
+    kinds.name,
+    [
+      ['postern', 'postern'],
+      ['https://auth.example.org/', 'https://auth.example.org/'],
+      ['two words', 'two words'],
+      ['a'.repeat(255), 'a'.repeat(255)],
+      ['a'.repeat(256), REFUSED],
+      ['', REFUSED],
+      [' a', REFUSED],
+      ['a\n', REFUSED],
+      ['é', REFUSED],
+    ],
+  ],
+  [
+    kinds.group,
+    [
+      ['', ''],
+      ['www-data', 'www-data'],
+      ['33', '33'],
+      ['-x', REFUSED],
+      ['a b', REFUSED],
+    ],
+  ],
+  [
+    kinds.whole(60, 100),
+    [
+      [60, 60],
+      [100, 100],
+      [59, REFUSED],
+      [101, REFUSED],
+      [60.5, REFUSED],
+      [Number.NaN, REFUSED],
+      [Number.POSITIVE_INFINITY, REFUSED],
+      ['60', REFUSED],
+      [true, REFUSED],
+    ],
+  ],
+  [
+    kinds.flag,
+    [
+      [true, true],
+      [false, false],
+      [0, REFUSED],
+      ['true', REFUSED],
+    ],
+  ],
+  [
+    kinds.oneOf(['a', 'b']),
+    [
+      ['a', 'a'],
+      ['A', REFUSED],
+    ],
+  ],
+  [
+    kinds.grants,
+    [
+      [[], []],
+      [['read:a/**'], ['read:a/**']],
+      [['read:'], REFUSED],
+      [[['read:a']], REFUSED],
+      ['read:a', REFUSED],
+    ],
+  ],
+]
+
+void t.test('a kind lets in what it says, in one spelling, and nothing else', async (t) => {
+  for (const [kind, table] of cases) {
+    for (const [written, expected] of table) {
+      const shown = JSON.stringify(written).slice(0, 40)
+      t.same(read(kind, written), expected, `${kind.expected}: ${shown}`)
+    }
+  }
+})
+
+void t.test('only loopback addresses and sockets are local', async (t) => {
+  for (const [host, local] of [
+    ['127.0.0.1', true],
+    ['127.8.9.10', true],
+    ['::1', true],
+    ['::ffff:127.0.0.1', true],
+    ['0.0.0.0', false],
+    ['128.0.0.1', false],
+    ['192.168.1.1', false],
+    ['::', false],
+    ['::ffff:10.0.0.1', false],
+    ['fe80::1', false],
+  ] as const) {
+    t.equal(kinds.isLocal({ host, port: 1 }), local, host)
+  }
+  t.ok(kinds.isLocal({ path: '/run/a.sock' }))
+})

@@ -1,0 +1,263 @@
+// Bad files, named by their fault, each with the exact lines that an operator reads.
+
+import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { ConfigError } from '../../src/config/config-error.ts'
+import { loadConfig, parseConfig } from '../../src/config/load.ts'
+
+const FIXTURES = join(import.meta.dirname, '../fixtures/config')
+const root = join(import.meta.dirname, '../..')
+
+const problemsOf = (load: () => unknown): readonly string[] => {
+  try {
+    load()
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems
+    throw error
+  }
+  return []
+}
+
+const PUBLIC =
+  'can be reached from other machines: use a unix socket, 127.0.0.1 or [::1], or set listen.public = true and guard the port with a firewall'
+const GRANTS = 'a list of grants, such as ["subscribe:users-state", "read:recordings/**"]'
+const ADDRESS = '"unix:/path/of.sock", "127.0.0.1:9477" or "[::1]:9477"'
+const ENTRY = 'must be named by 1 to 64 letters, digits, _ or -, the first a letter or digit'
+
+/** Fixture → its lines, without the file name that starts each. */
+const EXPECTED: Readonly<Record<string, readonly string[]>> = {
+  'syntax-error-beside-a-secret': ['3:12: not TOML: invalid value'],
+  'unclosed-string-of-a-secret': ['2:25: not TOML: control characters are not allowed in strings'],
+  'redefined-setting': ['3:1: not TOML: trying to redefine an already defined table or value'],
+
+  'misspelt-section': ['2: softfone: is no setting: did you mean softphone?'],
+  'misspelt-settings': [
+    '2: listen.htpp: is no setting: did you mean listen.http?',
+    '3: listen."socket mode": is no setting: did you mean listen.socket_mode?',
+    '6: softphone.acess_ttl: is no setting: did you mean softphone.access_ttl?',
+    '7: softphone.colour: is no setting: remove it',
+    '10: checks.directory: is no setting: did you mean state.directory?',
+    `12: roles.guest.grants: is missing: must be ${GRANTS}`,
+    '13: roles.guest.grant: is no setting: did you mean roles.guest.grants?',
+  ],
+  'setting-outside-its-section': [
+    '1: http: is no setting: did you mean listen.http?',
+    '2: grants: is no setting: did you mean roles.NAME.grants?',
+    '3: constructor: is no setting: remove it',
+  ],
+  'strange-keys': [
+    String.raw`2: listen."\u001b[31mred\u202e": is no setting: remove it`,
+    '3: listen.toString: is no setting: remove it',
+    `4: listen.${'a'.repeat(64)}…: is no setting: remove it`,
+    '5: listen.__proto__: is no setting: remove it',
+  ],
+
+  'wrong-types': [
+    `2: listen.http: must be in quotes: ${ADDRESS}`,
+    '3: listen.max_connections: must be a whole number from 16 to 65535, without quotes',
+    '4: listen.public: must be true or false, without quotes',
+    '7: tokens.issuer: must be in quotes: 1 to 255 printable ASCII characters',
+    '8: tokens.leeway: must be a whole number from 0 to 60',
+    '11: log.level: must be one of "trace", "debug", "info", "warn", "error"',
+    '12: log.security: must be in quotes: an absolute path, or empty',
+    `15: roles.guest.grants: must be ${GRANTS}`,
+    `20: roles.host.grants[1]: must be in quotes: ${GRANTS}`,
+  ],
+  'out-of-range': [
+    '2: listen.max_connections: must be a whole number from 16 to 65535',
+    '5: tokens.leeway: must be a whole number from 0 to 60',
+    '8: softphone.access_ttl: must be a whole number from 60 to 86400',
+    '11: passwords.memory_kib: must be a whole number from 7168 to 1048576',
+    '14: log.level: must be one of "trace", "debug", "info", "warn", "error"',
+  ],
+  'sections-that-are-none': [
+    '1: listen: must be a section: write [listen] and its settings below it',
+    '2: tokens: must be a section: write [tokens] and its settings below it',
+    '3: roles.user: must be a section: write [roles.user] and its settings below it',
+    '4: state: must be a section: write [state] and its settings below it',
+    '6: log: must be a section: write [log] and its settings below it',
+  ],
+
+  'relative-paths': [
+    '1: state.directory: must be an absolute path: start it with /, end it without',
+    '2: users.file: must be an absolute path: start it with /, end it without',
+    '3: log.security: must be an absolute path, or empty: start it with /, end it without',
+    '4: listen.http: must name the socket by an absolute path, such as /run/postern/http.sock',
+    '4: listen.control: is always a unix socket: write the path alone, without "unix:"',
+  ],
+  'socket-path-too-long': [
+    '2: listen.http: must be a socket path of at most 107 bytes: choose a shorter folder',
+  ],
+  'addresses-that-are-none': [
+    `2: listen.http: must be ${ADDRESS}; a name such as localhost is not looked up`,
+    `3: listen.operator: must be ${ADDRESS}: the part before the port is no IP address`,
+  ],
+  'base-path-ends-with-a-slash': [
+    '2: softphone.base_path: must be a path such as "/api/v1": it starts with /, does not end with / and has only letters, digits, _ ~ - and dots within names',
+  ],
+
+  'public-binds': [
+    `2: listen.http: ${PUBLIC}`,
+    `3: listen.operator: ${PUBLIC}`,
+    '4: listen.socket_mode: lets every local user in: use "0660" with listen.socket_group, or set listen.public = true',
+  ],
+  'listeners-at-one-tcp-address': [
+    '3: listen.operator: listen.http and listen.operator share one address: give each its own',
+  ],
+  'listeners-at-one-socket': [
+    '2: listen.operator: listen.http and listen.operator share one address: give each its own',
+    '3: listen.control: listen.http and listen.control share one socket: give each its own',
+    '3: listen.control: listen.operator and listen.control share one socket: give each its own',
+  ],
+  'refresh-ends-before-access': [
+    '3: softphone.refresh_ttl: softphone.refresh_ttl must be longer than softphone.access_ttl, else no access token can ever be refreshed',
+  ],
+
+  'bad-grants': [
+    '2: roles.user.grants[1]: names no action: use one of read, subscribe, connect, publish',
+    '3: roles.user.grants[2]: has an empty segment: no leading, trailing or double slash',
+    '6: roles.admin.grants[0]: is not of the form action:pattern, e.g. subscribe:users-state',
+  ],
+  'bad-role-names': [
+    `1: roles."a:b": ${ENTRY}`,
+    `4: roles.__proto__: ${ENTRY}`,
+    `7: roles.empty.grants: is missing: must be ${GRANTS}`,
+  ],
+
+  // The rules about pairs keep silent while one of the pair is wrong by itself.
+  'problems-everywhere': [
+    '3: softphone.access_ttl: must be a whole number from 60 to 86400',
+    '6: listen.public: must be true or false',
+    '10: log.levle: is no setting: did you mean log.level?',
+  ],
+}
+
+void t.test('every problem of a bad file is told at once, with its line', async (t) => {
+  for (const [fault, lines] of Object.entries(EXPECTED)) {
+    const file = join(FIXTURES, `${fault}.toml`)
+    t.same(
+      problemsOf(() => loadConfig(file)),
+      lines.map((line) => `${file}:${line}`),
+      fault,
+    )
+  }
+})
+
+void t.test('every fixture is expected, and every expectation has its fixture', async (t) => {
+  t.same(
+    readdirSync(FIXTURES).sort(),
+    Object.keys(EXPECTED)
+      .map((fault) => `${fault}.toml`)
+      .sort(),
+  )
+})
+
+void t.test('no problem ever shows what was found in the file', async (t) => {
+  const secret = 'hunter2'
+  const spellings = [
+    `"${secret}"`,
+    secret,
+    `"${secret}`,
+    `'''${secret}`,
+    `["${secret}"]`,
+    `{a="${secret}"}`,
+    `"${secret}\\q"`,
+    `1${secret}`,
+    `"${secret}" "x"`,
+  ]
+  const keys = [
+    'listen.http',
+    'listen.public',
+    'tokens.leeway',
+    'log.level',
+    'listen.socket_mode',
+    'state.directory',
+    'softphone.base_path',
+    'roles.a.grants',
+    'roles.b',
+    'listen',
+    'nothing.at.all',
+    'x',
+  ]
+  for (const key of keys) {
+    for (const value of spellings) {
+      const problems = problemsOf(() => parseConfig(`${key} = ${value}\n`, 'f'))
+      t.not(problems.length, 0, `${key} = ${value} is refused`)
+      t.notMatch(problems.join('\n'), secret, `${key} = ${value} is not shown`)
+    }
+  }
+})
+
+void t.test('a file that cannot be read is told with its cure', async (t) => {
+  const dir = t.testdir({ 'latin1.toml': '', 'a-folder': {}, 'plain-file': '' })
+  writeFileSync(join(dir, 'latin1.toml'), Buffer.from([0x23, 0xe4, 0x0a]))
+  const told = (name: string) =>
+    problemsOf(() => loadConfig(join(dir, name)))
+      .join('\n')
+      .replace(`${dir}/`, '')
+  t.equal(
+    told('absent.toml'),
+    'absent.toml: no such file: copy postern.example.toml there, or name the file to read',
+  )
+  t.equal(told('a-folder'), 'a-folder: is a folder: name the file in it')
+  t.equal(told('latin1.toml'), 'latin1.toml: is not UTF-8: save it as UTF-8')
+  t.equal(told('plain-file/x'), 'plain-file/x: cannot be read (ENOTDIR)')
+})
+
+void t.test('a file that may not be read is told with its cure', async (t) => {
+  const file = join(t.testdir({ 'secret.toml': '' }), 'secret.toml')
+  chmodSync(file, 0)
+  const isRoot = process.geteuid?.() === 0
+  if (isRoot) process.seteuid?.(65_534) // root may read everything: be nobody for this one read
+  const problems = problemsOf(() => loadConfig(file))
+  if (isRoot) process.seteuid?.(0)
+  t.match(problems, [/may not be read: let the group of the service read it/])
+})
+
+void t.test('a byte order mark and Windows line ends are no fault', async (t) => {
+  const file = join(t.testdir({ 'c.toml': '\uFEFF[tokens]\r\nleeway = 7\r\n' }), 'c.toml')
+  t.equal(loadConfig(file).tokens.leeway, 7)
+})
+
+void t.test(
+  'what the file says is what the config holds, and the rest keeps its default',
+  async (t) => {
+    const defaults = parseConfig('', 'empty')
+    const config = parseConfig(
+      `listen.public = true
+    listen.http = "0.0.0.0:9477"
+    listen.operator = "[0:0::0]:0"
+    [state]
+    directory = "/srv/../srv/postern"
+    [log]
+    security = ""
+    [roles.user]
+    grants = ["read:a/{username}/**"]
+    [roles.guest]
+    grants = []
+    `,
+      'f',
+    )
+    t.same(config, {
+      ...defaults,
+      listen: {
+        ...defaults.listen,
+        http: { host: '0.0.0.0', port: 9477 },
+        operator: { host: '::', port: 0 },
+      },
+      stateDirectory: '/srv/postern',
+      log: { level: 'info', security: '' },
+      roles: new Map([
+        ['user', ['read:a/{username}/**']],
+        ['admin', defaults.roles.get('admin')],
+        ['guest', []],
+      ]),
+    })
+  },
+)
+
+void t.test('the example file says exactly what an empty file means', async (t) => {
+  t.strictSame(loadConfig(join(root, 'postern.example.toml')), parseConfig('', 'empty'))
+  t.not(readFileSync(join(root, 'postern.example.toml'), 'utf8').length, 0)
+})

@@ -1,0 +1,81 @@
+// How a document meets the table; the whole of it, with lines, stands in load.test.ts.
+
+import t from 'tap'
+import { readSettings, showPath } from '../../src/config/read.ts'
+
+const problems = (document: Readonly<Record<string, unknown>>): readonly string[] => {
+  const read = readSettings(document)
+  return 'problems' in read ? read.problems.map((problem) => problem.text) : []
+}
+
+void t.test('a path is shown as it would be written, fit for a terminal', async (t) => {
+  t.equal(showPath(['roles', 'user', 'grants', 2]), 'roles.user.grants[2]')
+  t.equal(showPath(['a b', 'c.d']), '"a b"."c.d"')
+  t.equal(showPath(['\u001b[2J', '\u202e']), String.raw`"\u001b[2J"."\u202e"`)
+  t.equal(showPath(['a', 'b'.repeat(65)]), `a.${'b'.repeat(64)}…`)
+})
+
+void t.test('every setting is read from the section and key that it is named by', async (t) => {
+  const read = readSettings({
+    tokens: { leeway: 0 },
+    listen: { public: true },
+    roles: { a: { grants: [] } },
+  })
+  if ('problems' in read) throw new Error('it has problems')
+  t.equal(read.values['tokens.leeway'], 0)
+  t.equal(read.values['listen.public'], true)
+  t.same([...read.values['roles.*.grants'].keys()], ['user', 'admin', 'a'])
+})
+
+void t.test('a slip in one place hides no slip in another', async (t) => {
+  t.same(
+    problems({
+      tokens: { leeway: '5', isuer: 'x' },
+      log: { level: 'loud' },
+      roles: {
+        user: { grants: ['x', 7] },
+        guest: 'all',
+        'a b': {},
+        none: {},
+        other: { grant: [], zzz: 1 },
+      },
+      nothing: 1,
+      state: [],
+    }).map((problem) => problem.slice(0, 32)),
+    [
+      'tokens.leeway: must be a whole n',
+      'log.level: must be one of "trace',
+      'roles.user.grants[0]: is not of ',
+      'roles.user.grants[1]: must be in',
+      'roles.guest: must be a section: ',
+      'roles."a b": must be named by 1 ',
+      'roles.none.grants: is missing: m',
+      'roles.other.grant: is no setting',
+      'roles.other.zzz: is no setting: ',
+      'roles.other.grants: is missing: ',
+      'tokens.isuer: is no setting: did',
+      'nothing: is no setting: remove i',
+      'state: must be a section: write ',
+    ],
+  )
+})
+
+void t.test('a rule about two settings names the one that stands in the file', async (t) => {
+  t.match(problems({ softphone: { refresh_ttl: 60 } }), [/^softphone\.refresh_ttl: /])
+  t.match(problems({ softphone: { refresh_ttl: 60, access_ttl: 61 } }), [
+    /^softphone\.refresh_ttl: /,
+  ])
+  t.match(problems({ listen: { http: '127.0.0.1:9478' } }), [/^listen\.http: /])
+})
+
+void t.test('a rule keeps silent while a setting it weighs is wrong by itself', async (t) => {
+  t.match(problems({ listen: { http: '0.0.0.0:1', public: 'no' } }), [/^listen\.public: must be/])
+})
+
+void t.test('names that every object has are no settings', async (t) => {
+  for (const name of ['constructor', 'toString', '__proto__', 'hasOwnProperty']) {
+    const table = Object.fromEntries([[name, 1]])
+    t.match(problems(table), [/is no setting: remove it/], name)
+    t.match(problems({ tokens: table }), [/is no setting: remove it/], `tokens.${name}`)
+  }
+})

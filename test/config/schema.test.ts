@@ -1,0 +1,75 @@
+// The table of settings and the file that explains them say the same.
+
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parse } from 'smol-toml'
+import t from 'tap'
+import { parseConfig } from '../../src/config/load.ts'
+import { settings } from '../../src/config/schema.ts'
+import type { Setting } from '../../src/config/schema.ts'
+
+const rows: readonly Setting[] = settings
+const example = readFileSync(join(import.meta.dirname, '../../postern.example.toml'), 'utf8')
+
+/** `roles.*.grants` stands there once for each role; the others once. */
+const standing = (document: unknown, name: string): unknown[] => {
+  let found = [document]
+  for (const part of name.split('.')) {
+    found = found
+      .filter((value) => typeof value === 'object' && value !== null)
+      .flatMap((value) => Object.entries(value))
+      .filter(([key]) => part === '*' || part === key)
+      .map(([, value]) => value as unknown)
+  }
+  return found
+}
+
+void t.test('the example file holds every setting at its default', async (t) => {
+  const document = parse(example)
+  for (const { name, fallback } of rows) {
+    t.same(
+      standing(document, name),
+      typeof fallback === 'object' ? Object.values(fallback) : [fallback],
+      name,
+    )
+  }
+  t.strictSame(parseConfig(example, 'example'), parseConfig('', 'empty'))
+})
+
+void t.test('the example file marks exactly the settings that need a restart', async (t) => {
+  // A comment explains the settings that follow it up to the next empty line.
+  const marked = new Set<string>()
+  let section = ''
+  for (const block of example.split('\n\n')) {
+    section = /^\[(.+)\]$/m.exec(block)?.[1] ?? section
+    for (const [, key] of block.matchAll(/^([a-z_]+) =/gm)) {
+      if (block.includes('[restart]')) marked.add(`${section}.${key}`)
+    }
+  }
+  t.same(
+    [...marked],
+    rows.filter((row) => row.restart).map((row) => row.name),
+  )
+})
+
+void t.test(
+  'a setting has one name, one line of explanation and a kind that says what it expects',
+  async (t) => {
+    t.equal(new Set(rows.map((row) => row.name)).size, rows.length)
+    for (const { name, explain, kind } of rows) {
+      t.match(name, /^[a-z_]+\.(?:\*\.)?[a-z_]+$/)
+      t.match(explain, /^[^\n]{10,100}$/, name)
+      t.match(kind.expected, /^[^\n]+$/, name)
+    }
+  },
+)
+
+void t.test('the defaults are those that the clients were promised', async (t) => {
+  const config = parseConfig('', 'empty')
+  t.same(config.listen.http, { path: '/run/postern/http.sock' })
+  t.same(config.listen.operator, { host: '127.0.0.1', port: 9478 })
+  t.equal(config.listen.socketMode, 0o660)
+  t.match(config.softphone, { accessTtl: 3600, refreshTtl: 30 * 24 * 3600 })
+  t.same(config.passwords, { memory: 19_456, passes: 2, workers: 2, queue: 64 })
+  t.same([...config.roles.keys()], ['user', 'admin'])
+})
