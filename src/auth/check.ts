@@ -1,0 +1,90 @@
+// The decision nginx asks for: may whoever holds this token do this action on this resource? Everything it
+// needs is in memory. With a remembered verdict it answers at once; it never waits for the store.
+
+import type { Clock } from '../clock.ts'
+import type { Lookup } from '../users/source.ts'
+import { type Reason, type Refusal, refuse } from './decision.ts'
+import { findGrant, isAction, isResource, type Policy } from './grants.ts'
+import type { Revocations } from './revocations.ts'
+import { type Claims, judgeTime, type Tokens, type TokenType } from './token.ts'
+
+/** Who holds the token, as of now: the role is today's where the users are in memory, else the token's. */
+export interface Identity {
+  readonly claims: Claims
+  readonly role: string
+}
+
+export interface CheckRequest {
+  token: string
+  /** As nginx's location named them; undefined where it did not, or did twice. */
+  action: string | undefined
+  resource: string | undefined
+}
+
+export type Decision = Identity | Refusal
+
+export interface Guard {
+  /** Whether the token still stands for somebody, whatever they may do. */
+  identify(token: string, type?: TokenType): Decision | Promise<Decision>
+  check(request: CheckRequest): Decision | Promise<Decision>
+}
+
+const GONE: Readonly<Record<'unknown_user' | 'disabled', Reason>> = {
+  unknown_user: 'user_removed',
+  disabled: 'user_disabled',
+}
+
+export const createGuard = (parts: {
+  tokens: Pick<Tokens, 'verify'>
+  revocations: Pick<Revocations, 'has'>
+  policy: Policy
+  /** What the users held in memory say of a name; undefined where only asking their source would tell. */
+  peek(username: string): Lookup | undefined
+  /** A dialect's name of a role → ours. */
+  ownRole: ReadonlyMap<string, string>
+  clock: Clock
+  leeway: number
+}): Guard => {
+  const { tokens, revocations, policy, peek, ownRole, clock, leeway } = parts
+
+  const judge = (claims: Claims, type: TokenType): Decision => {
+    if (claims.type !== type) return refuse('wrong_type')
+    const untimely = judgeTime(claims, clock.now(), leeway)
+    if (untimely) return untimely
+    if (revocations.has(claims.sid)) return refuse('session_ended')
+    const known = peek(claims.username)
+    if (known && 'refused' in known) return refuse(GONE[known.refused])
+    const today = known && 'user' in known ? known.user.role : undefined
+    return { claims, role: today ?? ownRole.get(claims.role) ?? claims.role }
+  }
+
+  const authorize = (identity: Decision, request: CheckRequest): Decision => {
+    if ('refused' in identity) return identity
+    const { action, resource } = request
+    if (action === undefined || !isAction(action)) return refuse('bad_action')
+    if (resource === undefined || !isResource(resource)) return refuse('bad_resource')
+    const { claims, role } = identity
+    const grants = policy.get(role)
+    if (!grants) return refuse('unknown_role')
+    const subject = { username: claims.username, id: claims.sub, role }
+    return findGrant(grants, action, resource, subject) ? identity : refuse('no_grant')
+  }
+
+  const identify = (token: string, type: TokenType = 'access'): Decision | Promise<Decision> => {
+    const verdict = tokens.verify(token)
+    if (verdict instanceof Promise) {
+      return verdict.then((found) => ('refused' in found ? found : judge(found, type)))
+    }
+    return 'refused' in verdict ? verdict : judge(verdict, type)
+  }
+
+  return {
+    identify,
+    check(request) {
+      const identity = identify(request.token)
+      return identity instanceof Promise
+        ? identity.then((found) => authorize(found, request))
+        : authorize(identity, request)
+    },
+  }
+}

@@ -1,0 +1,36 @@
+// Why a request was refused. The list is closed: it is a metric label, a log field, an answer header
+// and a table in the README, so text that a stranger sent can never become one of these.
+
+export const REASONS = [
+  'no_credential', // nothing was shown
+  'invalid_request', // two credentials at once, or a repeated Authorization line (RFC 6750 §3.1)
+  'malformed_token', // not a compact JWS of exactly our alphabet and header
+  'unknown_key', // no key of ours has this kid
+  'bad_signature',
+  'wrong_type', // a refresh token, or another kind of JWT, where an access token belongs
+  'bad_claims', // a claim is missing, or of a wrong type or size
+  'wrong_issuer',
+  'wrong_audience',
+  'not_yet_valid', // iat or nbf lies in the future by more than the leeway
+  'expired',
+  'session_ended', // logout, reuse of a refresh token, an operator's hand
+  'user_removed',
+  'user_disabled',
+  'unknown_role', // the role of the token has no grants in the config
+  'bad_action', // nginx named no action, two, or one we do not know
+  'bad_resource', // nginx named no resource, two, or one with a shape no grant may match
+  'no_grant', // known and welcome, but not for this
+] as const
+
+export type Reason = (typeof REASONS)[number]
+
+export interface Refusal {
+  readonly refused: Reason
+}
+
+// One frozen object a reason: a flood of refusals allocates nothing.
+const refusals = Object.fromEntries(
+  REASONS.map((reason) => [reason, Object.freeze({ refused: reason })]),
+) as Readonly<Record<Reason, Refusal>>
+
+export const refuse = (reason: Reason): Refusal => refusals[reason]

@@ -1,0 +1,129 @@
+// A name and a password become a session and its tokens, or a refusal. The answer leaves only after the
+// session is durable; a failure is counted before the hash runs, so that no race gets more tries.
+
+import type { Clock } from '../clock.ts'
+import type { EndCause, Session, Store } from '../store/store.ts'
+import type { Authentication, Lookup, User } from '../users/source.ts'
+import {
+  accessExpiry,
+  createId,
+  type DialectTerms,
+  issueAccessToken,
+  issueRefreshToken,
+} from './issue.ts'
+import { hashRefreshToken } from './refresh-token.ts'
+import type { Sessions } from './sessions.ts'
+import type { Throttle } from './throttle.ts'
+import type { Tokens } from './token.ts'
+
+export interface LoginRequest {
+  username: string
+  password: string
+  address: string
+  agent: string
+  language: string
+  persistent: boolean
+}
+
+export interface IssuedTokens {
+  session: Session
+  accessToken: string
+  refreshToken: string
+  /** Seconds. */
+  expiresIn: number
+}
+
+export type LoginFailure = 'unknown_user' | 'wrong_password' | 'disabled'
+
+export type LoginResult =
+  | { issued: IssuedTokens }
+  /** For the log and the metric: the client is told nothing of which it was. */
+  | { refused: LoginFailure }
+  | { throttled: 'pair' | 'address' | 'account'; retryAfter: number; first: boolean }
+  | { unavailable: 'hash_queue_full' | 'source_away'; retryAfter: number }
+
+/** What has become of the user meanwhile; undefined: still the one whose password was right. */
+const judgeAgain = (
+  today: Lookup | undefined,
+  user: User,
+): { refused: LoginFailure; cause: EndCause } | undefined => {
+  if (!today || 'unavailable' in today) return undefined
+  if ('refused' in today) {
+    const cause = today.refused === 'disabled' ? 'user_disabled' : 'user_removed'
+    return { refused: today.refused, cause }
+  }
+  if (today.user.credential === user.credential) return undefined
+  return { refused: 'wrong_password', cause: 'password_changed' }
+}
+
+export type Login = (request: LoginRequest) => Promise<LoginResult>
+
+export const createLogin = (
+  parts: {
+    users: {
+      authenticate(username: string, password: string): Promise<Authentication>
+      peek(username: string): Lookup | undefined
+    }
+    store: Pick<Store, 'identify' | 'openSession'>
+    sessions: Pick<Sessions, 'end'>
+    tokens: Tokens
+    throttle: Throttle
+    clock: Clock
+  },
+  terms: DialectTerms,
+): Login => {
+  const { users, store, sessions, tokens, throttle, clock } = parts
+
+  const authenticate = async ({ username, password, address }: LoginRequest) => {
+    const attempt = throttle.begin(username, address)
+    if ('retryAfter' in attempt) {
+      return { throttled: attempt.by, retryAfter: attempt.retryAfter, first: attempt.first }
+    }
+    let outcome: 'succeeded' | 'failed' | 'not_judged' = 'not_judged'
+    try {
+      const found = await users.authenticate(username, password)
+      if ('user' in found) outcome = 'succeeded'
+      else if ('refused' in found) outcome = 'failed'
+      return found
+    } finally {
+      attempt.settle(outcome)
+    }
+  }
+
+  return async (request) => {
+    const found = await authenticate(request)
+    if (!('user' in found)) return found
+    const { user } = found
+    const now = clock.now()
+    const expiresAt = now + terms.refreshTtl
+    const session: Session = {
+      sid: createId(),
+      userId: await store.identify(user.name),
+      username: user.name,
+      role: user.role,
+      dialect: terms.dialect,
+      credential: user.credential,
+      language: request.language,
+      persistent: request.persistent,
+      createdAt: now,
+      expiresAt,
+      accessUntil: accessExpiry(terms, now, { expiresAt }),
+      seenAt: now,
+      address: request.address,
+      agent: request.agent,
+    }
+    const refreshToken = await issueRefreshToken(tokens, session, now)
+    const accessToken = await issueAccessToken(tokens, session, terms, now)
+    await store.openSession(session, hashRefreshToken(refreshToken))
+    // The user may have been disabled, or the password changed, while the hash ran and the session was
+    // written: whoever ended the user's sessions then did not see this one.
+    const gone = judgeAgain(users.peek(user.name), user)
+    if (gone) {
+      await sessions.end(session.sid, gone.cause)
+      return { refused: gone.refused }
+    }
+    return {
+      issued: { session, accessToken, refreshToken, expiresIn: session.accessUntil - now },
+    }
+  }
+}

@@ -1,0 +1,56 @@
+// The end of a session by whoever holds one of its tokens. Saying it twice is no error, and an expired token
+// still names its session: a client that comes late must be able to leave.
+
+import type { Store } from '../store/store.ts'
+import type { Guard } from './check.ts'
+import { hashRefreshToken } from './refresh-token.ts'
+import type { Sessions } from './sessions.ts'
+import type { Tokens } from './token.ts'
+
+export type LogoutResult = { username: string; ended: number } | { refused: 'no_token_of_ours' }
+
+export interface Logout {
+  /** By an access or refresh JWT. `everywhere` needs a token that still counts: a dead one ends only itself. */
+  byToken(token: string, everywhere: boolean): Promise<LogoutResult>
+  /** By an opaque refresh token. */
+  byRefreshToken(token: string, everywhere: boolean): Promise<LogoutResult>
+}
+
+export const createLogout = (parts: {
+  guard: Pick<Guard, 'identify'>
+  tokens: Pick<Tokens, 'verify'>
+  store: Pick<Store, 'findByRefresh'>
+  sessions: Sessions
+  now(): number
+}): Logout => {
+  const { guard, tokens, store, sessions, now } = parts
+
+  const leave = async (
+    sid: string,
+    username: string,
+    everywhere: boolean,
+  ): Promise<LogoutResult> => {
+    if (everywhere) {
+      const all = await sessions.endAllOf(username, 'logout_everywhere')
+      return { username, ended: all.length }
+    }
+    const one = await sessions.end(sid, 'logout')
+    return { username, ended: one ? 1 : 0 }
+  }
+
+  return {
+    async byToken(token, everywhere) {
+      const claims = await tokens.verify(token)
+      if ('refused' in claims) return { refused: 'no_token_of_ours' }
+      const standing = await guard.identify(token, claims.type)
+      if (everywhere && 'refused' in standing) return { refused: 'no_token_of_ours' }
+      return leave(claims.sid, claims.username, everywhere)
+    },
+    async byRefreshToken(token, everywhere) {
+      const found = await store.findByRefresh(hashRefreshToken(token), now())
+      if (found.state === 'unknown') return { refused: 'no_token_of_ours' }
+      if (everywhere && found.state !== 'live') return { refused: 'no_token_of_ours' }
+      return leave(found.session.sid, found.session.username, everywhere)
+    },
+  }
+}

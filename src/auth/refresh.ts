@@ -1,0 +1,143 @@
+// A refresh token becomes a new access token, and with rotation a new refresh token. Who the user is today
+// is asked each time: a removed or disabled user, or a changed password, ends the session here at the latest.
+
+import type { Clock } from '../clock.ts'
+import type { EndCause, EndedSession, Renewal, Session, Store } from '../store/store.ts'
+import type { Lookup } from '../users/source.ts'
+import { accessExpiry, type DialectTerms, issueAccessToken, issueRefreshToken } from './issue.ts'
+import { hashRefreshToken, sealSuccessor, unsealSuccessor } from './refresh-token.ts'
+import type { Sessions } from './sessions.ts'
+import { judgeTime, type Tokens } from './token.ts'
+
+export const REFRESH_REFUSALS = [
+  'invalid', // no refresh token of ours
+  'wrong_type', // a rightly signed access token
+  'expired',
+  'ended',
+  'reused', // a rotated token after its grace: the session has ended with it
+  'user_gone',
+] as const
+export type RefreshRefusal = (typeof REFRESH_REFUSALS)[number]
+
+export type RefreshResult =
+  | {
+      session: Session
+      accessToken: string
+      expiresIn: number
+      /** Only where the dialect rotates. */
+      refreshToken?: string
+      outcome: 'renewed' | 'rotated' | 'replayed'
+    }
+  | { refused: RefreshRefusal; ended?: EndedSession }
+  | { unavailable: 'source_away'; retryAfter: number }
+
+export type Refresh = (refreshToken: string) => Promise<RefreshResult>
+
+const SOURCE_RETRY = 5 // seconds: a user source that is away is asked again soon, the session stays
+const OPAQUE = /^[0-9a-f]{64}$/
+
+export const createRefresh = (
+  parts: {
+    users: { lookup(username: string): Promise<Lookup> }
+    store: Pick<Store, 'findByRefresh' | 'renew' | 'rotate'>
+    sessions: Sessions
+    tokens: Tokens
+    clock: Clock
+    leeway: number
+  },
+  terms: DialectTerms,
+): Refresh => {
+  const { users, store, sessions, tokens, clock, leeway } = parts
+
+  /** What the text alone says: for JWTs the signature, the kind and the time. */
+  const judgeText = async (token: string): Promise<{ refused: RefreshRefusal } | undefined> => {
+    if (terms.dialect === 'mikopbx') return OPAQUE.test(token) ? undefined : { refused: 'invalid' }
+    const verdict = await tokens.verify(token)
+    if ('refused' in verdict) return { refused: 'invalid' }
+    if (verdict.type !== 'refresh') return { refused: 'wrong_type' }
+    const untimely = judgeTime(verdict, clock.now(), leeway)
+    if (!untimely) return undefined
+    return { refused: untimely.refused === 'expired' ? 'expired' : 'invalid' }
+  }
+
+  const end = async (session: Session, cause: EndCause): Promise<RefreshResult> => {
+    const ended = await sessions.end(session.sid, cause)
+    return { refused: 'user_gone', ...(ended && { ended }) }
+  }
+
+  const answer = async (
+    session: Session,
+    now: number,
+    outcome: 'renewed' | 'rotated' | 'replayed',
+    refreshToken?: string,
+  ): Promise<RefreshResult> => ({
+    session,
+    accessToken: await issueAccessToken(tokens, session, terms, now),
+    expiresIn: accessExpiry(terms, now, session) - now,
+    outcome,
+    ...(refreshToken !== undefined && { refreshToken }),
+  })
+
+  /** Whether the session may go on for who the user is today; if so, what the refresh brings up to date. */
+  const judgeSession = async (session: Session, now: number): Promise<RefreshResult | Renewal> => {
+    const today = await users.lookup(session.username)
+    if ('unavailable' in today) return { unavailable: today.unavailable, retryAfter: SOURCE_RETRY }
+    if ('refused' in today) {
+      return end(session, today.refused === 'disabled' ? 'user_disabled' : 'user_removed')
+    }
+    if (today.user.credential !== session.credential) return end(session, 'password_changed')
+    const accessUntil = accessExpiry(terms, now, session)
+    return { now, role: today.user.role, accessUntil, idleTtl: terms.idleTtl }
+  }
+
+  const renew = async (hash: Buffer, renewal: Renewal): Promise<RefreshResult> => {
+    const renewed = await store.renew(hash, renewal)
+    if (renewed.state === 'live') return answer(renewed.session, renewal.now, 'renewed')
+    return { refused: renewed.state === 'unknown' ? 'invalid' : renewed.state }
+  }
+
+  const rotate = async (
+    presented: string,
+    hash: Buffer,
+    session: Session,
+    renewal: Renewal,
+  ): Promise<RefreshResult> => {
+    const { now } = renewal
+    const successor = await issueRefreshToken(tokens, session, now)
+    const next = { hash: hashRefreshToken(successor), sealed: sealSuccessor(presented, successor) }
+    const rotation = await store.rotate(hash, next, renewal, terms.grace)
+    switch (rotation.outcome) {
+      case 'rotated':
+        return answer(rotation.session, now, 'rotated', successor)
+      case 'replayed': // the first successor won: everybody who still holds its predecessor gets that one
+        return answer(
+          rotation.session,
+          now,
+          'replayed',
+          unsealSuccessor(presented, rotation.sealed),
+        )
+      case 'reused':
+        await sessions.ended(rotation.ended)
+        return { refused: 'reused', ended: rotation.ended }
+      case 'unknown':
+        return { refused: 'invalid' }
+      case 'ended':
+      case 'expired':
+        return { refused: rotation.outcome }
+    }
+  }
+
+  return async (presented) => {
+    const bad = await judgeText(presented)
+    if (bad) return bad
+    const now = clock.now()
+    const hash = hashRefreshToken(presented)
+    const found = await store.findByRefresh(hash, now)
+    if (found.state === 'unknown') return { refused: 'invalid' }
+    if (found.state !== 'live') return { refused: found.state }
+    if (found.session.dialect !== terms.dialect) return { refused: 'invalid' }
+    const renewal = await judgeSession(found.session, now)
+    if (!('idleTtl' in renewal)) return renewal
+    return terms.rotate ? rotate(presented, hash, found.session, renewal) : renew(hash, renewal)
+  }
+}

@@ -1,0 +1,41 @@
+// The end of sessions, in the one order that leaves no gap: remembered durably, revoked in memory, then
+// everybody told who must act on it (live subscriptions, the security log). Only then may a caller answer.
+
+import type { Clock } from '../clock.ts'
+import type { EndCause, EndedSession, Store } from '../store/store.ts'
+import type { Revocations } from './revocations.ts'
+
+export interface Sessions {
+  /** Ends one session; undefined where it was over already. */
+  end(sid: string, cause: EndCause): Promise<EndedSession | undefined>
+  endAllOf(username: string, cause: EndCause): Promise<readonly EndedSession[]>
+  /** For a session that the store has ended in a step of its own. */
+  ended(session: EndedSession): Promise<void>
+}
+
+export const createSessions = (parts: {
+  store: Pick<Store, 'endSession' | 'endSessionsOf'>
+  revocations: Pick<Revocations, 'add'>
+  clock: Clock
+  onEnd(session: EndedSession): void | Promise<void>
+}): Sessions => {
+  const { store, revocations, clock, onEnd } = parts
+  const ended = async (session: EndedSession): Promise<void> => {
+    revocations.add(session.sid, session.until)
+    await onEnd(session)
+  }
+  return {
+    async end(sid, cause) {
+      const session = await store.endSession(sid, cause, clock.now())
+      if (session) await ended(session)
+      return session
+    },
+    async endAllOf(username, cause) {
+      const sessions = await store.endSessionsOf(username, cause, clock.now())
+      for (const session of sessions) revocations.add(session.sid, session.until)
+      await Promise.all(sessions.map(async (session) => onEnd(session)))
+      return sessions
+    },
+    ended,
+  }
+}

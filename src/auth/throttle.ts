@@ -1,0 +1,133 @@
+// How often somebody may try a password. Failures are counted before the hash runs and taken back on
+// success, so fifty tries at once cannot race past the limit. Nothing here locks an owner out: what others
+// do to an account slows it to one try a second, never to none.
+
+import type { Clock } from '../clock.ts'
+
+export interface ThrottleLimits {
+  /** Seconds over which failures are counted. */
+  window: number
+  /** Failures of one account from one address. */
+  pairFailures: number
+  /** Failures from one address, whatever the account: one guessing through many names. */
+  addressFailures: number
+  /** Failures of one account from anywhere; beyond, one try a second. */
+  accountFailures: number
+}
+
+export type Attempt =
+  | { settle(outcome: 'succeeded' | 'failed' | 'not_judged'): void }
+  /** `first`: this refusal begins the ban, so it is logged; the ones after it are only counted. */
+  | { retryAfter: number; by: 'pair' | 'address' | 'account'; first: boolean }
+
+export interface Throttle {
+  begin(username: string, address: string): Attempt
+}
+
+const MAX_ENTRIES = 100_000 // about 20 MB: a botnet of names and addresses cannot fill the memory
+
+interface Window {
+  failures: number
+  startedAt: number
+  banLogged: boolean
+  lastTryAt: number
+}
+
+/** IPv6 hosts choose their last 64 bits freely: the /64 is the smallest thing that costs an attacker something. */
+export const throttleAddress = (address: string): string => {
+  if (!address.includes(':')) return address
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1]
+  if (mapped) return mapped
+  const [head = '', tail] = address.toLowerCase().split('::')
+  const left = head === '' ? [] : head.split(':')
+  const right = tail === undefined || tail === '' ? [] : tail.split(':')
+  const missing = tail === undefined ? 0 : Math.max(0, 8 - left.length - right.length)
+  const groups = [...left, ...Array<string>(missing).fill('0'), ...right]
+  return `${groups
+    .slice(0, 4)
+    .map((group) => group.replace(/^0+(?=.)/, ''))
+    .join(':')}::/64`
+}
+
+/** One count for all spellings of a name (CVE-2025-24806): only the count folds, the look-up never does. */
+const throttleName = (username: string): string => username.normalize('NFKC').trim().toLowerCase()
+
+/** `limitsNow` is asked at each attempt: a reload moves the limits and keeps the counts. */
+export const createThrottle = (limitsNow: () => ThrottleLimits, clock: Clock): Throttle => {
+  const windows = new Map<string, Window>()
+
+  const find = (key: string, now: number): Window | undefined => {
+    const known = windows.get(key)
+    return known && now - known.startedAt < limitsNow().window ? known : undefined
+  }
+
+  const open = (key: string, now: number): Window => {
+    const known = find(key, now)
+    if (known) return known
+    windows.delete(key)
+    if (windows.size >= MAX_ENTRIES) {
+      const oldest = windows.keys().next()
+      if (!oldest.done) windows.delete(oldest.value)
+    }
+    const fresh = { failures: 0, startedAt: now, banLogged: false, lastTryAt: -Infinity }
+    windows.set(key, fresh)
+    return fresh
+  }
+
+  const refuse = (
+    window: Window,
+    by: 'pair' | 'address' | 'account',
+    retryAfter: number,
+  ): Attempt => {
+    const first = !window.banLogged
+    window.banLogged = true
+    return { retryAfter: Math.max(1, Math.ceil(retryAfter)), by, first }
+  }
+
+  return {
+    begin(username, address) {
+      const limits = limitsNow()
+      const now = clock.monotonic()
+      const name = throttleName(username)
+      const from = throttleAddress(address)
+      // Keys are JSON lists: no choice of name and address can spell another pair (CVE-2026-39972).
+      const pairKey = JSON.stringify(['pair', name, from])
+      const addressKey = JSON.stringify(['address', from])
+      const accountKey = JSON.stringify(['account', name])
+      const left = (window: Window): number => window.startedAt + limits.window - now
+      // A refused try opens no window: else 50,000 of them, which cost nothing, would drive out the ban itself.
+      const knownPair = find(pairKey, now)
+      if (knownPair && knownPair.failures >= limits.pairFailures) {
+        return refuse(knownPair, 'pair', left(knownPair))
+      }
+      const knownAddress = find(addressKey, now)
+      if (knownAddress && knownAddress.failures >= limits.addressFailures) {
+        return refuse(knownAddress, 'address', left(knownAddress))
+      }
+      const knownAccount = find(accountKey, now)
+      if (
+        knownAccount &&
+        knownAccount.failures >= limits.accountFailures &&
+        now - knownAccount.lastTryAt < 1
+      ) {
+        return refuse(knownAccount, 'account', 1)
+      }
+      const pair = open(pairKey, now)
+      const byAddress = open(addressKey, now)
+      const byAccount = open(accountKey, now)
+      byAccount.lastTryAt = now
+      for (const window of [pair, byAddress, byAccount]) window.failures++
+      return {
+        settle(outcome) {
+          if (outcome === 'failed') return
+          // Never below zero: two logins at once that both succeed must not earn a sixth try.
+          for (const window of [pair, byAddress, byAccount]) {
+            window.failures = Math.max(0, window.failures - 1)
+          }
+          // The owner is in: their earlier slips from this address count no more.
+          if (outcome === 'succeeded') pair.failures = 0
+        },
+      }
+    },
+  }
+}
