@@ -1,0 +1,67 @@
+// The tables, and how an older file becomes a newer one. A file is only ever moved forwards: one written
+// by a newer version is refused, since what we do not understand we might un-revoke.
+
+import type { DatabaseSync } from 'node:sqlite'
+
+export const APPLICATION_ID = 0x506f7374 // "Post": tells our file from any other SQLite file
+
+/** `MIGRATIONS[n]` takes a file from version n to n + 1. */
+export const MIGRATIONS: readonly string[] = [
+  `
+  CREATE TABLE users (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, -- AUTOINCREMENT: a number is never given twice
+    name TEXT NOT NULL UNIQUE
+  ) STRICT;
+  CREATE TABLE sessions (
+    sid TEXT PRIMARY KEY,
+    user_id INTEGER NOT NULL,
+    username TEXT NOT NULL,
+    role TEXT NOT NULL,
+    dialect TEXT NOT NULL,
+    credential TEXT NOT NULL,
+    language TEXT NOT NULL,
+    persistent INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    access_until INTEGER NOT NULL,
+    seen_at INTEGER NOT NULL,
+    address TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    ended_at INTEGER,
+    cause TEXT
+  ) STRICT, WITHOUT ROWID;
+  -- Each holds every column that its list or count asks for (ended_at too, or SQLite reads the row to see
+  -- it): of 1,000,000 sessions the credential marks take 0.5 s instead of 3.7 s.
+  CREATE INDEX sessions_live ON sessions (username, credential, expires_at, ended_at)
+    WHERE ended_at IS NULL;
+  CREATE INDEX sessions_expiry ON sessions (expires_at, access_until, ended_at)
+    WHERE ended_at IS NULL;
+  CREATE INDEX sessions_ended ON sessions (access_until, username, cause, ended_at)
+    WHERE ended_at IS NOT NULL;
+  CREATE TABLE refresh_tokens (
+    hash BLOB PRIMARY KEY,
+    sid TEXT NOT NULL,
+    seq INTEGER NOT NULL, -- the order of rotations: a counter, since two can fall into one second
+    rotated_at INTEGER,
+    sealed BLOB -- the successor, for whoever still holds this token; gone when grace is over
+  ) STRICT, WITHOUT ROWID;
+  CREATE UNIQUE INDEX refresh_tokens_order ON refresh_tokens (sid, seq);
+  CREATE INDEX refresh_tokens_sealed ON refresh_tokens (rotated_at) WHERE sealed IS NOT NULL;
+  `,
+]
+
+export const SCHEMA_VERSION = MIGRATIONS.length
+
+/** Every missing step in one transaction: a crash leaves the old file or the new one. */
+export const migrate = (db: DatabaseSync, from: number, migrations = MIGRATIONS): void => {
+  db.exec('BEGIN IMMEDIATE')
+  try {
+    for (const step of migrations.slice(from)) db.exec(step)
+    db.exec(
+      `PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${migrations.length}; COMMIT`,
+    )
+  } catch (error) {
+    db.exec('ROLLBACK')
+    throw error
+  }
+}

@@ -1,0 +1,130 @@
+// The port to what must be remembered. Every verb is one atomic step, so two hosts see one order and no
+// caller can check first and act later. Nothing here knows of HTTP, tokens' texts or keys: refresh tokens
+// arrive as hashes. One contract suite (test/store/contract.ts) runs against every adapter.
+
+export type Dialect = 'softphone' | 'mikopbx'
+
+/** One login. Instants are Unix seconds. */
+export interface Session {
+  readonly sid: string
+  readonly userId: number
+  readonly username: string
+  readonly role: string
+  readonly dialect: Dialect
+  /** The user's credential mark at login: another one today means that the password was changed. */
+  readonly credential: string
+  readonly language: string
+  /** Whether the refresh cookie outlives the browser ("remember me"). */
+  readonly persistent: boolean
+  readonly createdAt: number
+  /** Absolute: no refresh moves it. */
+  readonly expiresAt: number
+  /** The latest `exp` of any access token issued: until then an end of the session must be remembered. */
+  readonly accessUntil: number
+  readonly seenAt: number
+  readonly address: string
+  readonly agent: string
+}
+
+export const END_CAUSES = [
+  'logout',
+  'logout_everywhere',
+  'refresh_reused',
+  'user_removed',
+  'user_disabled',
+  'password_changed',
+  'operator',
+] as const
+export type EndCause = (typeof END_CAUSES)[number]
+
+export interface EndedSession {
+  readonly sid: string
+  readonly username: string
+  readonly cause: EndCause
+  /** No access token of the session can be valid after this instant. */
+  readonly until: number
+}
+
+/** What a refresh brings up to date. */
+export interface Renewal {
+  now: number
+  role: string
+  accessUntil: number
+  /** Seconds without any refresh after which a session is over; 0: never. */
+  idleTtl: number
+}
+
+export type Found =
+  | { state: 'live'; session: Session }
+  | { state: 'ended'; session: Session }
+  | { state: 'expired'; session: Session }
+  | { state: 'unknown' }
+
+export type Rotation =
+  | { outcome: 'rotated'; session: Session }
+  /** Inside the grace window: the successor that the first rotation stored, sealed. */
+  | { outcome: 'replayed'; session: Session; sealed: Uint8Array }
+  /** An older token, or one past its grace: the session has been ended in this same step. */
+  | { outcome: 'reused'; session: Session; ended: EndedSession }
+  | { outcome: 'ended' | 'expired'; session: Session }
+  | { outcome: 'unknown' }
+
+export interface Store {
+  /** The user's number: given at first sight, never changed, never given to another. */
+  identify(username: string): Promise<number>
+  /** Remembers a login and its first refresh token. Durable when it resolves. */
+  openSession(session: Session, refreshHash: Uint8Array): Promise<void>
+  findByRefresh(refreshHash: Uint8Array, now: number): Promise<Found>
+  /** A refresh that keeps its refresh token; one that was ever traded for a successor is unknown to it. */
+  renew(refreshHash: Uint8Array, renewal: Renewal): Promise<Found>
+  /** Trades a refresh token for its successor, exactly once; `grace` in seconds. */
+  rotate(
+    presented: Uint8Array,
+    next: { hash: Uint8Array; sealed: Uint8Array },
+    renewal: Renewal,
+    grace: number,
+  ): Promise<Rotation>
+  /** Ends one session; undefined where it is not there or over already. Durable when it resolves. */
+  endSession(sid: string, cause: EndCause, now: number): Promise<EndedSession | undefined>
+  /** Ends every live session of a user in one step. */
+  endSessionsOf(username: string, cause: EndCause, now: number): Promise<EndedSession[]>
+  /** Ended sessions whose access tokens could still be alive: what a daemon must know before it decides. */
+  listEnded(now: number): Promise<EndedSession[]>
+  /** Live sessions, newest first; of one user where a name is given. */
+  listSessions(now: number, username?: string): Promise<Session[]>
+  countSessions(now: number): Promise<number>
+  /** Who has live sessions, under which credential marks. */
+  listCredentials(now: number): Promise<{ username: string; credential: string }[]>
+  /**
+   * Forgets what nobody can ask for any more, a slice at a time; how many sessions went (0: nothing is left).
+   * A day later than nobody can, so that a clock set forward and back again un-revokes nothing.
+   */
+  prune(now: number): Promise<number>
+  /** Resolves when the store can write. */
+  ping(): Promise<void>
+  close(): Promise<void>
+}
+
+export type StoreErrorCode =
+  /** Cannot write now (disk full, read-only, away): may heal. */
+  | 'unavailable'
+  /** Every place in the queue is taken: try again. */
+  | 'busy'
+  /** The file is damaged. */
+  | 'damaged'
+  /** Written by a newer version. */
+  | 'newer'
+  /** Another process has it open. */
+  | 'locked'
+  /** The file should be there and is not. */
+  | 'missing'
+
+/** A fault of the store: never an answer about a session. */
+export class StoreError extends Error {
+  readonly code: StoreErrorCode
+  constructor(code: StoreErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'StoreError'
+    this.code = code
+  }
+}
