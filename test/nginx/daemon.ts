@@ -1,0 +1,129 @@
+// A scripted daemon on a unix socket: nginx's own behaviour is tested against it, so it must never decide
+// anything by itself. It writes down what nginx sent.
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+
+/** `hang` answers never, `cut` closes the connection without an answer. */
+export type Answer =
+  | { status: number; headers?: Record<string, string>; body?: string }
+  | 'hang'
+  | 'cut'
+
+export interface Asked {
+  method: string
+  url: string
+  /** Names as they came, in their order. */
+  names: string[]
+  headers: IncomingMessage['headers']
+  body: string
+}
+
+export interface Daemon {
+  readonly socket: string
+  readonly asked: Asked[]
+  readonly connections: number
+  /** What the next requests get. The last word counts. */
+  answer: (request: Asked) => Answer
+  /** The last request, or a fault where none came. */
+  last(): Asked
+  stop(): Promise<void>
+  listen(): Promise<void>
+}
+
+/** Everyone passes as 201. */
+export const PASS = {
+  status: 204,
+  headers: {
+    'X-Auth-User': '201',
+    'X-Auth-Role': 'user',
+    'X-Auth-Session': 's1',
+    'X-Auth-Expires': '1800000000',
+  },
+}
+
+/** Passes, with the asked channel named as the daemon does for `subscribe`. */
+export function pass(request: Asked): Answer {
+  const channel = request.headers['x-auth-resource']
+  const subscribes = request.headers['x-auth-action'] === 'subscribe' && typeof channel === 'string'
+  return subscribes
+    ? { status: 204, headers: { ...PASS.headers, 'X-Auth-Channel': channel } }
+    : PASS
+}
+
+export function refuse(status: 401 | 403, reason: string): Answer {
+  const challenge =
+    status === 401 ? 'Bearer error="invalid_token"' : 'Bearer error="insufficient_scope"'
+  return { status, headers: { 'WWW-Authenticate': challenge, 'X-Auth-Reason': reason } }
+}
+
+async function readBody(request: IncomingMessage): Promise<string> {
+  const parts: Buffer[] = []
+  for await (const part of request as AsyncIterable<Buffer>) parts.push(part)
+  return Buffer.concat(parts).toString()
+}
+
+function write(response: ServerResponse, answer: Answer): void {
+  if (answer === 'hang') return
+  if (answer === 'cut') return void response.destroy()
+  const length = Buffer.byteLength(answer.body ?? '')
+  // A body, or chunked, would make nginx drop the kept-alive connection.
+  const framing = answer.status === 204 ? {} : { 'Content-Length': length }
+  response.writeHead(answer.status, { ...answer.headers, ...framing }).end(answer.body)
+}
+
+export async function startDaemon(t: Test): Promise<Daemon> {
+  // Not in t.testdir(): a unix socket's path ends at 107 bytes.
+  const folder = mkdtempSync(join(tmpdir(), 'postern-stub-'))
+  const asked: Asked[] = []
+  let connections = 0
+  const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const one = {
+      method: String(request.method),
+      url: String(request.url),
+      names: request.rawHeaders.filter((_, index) => index % 2 === 0),
+      headers: request.headers,
+      body: await readBody(request),
+    }
+    asked.push(one)
+    write(response, daemon.answer(one))
+  }
+  // 75 s: more than the 60 s for which nginx keeps a connection.
+  const server = createServer({ keepAliveTimeout: 75_000 }, (request, response) => {
+    void serve(request, response)
+  })
+  server.on('connection', () => connections++)
+
+  const daemon: Daemon = {
+    socket: join(folder, 'http.sock'),
+    asked,
+    get connections() {
+      return connections
+    },
+    answer: pass,
+    last: () => {
+      const one = asked.at(-1)
+      if (one === undefined) throw new Error('nothing was asked')
+      return one
+    },
+    listen: async () => {
+      server.listen(daemon.socket)
+      await once(server, 'listening')
+    },
+    stop: async () => {
+      if (!server.listening) return
+      server.close()
+      server.closeAllConnections()
+      await once(server, 'close')
+    },
+  }
+  await daemon.listen()
+  t.teardown(async () => {
+    await daemon.stop()
+    rmSync(folder, { recursive: true, force: true })
+  })
+  return daemon
+}
