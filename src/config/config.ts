@@ -1,6 +1,8 @@
 // What the operator has decided, as values. This file is only the shape: src/config/schema.ts holds
 // the rules and the defaults, src/config/load.ts turns a file into one of these.
 
+import type { Values } from './schema.ts'
+
 /** Where a listener stands: a unix socket path, or a loopback (or explicitly public) TCP address. */
 export type Address = { path: string } | { host: string; port: number }
 
@@ -22,7 +24,22 @@ export interface Config {
   stateDirectory: string
   usersFile: string
   tokens: { issuer: string; audience: string; leeway: number }
-  softphone: { basePath: string; accessTtl: number; refreshTtl: number }
+  softphone: { basePath: string; accessTtl: number; refreshTtl: number; rotate: boolean }
+  mikopbx: {
+    basePath: string
+    accessTtl: number
+    refreshTtl: number
+    rotate: boolean
+    /** Our role → the name that this dialect's tokens carry. */
+    roleNames: ReadonlyMap<string, string>
+  }
+  refresh: {
+    /** Seconds in which the predecessor of a refresh token still gets the same successor. */
+    grace: number
+    /** Seconds without a refresh that end a session; 0: never. */
+    idleTtl: number
+  }
+  cookies: { secure: 'auto' | 'always' }
   passwords: { memory: number; passes: number; workers: number; queue: number }
   throttle: {
     window: number
@@ -34,4 +51,6 @@ export interface Config {
   log: { level: 'trace' | 'debug' | 'info' | 'warn' | 'error'; security: string }
   /** Role name → grants as written, e.g. `subscribe:users-state`. */
   roles: ReadonlyMap<string, readonly string[]>
+  /** Every setting by its name, for a reload to see what changed. */
+  settings: Values
 }

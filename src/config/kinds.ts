@@ -161,3 +161,18 @@ export const grants: Kind<string[]> = {
   expected: 'a list of grants, such as ["subscribe:users-state", "read:recordings/**"]',
   schema: v.array(textSchema<string>(readGrant)),
 }
+
+const ROLE_NAME = /^([A-Za-z0-9][A-Za-z0-9_-]{0,63})=([A-Za-z0-9][A-Za-z0-9_-]{0,63})$/
+
+/** One to one in both directions: a name in a token must say one role. */
+export const pairs: Kind<ReadonlyMap<string, string>> = {
+  expected: 'a list such as ["admin=admins"]: each role and each name once',
+  schema: v.pipe(
+    v.array(v.pipe(v.string(), v.regex(ROLE_NAME))),
+    v.check((found) => {
+      const sides = found.map((pair) => pair.split('='))
+      return [0, 1].every((side) => new Set(sides.map((pair) => pair[side])).size === found.length)
+    }),
+    v.transform((found) => new Map(found.map((pair) => pair.split('=') as [string, string]))),
+  ),
+}

@@ -61,4 +61,24 @@ export const rules: readonly Rule[] = [
     problem:
       'softphone.refresh_ttl must be longer than softphone.access_ttl, else no access token can ever be refreshed',
   },
+  {
+    of: ['mikopbx.refresh_ttl', 'mikopbx.access_ttl'],
+    isBroken: (values) => values['mikopbx.refresh_ttl'] <= values['mikopbx.access_ttl'],
+    problem:
+      'mikopbx.refresh_ttl must be longer than mikopbx.access_ttl, else no access token can ever be refreshed',
+  },
+  {
+    of: ['mikopbx.base_path', 'softphone.base_path'],
+    isBroken: (values) => values['mikopbx.base_path'] === values['softphone.base_path'],
+    problem: 'mikopbx.base_path and softphone.base_path are the same: give each its own',
+  },
+  {
+    of: ['mikopbx.role_names', 'roles.*.grants'],
+    // A token that says `admins` would mean two roles at once.
+    isBroken: (values) =>
+      Array.from(values['mikopbx.role_names'], ([role, name]) => role !== name && name).some(
+        (name) => name !== false && values['roles.*.grants'].has(name),
+      ),
+    problem: 'gives a role a name that another role has: choose names that are no roles',
+  },
 ]

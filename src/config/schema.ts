@@ -46,7 +46,7 @@ export const settings = [
 
   row('state.directory', kinds.path, '/var/lib/postern', RESTART, 'where keys and sessions are kept'),
 
-  row('users.file', kinds.path, '/etc/postern/users', RELOAD, 'the users and their password hashes'),
+  row('users.file', kinds.path, '/etc/postern/users', RESTART, 'the users and their password hashes'),
 
   row('tokens.issuer', kinds.name, 'postern', RELOAD, 'the `iss` of every token'),
   row('tokens.audience', kinds.name, 'postern', RELOAD, 'the `aud` of every token'),
@@ -55,6 +55,18 @@ export const settings = [
   row('softphone.base_path', kinds.urlPath, '/pbxcore/api/module-softphone-backend/v1', RELOAD, 'URL path below which softphones log in'),
   row('softphone.access_ttl', kinds.whole(1, DAY), 3600, RELOAD, 'seconds that an access token lives'),
   row('softphone.refresh_ttl', kinds.whole(2, YEAR), 30 * DAY, RELOAD, 'seconds from login until a new login is needed'),
+  row('softphone.rotate', kinds.flag, false, RELOAD, 'whether a refresh gives a new refresh token and ends the old one'),
+
+  row('mikopbx.base_path', kinds.urlPath, '/pbxcore/api/v3', RELOAD, 'URL path below which PBX clients find auth:login'),
+  row('mikopbx.access_ttl', kinds.whole(1, DAY), 900, RELOAD, 'seconds that an access token lives'),
+  row('mikopbx.refresh_ttl', kinds.whole(2, YEAR), 30 * DAY, RELOAD, 'seconds from login until a new login is needed'),
+  row('mikopbx.rotate', kinds.flag, true, RELOAD, 'whether a refresh gives a new refresh token and ends the old one'),
+  row('mikopbx.role_names', kinds.pairs, ['admin=admins'], RELOAD, 'roles as this dialect\'s tokens name them, as role=name'),
+
+  row('refresh.grace', kinds.whole(0, 60), 30, RELOAD, 'seconds in which a rotated refresh token still gets the same successor'),
+  row('refresh.idle_ttl', kinds.whole(0, YEAR), 0, RELOAD, 'seconds without a refresh that end a session; 0: never'),
+
+  row('cookies.secure', kinds.oneOf(['auto', 'always']), 'auto', RELOAD, 'when cookies are marked Secure'),
 
   row('passwords.memory_kib', kinds.whole(7168, 1_048_576), 19_456, RESTART, 'KiB of memory for one argon2id hash'),
   row('passwords.passes', kinds.whole(1, 16), 2, RESTART, 'argon2id passes over that memory'),
@@ -110,7 +122,17 @@ export const toConfig = (values: Values): Config => ({
     basePath: values['softphone.base_path'],
     accessTtl: values['softphone.access_ttl'],
     refreshTtl: values['softphone.refresh_ttl'],
+    rotate: values['softphone.rotate'],
   },
+  mikopbx: {
+    basePath: values['mikopbx.base_path'],
+    accessTtl: values['mikopbx.access_ttl'],
+    refreshTtl: values['mikopbx.refresh_ttl'],
+    rotate: values['mikopbx.rotate'],
+    roleNames: values['mikopbx.role_names'],
+  },
+  refresh: { grace: values['refresh.grace'], idleTtl: values['refresh.idle_ttl'] },
+  cookies: { secure: values['cookies.secure'] },
   passwords: {
     memory: values['passwords.memory_kib'],
     passes: values['passwords.passes'],
@@ -126,4 +148,5 @@ export const toConfig = (values: Values): Config => ({
   checks: { verdictCache: values['checks.verdict_cache'] },
   log: { level: values['log.level'], security: values['log.security'] },
   roles: values['roles.*.grants'],
+  settings: values,
 })

@@ -1,0 +1,85 @@
+// `postern serve`: the daemon in the foreground, until a signal. The first SIGTERM or SIGINT drains, the
+// second ends at once; SIGHUP reloads.
+
+import { parseArgs } from 'node:util'
+
+import { systemClock } from '../clock.ts'
+import { ConfigError } from '../config/config-error.ts'
+import { CONFIG_FILE, loadConfig } from '../config/load.ts'
+import { type Daemon, startDaemon, StartError } from '../daemon.ts'
+import { createLog, type Log } from '../log.ts'
+import type { Command } from './io.ts'
+
+const CONFIG_BAD = 78 // EX_CONFIG: systemd is told not to try again
+const USAGE = 64
+const KILLED = 130
+
+/** Resolves at the first signal to stop; calls `onSecond` at the next. */
+const nextStop = (onSecond: () => void, onHangup: () => void): Promise<string> => {
+  const { promise, resolve } = Promise.withResolvers<string>()
+  let stopping = false
+  const stop = (signal: string): void => {
+    if (stopping) onSecond()
+    stopping = true
+    resolve(signal)
+  }
+  process.on('SIGTERM', stop)
+  process.on('SIGINT', stop)
+  process.on('SIGHUP', onHangup)
+  return promise
+}
+
+/** A config that is broken changes nothing: every problem is logged, and the old one stays in force. */
+const reload = async (daemon: Daemon, file: string, log: Log): Promise<void> => {
+  try {
+    await daemon.reload(loadConfig(file))
+  } catch (error) {
+    const problems = error instanceof ConfigError ? error.problems : [String(error)]
+    log.error({ problems }, 'not reloaded: the running configuration stays in force')
+  }
+}
+
+export const serve: Command = {
+  name: 'serve',
+  summary: 'run the daemon in the foreground',
+  usage: 'postern serve [--config FILE]',
+  async run(argv, io) {
+    let file: string
+    try {
+      const { values } = parseArgs({ args: [...argv], options: { config: { type: 'string' } } })
+      file = values.config ?? CONFIG_FILE
+    } catch (error) {
+      io.err(`postern serve: ${(error as Error).message}`)
+      io.err(`usage: ${serve.usage}`)
+      return USAGE
+    }
+    try {
+      process.umask(0o077) // whatever is created here holds secrets or names
+      const config = loadConfig(file)
+      const log = createLog(config.log.level)
+      const daemon = await startDaemon(config, { log, clock: systemClock })
+      // A debugger would read the keys: the signal that Node opens its inspector for does nothing here.
+      process.on('SIGUSR1', () => {})
+      const signal = await nextStop(
+        () => process.exit(KILLED),
+        () => {
+          void reload(daemon, file, log)
+        },
+      )
+      log.info({ signal }, 'stopping')
+      await daemon.stop()
+      log.info('stopped')
+      return 0
+    } catch (error) {
+      if (error instanceof ConfigError) {
+        for (const problem of error.problems) io.err(problem)
+        return CONFIG_BAD
+      }
+      if (error instanceof StartError) {
+        io.err(error.message)
+        return CONFIG_BAD
+      }
+      throw error
+    }
+  },
+}

@@ -1,0 +1,360 @@
+// The wiring: every part built from a Config, by hand and in order. The only file that knows which adapter
+// is used; nothing here decides anything.
+
+import { existsSync, mkdirSync } from 'node:fs'
+import type { Server } from 'node:http'
+import { join } from 'node:path'
+
+import { REASONS } from './auth/decision.ts'
+import { ACTIONS } from './auth/grants.ts'
+import { createRevocations } from './auth/revocations.ts'
+import { createSessions } from './auth/sessions.ts'
+import { createThrottle } from './auth/throttle.ts'
+import type { Clock } from './clock.ts'
+import { findRestartOnly } from './config/changes.ts'
+import type { Config } from './config/config.ts'
+import { keysFile, loadKeys } from './config/keys-file.ts'
+import { createGate } from './gate.ts'
+import { listen, ListenError } from './http/listen.ts'
+import {
+  createControlRoutes,
+  createOperatorRoutes,
+  shape as operatorShape,
+} from './http/operator.ts'
+import type { SecurityEvent } from './http/reply.ts'
+import type { Request } from './http/request.ts'
+import { createRouter, type Route, type Router } from './http/routes.ts'
+import { createHttpServer, type ServerParts } from './http/server.ts'
+import { shape as softphoneShape } from './http/softphone/reply.ts'
+import type { Log } from './log.ts'
+import { createMetrics } from './metrics.ts'
+import { createPasswordPool } from './passwords/pool.ts'
+import { openSecurityLog, type SecurityLog } from './security-log.ts'
+import { openSqliteStore } from './store/sqlite.ts'
+import { type EndCause, type Store, StoreError } from './store/store.ts'
+import type { UserChange } from './users/diff-users.ts'
+import { createDirectory } from './users/directory.ts'
+import { openUsersFile } from './users/file.ts'
+import { version } from './version.ts'
+
+export interface Daemon {
+  /** Brings a new config, keys and users into force, or throws and changes nothing. Reopens the log files. */
+  reload(config: Config): Promise<void>
+  /** Stops accepting, finishes what is under way, flushes and closes everything. */
+  stop(): Promise<void>
+}
+
+/** Why the daemon does not start, in words that name the cure. */
+export class StartError extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'StartError'
+  }
+}
+
+const DRAIN = 5000 // milliseconds that requests under way get at a stop
+const PRUNE_EVERY = 30_000
+const READY_WITHIN = 1000
+
+/** What a change in the users file means for the user's sessions. */
+const CAUSES: Readonly<Partial<Record<UserChange['change'], EndCause>>> = {
+  removed: 'user_removed',
+  disabled: 'user_disabled',
+  password: 'password_changed',
+}
+
+const openStore = async (directory: string): Promise<Store> => {
+  const file = join(directory, 'store.db')
+  // The store is made before the keys: keys without a store mean that it was lost, and with it every
+  // revocation. Starting afresh would let ended sessions back in.
+  if (existsSync(keysFile(directory)) && !existsSync(file)) {
+    throw new StoreError(
+      'missing',
+      `${file} is gone while ${keysFile(directory)} is there: restore it, or remove the keys as well, which ends every session`,
+    )
+  }
+  return openSqliteStore(file)
+}
+
+const makeStateDirectory = (directory: string): void => {
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 })
+  } catch (cause) {
+    throw new StartError(
+      `${directory} cannot be made: create it, owned by the user of the service, or set state.directory`,
+      { cause },
+    )
+  }
+}
+
+const openSecurity = (path: string, log: Log): SecurityLog => {
+  try {
+    return openSecurityLog(path, (error) => {
+      log.error({ err: error }, 'a line of the security log was lost')
+    })
+  } catch (cause) {
+    throw new StartError(
+      `${path} cannot be written: give its directory to the user of the service, or set log.security`,
+      { cause },
+    )
+  }
+}
+
+const within = <Value>(promise: Promise<Value>, milliseconds: number): Promise<Value> => {
+  const late = Promise.withResolvers<never>()
+  const timer = setTimeout(() => {
+    late.reject(new StoreError('unavailable', 'the store does not answer'))
+  }, milliseconds)
+  return Promise.race([promise, late.promise]).finally(() => {
+    clearTimeout(timer)
+  })
+}
+
+/** Resolves when every listener accepts. Throws a ConfigError or a StartError; nothing is left open then. */
+export const startDaemon = async (
+  config: Config,
+  { log, clock }: { log: Log; clock: Clock },
+): Promise<Daemon> => {
+  const opened: (() => Promise<void> | void)[] = []
+  const closeAll = async (): Promise<void> => {
+    for (const close of opened.toReversed()) await close()
+  }
+  try {
+    return await build(config, log, clock, opened, closeAll)
+  } catch (error) {
+    await closeAll()
+    if (error instanceof StoreError || error instanceof ListenError) {
+      throw new StartError(error.message, { cause: error })
+    }
+    throw error
+  }
+}
+
+const build = async (
+  config: Config,
+  log: Log,
+  clock: Clock,
+  opened: (() => Promise<void> | void)[],
+  closeAll: () => Promise<void>,
+): Promise<Daemon> => {
+  makeStateDirectory(config.stateDirectory)
+  const security = openSecurity(config.log.security, log)
+  opened.push(() => {
+    security.close()
+  })
+  const store = await openStore(config.stateDirectory)
+  opened.push(() => store.close())
+  const keyring = await loadKeys(config.stateDirectory)
+
+  const revocations = createRevocations(clock)
+  for (const { sid, until } of await store.listEnded(clock.now())) revocations.add(sid, until)
+
+  const pool = createPasswordPool({
+    ...config.passwords,
+    onNotNiced: (error) => {
+      log.warn(
+        { err: error },
+        'password hashing keeps its full priority: setpriority is not allowed',
+      )
+    },
+  })
+  opened.push(() => pool.close())
+
+  const securityEvent = (event: SecurityEvent, address: string): void => {
+    const user = event.user ?? '-'
+    security.write({ event: event.name, message: event.message, address, user }, new Date())
+    const { name, message, sid } = event
+    log.info({ event: name, user: user.slice(0, 256), address, sid }, message)
+  }
+
+  const sessions = createSessions({
+    store,
+    revocations,
+    clock,
+    onEnd({ sid, username, cause }) {
+      metrics.sessionsEnded(cause)
+      // A logout and a reuse have lines of their own, with the client's address.
+      if (cause === 'logout' || cause === 'refresh_reused') return
+      securityEvent({ name: 'SESSION_ENDED', message: cause, user: username, sid }, '-')
+    },
+  })
+
+  // ---- users: where they come from, and what their changes mean for sessions
+  let problems: readonly string[] = []
+  let endedByChange = 0
+  const endAllOf = async (username: string, cause: EndCause): Promise<void> => {
+    endedByChange += (await sessions.endAllOf(username, cause)).length
+  }
+  const users = createDirectory(
+    [
+      openUsersFile({
+        file: config.usersFile,
+        pool,
+        async onChange(diff) {
+          for (const { name, change } of diff) {
+            const cause = CAUSES[change]
+            if (cause) await endAllOf(name, cause)
+          }
+          problems = []
+          metrics.usersLoaded('file', true, clock.now())
+          log.info({ changes: diff.length }, 'the users file was read again')
+        },
+        onProblem(found) {
+          problems = found
+          metrics.usersLoaded('file', false, clock.now())
+          log.error(
+            { problems: found },
+            'the users file is broken: the last good one stays in force',
+          )
+        },
+        onWarning(line) {
+          log.warn(line)
+        },
+      }),
+    ],
+    () => pool.hash('a password that nobody has'),
+  )
+  /** What changed while the daemon was down: whoever is gone, disabled, or has another password than at login. */
+  const endStale = async (): Promise<void> => {
+    for (const { username, credential } of await store.listCredentials(clock.now())) {
+      const today = users.peek(username)
+      if (!today || 'unavailable' in today) continue
+      if ('refused' in today) {
+        await endAllOf(username, today.refused === 'disabled' ? 'user_disabled' : 'user_removed')
+      } else if (today.user.credential !== credential) {
+        await endAllOf(username, 'password_changed')
+      }
+    }
+  }
+  opened.push(() => {
+    users.close()
+  })
+
+  let ready = true
+  const metrics = createMetrics({
+    version,
+    actions: ACTIONS,
+    reasons: REASONS,
+    sessions: () => store.countSessions(clock.now()),
+    revocations: () => revocations.prune(),
+    hashQueue: () => pool.queued(),
+    ready: () => ready,
+  })
+  metrics.usersLoaded('file', true, clock.now())
+  await endStale()
+  const now = (): number => clock.now()
+
+  // ---- the rules and routes, swapped whole by a reload
+  const throttle = createThrottle(() => current.throttle, clock)
+  const gateParts = { store, sessions, revocations, users, throttle, metrics, clock }
+  let current = config
+  let gate = createGate(config, keyring, gateParts)
+  const reload = async (next: Config): Promise<void> => {
+    const keys = await loadKeys(config.stateDirectory)
+    gate = createGate(next, keys, gateParts)
+    const ignored = findRestartOnly(config, next)
+    current = next
+    log.level = next.log.level
+    security.reopen(next.log.security)
+    await users.reload()
+    log.info({ ignored }, ignored.length > 0 ? 'reloaded; these wait for a restart' : 'reloaded')
+  }
+
+  const findObstacle = async (): Promise<string | undefined> => {
+    try {
+      await within(store.ping(), READY_WITHIN)
+      ready = true
+      return undefined
+    } catch (error) {
+      ready = false
+      return (error as Error).message
+    }
+  }
+  const serverParts = (shape: ServerParts['shape'], router: Router): ServerParts => ({
+    router,
+    shape,
+    maxConnections: config.listen.maxConnections,
+    statusOfFault: (error) =>
+      error instanceof StoreError ? { status: 503, retryAfter: 1 } : { status: 500 },
+    observe({ route, status, reason }) {
+      if (route !== 'check') metrics.answered(route, status)
+      log.debug({ route, status, reason }, 'answered')
+    },
+    onEvents(events: readonly SecurityEvent[], { address }: Request) {
+      for (const event of events) securityEvent(event, address)
+    },
+    onFault(error, route) {
+      metrics.faulted(error instanceof StoreError ? `store_${error.code}` : 'internal')
+      log.error({ err: error, route }, 'a request could not be decided')
+    },
+    now,
+  })
+  const operatorParts = (routes: readonly Route[]): ServerParts =>
+    serverParts(operatorShape, createRouter(routes, operatorShape, now))
+  const open = async (server: Server, address: Parameters<typeof listen>[1]): Promise<Server> => {
+    opened.push(() => drain(server))
+    await listen(server, address)
+    return server
+  }
+  const { http, operator, control, socketMode, socketGroup } = config.listen
+  const withMode = (address: typeof http, mode: number, group: string) =>
+    'path' in address ? { ...address, mode, group } : address
+
+  await open(createHttpServer(operatorParts(createControlRoutes({ reloadUsers, userIds, now }))), {
+    path: control,
+    mode: 0o600,
+    group: '',
+  })
+  await open(
+    createHttpServer(operatorParts(createOperatorRoutes({ metrics, findObstacle }))),
+    withMode(operator, 0o600, ''),
+  )
+  await open(
+    createHttpServer(serverParts(softphoneShape, (method, path) => gate.router(method, path))),
+    withMode(http, socketMode, socketGroup),
+  )
+
+  const timer = setInterval(() => {
+    revocations.prune()
+    void findObstacle()
+    store.prune(clock.now()).catch((error: unknown) => {
+      log.warn({ err: error }, 'old sessions could not be pruned')
+    })
+  }, PRUNE_EVERY)
+  timer.unref()
+  opened.push(() => {
+    clearInterval(timer)
+  })
+  log.info({ version, http, operator, control }, 'ready')
+
+  async function reloadUsers() {
+    endedByChange = 0
+    await users.reload()
+    return problems.length > 0 ? { problems } : { ended: endedByChange }
+  }
+  async function userIds() {
+    const ids: Record<string, number> = {}
+    for (const name of users.names()) ids[name] = await store.identify(name)
+    return ids
+  }
+
+  return {
+    reload,
+    stop: closeAll,
+  }
+}
+
+/** Idle connections close at once, busy ones after their answer, stubborn ones after DRAIN. */
+const drain = async (server: Server): Promise<void> => {
+  if (!server.listening) return
+  const { promise, resolve } = Promise.withResolvers<void>()
+  server.close(() => {
+    resolve()
+  })
+  server.closeIdleConnections()
+  const timer = setTimeout(() => {
+    server.closeAllConnections()
+  }, DRAIN)
+  await promise
+  clearTimeout(timer)
+}

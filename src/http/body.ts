@@ -1,0 +1,83 @@
+// The body of a request, bounded. The bytes that arrive are counted, whatever Content-Length claims.
+
+import type { IncomingMessage } from 'node:http'
+
+import { parseStrictObject } from '../auth/strict-json.ts'
+import type { Headers } from './headers.ts'
+
+export const MAX_BODY = 8 * 1024 // a login with the longest password allowed is below 3 KiB
+
+/** All of it, or undefined when it is larger than MAX_BODY: the rest is then not read. */
+export const readBody = (message: IncomingMessage): Promise<Buffer | undefined> => {
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer | undefined>()
+  const chunks: Buffer[] = []
+  let size = 0
+  message.on('data', (chunk: Buffer) => {
+    size += chunk.length
+    if (size > MAX_BODY) {
+      message.pause()
+      resolve(undefined)
+      return
+    }
+    chunks.push(chunk)
+  })
+  message.on('end', () => {
+    resolve(Buffer.concat(chunks))
+  })
+  message.on('close', () => {
+    reject(new Aborted())
+  })
+  message.on('error', () => {
+    reject(new Aborted())
+  })
+  return promise
+}
+
+/** The client went away: there is nobody to answer. */
+export class Aborted extends Error {
+  constructor() {
+    super('the client closed the connection before its request was complete')
+    this.name = 'Aborted'
+  }
+}
+
+const mediaType = (headers: Headers): string =>
+  (headers.get('content-type') ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
+
+const isUtf8 = (headers: Headers): boolean => {
+  const charset = /;\s*charset\s*=\s*"?([^";\s]+)"?/i.exec(headers.get('content-type') ?? '')?.[1]
+  return charset === undefined || charset.toLowerCase() === 'utf-8'
+}
+
+/** The object of a JSON body, or undefined: another content type (login CSRF comes as text/plain), or no object. */
+export const parseJsonBody = (
+  headers: Headers,
+  body: Uint8Array,
+): Readonly<Record<string, unknown>> | undefined =>
+  mediaType(headers) === 'application/json' && isUtf8(headers) ? parseStrictObject(body) : undefined
+
+/** What a cross-site form can send as a "simple" request, dressed up as JSON: never taken with a cookie. */
+export const isTextBody = (headers: Headers): boolean => mediaType(headers) === 'text/plain'
+
+/** The fields of a form body (WHATWG URL §5.1), or undefined: another type, a field twice, or no valid text. */
+export const parseFormBody = (
+  headers: Headers,
+  body: Uint8Array,
+): Readonly<Record<string, unknown>> | undefined => {
+  if (mediaType(headers) !== 'application/x-www-form-urlencoded' || !isUtf8(headers))
+    return undefined
+  const fields = new Map<string, string>()
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(body)
+    for (const pair of text.split('&')) {
+      if (pair === '') continue
+      const [name = '', ...rest] = pair.split('=').map((part) => part.replaceAll('+', ' '))
+      const field = decodeURIComponent(name)
+      if (fields.has(field)) return undefined
+      fields.set(field, decodeURIComponent(rest.join('=')))
+    }
+  } catch {
+    return undefined // not UTF-8, or a percent sign that begins nothing
+  }
+  return Object.fromEntries(fields)
+}

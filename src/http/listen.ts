@@ -1,0 +1,94 @@
+// Where a server listens. A unix socket's file is replaced only where nobody answers on it, and gets its
+// mode and group before the first connection: file permissions are the only lock on that door.
+
+import { execFileSync } from 'node:child_process'
+import { chmodSync, chownSync, lstatSync, unlinkSync } from 'node:fs'
+import type { Server } from 'node:http'
+import { connect } from 'node:net'
+
+export type ListenAddress =
+  | { path: string; mode: number; group: string }
+  | { host: string; port: number }
+
+/** A problem an operator can mend, in words that name the cure. */
+export class ListenError extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'ListenError'
+  }
+}
+
+const BACKLOG = 4096 // an nginx reload makes every subscriber ask again in the same second
+
+const answers = (path: string): Promise<boolean> => {
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  const socket = connect(path)
+  socket.on('connect', () => {
+    socket.destroy()
+    resolve(true)
+  })
+  socket.on('error', () => {
+    resolve(false)
+  })
+  return promise
+}
+
+const removeStale = async (path: string): Promise<void> => {
+  const stat = lstatSync(path, { throwIfNoEntry: false })
+  if (!stat) return
+  if (!stat.isSocket()) {
+    throw new ListenError(`${path} is there and is no socket: move it away, or listen elsewhere`)
+  }
+  if (await answers(path)) {
+    throw new ListenError(
+      `${path} is in use: another Postern answers there; stop it, or listen elsewhere`,
+    )
+  }
+  unlinkSync(path)
+}
+
+const groupId = (group: string): number => {
+  try {
+    const entry = execFileSync('getent', ['group', group], { encoding: 'utf8' })
+    return Number(entry.split(':')[2])
+  } catch (cause) {
+    throw new ListenError(`there is no group ${group}: create it, or set listen.socket_group`, {
+      cause,
+    })
+  }
+}
+
+const CURES: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'something else listens there: stop it, or listen elsewhere',
+  EADDRNOTAVAIL: 'this machine has no such address (yet)',
+  EACCES: 'the service may not listen there: give its user the directory, or use a port over 1023',
+  ENOENT: 'the directory does not exist: create it, owned by the user of the service',
+}
+
+/** Resolves when the server accepts connections. Throws a ListenError whose message names the cure. */
+export const listen = async (server: Server, address: ListenAddress): Promise<void> => {
+  const isPath = 'path' in address
+  if (isPath) await removeStale(address.path)
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  const failed = (error: NodeJS.ErrnoException): void => {
+    const where = isPath ? address.path : `${address.host}:${address.port}`
+    reject(
+      new ListenError(`cannot listen on ${where}: ${CURES[error.code ?? ''] ?? error.message}`, {
+        cause: error,
+      }),
+    )
+  }
+  server.once('error', failed)
+  // Nobody may connect between bind() and chmod(): the file is born closed to others.
+  const before = isPath ? process.umask(0o177) : undefined
+  server.listen(
+    isPath ? { path: address.path, backlog: BACKLOG } : { ...address, backlog: BACKLOG },
+    resolve,
+  )
+  if (before !== undefined) process.umask(before)
+  await promise
+  server.off('error', failed)
+  if (!isPath) return
+  if (address.group !== '') chownSync(address.path, -1, groupId(address.group))
+  chmodSync(address.path, address.mode)
+}

@@ -1,0 +1,60 @@
+// POST /auth:logout: by the Bearer token, also a late one, or by the refresh cookie; both where both are
+// there. The cookie is cleared whatever it held.
+
+import type { Logout, LogoutResult } from '../../auth/logout.ts'
+import { isTextBody, parseFormBody, parseJsonBody } from '../body.ts'
+import { readCookie } from '../cookie.ts'
+import { readBearer } from '../credential.ts'
+import { isCrossSite } from '../cross-site.ts'
+import { challenge } from '../reply.ts'
+import type { Handler, Request } from '../request.ts'
+import {
+  clearedCookie,
+  type CookieSecurity,
+  failure,
+  isSecure,
+  REFRESH_COOKIE,
+  success,
+} from './reply.ts'
+
+const TRUE = new Set<unknown>([true, 'true', '1'])
+
+const wantsAll = ({ headers, query }: Request, body: Buffer): boolean => {
+  const fields = parseJsonBody(headers, body) ?? parseFormBody(headers, body)
+  return TRUE.has(new URLSearchParams(query).get('all')) || TRUE.has(fields?.['all'])
+}
+
+export const createLogoutHandler = (parts: {
+  logout: Logout
+  cookieSecurity: CookieSecurity
+  now(): number
+}): Handler => {
+  const { logout, cookieSecurity, now } = parts
+  return async (request) => {
+    const { headers } = request
+    const bearer = readBearer(headers)
+    const cookie = readCookie(headers.get('cookie'), REFRESH_COOKIE)
+    const foreign = isCrossSite(headers) || isTextBody(headers)
+    if (foreign && 'refused' in bearer) {
+      return failure(403, 'Cross-site use of the refresh cookie is refused', now())
+    }
+    const body = await request.body()
+    if (!Buffer.isBuffer(body)) return body
+    const everywhere = wantsAll(request, body)
+    const results: LogoutResult[] = []
+    if ('token' in bearer) results.push(await logout.byToken(bearer.token, everywhere))
+    if ('value' in cookie && !foreign) {
+      results.push(await logout.byRefreshToken(cookie.value, everywhere))
+    }
+    const done = results.find((result) => 'username' in result)
+    if (!done) {
+      const refusal = 'refused' in bearer ? bearer : { refused: 'bad_signature' as const }
+      return failure(401, 'Unauthorized', now(), ['WWW-Authenticate', challenge(refusal)])
+    }
+    return success(
+      { message: 'Logged out successfully' },
+      clearedCookie(isSecure(headers, cookieSecurity)),
+      [{ name: 'LOGOUT', message: 'logged out', user: done.username }],
+    )
+  }
+}

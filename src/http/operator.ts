@@ -1,0 +1,73 @@
+// The operator's endpoints. /metrics, /healthz and /readyz stand on a listener of their own, so that no slip
+// in a site's config can publish them; the control routes on a socket that only root and the service open.
+
+import { failure, json, type ErrorShape } from './reply.ts'
+import type { Route } from './routes.ts'
+
+export const shape: ErrorShape = (error) => ({ error })
+
+const TEXT = ['Content-Type', 'text/plain; charset=utf-8']
+
+export const createOperatorRoutes = (parts: {
+  metrics: { expose(): Promise<string>; contentType: string }
+  /** Resolves to what keeps us from deciding, or undefined. */
+  findObstacle(): Promise<string | undefined>
+}): Route[] => [
+  {
+    name: 'metrics',
+    method: 'GET',
+    path: '/metrics',
+    shape,
+    handler: async () => ({
+      status: 200,
+      headers: ['Content-Type', parts.metrics.contentType],
+      body: await parts.metrics.expose(),
+    }),
+  },
+  {
+    name: 'healthz',
+    method: 'GET',
+    path: '/healthz',
+    shape,
+    handler: () => ({ status: 200, headers: TEXT, body: 'ok\n' }),
+  },
+  {
+    name: 'readyz',
+    method: 'GET',
+    path: '/readyz',
+    shape,
+    handler: async () => {
+      const obstacle = await parts.findObstacle()
+      return obstacle === undefined
+        ? { status: 200, headers: TEXT, body: 'ready\n' }
+        : { status: 503, headers: [...TEXT, 'Retry-After', '1'], body: `not ready: ${obstacle}\n` }
+    },
+  },
+]
+
+export const createControlRoutes = (parts: {
+  /** Reads the user sources now; how many sessions ended by it, or why the new state was not taken. */
+  reloadUsers(): Promise<{ ended: number } | { problems: readonly string[] }>
+  userIds(): Promise<Readonly<Record<string, number>>>
+  now(): number
+}): Route[] => [
+  {
+    name: 'users_reload',
+    method: 'POST',
+    path: '/users/reload',
+    shape,
+    handler: async () => {
+      const result = await parts.reloadUsers()
+      return 'ended' in result
+        ? json(200, result)
+        : failure(shape, 409, result.problems.join('\n'), parts.now())
+    },
+  },
+  {
+    name: 'users_ids',
+    method: 'GET',
+    path: '/users/ids',
+    shape,
+    handler: async () => json(200, { ids: await parts.userIds() }),
+  },
+]

@@ -1,0 +1,82 @@
+// What a handler answers, as a value. One table turns a reason into a status; nginx knows only these two,
+// and turns anything else into a 500.
+
+import type { Reason, Refusal } from '../auth/decision.ts'
+
+/** Something an operator's jail or eyes should see, in the words of the security log. */
+export interface SecurityEvent {
+  name:
+    | 'AUTH_SUCCESS'
+    | 'AUTH_FAILED'
+    | 'LOGOUT'
+    | 'MEDIA_ACCESS_DENIED'
+    | 'SUBSCRIBE_DENIED'
+    | 'REFRESH_REUSED'
+    | 'SESSION_ENDED'
+    | 'BANNED'
+  message: string
+  user?: string | undefined
+  sid?: string | undefined
+}
+
+export interface Reply {
+  status: number
+  /** Name, value, name, value …: written as they stand. */
+  headers: readonly string[]
+  /** JSON text; none: an empty answer, which keeps nginx's upstream connection alive. */
+  body?: string
+  events?: readonly SecurityEvent[]
+  /** For the log line. */
+  reason?: Reason | undefined
+}
+
+export const STATUS: Readonly<Record<Reason, 401 | 403>> = {
+  no_credential: 401,
+  invalid_request: 401,
+  malformed_token: 401,
+  unknown_key: 401,
+  bad_signature: 401,
+  wrong_type: 401,
+  bad_claims: 401,
+  wrong_issuer: 401,
+  wrong_audience: 401,
+  not_yet_valid: 401,
+  expired: 401,
+  session_ended: 401,
+  user_removed: 401,
+  user_disabled: 401,
+  unknown_role: 403,
+  bad_action: 403,
+  bad_resource: 403,
+  no_grant: 403,
+}
+
+/** RFC 6750 §3: no code where nothing was shown, and one word for all the ways a token can be bad. */
+export const challenge = ({ refused }: Refusal): string => {
+  if (refused === 'no_credential') return 'Bearer realm="postern"'
+  if (refused === 'invalid_request') return 'Bearer realm="postern", error="invalid_request"'
+  return STATUS[refused] === 403
+    ? 'Bearer realm="postern", error="insufficient_scope"'
+    : 'Bearer realm="postern", error="invalid_token"'
+}
+
+export const json = (
+  status: number,
+  body: Readonly<Record<string, unknown>>,
+  headers: readonly string[] = [],
+): Reply => ({
+  status,
+  headers: ['Content-Type', 'application/json; charset=utf-8', ...headers],
+  body: JSON.stringify(body),
+})
+
+/** How one dialect's clients read an error. */
+export type ErrorShape = (error: string, now: number) => Readonly<Record<string, unknown>>
+
+export const failure = (
+  shape: ErrorShape,
+  status: number,
+  error: string,
+  now: number,
+  headers: readonly string[] = [],
+): Reply => json(status, shape(error, now), headers)

@@ -1,0 +1,153 @@
+// node:http on one side, handlers on the other: one request, one reply, one observation. The only file that
+// writes answers, so that no-store, the length and the closing of a connection are said in one place.
+
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
+
+import { Aborted, readBody } from './body.ts'
+import { readHeaders } from './headers.ts'
+import { type ErrorShape, failure, type Reply, type SecurityEvent } from './reply.ts'
+import { readAddress, type Request } from './request.ts'
+import type { Router } from './routes.ts'
+
+export interface ServerParts {
+  router: Router
+  /** How an error is told where no route was found yet. */
+  shape: ErrorShape
+  maxConnections: number
+  /** A fault of ours on this route means "cannot decide": nginx shows its client a 503, never an open door. */
+  statusOfFault(error: unknown): { status: 500 | 503; retryAfter?: number }
+  /** Once a request, after the answer was handed over. */
+  observe(seen: { route: string; status: number; reason: string | undefined }): void
+  onEvents(events: readonly SecurityEvent[], request: Request): void
+  onFault(error: unknown, route: string): void
+  now(): number
+}
+
+const HEADER_BYTES = 16 * 1024
+const HEADERS_TIMEOUT = 10_000 // slow headers: Node's default of 60 s keeps 300 sockets busy for a minute
+const REQUEST_TIMEOUT = 15_000
+const CHECK_TIMEOUTS_EVERY = 1000 // with Node's default of 30 s a timeout of 3 s took 30 (measured)
+const KEEP_ALIVE = 75_000 // longer than nginx keeps an idle upstream connection (60 s): else it meets a reset
+const HOST = /^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::\d*)?$/ // RFC 3986 §3.2.2 without userinfo
+
+const BASE = ['Cache-Control', 'no-store', 'X-Content-Type-Options', 'nosniff']
+
+/** An answer to text that was no request: the parser's own words are of no use to a client. */
+const PARSER_STATUS: Readonly<Record<string, string>> = {
+  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: '413 Content Too Large',
+  ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
+}
+
+const answerParserError = (error: Error & { code?: string }, socket: Duplex): void => {
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy()
+    return
+  }
+  const status = PARSER_STATUS[error.code ?? ''] ?? '400 Bad Request'
+  socket.end(
+    `HTTP/1.1 ${status}\r\nConnection: close\r\nCache-Control: no-store\r\nContent-Length: 0\r\n\r\n`,
+    () => socket.destroy(),
+  )
+}
+
+const hasBody = (message: IncomingMessage): boolean =>
+  message.headers['transfer-encoding'] !== undefined ||
+  (message.headers['content-length'] ?? '0') !== '0'
+
+export const createHttpServer = (parts: ServerParts): Server => {
+  const { router, statusOfFault, observe, onEvents, onFault, now } = parts
+
+  const write = (response: ServerResponse, reply: Reply, close: boolean): void => {
+    const { body } = reply
+    const headers = [...BASE, ...reply.headers]
+    // 204 has no length by definition; any other empty answer says so, else Node would chunk it and nginx
+    // would drop the connection (a quarter of the throughput, measured).
+    if (body !== undefined) headers.push('Content-Length', String(Buffer.byteLength(body)))
+    else if (reply.status !== 204) headers.push('Content-Length', '0')
+    if (close) headers.push('Connection', 'close')
+    response.writeHead(reply.status, headers)
+    response.end(body)
+  }
+
+  const readWhole = async (message: IncomingMessage, shape: ErrorShape): Promise<Buffer | Reply> =>
+    (await readBody(message)) ??
+    failure(shape, 413, 'The request body is too large', now(), ['Connection', 'close'])
+
+  const handle = (message: IncomingMessage, response: ServerResponse): void => {
+    const headers = readHeaders(message.rawHeaders)
+    const url = message.url ?? ''
+    const mark = url.indexOf('?')
+    const method = message.method ?? ''
+    const badForm =
+      message.httpVersionMajor !== 1 || // Node answers HTTP/0.9 and a line that says HTTP/2.0 (measured)
+      headers.isRepeated('host') ||
+      !HOST.test(headers.get('host') ?? '')
+    if (badForm) {
+      write(response, failure(parts.shape, 400, 'Bad request', now()), true)
+      observe({ route: 'unknown', status: 400, reason: undefined })
+      return
+    }
+    const { name, handler, shape } = router(method, mark < 0 ? url : url.slice(0, mark))
+    let readsBody = false
+    const request: Request = {
+      method,
+      headers,
+      query: mark < 0 ? '' : url.slice(mark + 1),
+      address: readAddress(headers),
+      body: () => {
+        readsBody = true
+        return readWhole(message, shape)
+      },
+    }
+
+    const finish = (reply: Reply): void => {
+      // A body that nobody read would be parsed as the next request: the connection ends with the answer.
+      write(response, reply, !readsBody && hasBody(message))
+      observe({ route: name, status: reply.status, reason: reply.reason })
+      if (reply.events) onEvents(reply.events, request)
+    }
+
+    const fail = (error: unknown): void => {
+      if (error instanceof Aborted) return
+      onFault(error, name)
+      const { status, retryAfter } = statusOfFault(error)
+      const retry = retryAfter === undefined ? [] : ['Retry-After', String(retryAfter)]
+      // nginx asks /check: it needs an empty answer, and 503 is how "cannot decide" is spelled there.
+      if (name === 'check') finish({ status: 503, headers: ['Retry-After', '1'] })
+      else
+        finish(
+          failure(
+            shape,
+            status,
+            status === 503 ? 'Try again later' : 'Internal error',
+            now(),
+            retry,
+          ),
+        )
+    }
+
+    try {
+      const reply = handler(request)
+      if (reply instanceof Promise) reply.then(finish).catch(fail)
+      else finish(reply)
+    } catch (error) {
+      fail(error)
+    }
+  }
+
+  const server = createServer(
+    {
+      maxHeaderSize: HEADER_BYTES,
+      headersTimeout: HEADERS_TIMEOUT,
+      requestTimeout: REQUEST_TIMEOUT,
+      connectionsCheckingInterval: CHECK_TIMEOUTS_EVERY,
+      keepAliveTimeout: KEEP_ALIVE,
+    },
+    handle,
+  )
+  server.maxConnections = parts.maxConnections
+  server.on('clientError', answerParserError)
+  return server
+}

@@ -1,0 +1,21 @@
+// GET /check-media-access: "is this access token good?", for clients of the original. It says nothing of any
+// resource, and no refresh token passes (the original let them in for 30 days).
+
+import type { Guard } from '../../auth/check.ts'
+import { readBearer } from '../credential.ts'
+import { challenge } from '../reply.ts'
+import type { Handler } from '../request.ts'
+import { failure, success } from './reply.ts'
+
+export const createCheckMediaAccessHandler = (parts: { guard: Guard; now(): number }): Handler => {
+  const { guard, now } = parts
+  return async ({ headers }) => {
+    const credential = readBearer(headers)
+    const decision = 'refused' in credential ? credential : await guard.identify(credential.token)
+    if (!('refused' in decision)) return success({})
+    return failure(401, 'Unauthorized', now(), {
+      headers: ['WWW-Authenticate', challenge(decision)],
+      reason: decision.refused,
+    })
+  }
+}

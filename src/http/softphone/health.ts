@@ -1,0 +1,9 @@
+// GET /health: that somebody answers. Whether we can decide is /readyz's to say, on the operator's listener.
+
+import type { Handler } from '../request.ts'
+import { success } from './reply.ts'
+
+export const createHealthHandler =
+  (now: () => number): Handler =>
+  () =>
+    success({ status: 'ok', timestamp: now() })
