@@ -1,0 +1,124 @@
+// script/demo: Postern behind nginx on this machine, for as long as somebody looks at it.
+
+import { parseArgs } from 'node:util'
+
+import { BASE, PASSWORD, RECORDINGS, type Site, startSite } from './site.ts'
+import { tellStory } from './story.ts'
+
+const USAGE = 'usage: script/demo [--port N] [--check]'
+const DEFAULT_PORT = 8480
+
+const say = (line = ''): void => {
+  process.stdout.write(`${line}\n`)
+}
+
+const fail = (message: string, code: number): never => {
+  process.stderr.write(`demo: ${message}\n`)
+  process.exit(code)
+}
+
+const readPort = (text: string | undefined): number => {
+  if (text === undefined) return DEFAULT_PORT
+  const port = Number(text)
+  if (!/^\d+$/.test(text) || port < 1 || port > 65_535)
+    fail(`--port takes 1 to 65535\n${USAGE}`, 64)
+  return port
+}
+
+const readArguments = (): { port: number; check: boolean } => {
+  try {
+    const { values } = parseArgs({
+      options: {
+        port: { type: 'string' },
+        check: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+      },
+    })
+    if (values.help) {
+      say(USAGE)
+      process.exit(0)
+    }
+    return { port: readPort(values.port), check: values.check }
+  } catch (error) {
+    return fail(`${(error as Error).message}\n${USAGE}`, 64)
+  }
+}
+
+const describe = ({ url }: Site): void => {
+  say(`Postern stands beside nginx at ${url}`)
+  say(`Users 201, 202 (role user) and 900 (role admin), password ${PASSWORD}`)
+  say()
+  say('# log in, and keep the access token')
+  say(`BASE_URL="${url}${BASE}"`)
+  say(
+    `ACCESS_TOKEN="$(curl -sS -X POST "$BASE_URL/auth/login" -H 'Content-Type: application/json' -d '{"username":"201","password":"${PASSWORD}"}' | sed -nE 's/.*"access_token":"([^"]+)".*/\\1/p')"`,
+  )
+  say()
+  say('# who am I')
+  say(`curl -sS "$BASE_URL/profile" -H "Authorization: Bearer $ACCESS_TOKEN"`)
+  say()
+  say('# part of a recording (206), and without a token (401)')
+  for (const name of RECORDINGS) {
+    say(
+      `curl -sS -o /dev/null -w '%{http_code} %{size_download} bytes\\n' -r 0-299 "${url}/pbxcore/softphone/recordings/${name}" -H "Authorization: Bearer $ACCESS_TOKEN"`,
+    )
+  }
+  say(`curl -sS -i "${url}/pbxcore/softphone/recordings/${RECORDINGS[0]}"`)
+  say()
+  say('# hear the channel: a producer publishes every three seconds (Ctrl-C ends it)')
+  say(
+    `curl -sSN "$BASE_URL/sub/users-state?authorization=$ACCESS_TOKEN" -H 'Accept: text/event-stream'`,
+  )
+  say()
+  say('# publish to it yourself')
+  say(
+    `curl -sS -X POST "$BASE_URL/pub/users-state" -H 'Content-Type: application/json' -d '{"event":"users-state-update"}'`,
+  )
+  say()
+  say('# log out: the same token is refused from now on (401)')
+  say(`curl -sS -X POST "$BASE_URL/auth/logout" -H "Authorization: Bearer $ACCESS_TOKEN"`)
+  say(`curl -sS -i "$BASE_URL/profile" -H "Authorization: Bearer $ACCESS_TOKEN"`)
+  say()
+  say('Ctrl-C ends everything and leaves nothing behind.')
+}
+
+const { port, check } = readArguments()
+const stopped = Promise.withResolvers<number>()
+// 128 + the signal's number, as a shell says it. A closed terminal is SIGHUP.
+for (const [signal, code] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+  ['SIGHUP', 129],
+] as const) {
+  process.on(signal, () => {
+    // A demo that is stopped has done what it was for; a story that is cut off has not.
+    stopped.resolve(check ? code : 0)
+  })
+}
+// The terminal is gone: there is nobody to tell, but everything still has to be put away.
+process.stdout.on('error', () => {
+  stopped.resolve(129)
+})
+
+let site: Site
+try {
+  site = await startSite(port)
+} catch (error) {
+  const { message } = error as Error
+  fail(
+    /Address already in use/i.test(message)
+      ? `port ${port} is taken: choose another with --port N`
+      : message,
+    1,
+  )
+  throw error
+}
+const broken = site.failed.then((why) => {
+  process.stderr.write(`demo: ${why}\n`)
+  return 1
+})
+if (!check) describe(site)
+const story = check ? [tellStory(site, say)] : []
+const code = await Promise.race([stopped.promise, broken, ...story])
+await site.stop()
+process.exit(code)

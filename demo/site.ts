@@ -1,0 +1,277 @@
+// The pieces of the demo: Postern, nginx and what stands behind nginx, started as ordinary processes in a
+// folder of their own and stopped in the reverse order. Nothing may be left behind.
+
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { createServer, request, type Server } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+
+import { layOutNginx, nginxCommand } from './nginx.ts'
+import { writeRecording } from './recording.ts'
+
+export const PASSWORD = 'b749601f329a635a19c4a87bc359be3d' // the one that the documents' curl lines use
+export const BASE = '/pbxcore/api/module-softphone-backend/v1'
+export const RECORDINGS = [
+  '2026/11/20261122-101500-201-202.wav',
+  '2026/11/20261122-113000-202-201.wav',
+  '2026/11/20261121-090000-900-201.wav',
+] as const
+
+const USERS = [
+  ['201', 'user', 'Anna Arbor'],
+  ['202', 'user', 'Ben Berg'],
+  ['900', 'admin', 'Operator'],
+] as const
+
+const ROOT = join(import.meta.dirname, '..')
+const NODE = process.execPath
+const MAIN = join(ROOT, 'src', 'main.ts')
+const START_LIMIT = 15 // seconds
+const STATES = ['Idle', 'Ringing', 'Up', 'OnHold'] as const
+
+export interface Site {
+  url: string
+  folder: string
+  /** Whatever nginx and the daemon have logged so far. */
+  logs(): string
+  publish(channel: string, message: string): Promise<number>
+  /** Resolves with the name of a part that ended by itself: the demo is over then. */
+  failed: Promise<string>
+  stop(): Promise<void>
+}
+
+const run = (argv: readonly string[], input: string): void => {
+  const { status, stderr } = spawnSync(NODE, [MAIN, ...argv], { input, encoding: 'utf8' })
+  if (status !== 0) throw new Error(`postern ${argv.join(' ')}: ${stderr}`)
+}
+
+/** The status of a request over TCP or a unix socket, or 0 where nobody answers. */
+const statusOf = async (url: string, socketPath?: string): Promise<number> => {
+  const asked = request(url, { ...(socketPath !== undefined && { socketPath }) })
+  asked.end()
+  try {
+    const [response] = (await once(asked, 'response')) as [{ statusCode?: number; resume(): void }]
+    response.resume()
+    return response.statusCode ?? 0
+  } catch {
+    return 0
+  }
+}
+
+const until = async (
+  what: string,
+  child: ChildProcess,
+  ask: () => Promise<boolean>,
+): Promise<void> => {
+  const deadline = performance.now() / 1000 + START_LIMIT
+  while (!(await ask())) {
+    if (child.exitCode !== null || performance.now() / 1000 > deadline) {
+      throw new Error(`${what} did not start`)
+    }
+    await delay(50)
+  }
+}
+
+const end = async (child: ChildProcess): Promise<void> => {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const exited = once(child, 'exit')
+  child.kill('SIGTERM')
+  const stubborn = setTimeout(() => child.kill('SIGKILL'), 8000)
+  await exited
+  clearTimeout(stubborn)
+}
+
+/** What stands behind nginx: an application that says who nginx tells it is there, and Asterisk's WebSocket. */
+const startApplication = async (socket: string): Promise<Server> => {
+  const server = createServer((asked, response) => {
+    response.setHeader('Content-Type', 'application/json')
+    response.end(
+      JSON.stringify({
+        user: asked.headers['x-auth-user'] ?? '',
+        role: asked.headers['x-auth-role'] ?? '',
+      }),
+    )
+  })
+  server.on('upgrade', (asked, connection) => {
+    const key = String(asked.headers['sec-websocket-key'])
+    const accept = createHash('sha1')
+      .update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`)
+      .digest('base64')
+    connection.write(
+      `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\nSec-WebSocket-Protocol: sip\r\n\r\n`,
+    )
+    connection.on('error', () => connection.destroy())
+  })
+  server.listen(socket)
+  await once(server, 'listening')
+  chmodSync(socket, 0o666)
+  return server
+}
+
+export const startSite = async (port: number): Promise<Site> => {
+  const closers: (() => Promise<void> | void)[] = []
+  const life = { stopping: false }
+  const stop = async (): Promise<void> => {
+    life.stopping = true
+    for (const close of closers.splice(0).toReversed()) await close()
+  }
+  try {
+    return await build(port, life, closers, stop)
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+const build = async (
+  port: number,
+  life: { stopping: boolean },
+  closers: (() => Promise<void> | void)[],
+  stop: () => Promise<void>,
+): Promise<Site> => {
+  const folder = mkdtempSync(join(tmpdir(), 'postern-demo-'))
+  closers.push(() => {
+    rmSync(folder, { recursive: true, force: true })
+  })
+  chmodSync(folder, 0o755) // nginx's workers may run as another user
+  const at = (...names: string[]): string => join(folder, ...names)
+  const gone = Promise.withResolvers<string>()
+
+  // ---- Postern
+  const asRoot = process.getuid?.() === 0
+  writeFileSync(
+    at('postern.toml'),
+    `[listen]
+http = "unix:${at('http.sock')}"
+socket_group = "${asRoot ? 'www-data' : ''}"
+operator = "unix:${at('operator.sock')}"
+control = "${at('control.sock')}"
+
+[state]
+directory = "${at('state')}"
+
+[users]
+file = "${at('users')}"
+
+[log]
+security = "${at('security.log')}"
+`,
+  )
+  for (const [name, role, display] of USERS) {
+    const argv = ['user', 'add', name, '--role', role, '--display-name', display]
+    run([...argv, '--users-file', at('users'), '--password-stdin'], `${PASSWORD}\n`)
+  }
+  const start = (name: string, [file = '', ...argv]: readonly string[]): ChildProcess => {
+    // A process group of its own: Ctrl-C reaches the demo alone, which then stops its parts in order.
+    const child = spawn(file, argv, { stdio: ['ignore', 'pipe', 'pipe'], detached: true })
+    const log: string[] = []
+    for (const stream of [child.stdout, child.stderr]) {
+      stream?.setEncoding('utf8').on('data', (text: string) => log.push(text))
+    }
+    logs.push(() => log.join(''))
+    child.on('exit', () => {
+      if (!life.stopping) gone.resolve(`${name} ended:\n${log.join('')}`)
+    })
+    closers.push(() => end(child))
+    return child
+  }
+  const logs: (() => string)[] = []
+  const daemon = start('Postern', [
+    '/usr/bin/setpriv',
+    '--pdeathsig',
+    'TERM',
+    '--',
+    NODE,
+    MAIN,
+    'serve',
+    '--config',
+    at('postern.toml'),
+  ])
+  await until(
+    'Postern',
+    daemon,
+    async () => (await statusOf('http://x/readyz', at('operator.sock'))) === 200,
+  )
+
+  // ---- recordings, the application, nginx
+  for (const [index, name] of RECORDINGS.entries()) {
+    mkdirSync(join(at('recordings'), name, '..'), { recursive: true })
+    writeRecording(join(at('recordings'), name), 2 + index)
+  }
+  const application = await startApplication(at('app.sock'))
+  closers.push(() => {
+    application.close()
+    application.closeAllConnections()
+  })
+  mkdirSync(at('nginx'))
+  layOutNginx(at('nginx'), {
+    listen: `127.0.0.1:${port}`,
+    postern: at('http.sock'),
+    recordings: at('recordings'),
+    asterisk: `unix:${at('app.sock')}`,
+    app: `unix:${at('app.sock')}`,
+    ...(asRoot && { user: 'www-data' }),
+  })
+  const nginx = start('nginx', nginxCommand(at('nginx')))
+  const url = `http://127.0.0.1:${port}`
+  await until('nginx', nginx, async () => (await statusOf(`${url}${BASE}/health`)) === 200)
+
+  // ---- the producer
+  const publish = async (channel: string, message: string): Promise<number> => {
+    const headers = { 'Content-Type': 'application/json' }
+    const response = await fetch(`${url}${BASE}/pub/${channel}`, {
+      method: 'POST',
+      headers,
+      body: message,
+    })
+    await response.text()
+    return response.status
+  }
+  let round = 0
+  const tell = (): void => {
+    round++
+    const states = Object.fromEntries(
+      USERS.map(([name, , display], index) => [
+        name,
+        { state: STATES[(round + index) % STATES.length], name: display },
+      ]),
+    )
+    publish('users-state', JSON.stringify({ states })).catch(() => {})
+  }
+  tell()
+  const producer = setInterval(tell, 3000)
+  closers.push(() => {
+    clearInterval(producer)
+  })
+
+  const files = [
+    'nginx/postern.access.log',
+    'nginx/postern.error.log',
+    'nginx/error.log',
+    'security.log',
+  ]
+  return {
+    url,
+    folder,
+    publish,
+    failed: gone.promise,
+    stop,
+    logs: () =>
+      [
+        ...logs.map((read) => read()),
+        ...files.map((name) => (existsSync(at(name)) ? readFileSync(at(name), 'utf8') : '')),
+      ].join('\n'),
+  }
+}

@@ -1,0 +1,225 @@
+// script/demo --check: the whole story, a line a step with what was expected and what was seen.
+
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+import { BASE, PASSWORD, RECORDINGS, type Site } from './site.ts'
+
+type Say = (line?: string) => void
+
+interface Tokens {
+  access: string
+  refresh: string
+}
+
+const LIVE_WITHIN = 5000 // milliseconds that a published message may take
+
+const bearer = (token: string) => ({ Authorization: `Bearer ${token}` })
+
+/** The value, or what was thrown instead: a step that fails says so and lets the others run. */
+const attempt = async (action: () => Promise<string>): Promise<string> => {
+  try {
+    return await action()
+  } catch (error) {
+    return `nothing: ${(error as Error).message}`
+  }
+}
+
+const timeLimit = (): AbortSignal => AbortSignal.timeout(LIVE_WITHIN)
+
+/** The first message that a subscriber gets which holds `mark`. */
+const hear = {
+  async longPoll(url: string, mark: string): Promise<string> {
+    let headers: Record<string, string> = {}
+    for (;;) {
+      const response = await fetch(url, { headers, signal: timeLimit() })
+      const text = await response.text()
+      if (response.status !== 200) return String(response.status)
+      if (text.includes(mark)) return 'heard'
+      headers = {
+        'If-None-Match': response.headers.get('etag') ?? '',
+        'If-Modified-Since': response.headers.get('last-modified') ?? '',
+      }
+    }
+  },
+  async eventSource(url: string, mark: string): Promise<string> {
+    const headers = { Accept: 'text/event-stream' }
+    const response = await fetch(url, { headers, signal: timeLimit() })
+    if (response.status !== 200 || !response.body) return String(response.status)
+    let text = ''
+    for await (const chunk of response.body) {
+      text += Buffer.from(chunk as Uint8Array).toString()
+      if (text.includes(mark)) return 'heard'
+    }
+    return 'the stream ended'
+  },
+  webSocket(url: string, mark: string): Promise<string> {
+    const { promise, resolve } = Promise.withResolvers<string>()
+    const socket = new WebSocket(url.replace(/^http/, 'ws'))
+    const timer = setTimeout(() => {
+      resolve('heard nothing')
+      socket.close()
+    }, LIVE_WITHIN)
+    socket.addEventListener('message', ({ data }) => {
+      if (!String(data).includes(mark)) return
+      clearTimeout(timer)
+      resolve('heard')
+      socket.close()
+    })
+    socket.addEventListener('error', () => {
+      clearTimeout(timer)
+      resolve('refused')
+    })
+    return promise
+  },
+}
+
+export const tellStory = async (site: Site, say: Say): Promise<number> => {
+  const { url } = site
+  const api = `${url}${BASE}`
+  const recording = `${url}/pbxcore/softphone/recordings/${RECORDINGS[0]}`
+  let failures = 0
+
+  const step = async (
+    what: string,
+    expected: string,
+    action: () => Promise<string>,
+  ): Promise<void> => {
+    const seen = await attempt(action)
+    if (seen !== expected) failures++
+    say(`${seen === expected ? 'ok  ' : 'FAIL'}  ${what}: expected ${expected}, saw ${seen}`)
+  }
+  const status = async (where: string, headers: Record<string, string> = {}): Promise<string> => {
+    const response = await fetch(where, { headers, signal: timeLimit() })
+    await response.body?.cancel()
+    return String(response.status)
+  }
+  const post = (path: string, headers: Record<string, string>, body?: string): Promise<Response> =>
+    fetch(`${api}${path}`, { method: 'POST', headers, ...(body !== undefined && { body }) })
+  const login = async (username: string, password = PASSWORD): Promise<Response> =>
+    post(
+      '/auth/login',
+      { 'Content-Type': 'application/json' },
+      JSON.stringify({ username, password }),
+    )
+  const tokensOf = async (username: string): Promise<Tokens> => {
+    const body = (await (await login(username)).json()) as Record<string, string>
+    return { access: body['access_token'] ?? '', refresh: body['refresh_token'] ?? '' }
+  }
+
+  say(`Postern beside nginx at ${url}: the story`)
+  await step('a wrong password', '401', async () => String((await login('201', 'wrong')).status))
+  await step('empty credentials', '400', async () => String((await login('', '')).status))
+  await step('user 201 logs in', '200', async () => String((await login('201')).status))
+  const user = await tokensOf('201')
+  const admin = await tokensOf('900')
+  await step('their profile', '201 user', async () => {
+    const response = await fetch(`${api}/profile`, { headers: bearer(user.access) })
+    const body = (await response.json()) as { user: { username: string; role: string } }
+    return `${body.user.username} ${body.user.role}`
+  })
+
+  await step('a recording without a token', '401 Bearer', async () => {
+    const response = await fetch(recording)
+    return `${response.status} ${(response.headers.get('www-authenticate') ?? '').split(' ')[0]}`
+  })
+  await step('the first 300 bytes of it with one', '206 300 audio/wav', async () => {
+    const headers = { ...bearer(user.access), Range: 'bytes=0-299' }
+    const response = await fetch(recording, { headers })
+    const { byteLength } = await response.arrayBuffer()
+    return `${response.status} ${byteLength} ${response.headers.get('content-type')}`
+  })
+  await step('the recording with a token in its URL', '401', () =>
+    status(`${recording}?authorization=${user.access}`),
+  )
+  await step('an application behind nginx, as user 201', '403', () =>
+    status(`${url}/app/`, bearer(user.access)),
+  )
+  await step('the same as 900, who sends another name along', '900 admin', async () => {
+    const response = await fetch(`${url}/app/`, {
+      headers: { ...bearer(admin.access), 'X-Auth-User': 'root', 'X-Auth-Role': 'root' },
+    })
+    const body = (await response.json()) as { user: string; role: string }
+    return `${body.user} ${body.role}`
+  })
+
+  for (const [name, subscribe] of Object.entries(hear)) {
+    await step(`channel users-state by ${name}`, 'heard', async () => {
+      const mark = `story-${name}`
+      const heard = subscribe(`${api}/sub/users-state?authorization=${user.access}`, mark)
+      // Published until it is heard: the demo's own producer writes into the same one-message buffer.
+      const again = setInterval(() => {
+        site.publish('users-state', JSON.stringify({ event: mark })).catch(() => {})
+      }, 100)
+      const said = await heard.finally(() => {
+        clearInterval(again)
+      })
+      return said
+    })
+  }
+  await step('user 201 on a channel that is not theirs', '403', () =>
+    status(`${api}/sub/event-bus`, bearer(user.access)),
+  )
+  await step('nobody on a channel', '401', () => status(`${api}/sub/users-state`))
+  await step('SIP over WebSocket', 'open', () => {
+    const { promise, resolve } = Promise.withResolvers<string>()
+    const socket = new WebSocket(
+      `${url.replace(/^http/, 'ws')}/pbxcore/softphone/ws?authorization=${user.access}`,
+      'sip',
+    )
+    socket.addEventListener('open', () => {
+      resolve('open')
+      socket.close()
+    })
+    socket.addEventListener('error', () => {
+      resolve('refused')
+    })
+    return promise
+  })
+
+  await step('the refresh token on a recording', '401', () =>
+    status(recording, bearer(user.refresh)),
+  )
+  await step('the refresh token on the profile', '403', () =>
+    status(`${api}/profile`, bearer(user.refresh)),
+  )
+  let renewed = ''
+  await step('the refresh token on refresh', '200', async () => {
+    const response = await post('/auth/refresh', bearer(user.refresh))
+    renewed = ((await response.json()) as Record<string, string>)['access_token'] ?? ''
+    return String(response.status)
+  })
+  await step('the new access token', '200', () =>
+    status(`${api}/check-media-access`, bearer(renewed)),
+  )
+
+  await step('user 201 logs out', '200', async () =>
+    String((await post('/auth/logout', bearer(user.access))).status),
+  )
+  for (const [name, token] of [
+    ['the access token', user.access],
+    ['the renewed one', renewed],
+  ] as const) {
+    await step(`${name} on the recording afterwards`, '401', () => status(recording, bearer(token)))
+    await step(`${name} on the channel`, '401', () =>
+      status(`${api}/sub/users-state?authorization=${token}`),
+    )
+    await step(`${name} on the profile`, '401', () => status(`${api}/profile`, bearer(token)))
+  }
+  await step('the refresh token', '401', async () =>
+    String((await post('/auth/refresh', bearer(user.refresh))).status),
+  )
+  await step('user 900, who did not log out', '206', () =>
+    status(recording, { ...bearer(admin.access), Range: 'bytes=0-9' }),
+  )
+  const secrets = [user.access, user.refresh, renewed, admin.access, admin.refresh, PASSWORD]
+  const keys = readFileSync(join(site.folder, 'state', 'keys.json'), 'utf8')
+  secrets.push(/"k": "([^"]+)"/.exec(keys)?.[1] ?? '')
+  await step('tokens, passwords and keys in the logs', 'none', async () => {
+    const logs = site.logs()
+    const found = secrets.filter((secret) => secret === '' || logs.includes(secret))
+    return found.length === 0 ? 'none' : `${found.length}`
+  })
+  say(failures === 0 ? 'The whole story holds.' : `${failures} steps failed.`)
+  return failures === 0 ? 0 : 1
+}
