@@ -1,0 +1,40 @@
+// What a hash worker does with a job. A job that fails answers with its fault: it must never leave
+// the login behind it waiting.
+import { hashPassword, verifyPassword } from './hash.ts'
+
+export type HashJob =
+  | { verify: string; password: string }
+  | { hash: string; memory: number; passes: number }
+
+export type HashReply =
+  | { answer: boolean | string }
+  | { fault: unknown }
+  /** Sent at most once, before any answer: the worker runs at the daemon's own priority. */
+  | { notNiced: unknown }
+
+/** The end of a worker's message channel, as far as it is needed here. */
+export interface JobPort {
+  on(event: 'message', listener: (job: HashJob) => void): unknown
+  postMessage(reply: HashReply): void
+}
+
+/** `port` is null on a main thread: nobody sends jobs there. */
+export function serveHashes(port: JobPort | null, lowerPriority: () => void): void {
+  if (port === null) return
+  try {
+    // Linux nices a single thread by this call: a login storm yields to the thread that checks.
+    lowerPriority()
+  } catch (error) {
+    port.postMessage({ notNiced: error })
+  }
+  port.on('message', (job) => port.postMessage(work(job)))
+}
+
+function work(job: HashJob): HashReply {
+  try {
+    if ('verify' in job) return { answer: verifyPassword(job.verify, job.password) }
+    return { answer: hashPassword(job.hash, job) }
+  } catch (error) {
+    return { fault: error }
+  }
+}

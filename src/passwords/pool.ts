@@ -1,0 +1,117 @@
+// Worker threads that hash passwords, and a bounded queue before them. argon2 never runs on libuv's
+// pool: there, four hashes made a signature check wait for almost two seconds.
+import { Worker } from 'node:worker_threads'
+import type { HashJob, HashReply } from './hash-jobs.ts'
+
+export interface PasswordPool {
+  /** undefined: the queue is full, nobody was judged. Rejects only on a fault (a worker that died). */
+  verify(stored: string, password: string): Promise<boolean> | undefined
+  hash(password: string): Promise<string> | undefined
+  /** Jobs that wait for a worker. */
+  queued(): number
+  /** Fails what still waits or runs. Afterwards every job is refused like one too many. */
+  close(): Promise<void>
+}
+
+export interface PasswordPoolOptions {
+  workers: number
+  queue: number
+  memory: number
+  passes: number
+  /** Said once, if the workers could not be given a lower priority. */
+  onNotNiced?: (error: unknown) => void
+  /** Where a bundle keeps the worker's entry. */
+  entry?: URL
+}
+
+interface Waiting {
+  job: HashJob
+  resolve(answer: boolean | string): void
+  reject(fault: Error): void
+}
+
+interface Seat {
+  worker: Worker
+  current: Waiting | undefined
+}
+
+export function createPasswordPool(options: PasswordPoolOptions): PasswordPool {
+  const entry = options.entry ?? new URL('./hash-worker.ts', import.meta.url)
+  const seats = new Set<Seat>()
+  const waiting: Waiting[] = []
+  let closed = false
+  let niceReported = false
+
+  function submit(job: HashJob): Promise<boolean | string> | undefined {
+    if (closed) return undefined
+    const idle = findIdleSeat()
+    if (idle === undefined && waiting.length >= options.queue) return undefined
+    return new Promise((resolve, reject) => {
+      const entered: Waiting = { job, resolve, reject }
+      if (idle === undefined) waiting.push(entered)
+      else assign(idle, entered)
+    })
+  }
+
+  /** Starts a worker only when there is a job for it: an idle daemon keeps its memory small. */
+  function findIdleSeat(): Seat | undefined {
+    for (const seat of seats) if (seat.current === undefined) return seat
+    return seats.size < options.workers ? openSeat() : undefined
+  }
+
+  function openSeat(): Seat {
+    const worker = new Worker(entry, { execArgv: [] })
+    const seat: Seat = { worker, current: undefined }
+    let cause: unknown
+    worker.on('message', (reply: HashReply) => receive(seat, reply))
+    worker.on('error', (error) => (cause = error))
+    worker.on('exit', () => {
+      seats.delete(seat)
+      seat.current?.reject(new Error('a hash worker ended in the middle of a job', { cause }))
+      if (waiting.length > 0 && !closed) takeNext(openSeat())
+    })
+    worker.unref()
+    seats.add(seat)
+    return seat
+  }
+
+  function assign(seat: Seat, entered: Waiting): void {
+    seat.current = entered
+    seat.worker.ref() // the process stays for a job, never for an idle worker
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
+    seat.worker.postMessage(entered.job)
+  }
+
+  function receive(seat: Seat, reply: HashReply): void {
+    if ('notNiced' in reply) {
+      if (!niceReported) options.onNotNiced?.(reply.notNiced)
+      niceReported = true
+      return
+    }
+    const done = seat.current
+    seat.current = undefined
+    seat.worker.unref()
+    takeNext(seat)
+    if ('answer' in reply) done?.resolve(reply.answer)
+    else done?.reject(new Error('a password could not be hashed', { cause: reply.fault }))
+  }
+
+  function takeNext(seat: Seat): void {
+    const next = waiting.shift()
+    if (next !== undefined) assign(seat, next)
+  }
+
+  return {
+    verify: (stored, password) =>
+      submit({ verify: stored, password })?.then((answer) => answer === true),
+    hash: (password) =>
+      submit({ hash: password, memory: options.memory, passes: options.passes })?.then(String),
+    queued: () => waiting.length,
+    async close() {
+      closed = true
+      for (const entered of waiting.splice(0))
+        entered.reject(new Error('the password pool was closed before this job was begun'))
+      await Promise.all([...seats].map(({ worker }) => worker.terminate()))
+    },
+  }
+}

@@ -1,0 +1,79 @@
+// Changes to the users file as text → text. Comments, empty lines, the order and everybody else's line
+// stay byte for byte as they are: the file is the operator's own.
+import {
+  DISABLED,
+  findDisplayNameProblem,
+  findNameProblem,
+  findRoleProblem,
+  isRemark,
+} from './parse-users.ts'
+
+export type Edit = { text: string } | { refused: 'unknown_user' | 'already_there' }
+
+export interface NewUser {
+  name: string
+  hash: string
+  role: string
+  /** Empty: the name. */
+  displayName: string
+}
+
+/** Why this cannot be a line of the file, or undefined. */
+export function findNewUserProblem(user: Omit<NewUser, 'hash'>): string | undefined {
+  return (
+    findNameProblem(user.name) ??
+    findRoleProblem(user.role) ??
+    findDisplayNameProblem(user.displayName)
+  )
+}
+
+export function addUser(text: string, user: NewUser): Edit {
+  const problem = findNewUserProblem(user)
+  // A fault: a line break in a name would write a second user, of any role.
+  if (problem !== undefined) throw new Error(problem)
+  if (text.split('\n').some((line) => readName(line) === user.name))
+    return { refused: 'already_there' }
+
+  const fields = [user.name, user.hash, user.role]
+  if (user.displayName !== '') fields.push(user.displayName)
+  const before = text === '' || text.endsWith('\n') ? text : `${text}\n`
+  return { text: `${before}${fields.join(':')}\n` }
+}
+
+/** A disabled user stays disabled. */
+export function setPassword(text: string, name: string, hash: string): Edit {
+  return editLine(text, name, (secret) => (secret.startsWith(DISABLED) ? DISABLED + hash : hash))
+}
+
+export function setDisabled(text: string, name: string, disabled: boolean): Edit {
+  return editLine(text, name, (secret) => {
+    const hash = secret.startsWith(DISABLED) ? secret.slice(DISABLED.length) : secret
+    return disabled ? DISABLED + hash : hash
+  })
+}
+
+export function removeUser(text: string, name: string): Edit {
+  return editLine(text, name, () => undefined)
+}
+
+function editLine(
+  text: string,
+  name: string,
+  change: (secret: string) => string | undefined,
+): Edit {
+  let found = false
+  const lines = text.split('\n').flatMap((line) => {
+    if (readName(line) !== name) return [line]
+    found = true
+    const field = line.slice(name.length + 1)
+    const end = field.search(/[:\r]|$/)
+    const changed = change(field.slice(0, end))
+    return changed === undefined ? [] : [`${name}:${changed}${field.slice(end)}`]
+  })
+  return found ? { text: lines.join('\n') } : { refused: 'unknown_user' }
+}
+
+function readName(line: string): string | undefined {
+  const end = line.indexOf(':')
+  return end < 0 || isRemark(line) ? undefined : line.slice(0, end)
+}

@@ -1,0 +1,252 @@
+// Users that another service knows: a PBX or a directory is asked at each login and at each refresh.
+// Only its two agreed answers count. Anything else is "away", which neither lets anyone in nor puts anyone out.
+import { createHash, X509Certificate } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { BlockList, isIP } from 'node:net'
+import { ConfigError } from '../config/config-error.ts'
+import { post } from '../post.ts'
+import type { Authentication, Lookup, User, UserSource } from './source.ts'
+
+export interface HttpUsersOptions {
+  /** POST {username, password} → 200 {name, role, display_name?, credential?}, or 401. */
+  loginUrl: string
+  /** POST {username} → 200 with the same, or 404: gone. Spelled https://…, or http://unix:/socket:/path as in nginx. */
+  lookupUrl: string
+  /** Seconds for one question, answer included. */
+  timeout: number
+  /** A PEM file: the authorities to trust instead of the system's. */
+  ca?: string | undefined
+  /** Shown to the service as `Authorization: Bearer`. */
+  token?: string | undefined
+  /** Passwords in the clear over a network: only where it is a private one, and the operator says so. */
+  allowPlain?: boolean | undefined
+  /** Logins under way at once, and as many look-ups beside them. More are told to come back. */
+  maxInFlight?: number | undefined
+  /** The price of one real check, spent on a wrong password; see the directory, which spends it on strangers. */
+  spend(): Promise<unknown> | undefined
+  /** Said once for each kind of trouble: what is wrong with which address, and the cure. */
+  onProblem(problem: string): void
+}
+
+const MAX_ANSWER = 16 * 1024 // bytes; an honest answer is 200
+const MAX_IN_FLIGHT = 32 // a PBX's PHP pool is smaller than that
+const RETRY = 2 // seconds
+
+interface Endpoint {
+  setting: 'login_url' | 'lookup_url'
+  url: URL
+  socketPath: string | undefined
+}
+
+const loopback = new BlockList()
+loopback.addSubnet('127.0.0.0', 8, 'ipv4')
+loopback.addAddress('::1', 'ipv6')
+
+const isLoopback = (host: string): boolean => {
+  if (host === 'localhost') return true
+  const address = host.replace(/^\[(.*)\]$/, '$1')
+  const family = isIP(address)
+  return family !== 0 && loopback.check(address, family === 4 ? 'ipv4' : 'ipv6')
+}
+
+const parseEndpoint = (
+  setting: Endpoint['setting'],
+  text: string,
+  allowPlain: boolean,
+): Endpoint | { problem: string } => {
+  const unix = /^http:\/\/unix:(\/[^:]+):(\/.*)$/.exec(text)
+  const url = URL.parse(unix ? `http://localhost${unix[2]}` : text)
+  if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:')) {
+    return { problem: `${setting}: no address: write https://…, or http://unix:/socket:/path` }
+  }
+  if (url.username !== '' || url.password !== '') {
+    return { problem: `${setting}: holds a login: use the token setting instead` }
+  }
+  if (url.protocol === 'http:' && !unix && !allowPlain && !isLoopback(url.hostname)) {
+    return {
+      problem: `${setting}: would send passwords in the clear: write https://, or allow plain http on purpose`,
+    }
+  }
+  return { setting, url, socketPath: unix?.[1] }
+}
+
+const readCa = (file: string | undefined): { ca: string | undefined } | { problem: string } => {
+  if (file === undefined) return { ca: undefined }
+  try {
+    const ca = readFileSync(file, 'utf8')
+    void new X509Certificate(ca) // Node takes a file without any certificate for "trust nobody" in silence
+    return { ca }
+  } catch {
+    return {
+      problem: 'ca: cannot be read, or holds no PEM certificate: name the CA file of the service',
+    }
+  }
+}
+
+const parseObject = (text: string): Record<string, unknown> | undefined => {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as Record<string, unknown>)
+      : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** One line of text that may stand in a log or a header. */
+const isLine = (value: unknown, longest: number): value is string =>
+  typeof value === 'string' && value.length <= longest && !/[\x00-\x1f\x7f]/.test(value)
+
+/** The user that was asked for, whole; any other name is an answer to another question. */
+const parseUser = (text: string, username: string): User | undefined => {
+  const answer = parseObject(text)
+  if (answer === undefined) return undefined
+  const { name, role, display_name: displayName = username, credential = '' } = answer
+  if (name !== username) return undefined
+  if (!isLine(role, 64) || role === '' || !isLine(displayName, 256)) return undefined
+  if (typeof credential !== 'string') return undefined
+  const mark = credential && createHash('sha256').update(credential).digest('hex').slice(0, 16)
+  return { name: username, role, displayName, credential: mark }
+}
+
+type Asked = { status: number; body: string } | 'away'
+
+/** Throws a ConfigError with every problem. */
+export const openHttpUsers = (options: HttpUsersOptions): UserSource => {
+  const { timeout, token, spend, maxInFlight = MAX_IN_FLIGHT, allowPlain = false } = options
+  const login = parseEndpoint('login_url', options.loginUrl, allowPlain)
+  const look = parseEndpoint('lookup_url', options.lookupUrl, allowPlain)
+  const trusted = readCa(options.ca)
+  // Anything else would be a second header, or a fault at every login.
+  const tokenProblem =
+    token === undefined || /^[\x21-\x7e]+$/.test(token)
+      ? undefined
+      : { problem: 'token: must be printable ASCII without blanks: take the line feed off its end' }
+  if ('problem' in login || 'problem' in look || 'problem' in trusted || tokenProblem) {
+    const all = [login, look, trusted, tokenProblem]
+    throw new ConfigError(all.flatMap((one) => (one && 'problem' in one ? [one.problem] : [])))
+  }
+
+  const closing = new AbortController()
+  const reported: Record<Endpoint['setting'], string> = { login_url: '', lookup_url: '' }
+
+  const report = ({ setting }: Endpoint, problem: string): void => {
+    if (problem !== '' && problem !== reported[setting] && !closing.signal.aborted) {
+      options.onProblem(`${setting}: ${problem}`)
+    }
+    reported[setting] = problem
+  }
+
+  /** `gone` is the status that means no, beside 200. */
+  const ask = async (endpoint: Endpoint, question: object, gone: number): Promise<Asked> => {
+    const exchange = await post({
+      url: endpoint.url,
+      socketPath: endpoint.socketPath,
+      headers: {
+        'content-type': 'application/json',
+        accept: 'application/json',
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+      },
+      body: JSON.stringify(question),
+      timeout,
+      maxBytes: MAX_ANSWER,
+      ca: trusted.ca,
+      signal: closing.signal,
+    })
+    if ('failed' in exchange) {
+      report(endpoint, `no whole answer (${exchange.failed}): check the address and that service`)
+      return 'away'
+    }
+    const { status, body } = exchange
+    if (status !== 200 && status !== gone) {
+      report(
+        endpoint,
+        `answered ${status}, which is neither 200 nor ${gone}: correct the address or that service (redirects are not followed)`,
+      )
+      return 'away'
+    }
+    // A web server's own error page: the address is wrong, and every user would be "gone".
+    if (status === gone && body.trim() !== '' && parseObject(body) === undefined) {
+      report(
+        endpoint,
+        `answered ${status} with a page instead of JSON or nothing: correct the address`,
+      )
+      return 'away'
+    }
+    return { status, body }
+  }
+
+  const readUser = (endpoint: Endpoint, body: string, username: string): User | undefined => {
+    const user = parseUser(body, username)
+    report(
+      endpoint,
+      user
+        ? ''
+        : 'answered 200 without {"name": as asked, "role": …} in JSON: correct that service',
+    )
+    return user
+  }
+
+  const askLookup = async (username: string): Promise<Lookup> => {
+    const asked = await ask(look, { username }, 404)
+    if (asked === 'away') return { unavailable: 'source_away' }
+    if (asked.status === 404) {
+      report(look, '')
+      return { refused: 'unknown_user' }
+    }
+    const user = readUser(look, asked.body, username)
+    return user ? { user } : { unavailable: 'source_away' }
+  }
+
+  const askLogin = async (username: string, password: string): Promise<Authentication> => {
+    const asked = await ask(login, { username, password }, 401)
+    if (asked === 'away') return { unavailable: 'source_away', retryAfter: RETRY }
+    if (asked.status === 200) {
+      const user = readUser(login, asked.body, username)
+      return user ? { user } : { unavailable: 'source_away', retryAfter: RETRY }
+    }
+    report(login, '')
+    // A 401 does not say whether the name is known, and only then may the next source be asked.
+    const known = await askLookup(username)
+    if ('refused' in known) return { refused: 'unknown_user' }
+    // Also where the look-up failed: the password was judged, and a guess that does not count is free.
+    await spend()
+    return { refused: 'wrong_password' }
+  }
+
+  /** Two budgets: a flood of logins must not keep sessions from being refreshed. */
+  const createGate = (): (<Answer>(
+    ask: () => Promise<Answer>,
+    full: Answer,
+  ) => Promise<Answer>) => {
+    let inFlight = 0
+    return async (ask, full) => {
+      if (inFlight >= maxInFlight || closing.signal.aborted) return full
+      inFlight++
+      try {
+        return await ask()
+      } finally {
+        inFlight--
+      }
+    }
+  }
+  const logins = createGate()
+  const lookups = createGate()
+
+  return {
+    name: 'http',
+    authenticate: (username, password) =>
+      logins<Authentication>(() => askLogin(username, password), {
+        unavailable: 'source_away',
+        retryAfter: RETRY,
+      }),
+    lookup: (username) =>
+      lookups<Lookup>(() => askLookup(username), { unavailable: 'source_away' }),
+    peek: () => undefined,
+    reload: async () => undefined,
+    close() {
+      closing.abort()
+    },
+  }
+}

@@ -1,0 +1,130 @@
+// The users file as text → users, or every problem at once: `name:hash:role:display name`, as htpasswd
+// writes it and a little more. No problem ever quotes the file: a hash or a password may stand there.
+import { createHash } from 'node:crypto'
+import { isWeak, parseHash, type StoredHash } from '../passwords/hash.ts'
+import type { User } from './source.ts'
+
+export interface FileUser extends User {
+  /** The hash field without its mark. */
+  stored: string
+  kind: StoredHash['kind']
+  /** Accepted, but below what is asked for today. */
+  weak: boolean
+  disabled: boolean
+}
+
+export type ParsedUsers =
+  | { users: ReadonlyMap<string, FileUser> }
+  /** `file:line: what is wrong: the cure` */
+  | { problems: readonly string[] }
+
+export const DISABLED = '!' // before the hash, as `passwd -l` has it: enabling brings the password back
+
+const MAX_NAME = 64 // bytes
+const MAX_DISPLAY_NAME = 256 // bytes
+const NEW_PASSWORD = 'set a new one with `postern user password`'
+
+export function parseUsers(content: Uint8Array, file: string): ParsedUsers {
+  const problems: string[] = []
+  const users = new Map<string, FileUser>()
+  const lineOf = new Map<string, number>()
+  for (const [index, bytes] of splitLines(content).entries()) {
+    const number = index + 1
+    const parsed = parseLine(bytes)
+    if (parsed === undefined) continue
+    if ('problem' in parsed) {
+      problems.push(`${file}:${number}: ${parsed.problem}`)
+      continue
+    }
+    const first = lineOf.get(parsed.name)
+    if (first === undefined) lineOf.set(parsed.name, number)
+    else problems.push(`${file}:${number}: the same name as in line ${first}: remove one of them`)
+    users.set(parsed.name, parsed)
+  }
+  return problems.length > 0 ? { problems } : { users }
+}
+
+/** A user, what is wrong, or nothing: a comment or an empty line. */
+function parseLine(bytes: Uint8Array): FileUser | { problem: string } | undefined {
+  let line: string
+  try {
+    // The byte order mark is kept, to be seen: it would hide in the first name.
+    line = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+  } catch {
+    return { problem: 'not UTF-8: save the file as UTF-8' }
+  }
+  if (isRemark(line)) return undefined
+
+  const [name = '', secret, role = '', ...rest] = line.replace(/\r$/, '').split(':')
+  const displayName = rest.join(':')
+  if (secret === undefined) return { problem: 'no colon: write name:hash:role:display name' }
+  const problem =
+    findNameProblem(name) ?? findRoleProblem(role) ?? findDisplayNameProblem(displayName)
+  if (problem !== undefined) return { problem }
+
+  const disabled = secret.startsWith(DISABLED)
+  const stored = disabled ? secret.slice(DISABLED.length) : secret
+  const hash = parseHash(stored)
+  if ('problem' in hash) return { problem: `${hash.problem}: ${NEW_PASSWORD}` }
+  return {
+    name,
+    role: role || 'user',
+    displayName: displayName || name,
+    credential: createHash('sha256').update(stored).digest('base64url').slice(0, 16),
+    stored,
+    kind: hash.kind,
+    weak: isWeak(hash),
+    disabled,
+  }
+}
+
+/** A line that is nobody's: empty, or a comment. */
+export function isRemark(line: string): boolean {
+  const text = line.trim()
+  return text === '' || text.startsWith('#')
+}
+
+export function findNameProblem(name: string): string | undefined {
+  const bytes = Buffer.byteLength(name)
+  if (bytes === 0) return 'no name: write name:hash:role:display name'
+  if (bytes > MAX_NAME) return `the name has more than ${MAX_NAME} bytes: take a shorter one`
+  if (hasControl(name)) return 'a control character in the name: remove it'
+  // A name goes into grants, channels and paths, each of which means something by these.
+  if (name === '.' || name === '..') return 'a name cannot be . or ..: take another one'
+  if (/[:/]/.test(name)) return 'a name cannot hold : or /: take another one'
+  if (name.startsWith('#')) return 'a name cannot start with #: that is a comment'
+  if (name !== name.trim()) return 'a space or a byte order mark around the name: remove it'
+  return undefined
+}
+
+export function findRoleProblem(role: string): string | undefined {
+  if (Buffer.byteLength(role) > MAX_NAME)
+    return `the role has more than ${MAX_NAME} bytes: take a role of the configuration`
+  if (hasControl(role)) return 'a control character in the role: remove it'
+  if (role.includes(':')) return 'a role cannot hold a colon: take a role of the configuration'
+  if (role !== role.trim()) return 'a space around the role: remove it'
+  return undefined
+}
+
+export function findDisplayNameProblem(displayName: string): string | undefined {
+  if (Buffer.byteLength(displayName) > MAX_DISPLAY_NAME)
+    return `the display name has more than ${MAX_DISPLAY_NAME} bytes: take a shorter one`
+  if (hasControl(displayName)) return 'a control character in the display name: remove it'
+  return undefined
+}
+
+/** Also what ends a line to other programs: one user could become two, or rewrite a terminal. */
+function hasControl(text: string): boolean {
+  return /[\p{Cc}\u2028\u2029]/u.test(text)
+}
+
+function splitLines(content: Uint8Array): Uint8Array[] {
+  const lines: Uint8Array[] = []
+  let start = 0
+  for (let end = content.indexOf(0x0a); end >= 0; end = content.indexOf(0x0a, start)) {
+    lines.push(content.subarray(start, end))
+    start = end + 1
+  }
+  lines.push(content.subarray(start))
+  return lines
+}

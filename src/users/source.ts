@@ -1,0 +1,40 @@
+// The port to wherever users are kept. A source says who somebody is; it never says what they may do:
+// that is the config's roles. Nothing here knows of HTTP requests, tokens or sessions.
+
+/** A user as a source knows them. Names are compared byte by byte: no folding, no trimming. */
+export interface User {
+  name: string
+  role: string
+  displayName: string
+  /**
+   * Changes whenever the stored password does (a short hash of the stored secret, never the secret).
+   * A session remembers the mark it was opened under: another mark means the password was changed,
+   * also when that happened while the daemon was down.
+   */
+  credential: string
+}
+
+/** What one source answers to a name and a password. */
+export type Authentication =
+  | { user: User }
+  | { refused: 'unknown_user' | 'wrong_password' | 'disabled' }
+  /** The hash queue is full or the source is away: try again, nobody was judged. Seconds. */
+  | { unavailable: 'hash_queue_full' | 'source_away'; retryAfter: number }
+
+/** What one source answers to a name alone. */
+export type Lookup =
+  | { user: User }
+  | { refused: 'unknown_user' | 'disabled' }
+  | { unavailable: 'source_away' }
+
+export interface UserSource {
+  readonly name: 'file' | 'asterisk' | 'http'
+  /** Never hashes for a name it does not know: the directory runs the dummy hash once for all sources. */
+  authenticate(username: string, password: string): Promise<Authentication>
+  lookup(username: string): Promise<Lookup>
+  /** The answer without waiting, for sources held in memory; undefined where only asking would tell. */
+  peek(username: string): Lookup | undefined
+  /** Reads the source again, if it is a file. Keeps the last good state when the new one is broken. */
+  reload(): Promise<void>
+  close(): void
+}

@@ -1,0 +1,383 @@
+// `postern user`: argv and standard input in; lines, exit code and the users file out.
+import { once } from 'node:events'
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { createServer, type RequestListener } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
+import t, { type Test } from 'tap'
+import type { Io } from '../../src/cli/io.ts'
+import { user } from '../../src/cli/user.ts'
+import { hashPassword, verifyPassword } from '../../src/passwords/hash.ts'
+
+const SECRET = hashPassword('secret', { memory: 7168, passes: 5 })
+const NOBODY = 65_534
+const TEXT = `# staff\n201:${SECRET}:user:Anna\n\n900:!${SECRET}:admin\n`
+
+interface Ran {
+  status: number
+  out: string
+  err: string
+}
+
+async function* pipe(text: string | Uint8Array): AsyncGenerator<Uint8Array> {
+  yield Buffer.from(text)
+}
+
+async function run(argv: string[], stdin: Io['stdin'] = pipe('')): Promise<Ran> {
+  const out: string[] = []
+  const err: string[] = []
+  const status = await user.run(argv, {
+    out: (line) => void out.push(line),
+    err: (line) => void err.push(line),
+    stdin,
+  })
+  return { status, out: out.join('\n'), err: err.join('\n') }
+}
+
+/** Short: a socket's path has 107 bytes at most, and a test's own folder takes most of them. */
+function makeSocketFolder(t: Test): string {
+  const folder = mkdtempSync(join(tmpdir(), 'postern-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
+
+/** A users file, a configuration that names it, and cheap hashes. */
+function place(t: Test, text?: string | Uint8Array) {
+  const folder = t.testdir({})
+  const file = `${folder}/users`
+  const config = `${folder}/postern.toml`
+  const control = `${makeSocketFolder(t)}/control.sock`
+  if (text !== undefined) writeFileSync(file, text, { mode: 0o640 })
+  writeFileSync(
+    config,
+    `[users]\nfile = "${file}"\n[listen]\ncontrol = "${control}"\n[passwords]\nmemory_kib = 7168\npasses = 1\n`,
+  )
+  return { file, config, control, read: () => readFileSync(file, 'utf8') }
+}
+
+/** A daemon that answers on the control socket, and notes what it was asked. */
+async function daemon(t: Test, socket: string, listener: RequestListener): Promise<string[]> {
+  const asked: string[] = []
+  const server = createServer((request, response) => {
+    asked.push(`${request.method} ${request.url}`)
+    listener(request, response)
+  }).listen(socket)
+  await once(server, 'listening')
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return asked
+}
+
+const readHash = (text: string, name: string): string =>
+  text
+    .split('\n')
+    .find((line) => line.startsWith(`${name}:`))
+    ?.split(':')[1] ?? ''
+
+void t.test('a user comes, changes and goes, and the rest of the file stays', async (t) => {
+  const { file, read } = place(t, TEXT)
+  const at = ['--users-file', file]
+  const seen = '; a running daemon sees the file change within seconds'
+
+  t.same(
+    await run(
+      ['add', 'bob', '--role', 'admin', '--display-name', 'Bob: B', '--password-stdin', ...at],
+      pipe('päss wörd\n'),
+    ),
+    { status: 0, out: `bob added${seen}`, err: '' },
+  )
+  const hash = readHash(read(), 'bob')
+  t.equal(read(), `${TEXT}bob:${hash}:admin:Bob: B\n`)
+  t.ok(hash.startsWith('$argon2id$v=19$m=19456,t=2,p=1$'))
+  t.ok(verifyPassword(hash, 'päss wörd'))
+
+  t.match(await run(['disable', 'bob', ...at]), { status: 0, out: `bob disabled${seen}` })
+  t.equal(read(), `${TEXT}bob:!${hash}:admin:Bob: B\n`)
+  t.match(await run(['disable', 'bob', ...at]), { out: `bob was disabled already${seen}` })
+
+  t.match(await run(['password', 'bob', '--password-stdin', ...at], pipe('0')), {
+    status: 0,
+    out: `bob has a new password${seen}`,
+  })
+  const next = readHash(read(), 'bob')
+  t.ok(next.startsWith('!'), 'a new password does not let a disabled user in')
+  t.ok(verifyPassword(next.slice(1), '0'))
+
+  t.match(await run(['enable', 'bob', ...at]), { status: 0, out: `bob enabled${seen}` })
+  t.match(await run(['enable', 'bob', ...at]), { out: `bob was enabled already${seen}` })
+  t.match(await run(['remove', 'bob', ...at]), { status: 0, out: `bob removed${seen}` })
+  t.equal(read(), TEXT)
+  t.equal(statSync(file).mode & 0o777, 0o640)
+})
+
+void t.test('the first user makes the file', async (t) => {
+  const { file, config, read } = place(t)
+  t.match(await run(['add', '201', '--password-stdin', '--config', config], pipe('secret\n')), {
+    status: 0,
+    out: '201 added; the daemon is not running: the change takes effect when it starts',
+  })
+  t.match(read(), /^201:\$argon2id\$v=19\$m=7168,t=1,p=1\$[^:]+:user\n$/)
+  t.equal(statSync(file).mode & 0o777, 0o640)
+})
+
+void t.test('no such user, or one too many', async (t) => {
+  const { file, config, read } = place(t, TEXT)
+  for (const verb of ['password', 'disable', 'enable', 'remove'])
+    t.match(await run([verb, 'nobody', '--users-file', file]), {
+      status: 1,
+      out: '',
+      err: `nobody: no such user in ${file}: see \`postern user list\``,
+    })
+  t.match(await run(['add', '201', '--config', config]), { status: 1, err: /is in .* already/ })
+  t.equal(read(), TEXT)
+})
+
+void t.test('the daemon is told, and says what came of it', async (t) => {
+  const { file, config, control, read } = place(t, TEXT)
+  let answer = '{"ended":2}'
+  let status = 200
+  const asked = await daemon(t, control, (_request, response) => {
+    t.match(read(), /201:!/, 'the file is written before')
+    response.statusCode = status
+    response.end(answer)
+  })
+  const disable = (): Promise<Ran> => run(['disable', '201', '--config', config])
+
+  t.same(await disable(), { status: 0, out: '201 disabled; 2 sessions ended', err: '' })
+  t.same(asked, ['POST /users/reload'])
+  const again = '201 was disabled already'
+  for (const [body, sessions] of [
+    ['{"ended":1}', '1 session ended'],
+    ['{"ended":0}', 'no sessions ended'],
+    ['{}', 'no sessions ended'],
+  ] as const) {
+    answer = body
+    t.match(await disable(), { status: 0, out: `${again}; ${sessions}` })
+  }
+
+  status = 409
+  answer = '{"error":"users:1: broken\\nusers:2: too"}'
+  t.same(await disable(), {
+    status: 74,
+    out: `${again} in ${file}`,
+    err: 'postern user: the running daemon did not take the change up:\nusers:1: broken\nusers:2: too',
+  })
+  status = 500
+  answer = '"?"'
+  t.match(await disable(), { status: 74, err: /it answered 500: see its log/ })
+  answer = 'nonsense'
+  t.match(await disable(), { status: 74, err: /did not answer rightly: see its log/ })
+})
+
+void t.test('a password is typed twice at a terminal, and shown nowhere', async (t) => {
+  const { file, read } = place(t, TEXT)
+  const type = (keys: string): Promise<Ran> =>
+    run(
+      ['password', '201', '--users-file', file],
+      Object.assign(new PassThrough().end(keys), { isTTY: true, setRawMode: () => undefined }),
+    )
+  t.match(await type('new one\rnew one\r'), {
+    status: 0,
+    err: 'New password for 201 (not shown):\nThe same once more:',
+  })
+  t.ok(verifyPassword(readHash(read(), '201'), 'new one'))
+
+  const before = read()
+  t.match(await type('new one\rold one\r'), { status: 64, err: /the two passwords differ/ })
+  t.match(await type('new\u0003'), { status: 64, err: /cancelled: nothing was changed/ })
+  t.match(await type('\r\r'), { status: 64, err: /the password is empty/ })
+  t.equal(read(), before)
+})
+
+void t.test('a password that cannot be one changes nothing', async (t) => {
+  const { file, read } = place(t, TEXT)
+  const cases: [stdin: string | Uint8Array, problem: RegExp][] = [
+    ['', /the password is empty/],
+    ['x'.repeat(1025), /more than 1024 bytes/],
+    ['a\nb\n', /more than one line/],
+    [Buffer.from([0xff]), /not UTF-8/],
+  ]
+  for (const [stdin, problem] of cases)
+    t.match(await run(['password', '201', '--password-stdin', '--users-file', file], pipe(stdin)), {
+      status: 64,
+      err: problem,
+    })
+  t.match(await run(['password', '201', '--users-file', file], pipe('secret')), {
+    status: 64,
+    err: /no terminal to ask at: pipe the password in with --password-stdin/,
+  })
+  t.equal(read(), TEXT)
+})
+
+void t.test('wrong usage says what is wrong, never what was typed', async (t) => {
+  const { file, config, read } = place(t, TEXT)
+  const at = ['--users-file', file]
+  const cases: [argv: string[], problem: RegExp][] = [
+    [[], /add, password, disable, enable, remove or list\?/],
+    [['ban', '201', ...at], /add, password/],
+    [['constructor', '201', ...at], /add, password/],
+    [['add', ...at], /one name is needed/],
+    [['add', '201', 'hunter2', ...at], /one name is needed/],
+    [['list', 'hunter2', ...at], /list takes no name/],
+    [['password', '201', '--password', 'hunter2', ...at], /seen by every user of this host/],
+    [['password', '201', '--password=hunter2', ...at], /pipe it in with --password-stdin/],
+    [['password', '201', '--hunter2', ...at], /an option is unknown/],
+    [['add', '201', '--role'], /lacks its value/],
+    [['disable', '201', '--json', ...at], /--json has no meaning here/],
+    [['password', '201', '--role', 'admin', ...at], /--role has no meaning here/],
+    [['list', '--password-stdin', ...at], /--password-stdin has no meaning here/],
+    [['list', '--config', config, ...at], /give one of the two/],
+    [['add', 'a/b', ...at], /a name cannot hold/],
+    [['add', 'a\nb', ...at], /a control character in the name/],
+    [['add', 'bob', '--display-name', 'B\n900:x:admin', ...at], /a control character/],
+    [['add', 'bob', '--role', 'a:b', ...at], /a role cannot hold a colon/],
+    [['add', 'bob', '--role', 'admni', '--config', config], /no such role: use .*user.*admin/],
+  ]
+  for (const [argv, problem] of cases) {
+    const ran = await run(argv)
+    t.match(ran, { status: 64, out: '', err: problem }, argv.join(' '))
+    t.notMatch(ran.err, 'hunter2')
+  }
+  t.equal(read(), TEXT)
+  t.match(await run(['--help']), { status: 0, out: /usage: postern user add NAME/ })
+  t.match(await run(['add', '-h']), { status: 0 })
+})
+
+void t.test('a broken configuration or users file is 78', async (t) => {
+  const { file, config, read } = place(t, '201:plain\n202:plain\n')
+  const list = ['list', '--users-file', file]
+  t.match(await run(list), { status: 78, out: '', err: /users:1: .*\n.*users:2: / })
+  t.match(await run(['list', '--config', `${config}.gone`]), { status: 78 })
+
+  const disabled = await run(['disable', '201', '--users-file', file])
+  t.match(disabled, { status: 78, err: /nothing was changed: mend these lines first/ })
+  t.equal(read(), '201:plain\n202:plain\n')
+
+  const password = (name: string): string[] => [
+    'password',
+    name,
+    '--password-stdin',
+    '--users-file',
+    file,
+  ]
+  t.match(await run(password('201'), pipe('a')), { status: 0, err: /users:2: / })
+  t.match(await run(password('202'), pipe('b')), { status: 0, err: '' })
+  t.match(await run(list), { status: 0 })
+
+  writeFileSync(file, Buffer.from([0x23, 0xff, 0x0a]))
+  t.match(await run(['remove', '201', '--users-file', file]), { status: 78, err: /not UTF-8/ })
+  rmSync(file)
+  for (const verb of ['disable', 'list'])
+    t.match(await run([verb, ...(verb === 'list' ? [] : ['201']), '--users-file', file]), {
+      status: 78,
+      err: `${file}: no such file: make it with \`postern user add\``,
+    })
+})
+
+void t.test('a file that cannot be read or written is 74', async (t) => {
+  const { file } = place(t, TEXT)
+  t.match(await run(['list', '--users-file', `${file}/x`]), {
+    status: 74,
+    err: /ENOTDIR: see that/,
+  })
+  const folder = `${file}.folder`
+  mkdirSync(folder)
+  t.match(await run(['list', '--users-file', folder]), { status: 74, err: /EISDIR/ })
+
+  writeFileSync(`${file}.lock`, '1\n')
+  t.match(await run(['disable', '201', '--users-file', file]), {
+    status: 74,
+    err: /another process holds .*users\.lock/,
+  })
+})
+
+void t.test('somebody who may not is told to be root', async (t) => {
+  const { file } = place(t, TEXT)
+  chmodSync(file, 0o600)
+  // Root may: the test is somebody else for as long as it asks.
+  const isRoot = process.geteuid?.() === 0
+  if (isRoot) process.seteuid?.(NOBODY)
+  else chmodSync(file, 0)
+  try {
+    t.match(await run(['list', '--users-file', file]), {
+      status: 74,
+      err: /EACCES: run this as root/,
+    })
+  } finally {
+    if (isRoot) process.seteuid?.(0)
+  }
+})
+
+void t.test('without --config it is the one of the host', async (t) => {
+  // Whether this host has one is not ours to know: a list changes nothing, and is no wrong usage.
+  t.not((await run(['list'])).status, 64)
+})
+
+void t.test('a fault is not hidden', async (t) => {
+  const { config, control } = place(t, TEXT)
+  await daemon(t, control, (_request, response) => void response.end('{"ids":{},"ended":0}'))
+  const broken = { out: () => t.fail(), err: () => t.fail() }
+  const stdin = Object.assign(pipe(''), {
+    isTTY: true,
+    setRawMode: () => {
+      throw new TypeError('broken terminal')
+    },
+  })
+  await t.rejects(user.run(['password', '201', '--config', config], { ...broken, stdin }), {
+    message: 'broken terminal',
+  })
+})
+
+void t.test('list shows who is there, and no hash', async (t) => {
+  const { file, config, control } = place(t, TEXT)
+  const ran = await run(['list', '--users-file', file])
+  t.same(ran, {
+    status: 0,
+    out: [
+      'NAME  ID  ROLE   STATE     HASH      DISPLAY NAME',
+      '201   -   user   enabled   argon2id  Anna',
+      '900   -   admin  disabled  argon2id  900',
+    ].join('\n'),
+    err: '',
+  })
+
+  const json = async (): Promise<unknown> => {
+    const { status, out } = await run(['list', '--json', '--config', config])
+    t.equal(status, 0)
+    t.notMatch(out, SECRET)
+    return JSON.parse(out)
+  }
+  const rows = [
+    { name: '201', id: null, role: 'user', display_name: 'Anna', disabled: false },
+    { name: '900', id: null, role: 'admin', display_name: '900', disabled: true },
+  ]
+  t.match(await json(), rows, 'no daemon, no numbers')
+
+  let answer = '{"ids":{"201":7}}'
+  const asked = await daemon(t, control, (_request, response) => void response.end(answer))
+  t.match(await json(), [{ ...rows[0], id: 7 }, rows[1]])
+  t.same(asked, ['GET /users/ids'])
+  for (answer of ['{}', '[]', 'null', '{"ids":null}', '{"ids":{"201":"7"}}'])
+    t.match(await json(), rows, answer)
+  answer = 'nonsense'
+  t.match(await run(['list', '--config', config]), { status: 0, err: /no ids: the daemon/ })
+})
+
+void t.test('a file that others can read keeps its mode, and the list says so', async (t) => {
+  const { file } = place(t, TEXT)
+  chmodSync(file, 0o644)
+  t.match(await run(['list', '--users-file', file]), { status: 0, err: /chmod o= / })
+  t.match(await run(['disable', '201', '--users-file', file]), { status: 0, err: /chmod o= / })
+  t.equal(statSync(file).mode & 0o777, 0o644)
+})
