@@ -152,7 +152,9 @@ export const loadAsteriskConfig = async (root: string): Promise<AsteriskConfig> 
       .trim()
       .toLowerCase()
     if (name === '') {
-      warnings.push(`${place}: neither a section, a directive nor name = value: passed over, as Asterisk does`)
+      warnings.push(
+        `${place}: neither a section, a directive nor name = value: passed over, as Asterisk does`,
+      )
       return
     }
     const value = line.slice(line[at + 1] === '>' ? at + 2 : at + 1).trim()
@@ -173,11 +175,9 @@ export const loadAsteriskConfig = async (root: string): Promise<AsteriskConfig> 
       else return await readFile(file, 'utf8')
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
-      const cure =
-        code === 'EACCES'
-          ? 'let the service read it (add its user to the group of Asterisk)'
-          : 'correct the name'
-      problems.push(`${wantedAt}: ${file} cannot be read (${code}): ${cure}`)
+      problems.push(
+        `${wantedAt}: ${file} cannot be read (${code}): correct the name, or add the user of the service to the group of Asterisk`,
+      )
     }
     return undefined
   }
@@ -185,11 +185,12 @@ export const loadAsteriskConfig = async (root: string): Promise<AsteriskConfig> 
   const include = async (
     directive: string,
     section: Section | undefined,
+    file: string,
     stack: readonly string[],
     place: string,
   ): Promise<void> => {
-    const [, verb = '', argument = ''] = /^#(\S*)\s*(.*)$/.exec(directive) ?? []
-    const kind = verb.toLowerCase()
+    const kind = directive.replace(/^#(\S*)[^]*$/, '$1').toLowerCase()
+    const argument = directive.replace(/^#\S*\s*/, '')
     if (kind === 'exec') {
       warnings.push(`${place}: #exec is never run: users that it would print are not known here`)
       return
@@ -199,17 +200,17 @@ export const loadAsteriskConfig = async (root: string): Promise<AsteriskConfig> 
       return
     }
     const target = argument.replace(/^"(.*)"$|^<(.*)>$/, '$1$2')
-    const folder = dirname(stack[0] ?? root)
+    const folder = dirname(file)
     let files = [resolve(folder, target)]
     if (/[*?[]/.test(target)) {
       const list = (): Promise<string[]> => listFiles(target, folder)
       await watch(async () => (await list()).join('\n'))
       files = await list()
     }
-    for (const file of files) {
-      if (kind === 'tryinclude' && (await readFileMark(file)) === 'away') {
-        await watch(() => readFileMark(file))
-      } else await readInto(file, section, stack, place)
+    for (const found of files) {
+      if (kind === 'tryinclude' && (await readFileMark(found)) === 'away') {
+        await watch(() => readFileMark(found))
+      } else await readInto(found, section, [file, ...stack], place)
     }
   }
 
@@ -250,7 +251,7 @@ export const loadAsteriskConfig = async (root: string): Promise<AsteriskConfig> 
         section = openSection(content, place)
         broken = section === undefined
       } else if (content.startsWith('#')) {
-        await include(content, section, [file, ...stack], place)
+        await include(content, section, file, stack, place)
       } else if (section !== undefined) {
         setVariable(section, content, place)
       } else if (!broken) {

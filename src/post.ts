@@ -1,0 +1,107 @@
+// One outgoing POST over http, https or a unix socket, bounded in time and in size. It never follows a
+// redirect: whoever is redirected to would be sent the password.
+
+import { request as httpRequest } from 'node:http'
+import type { IncomingHttpHeaders } from 'node:http'
+import { request as httpsRequest } from 'node:https'
+
+export interface Outgoing {
+  /** Over a unix socket the host part only fills the Host header. */
+  url: URL
+  socketPath?: string | undefined
+  headers: Record<string, string>
+  body: string
+  /** Seconds for everything together: name, connection, TLS, answer and the whole of its body. */
+  timeout: number
+  maxBytes: number
+  /** PEM: these authorities instead of the system's. */
+  ca?: string | undefined
+  /** Accept any certificate. Only a person may ask for this, and only for one run. */
+  insecure?: boolean | undefined
+  signal?: AbortSignal | undefined
+}
+
+export type Exchange = { status: number; headers: IncomingHttpHeaders; body: string } | Failure
+
+/** No answer, or not a whole one. Codes only: Node's own messages may quote what was sent. */
+export interface Failure {
+  /** `TIMEOUT`, `CLOSED`, `HALF_ANSWER`, `TOO_LARGE`, `ABORTED`, or a code of Node, TLS or the parser. */
+  failed: string
+  stage: 'connect' | 'answer' | 'body'
+}
+
+export const post = (outgoing: Outgoing): Promise<Exchange> =>
+  new Promise((resolve) => {
+    let stage: Failure['stage'] = 'connect'
+    const secure = outgoing.url.protocol === 'https:'
+    const request = (secure ? httpsRequest : httpRequest)({
+      method: 'POST',
+      path: outgoing.url.pathname + outgoing.url.search,
+      ...(outgoing.socketPath === undefined
+        ? {
+            // node:net wants an IPv6 address without the brackets that a URL puts round it
+            host: outgoing.url.hostname.replace(/^\[(.*)\]$/, '$1'),
+            port: outgoing.url.port, // empty: Node takes 80 or 443
+          }
+        : { socketPath: outgoing.socketPath }),
+      headers: {
+        ...outgoing.headers,
+        host: outgoing.url.host,
+        'content-length': Buffer.byteLength(outgoing.body),
+      },
+      agent: false,
+      // said out loud, else NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment would switch it off
+      rejectUnauthorized: outgoing.insecure !== true,
+      ca: outgoing.ca,
+    })
+
+    const finish = (exchange: Exchange): void => {
+      clearTimeout(timer)
+      outgoing.signal?.removeEventListener('abort', abort)
+      resolve(exchange)
+      request.destroy()
+    }
+    const fail = (failed: string): void => {
+      finish({ failed, stage })
+    }
+    const abort = (): void => {
+      fail('ABORTED')
+    }
+    // One timer for the whole exchange: a server that sends a byte a second resets any idle timer.
+    const timer = setTimeout(() => {
+      fail('TIMEOUT')
+    }, outgoing.timeout * 1000)
+    outgoing.signal?.addEventListener('abort', abort)
+
+    request.once('socket', (socket) => {
+      socket.once(secure ? 'secureConnect' : 'connect', () => {
+        stage = 'answer'
+      })
+    })
+    request.on('error', (error: NodeJS.ErrnoException) => {
+      const code = String(error.code)
+      fail(code === 'ECONNRESET' && stage === 'answer' ? 'CLOSED' : code)
+    })
+    request.on('response', (response) => {
+      stage = 'body'
+      const chunks: Buffer[] = []
+      let length = 0
+      response.on('data', (chunk: Buffer) => {
+        length += chunk.length
+        chunks.push(chunk)
+        if (length > outgoing.maxBytes) fail('TOO_LARGE')
+      })
+      response.on('error', () => {
+        fail('HALF_ANSWER')
+      })
+      response.on('end', () => {
+        finish({
+          status: Number(response.statusCode),
+          headers: response.headers,
+          body: Buffer.concat(chunks).toString('utf8'),
+        })
+      })
+    })
+    if (outgoing.signal?.aborted === true) abort()
+    else request.end(outgoing.body)
+  })

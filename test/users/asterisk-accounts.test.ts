@@ -1,0 +1,140 @@
+// From sections to users, and the samples of two PBXs as a whole.
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { readAccounts } from '../../src/users/asterisk-accounts.ts'
+import { loadAsteriskConfig } from '../../src/users/asterisk-config.ts'
+
+const SAMPLES = join(import.meta.dirname, '../fixtures/asterisk')
+
+const read = async (t: Test, text: string) => {
+  const file = join(t.testdir({ 'pjsip.conf': text }), 'pjsip.conf')
+  const { sections, problems } = await loadAsteriskConfig(file)
+  t.same(problems, [])
+  return readAccounts(sections, 'user')
+}
+
+for (const [sample, expected] of [
+  [
+    'freepbx',
+    {
+      '203': { secret: { password: 'semi;colon' }, disabled: false },
+      '201': { secret: { password: '5e884898da28047151d0e56f8dc62927' }, disabled: false },
+      '202': { secret: { realm: 'pbx.example' }, disabled: false },
+    },
+  ],
+  [
+    'mikopbx',
+    {
+      '201': { secret: { password: 'b749601f329a635a19c4a87bc359be3d' }, disabled: false },
+      '204': { disabled: true },
+      '202': { secret: { password: 'zweihundertzwei-ü' }, disabled: false },
+    },
+  ],
+] as const) {
+  void t.test(`the ${sample} sample gives its extensions and no trunk`, async (t) => {
+    const { sections, problems } = await loadAsteriskConfig(join(SAMPLES, sample, 'pjsip.conf'))
+    t.same(problems, [])
+    const { accounts, ...rest } = readAccounts(sections, 'user')
+    t.same(rest, { problems: [], warnings: [] })
+    t.match(Object.fromEntries(accounts), expected)
+    t.same([...accounts.keys()].sort(), ['201', '202', sample === 'freepbx' ? '203' : '204'].sort())
+  })
+}
+
+const table: [string, string, object][] = [
+  [
+    'a password',
+    '[a]\ntype=auth\nauth_type=userpass\npassword=p\n',
+    { a: { secret: { password: 'p' }, role: 'user', displayName: 'a' } },
+  ],
+  [
+    'userpass is what Asterisk assumes',
+    '[a]\ntype=auth\npassword=p\n',
+    { a: { secret: { password: 'p' } } },
+  ],
+  [
+    'a username of its own',
+    '[a]\ntype=auth\nusername=b\npassword=p\n',
+    { b: { name: 'b', secret: { password: 'p' } } },
+  ],
+  [
+    'a digest section with a password',
+    '[a]\ntype=auth\nauth_type=digest\npassword=p\n',
+    { a: { secret: { password: 'p' } } },
+  ],
+  ['no password is no login', '[a]\ntype=auth\n', { a: { disabled: true } }],
+  ['an empty hash is no login', '[a]\ntype=auth\nauth_type=md5\n', { a: { disabled: true } }],
+  [
+    'a hash in capitals, in the default realm',
+    `[a]\ntype=auth\nauth_type=MD5\nmd5_cred=${'A'.repeat(32)}\n`,
+    { a: { secret: { md5: 'a'.repeat(32), realm: 'asterisk' } } },
+  ],
+  [
+    'a realm of its own',
+    `[a]\ntype=auth\nauth_type=md5\nrealm=r\nmd5_cred=${'a'.repeat(32)}\n`,
+    { a: { secret: { realm: 'r' } } },
+  ],
+  [
+    'the last value counts',
+    '[a]\ntype=auth\npassword=p\npassword=q\n',
+    { a: { secret: { password: 'q' } } },
+  ],
+  [
+    'one user twice with one password',
+    '[a]\ntype=auth\npassword=p\n[b]\ntype=auth\nusername=a\npassword=p\n',
+    { a: {} },
+  ],
+  [
+    'used both ways is a user',
+    '[a]\ntype=auth\npassword=p\n[e]\nauth=x, a\noutbound_auth=a\n',
+    { a: {} },
+  ],
+  ['a template is nobody', '[a](!)\ntype=auth\npassword=p\n', {}],
+  ['a trunk is nobody', '[a]\ntype=auth\npassword=p\n[e]\ntype=endpoint\noutbound_auth=a\n', {}],
+]
+
+for (const [name, text, expected] of table) {
+  void t.test(name, async (t) => {
+    const { accounts, problems, warnings } = await read(t, text)
+    t.same(problems, [])
+    t.same(warnings, [])
+    t.match(Object.fromEntries(accounts), expected)
+    t.same([...accounts.keys()], Object.keys(expected))
+  })
+}
+
+void t.test('an auth_type without a password to compare is a warning', async (t) => {
+  const { accounts, warnings } = await read(
+    t,
+    '[a]\ntype=auth\nauth_type=google_oauth\n[b]\ntype=auth\nauth_type=digest\n',
+  )
+  t.equal(accounts.size, 0)
+  t.match(warnings, [/pjsip\.conf:1: \[a\] has an auth_type/, /pjsip\.conf:4: /])
+})
+
+void t.test('problems name the place and the cure, and quote no secret', async (t) => {
+  const { problems } = await read(
+    t,
+    '[a]\ntype=auth\nauth_type=md5\nmd5_cred=hunter2\n[]\ntype=auth\npassword=hunter2\n' +
+      '[b]\ntype=auth\npassword=hunter2\n[c]\ntype=auth\nusername=b\npassword=hunter3\n',
+  )
+  t.match(problems, [
+    /pjsip\.conf:1: \[a\] has an md5_cred that is not 32 hex digits: write/,
+    /pjsip\.conf:5: an auth section without a name: give it/,
+    /pjsip\.conf:11: \[c\] gives the username b a second password: .*outbound_auth/,
+  ])
+  t.notMatch(problems.join(), /hunter/)
+})
+
+void t.test('the mark follows the secret, tells it not, and differs between users', async (t) => {
+  const marks = async (text: string): Promise<(string | undefined)[]> => {
+    const { accounts } = await read(t, text)
+    return ['a', 'b'].map((name) => accounts.get(name)?.credential)
+  }
+  const [a, b] = await marks('[a]\ntype=auth\npassword=p\n[b]\ntype=auth\npassword=p\n')
+  t.match(a, /^[0-9a-f]{8}$/)
+  t.not(a, b)
+  const [again, changed] = await marks('[a]\ntype=auth\npassword=p\n[b]\ntype=auth\npassword=q\n')
+  t.equal(again, a)
+  t.not(changed, b)
+})

@@ -1,0 +1,252 @@
+// Asterisk's files as a source: real files, and looks that happen when the test says so.
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { ConfigError } from '../../src/config/config-error.ts'
+import { openAsteriskUsers, type AsteriskUsersOptions } from '../../src/users/asterisk.ts'
+import type { UsersDiff } from '../../src/users/diff-users.ts'
+
+const SAMPLES = join(import.meta.dirname, '../fixtures/asterisk')
+const GOOD = '[a]\ntype=auth\npassword=p\n[b]\ntype=auth\npassword=q\n'
+
+const open = async (t: Test, text: string, options: Partial<AsteriskUsersOptions> = {}) => {
+  const file = options.file ?? join(t.testdir({ 'pjsip.conf': text }), 'pjsip.conf')
+  const diffs: UsersDiff[] = []
+  const problems: (readonly string[])[] = []
+  const warnings: string[] = []
+  let spent = 0
+  let lookNow = (): Promise<void> => Promise.reject(new Error('no look was asked for'))
+  let stopped = false
+  const source = await openAsteriskUsers({
+    file,
+    role: 'user',
+    spend: async () => void spent++,
+    onChange: (diff) => void diffs.push(diff),
+    onProblem: (found) => void problems.push(found),
+    onWarning: (line) => void warnings.push(line),
+    every: (seconds, look) => {
+      t.equal(seconds, 1)
+      lookNow = look
+      return () => void (stopped = true)
+    },
+    ...options,
+  })
+  t.teardown(() => source.close())
+  return {
+    source,
+    file,
+    diffs,
+    problems,
+    warnings,
+    spent: () => spent,
+    stopped: () => stopped,
+    write: (content: string) => writeFileSync(file, content),
+    /** A second goes by. */
+    look: () => lookNow(),
+  }
+}
+
+for (const [sample, name, password] of [
+  ['freepbx', '201', '5e884898da28047151d0e56f8dc62927'],
+  ['freepbx', '202', 'bob-secret'], // md5_cred in the realm of [global]
+  ['freepbx', '203', 'semi;colon'],
+  ['mikopbx', '201', 'b749601f329a635a19c4a87bc359be3d'],
+  ['mikopbx', '202', 'zweihundertzwei-ü'],
+] as const) {
+  void t.test(`${name} of the ${sample} sample logs in with the SIP password alone`, async (t) => {
+    const { source } = await open(t, '', { file: join(SAMPLES, sample, 'pjsip.conf') })
+    t.match(await source.authenticate(name, password), {
+      user: { name, role: 'user', displayName: name, credential: /^[0-9a-f]{8}$/ },
+    })
+    for (const wrong of ['', `${password} `, password.slice(1), password.toUpperCase() + '!']) {
+      t.same(await source.authenticate(name, wrong), { refused: 'wrong_password' })
+    }
+    for (const stranger of ['', `${name} `, '4420555', 'trunkname', 'provider', '__proto__']) {
+      t.same(await source.authenticate(stranger, 'known-to-the-provider'), {
+        refused: 'unknown_user',
+      })
+    }
+  })
+}
+
+void t.test('the hash in the file is no password', async (t) => {
+  const { source } = await open(t, '', { file: join(SAMPLES, 'freepbx/pjsip.conf') })
+  const text = readFileSync(join(SAMPLES, 'freepbx/pjsip.auth.conf'), 'utf8')
+  const md5 = /md5_cred=(\w+)/.exec(text)?.[1] ?? ''
+  t.equal(md5.length, 32)
+  t.same(await source.authenticate('202', md5), { refused: 'wrong_password' })
+})
+
+void t.test(
+  'every user costs a hash, a stranger none: the directory spends that one',
+  async (t) => {
+    const { source, spent } = await open(t, `${GOOD}[c]\ntype=auth\n`)
+    await source.authenticate('a', 'p')
+    await source.authenticate('a', 'wrong')
+    t.same(await source.authenticate('c', ''), { refused: 'disabled' })
+    t.equal(spent(), 3)
+    await source.authenticate('nobody', 'p')
+    t.equal(spent(), 3)
+  },
+)
+
+void t.test('a full hash queue judges nobody', async (t) => {
+  const { source } = await open(t, GOOD, { spend: () => undefined })
+  t.same(await source.authenticate('a', 'p'), { unavailable: 'hash_queue_full', retryAfter: 2 })
+})
+
+void t.test('whoever is removed while the hash runs stays out', async (t) => {
+  const { source, write } = await open(t, GOOD, {
+    spend: async () => {
+      write('[b]\ntype=auth\npassword=q\n')
+      await source.reload()
+    },
+  })
+  t.same(await source.authenticate('a', 'p'), { refused: 'unknown_user' })
+})
+
+void t.test('look-ups answer from memory', async (t) => {
+  const { source } = await open(t, `${GOOD}[c]\ntype=auth\n`)
+  t.equal(source.name, 'asterisk')
+  t.match(source.peek('a'), { user: { name: 'a' } })
+  t.match(await source.lookup('a'), { user: { name: 'a' } })
+  t.same(source.peek('c'), { refused: 'disabled' })
+  t.same(await source.lookup('nobody'), { refused: 'unknown_user' })
+  t.same([...source.names()], ['a', 'b', 'c'])
+  t.notMatch(JSON.stringify(source.peek('a')), /secret|"p"/, 'the secret stays inside')
+})
+
+void t.test('a broken file stops the start, with every problem', async (t) => {
+  const text = '[a\n[b]\ntype=auth\nauth_type=md5\nmd5_cred=x\n'
+  await t.rejects(open(t, text), new ConfigError([]))
+  try {
+    await open(t, text)
+  } catch (error) {
+    t.match(error, { problems: [/pjsip\.conf:1: /, /pjsip\.conf:2: /] })
+  }
+})
+
+void t.test('a change is read at the second look that sees it', async (t) => {
+  const { source, diffs, write, look } = await open(t, GOOD)
+  await look()
+  t.same(diffs, [])
+  write('[a]\ntype=auth\npassword=changed\n[c]\ntype=auth\npassword=r\n')
+  await look()
+  t.same(diffs, [], 'it may still be under way')
+  await look()
+  t.same(diffs, [
+    [
+      { name: 'a', change: 'password' },
+      { name: 'c', change: 'added' },
+      { name: 'b', change: 'removed' },
+    ],
+  ])
+  t.same(await source.authenticate('a', 'p'), { refused: 'wrong_password' })
+  t.match(await source.authenticate('a', 'changed'), { user: { name: 'a' } })
+  await look()
+  t.equal(diffs.length, 1)
+})
+
+void t.test('an extension that is taken out of an included file goes', async (t) => {
+  const folder = t.testdir({})
+  cpSync(join(SAMPLES, 'freepbx'), folder, { recursive: true })
+  const { source, diffs, look } = await open(t, '', { file: join(folder, 'pjsip.conf') })
+  t.match(source.peek('203'), { user: { name: '203' } })
+  writeFileSync(join(folder, 'pjsip.auth_custom.conf'), ';-- [203]\ntype=auth --;\n')
+  await look()
+  await look()
+  t.same(diffs, [[{ name: '203', change: 'removed' }]])
+  t.same(source.peek('203'), { refused: 'unknown_user' })
+})
+
+void t.test('a broken file keeps the last good state and is told once', async (t) => {
+  const { source, file, diffs, problems, write, look } = await open(t, GOOD)
+  write('[a\n')
+  for (let second = 0; second < 4; second++) await look()
+  t.match(problems, [[/pjsip\.conf:1: /]])
+  t.match(await source.authenticate('a', 'p'), { user: { name: 'a' } })
+  rmSync(file)
+  for (let second = 0; second < 4; second++) await look()
+  t.match(problems, [[/:1: /], [/cannot be read \(ENOENT\)/]])
+  write(GOOD)
+  for (let second = 0; second < 3; second++) await look()
+  t.same(diffs, [[]], 'whole again, and nothing changed')
+  write('[a\n')
+  await source.reload()
+  t.equal(problems.length, 3, 'a new break is told again')
+})
+
+void t.test('a change that could not be carried out is handed over again', async (t) => {
+  let failing = true
+  const handed: UsersDiff[] = []
+  const { source, problems, write, look } = await open(t, GOOD, {
+    onChange: (diff) => {
+      handed.push(diff)
+      if (failing) throw new Error('the store is away')
+    },
+  })
+  write('[a]\ntype=auth\npassword=p\n')
+  await t.rejects(source.reload(), /the store is away/)
+  t.same(source.peek('b'), { refused: 'unknown_user' }, 'in force all the same')
+  for (let second = 0; second < 3; second++) await look()
+  t.match(problems, [[/could not be carried out: tried again/]])
+  failing = false
+  await look()
+  const removed = [{ name: 'b', change: 'removed' }]
+  t.ok(handed.length > 2)
+  for (const diff of handed) t.same(diff, removed)
+  const before = handed.length
+  await look()
+  t.equal(handed.length, before)
+})
+
+void t.test('looks do not pile up behind one that hangs', async (t) => {
+  const { write, look, diffs } = await open(t, GOOD)
+  write('')
+  await Promise.all([look(), look(), look()])
+  t.same(diffs, [], 'three at once are one look')
+})
+
+void t.test('warnings are told once for each set of them', async (t) => {
+  const { source, warnings, write } = await open(t, `${GOOD}#exec x\n`)
+  t.match(warnings, [/:7: #exec/])
+  await source.reload()
+  t.equal(warnings.length, 1)
+  write(`${GOOD}oops\n`)
+  await source.reload()
+  t.match(warnings, [/#exec/, /:7: neither/])
+})
+
+void t.test('nothing is said after close', async (t) => {
+  const { source, diffs, problems, write, stopped } = await open(t, GOOD)
+  source.close()
+  t.ok(stopped())
+  write('[b]\ntype=auth\npassword=q\n')
+  await source.reload()
+  write('[a\n')
+  await source.reload()
+  t.same([diffs, problems], [[], []])
+})
+
+void t.test('left alone, it looks each second by itself and holds no process open', async (t) => {
+  const file = join(t.testdir({ 'pjsip.conf': GOOD }), 'pjsip.conf')
+  let changed = (): void => undefined
+  const told = new Promise<void>((resolve) => {
+    changed = resolve
+  })
+  const source = await openAsteriskUsers({
+    file,
+    role: 'user',
+    spend: async () => undefined,
+    onChange: () => changed(),
+    onProblem: () => undefined,
+  })
+  t.teardown(() => source.close())
+  writeFileSync(file, '#exec x\n')
+  const deadline = new AbortController()
+  const limit = sleep(20_000, 'late', { signal: deadline.signal })
+  t.equal(await Promise.race([told, limit]), undefined)
+  deadline.abort()
+  await t.rejects(limit)
+})
