@@ -14,6 +14,7 @@ import {
 import { dirname } from 'node:path'
 import { DatabaseSync, type SQLInputValue } from 'node:sqlite'
 
+import type { Subscription } from '../subscriptions/subscription.ts'
 import { APPLICATION_ID, migrate, SCHEMA_VERSION } from './sqlite-schema.ts'
 import {
   type EndCause,
@@ -21,6 +22,7 @@ import {
   type Found,
   type Renewal,
   type Rotation,
+  REPEAT_WITHIN,
   type Session,
   type Store,
   StoreError,
@@ -50,6 +52,13 @@ const KEEP_ENDED = DAY // past the last token: a clock set forward and back agai
 const KEEP_SEALED = 600 // past any grace (at most 300): until then a late tab may ask for the successor
 const PRUNE_SLICE = 1000 // rows a step: about 10 ms, so that a login never waits long behind it
 
+// What nginx's streams hang on: kill -9 keeps the kernel's pages, and a power cut ends the streams too.
+const UNSYNCED: ReadonlySet<VerbName> = new Set([
+  'useTicket',
+  'openSubscription',
+  'closeSubscriptions',
+])
+
 type Row = Record<string, unknown>
 
 const toSession = (row: Row): Session => ({
@@ -74,6 +83,19 @@ const toEnded = (row: Row): EndedSession => ({
   username: row['username'] as string,
   cause: row['cause'] as EndCause,
   until: row['access_until'] as number,
+})
+
+const toSubscription = (row: Row): Subscription => ({
+  kick: row['kick'] as string,
+  sid: row['sid'] as string,
+  username: row['username'] as string,
+  userId: row['user_id'] as number,
+  role: row['role'] as string,
+  resource: row['resource'] as string,
+  startedAt: row['started_at'] as number,
+  until: row['latest'] as number,
+  address: row['address'] as string,
+  agent: row['agent'] as string,
 })
 
 const stateOf = (row: Row, now: number, idleTtl = 0): 'live' | 'ended' | 'expired' => {
@@ -145,10 +167,28 @@ const createVerbs = (db: DatabaseSync, file: string): Verbs => {
   const deleteTokens = statement('DELETE FROM refresh_tokens WHERE sid = ?')
   const deleteSession = statement('DELETE FROM sessions WHERE sid = ?')
 
-  const one = (row: Row | undefined): Row => {
-    if (!row) throw new StoreError('damaged', 'a row that was just written is not there')
-    return row
-  }
+  const selectSurplus = statement(
+    `SELECT sid FROM sessions WHERE username = ? AND ended_at IS NULL AND expires_at > ? AND sid <> ?
+     ORDER BY created_at DESC, sid LIMIT -1 OFFSET ?`,
+  )
+  const insertTicket = statement(
+    'INSERT INTO used_tickets VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING',
+  )
+  const selectTicket = statement('SELECT request_id, used_at FROM used_tickets WHERE id = ?')
+  const deleteTickets = statement(
+    'DELETE FROM used_tickets WHERE id IN (SELECT id FROM used_tickets WHERE until <= ? LIMIT ?)',
+  )
+  const insertSubscription = statement(
+    'INSERT INTO subscriptions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+  )
+  const deleteSubscription = statement('DELETE FROM subscriptions WHERE kick = ?')
+  const selectSubscriptions = statement(
+    `SELECT u.*, max(u.until, coalesce(s.access_until, 0)) AS latest
+     FROM subscriptions u LEFT JOIN sessions s USING (sid) ORDER BY u.started_at, u.kick`,
+  )
+
+  /** For a row that this same transaction has written or seen. */
+  const one = (row: Row | undefined): Row => row as Row
 
   const renewSession = (sid: string, { role, now, accessUntil }: Renewal): Session =>
     toSession(one(updateSession.get(role, now, accessUntil, sid)))
@@ -158,7 +198,7 @@ const createVerbs = (db: DatabaseSync, file: string): Verbs => {
       insertUser.run(username)
       return one(selectUser.get(username))['id'] as number
     },
-    openSession(session, refreshHash) {
+    openSession(session, refreshHash, most = 0) {
       insertSession.run(
         session.sid,
         session.userId,
@@ -176,6 +216,15 @@ const createVerbs = (db: DatabaseSync, file: string): Verbs => {
         session.agent,
       )
       insertToken.run(refreshHash, session.sid, 0)
+      if (most === 0) return []
+      return selectSurplus
+        .all(session.username, session.createdAt, session.sid, most - 1)
+        .map(({ sid }) => {
+          dropSealed.run(sid as string)
+          return toEnded(
+            one(endOne.get(session.createdAt, 'limit', sid as string, session.createdAt)),
+          )
+        })
     },
     findByRefresh(refreshHash, now): Found {
       const row = selectByToken.get(refreshHash)
@@ -243,7 +292,35 @@ const createVerbs = (db: DatabaseSync, file: string): Verbs => {
         username: row['username'] as string,
         credential: row['credential'] as string,
       })),
+    useTicket(id, requestId, now, until) {
+      if (insertTicket.run(id, requestId, now, until) === 1) return 'first'
+      const { request_id, used_at } = one(selectTicket.get(id))
+      const again =
+        request_id === requestId && requestId !== '' && now <= Number(used_at) + REPEAT_WITHIN
+      return again ? 'repeat' : 'used'
+    },
+    openSubscription(subscription) {
+      const { kick, sid, username, userId, role, resource } = subscription
+      const { startedAt, until, address, agent } = subscription
+      insertSubscription.run(
+        kick,
+        sid,
+        username,
+        userId,
+        role,
+        resource,
+        startedAt,
+        until,
+        address,
+        agent,
+      )
+    },
+    closeSubscriptions(kicks) {
+      for (const kick of kicks) deleteSubscription.run(kick)
+    },
+    listSubscriptions: () => selectSubscriptions.all().map(toSubscription),
     prune(now) {
+      deleteTickets.run(now - KEEP_ENDED, PRUNE_SLICE)
       dropOldSealed.run(now - KEEP_SEALED, PRUNE_SLICE)
       let sessions = 0
       let rows = 0
@@ -296,7 +373,7 @@ const damaged = (file: string, how: string): StoreError =>
 const toStoreError = (error: unknown, file: string): StoreError => {
   if (error instanceof StoreError) return error
   const code = primaryCode(error)
-  const message = error instanceof Error ? error.message : String(error)
+  const { message } = error as Error // neither SQLite nor fs throws anything else
   if (code === SQLITE_CORRUPT || code === SQLITE_NOTADB) return damaged(file, message)
   const cure = CURES[code]
   return new StoreError('unavailable', `${file}: ${message}${cure ? `: ${cure}` : ''}`, {
@@ -311,7 +388,7 @@ const toStoreError = (error: unknown, file: string): StoreError => {
 const lockStore = (file: string): DatabaseSync => {
   const lock = new DatabaseSync(`${file}.lock`)
   try {
-    lock.exec('PRAGMA busy_timeout = 0; PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE')
+    lock.exec('PRAGMA busy_timeout = 0; PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE')
   } catch (cause) {
     lock.close()
     if (primaryCode(cause) !== SQLITE_BUSY) throw cause
@@ -326,13 +403,15 @@ const lockStore = (file: string): DatabaseSync => {
 const pragma = (db: DatabaseSync, name: string): unknown =>
   db.prepare(`PRAGMA ${name}`).get()?.[name]
 
+const hasLog = (file: string): boolean =>
+  (statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0
+
 /** Made beside and renamed: a crash at first start leaves no half file that the next start must refuse. */
 const createDatabase = (file: string): void => {
-  const log = `${file}-wal`
-  if (existsSync(log) && statSync(log).size > 0) {
+  if (hasLog(file)) {
     throw new StoreError(
       'missing',
-      `${file} is gone while ${log} is there: restore a backup of it (starting afresh would un-revoke every token)`,
+      `${file} is gone while ${file}-wal is there: restore a backup of it (starting afresh would un-revoke every token)`,
     )
   }
   const draft = `${file}.new`
@@ -360,7 +439,8 @@ const warm = (file: string): void => {
 
 /** Reads and never writes: what is refused here stays as it was found. Returns the schema's version. */
 const inspectDatabase = (file: string): number => {
-  if (statSync(file).size === 0) {
+  const { size } = statSync(file)
+  if (size === 0) {
     throw new StoreError(
       'damaged',
       `${file} is empty: restore a backup of it (starting afresh would un-revoke every token)`,
@@ -381,6 +461,10 @@ const inspectDatabase = (file: string): number => {
         'newer',
         `${file} has schema ${version}, this Postern knows ${SCHEMA_VERSION}: install the newer version again`,
       )
+    }
+    // SQLite reads a last page that is cut as if it ended in zeroes. Only a log could hold it whole.
+    if (size % (pragma(db, 'page_size') as number) !== 0 && !hasLog(file)) {
+      throw damaged(file, 'it is cut off')
     }
     const health = pragma(db, 'quick_check')
     if (health !== 'ok') throw damaged(file, String(health).replaceAll('\n', '; '))
@@ -415,7 +499,11 @@ const serveDatabase = (file: string, db: DatabaseSync, lock: DatabaseSync): Engi
   const run = (call: Call): unknown =>
     (verbs[call.verb] as (...args: readonly unknown[]) => unknown)(...call.args)
 
+  let fsyncs = true
   const transact = (calls: readonly Call[]): Outcome[] => {
+    const needed = !calls.every(({ verb }) => UNSYNCED.has(verb))
+    if (needed !== fsyncs) db.exec(`PRAGMA synchronous = ${needed ? 'FULL' : 'NORMAL'}`)
+    fsyncs = needed
     db.exec('BEGIN IMMEDIATE')
     try {
       const outcomes = calls.map((call) => ({ value: run(call) }))

@@ -48,20 +48,36 @@ export const MIGRATIONS: readonly string[] = [
   CREATE UNIQUE INDEX refresh_tokens_order ON refresh_tokens (sid, seq);
   CREATE INDEX refresh_tokens_sealed ON refresh_tokens (rotated_at) WHERE sealed IS NOT NULL;
   `,
+  `
+  CREATE TABLE used_tickets (
+    id TEXT PRIMARY KEY,
+    request_id TEXT NOT NULL,
+    used_at INTEGER NOT NULL,
+    until INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX used_tickets_until ON used_tickets (until);
+  CREATE TABLE subscriptions (
+    kick TEXT PRIMARY KEY,
+    sid TEXT NOT NULL,
+    username TEXT NOT NULL,
+    user_id INTEGER NOT NULL,
+    role TEXT NOT NULL,
+    resource TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    until INTEGER NOT NULL,
+    address TEXT NOT NULL,
+    agent TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  `,
 ]
 
 export const SCHEMA_VERSION = MIGRATIONS.length
 
-/** Every missing step in one transaction: a crash leaves the old file or the new one. */
+/** Every missing step in one transaction. If one fails, closing the connection leaves the old file. */
 export const migrate = (db: DatabaseSync, from: number, migrations = MIGRATIONS): void => {
   db.exec('BEGIN IMMEDIATE')
-  try {
-    for (const step of migrations.slice(from)) db.exec(step)
-    db.exec(
-      `PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${migrations.length}; COMMIT`,
-    )
-  } catch (error) {
-    db.exec('ROLLBACK')
-    throw error
-  }
+  for (const step of migrations.slice(from)) db.exec(step)
+  db.exec(
+    `PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${migrations.length}; COMMIT`,
+  )
 }

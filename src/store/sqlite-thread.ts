@@ -14,14 +14,14 @@ export type FromThread =
 const MAX_BATCH = 256 // bounds what one slow fsync can hold up
 
 /** Opens the file and serves the port until it is told to close. */
-export const serveEngine = (port: MessagePort | null, { file }: { file: string }): void => {
+export const serveEngine = (port: MessagePort | null, given: { file: string }): void => {
   if (!port) throw new Error('serveEngine runs in a worker thread')
   const post = (message: FromThread): void => {
     port.postMessage(message)
   }
   let engine: Engine
   try {
-    engine = openEngine(file)
+    engine = openEngine(given.file)
   } catch (error) {
     const { code, message } = error as StoreError // openEngine throws nothing else
     post({ failed: { code, message } })

@@ -86,6 +86,10 @@ export const openSqliteStore = async (
     listSessions: verb('listSessions'),
     countSessions: verb('countSessions'),
     listCredentials: verb('listCredentials'),
+    useTicket: verb('useTicket'),
+    openSubscription: verb('openSubscription'),
+    closeSubscriptions: verb('closeSubscriptions'),
+    listSubscriptions: verb('listSubscriptions'),
     prune: verb('prune'),
     ping: verb('ping'),
     async close() {

@@ -2,6 +2,8 @@
 // caller can check first and act later. Nothing here knows of HTTP, tokens' texts or keys: refresh tokens
 // arrive as hashes. One contract suite (test/store/contract.ts) runs against every adapter.
 
+import type { Subscription } from '../subscriptions/subscription.ts'
+
 export type Dialect = 'softphone' | 'mikopbx'
 
 /** One login. Instants are Unix seconds. */
@@ -34,6 +36,8 @@ export const END_CAUSES = [
   'user_disabled',
   'password_changed',
   'operator',
+  'user', // by the user's own list of sessions
+  'limit', // the user opened too many: the oldest goes
 ] as const
 export type EndCause = (typeof END_CAUSES)[number]
 
@@ -69,11 +73,17 @@ export type Rotation =
   | { outcome: 'ended' | 'expired'; session: Session }
   | { outcome: 'unknown' }
 
+/** nginx may repeat a check within one request: it must then get the same answer. */
+export const REPEAT_WITHIN = 5
+
 export interface Store {
   /** The user's number: given at first sight, never changed, never given to another. */
   identify(username: string): Promise<number>
-  /** Remembers a login and its first refresh token. Durable when it resolves. */
-  openSession(session: Session, refreshHash: Uint8Array): Promise<void>
+  /**
+   * Remembers a login and its first refresh token. Durable when it resolves. Where the user then has more than
+   * `most` live sessions, the oldest are ended in the same step; 0 or none: no limit.
+   */
+  openSession(session: Session, refreshHash: Uint8Array, most?: number): Promise<EndedSession[]>
   findByRefresh(refreshHash: Uint8Array, now: number): Promise<Found>
   /** A refresh that keeps its refresh token; one that was ever traded for a successor is unknown to it. */
   renew(refreshHash: Uint8Array, renewal: Renewal): Promise<Found>
@@ -95,6 +105,20 @@ export interface Store {
   countSessions(now: number): Promise<number>
   /** Who has live sessions, under which credential marks. */
   listCredentials(now: number): Promise<{ username: string; credential: string }[]>
+  /**
+   * Uses a single-use ticket. `repeat`: the same request asked already, within REPEAT_WITHIN seconds. This and
+   * the three verbs below survive kill -9 but not a power cut, which ends nginx's streams as well.
+   */
+  useTicket(
+    id: string,
+    requestId: string,
+    now: number,
+    until: number,
+  ): Promise<'first' | 'repeat' | 'used'>
+  openSubscription(subscription: Subscription): Promise<void>
+  closeSubscriptions(kicks: readonly string[]): Promise<void>
+  /** All that were opened and not closed; `until` is no earlier than the session's last token. */
+  listSubscriptions(): Promise<Subscription[]>
   /**
    * Forgets what nobody can ask for any more, a slice at a time; how many sessions went (0: nothing is left).
    * A day later than nobody can, so that a clock set forward and back again un-revokes nothing.

@@ -1,0 +1,114 @@
+// What systemd hands to a service and wants to hear from it: sockets that outlive a restart, and sd_notify(3).
+// It must never throw because of a message: a daemon that cannot report is still a daemon.
+
+import { spawnSync } from 'node:child_process'
+import { writeSync } from 'node:fs'
+
+type Environment = Record<string, string | undefined>
+
+export interface Notifier {
+  /** Also ends a `reloading()`. */
+  ready(status?: string): void
+  /** One line, for `systemctl status`. */
+  status(text: string): void
+  reloading(): void
+  stopping(): void
+  /** How often to `ping()`: twice within the time that systemd allows. Undefined: nobody waits for it. */
+  readonly watchdog: { readonly intervalSeconds: number } | undefined
+  ping(): void
+}
+
+const FIRST_FD = 3 // SD_LISTEN_FDS_START: 0 to 2 are stdin, stdout and stderr
+const SPAWN_LIMIT = 2000 // milliseconds that systemd-notify may hold up the daemon
+
+/** What was meant for us is not meant for our children (sd_listen_fds(3), unset_environment). */
+const take = (env: Environment, name: string): string | undefined => {
+  const value = env[name]
+  delete env[name]
+  return value
+}
+
+/**
+ * FileDescriptorName= → fd, `notify` of OpenFile= among them. No fd is left out, since clients of a socket
+ * that nobody accepts on hang: the second of one name is `name.2`.
+ */
+export const listenFds = (env: Environment): ReadonlyMap<string, number> => {
+  const pid = take(env, 'LISTEN_PID')
+  const count = Number(take(env, 'LISTEN_FDS'))
+  const names = take(env, 'LISTEN_FDNAMES')?.split(':') ?? []
+  const fds = new Map<string, number>()
+  // Inherited from a parent that forgot to unset them: our fd 3 is anything but a socket.
+  if (pid !== String(process.pid)) return fds
+  for (let index = 0; index < count; index++) {
+    const name = names[index] ?? 'unknown'
+    let free = name
+    for (let nth = 2; fds.has(free); nth++) free = `${name}.${nth}`
+    fds.set(free, FIRST_FD + index)
+  }
+  return fds
+}
+
+/**
+ * Node cannot open a datagram socket in the file system, so a message goes the first of these ways that is
+ * there: the fd `notify` (OpenFile=, systemd 253 and later), NOTIFY_FD (notify-exec.pl), a process
+ * (systemd-notify: 19 ms a message, and NotifyAccess=all). Without NOTIFY_SOCKET nobody listens.
+ */
+export const createNotifier = (
+  env: Environment,
+  fds: ReadonlyMap<string, number>,
+  onFailure: (error: unknown) => void = () => {},
+): Notifier => {
+  const socket = take(env, 'NOTIFY_SOCKET')
+  const inherited = take(env, 'NOTIFY_FD')
+  const timeout = Number(take(env, 'WATCHDOG_USEC')) / 1_000_000
+  const watched = take(env, 'WATCHDOG_PID') ?? String(process.pid)
+  const fd = fds.get('notify') ?? (inherited === undefined ? undefined : Number(inherited))
+
+  const deliver = (lines: readonly string[]): void => {
+    if (fd !== undefined) {
+      writeSync(fd, lines.join('\n'))
+      return
+    }
+    const { error, status } = spawnSync('systemd-notify', lines, {
+      env: { PATH: env['PATH'], NOTIFY_SOCKET: socket },
+      stdio: 'ignore',
+      timeout: SPAWN_LIMIT,
+    })
+    if (error) throw error
+    if (status !== 0) throw new Error(`systemd-notify ended with ${String(status)}`)
+  }
+  const send = (...lines: readonly string[]): void => {
+    if (socket === undefined) return
+    try {
+      deliver(lines)
+    } catch (error) {
+      onFailure(error)
+    }
+  }
+  // A line break would begin another message.
+  const statusLine = (text: string): string => `STATUS=${text.replaceAll(/\s+/g, ' ')}`
+
+  return {
+    ready(status) {
+      if (status === undefined) send('READY=1')
+      else send('READY=1', statusLine(status))
+    },
+    status(text) {
+      send(statusLine(text))
+    },
+    reloading() {
+      // The time is for Type=notify-reload, which takes a READY of before for one of another reload.
+      send('RELOADING=1', `MONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`)
+    },
+    stopping() {
+      send('STOPPING=1')
+    },
+    watchdog:
+      socket !== undefined && timeout > 0 && watched === String(process.pid)
+        ? { intervalSeconds: timeout / 2 }
+        : undefined,
+    ping() {
+      send('WATCHDOG=1')
+    },
+  }
+}

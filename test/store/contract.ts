@@ -1,0 +1,645 @@
+// What every store promises, whatever it keeps its sessions in. It asks only through the port and never
+// looks inside: an adapter that needs an exception here states its reason here.
+
+import t, { type Test } from 'tap'
+
+import { END_CAUSES, REPEAT_WITHIN, type Session, type Store } from '../../src/store/store.ts'
+import { NOW } from '../fixtures/clock.ts'
+import { hashOf, renewalAt, sessionOf, subscriptionOf, successor } from './sessions.ts'
+
+export interface Adapter {
+  /** A new, empty store; closed and removed at the end of `t`. */
+  open(t: Test): Promise<Store>
+  /** Closes the store and opens what it left. */
+  reopen(t: Test, store: Store): Promise<Store>
+}
+
+const GRACE = 30
+const DAY = 86_400
+
+/** Runs the suite as subtests of the file that calls it. */
+export const runStoreContract = ({ open, reopen }: Adapter): void => {
+  const login = async (store: Store, sid: string, given: Partial<Session> = {}) => {
+    const session = sessionOf(sid, given)
+    await store.openSession(session, hashOf(`${sid}/0`), 0)
+    return session
+  }
+
+  void t.test('a user keeps one number, and no two users share one', async (t) => {
+    let store = await open(t)
+    const first = await store.identify('201')
+    const second = await store.identify('202')
+    t.ok(Number.isSafeInteger(first) && first > 0)
+    t.not(first, second)
+    t.not(await store.identify('0'), first, '"0" is a name like any other')
+    t.not(await store.identify('Ann'), await store.identify('ann'), 'names are taken literally')
+    store = await reopen(t, store)
+    t.equal(await store.identify('201'), first, 'also after a restart')
+    t.equal(await store.identify('202'), second)
+    const numbers = await Promise.all(
+      Array.from({ length: 100 }, (_, index) => store.identify(`parallel ${index % 50}`)),
+    )
+    t.equal(new Set(numbers).size, 50)
+    t.notOk(numbers.includes(first) || numbers.includes(second))
+  })
+
+  void t.test('a login is found by its refresh token, as it was remembered', async (t) => {
+    let store = await open(t)
+    const plain = await login(store, 'plain')
+    const other = await login(store, 'other', {
+      username: 'Zoë "x"; DROP TABLE sessions --',
+      dialect: 'softphone',
+      persistent: false,
+      agent: '',
+      address: '2001:db8::1',
+      language: 'de',
+      credential: '$argon2id$',
+    })
+    for (const when of ['before', 'after']) {
+      t.same(
+        await store.findByRefresh(hashOf('plain/0'), NOW),
+        { state: 'live', session: plain },
+        when,
+      )
+      t.same(
+        await store.findByRefresh(hashOf('other/0'), NOW),
+        { state: 'live', session: other },
+        when,
+      )
+      t.same(await store.findByRefresh(hashOf('never issued'), NOW), { state: 'unknown' }, when)
+      store = await reopen(t, store)
+    }
+  })
+
+  void t.test(
+    'one login per sid and per token: a second one is a fault, not an overwrite',
+    async (t) => {
+      const store = await open(t)
+      const session = await login(store, 'a')
+      await t.rejects(store.openSession(sessionOf('a', { username: 'thief' }), hashOf('b'), 0))
+      await t.rejects(store.openSession(sessionOf('b', { username: 'thief' }), hashOf('a/0')))
+      t.same(await store.findByRefresh(hashOf('a/0'), NOW), { state: 'live', session })
+      t.same(await store.findByRefresh(hashOf('b'), NOW), { state: 'unknown' })
+      t.equal(await store.countSessions(NOW), 1, 'of the refused login nothing is left')
+    },
+  )
+
+  void t.test('a session is over at its absolute end, whatever was refreshed before', async (t) => {
+    const store = await open(t)
+    await login(store, 'a', { expiresAt: NOW + 1000, accessUntil: NOW + 900 })
+    const late = renewalAt(999, { accessUntil: NOW + 1000 })
+    t.match(await store.renew(hashOf('a/0'), late), {
+      state: 'live',
+      session: { expiresAt: NOW + 1000 },
+    })
+    t.match(await store.findByRefresh(hashOf('a/0'), NOW + 999), { state: 'live' })
+    t.match(await store.findByRefresh(hashOf('a/0'), NOW + 1000), { state: 'expired' })
+    t.match(await store.renew(hashOf('a/0'), renewalAt(1000)), { state: 'expired' })
+    t.match(await store.rotate(hashOf('a/0'), successor('a/1'), renewalAt(1000), GRACE), {
+      outcome: 'expired',
+      session: { sid: 'a' },
+    })
+    t.same(await store.findByRefresh(hashOf('a/1'), NOW), { state: 'unknown' })
+    t.equal(await store.countSessions(NOW + 1000), 0)
+    t.same(await store.listSessions(NOW + 1000), [])
+    t.same(await store.listCredentials(NOW + 1000), [])
+    t.equal(await store.endSession('a', 'logout', NOW + 1000), undefined, 'it is over already')
+    t.same(await store.endSessionsOf('201', 'operator', NOW + 1000), [])
+  })
+
+  void t.test(
+    'a renewal brings up to date what a refresh may change, and nothing else',
+    async (t) => {
+      const store = await open(t)
+      const session = await login(store, 'a')
+      const renewed = { ...session, role: 'admin', seenAt: NOW + 10, accessUntil: NOW + 910 }
+      t.same(await store.renew(hashOf('a/0'), renewalAt(10, { role: 'admin' })), {
+        state: 'live',
+        session: renewed,
+      })
+      t.same((await store.findByRefresh(hashOf('a/0'), NOW)).state, 'live', 'the token stays')
+      const shorter = renewalAt(20, { accessUntil: NOW + 25 })
+      t.match(
+        await store.renew(hashOf('a/0'), shorter),
+        { session: { accessUntil: NOW + 910, seenAt: NOW + 20, role: 'user' } },
+        'the longest access token counts, not the last',
+      )
+      t.same(await store.renew(hashOf('never issued'), renewalAt(0)), { state: 'unknown' })
+      await store.endSession('a', 'logout', NOW + 30)
+      t.match(await store.renew(hashOf('a/0'), renewalAt(40)), {
+        state: 'ended',
+        session: { seenAt: NOW + 20 },
+      })
+    },
+  )
+
+  void t.test(
+    'a session that nobody refreshed for too long is over, if that is asked for',
+    async (t) => {
+      const store = await open(t)
+      await login(store, 'a')
+      t.match(await store.renew(hashOf('a/0'), renewalAt(99, { idleTtl: 100 })), { state: 'live' })
+      t.match(await store.renew(hashOf('a/0'), renewalAt(198, { idleTtl: 100 })), { state: 'live' })
+      t.match(await store.renew(hashOf('a/0'), renewalAt(298, { idleTtl: 100 })), {
+        state: 'expired',
+      })
+      t.match(
+        await store.rotate(
+          hashOf('a/0'),
+          successor('a/1'),
+          renewalAt(298, { idleTtl: 100 }),
+          GRACE,
+        ),
+        { outcome: 'expired' },
+      )
+      t.match(await store.renew(hashOf('a/0'), renewalAt(298)), { state: 'live' }, '0 means never')
+    },
+  )
+
+  void t.test('a rotation trades a token for its successor', async (t) => {
+    let store = await open(t)
+    const session = await login(store, 'a')
+    const renewed = { ...session, role: 'admin', seenAt: NOW + 10, accessUntil: NOW + 910 }
+    const renewal = renewalAt(10, { role: 'admin' })
+    t.same(await store.rotate(hashOf('a/0'), successor('a/1'), renewal, GRACE), {
+      outcome: 'rotated',
+      session: renewed,
+    })
+    store = await reopen(t, store)
+    t.same(await store.findByRefresh(hashOf('a/1'), NOW + 10), { state: 'live', session: renewed })
+    t.same(
+      await store.renew(hashOf('a/0'), renewalAt(11)),
+      { state: 'unknown' },
+      'nothing is renewed by a token that has a successor, also where rotation was switched off',
+    )
+    t.same(await store.rotate(hashOf('never'), successor('x'), renewalAt(10), GRACE), {
+      outcome: 'unknown',
+    })
+    t.same(await store.findByRefresh(hashOf('x'), NOW), { state: 'unknown' })
+  })
+
+  void t.test('a token that comes again', async (t) => {
+    // Rotated at NOW + 100, the successor unused; each row is a new store's only second use.
+    const cases = [
+      { name: 'in the same second', after: 100, grace: 30, outcome: 'replayed' },
+      { name: 'in the last second of grace', after: 130, grace: 30, outcome: 'replayed' },
+      { name: 'one second late', after: 131, grace: 30, outcome: 'reused' },
+      { name: 'at once, without any grace', after: 100, grace: 0, outcome: 'replayed' },
+      { name: 'a second later, without any grace', after: 101, grace: 0, outcome: 'reused' },
+      { name: 'with the clock set back a little', after: 70, grace: 30, outcome: 'replayed' },
+      { name: 'with the clock set back further', after: 69, grace: 30, outcome: 'reused' },
+    ] as const
+    const store = await open(t)
+    for (const [index, { name, after, grace, outcome }] of cases.entries()) {
+      const sid = `case ${index}`
+      await login(store, sid)
+      await store.rotate(hashOf(`${sid}/0`), successor(`${sid}/1`), renewalAt(100), grace)
+      const again = await store.rotate(
+        hashOf(`${sid}/0`),
+        successor(`${sid}/other`),
+        renewalAt(after),
+        grace,
+      )
+      t.equal(again.outcome, outcome, name)
+      if (again.outcome === 'replayed') {
+        t.same(again.sealed, successor(`${sid}/1`).sealed, `${name}: the first successor wins`)
+        t.equal(again.session.seenAt, NOW + after)
+      }
+      t.same(
+        await store.findByRefresh(hashOf(`${sid}/other`), NOW),
+        { state: 'unknown' },
+        `${name}: no second branch`,
+      )
+      t.match(
+        await store.findByRefresh(hashOf(`${sid}/1`), NOW + after),
+        { state: outcome === 'reused' ? 'ended' : 'live' },
+        name,
+      )
+    }
+  })
+
+  void t.test('the replayed successor is the one and only way on', async (t) => {
+    const store = await open(t)
+    await login(store, 'a')
+    await store.rotate(hashOf('a/0'), successor('a/1'), renewalAt(0), GRACE)
+    await store.rotate(hashOf('a/0'), successor('a/x'), renewalAt(1, { role: 'admin' }), GRACE)
+    t.match(await store.rotate(hashOf('a/1'), successor('a/2'), renewalAt(2), GRACE), {
+      outcome: 'rotated',
+    })
+    t.match(
+      await store.rotate(hashOf('a/0'), successor('a/y'), renewalAt(3), GRACE),
+      { outcome: 'reused' },
+      'once the successor is used its predecessor has no grace left',
+    )
+    t.match(await store.findByRefresh(hashOf('a/2'), NOW + 3), { state: 'ended' })
+  })
+
+  void t.test('a reused token ends its session in the same step, once', async (t) => {
+    const store = await open(t)
+    const { accessUntil } = await login(store, 'a')
+    await login(store, 'bystander')
+    await store.rotate(hashOf('a/0'), successor('a/1'), renewalAt(0), GRACE)
+    const [first, second] = await Promise.all([
+      store.rotate(hashOf('a/0'), successor('a/x'), renewalAt(100), GRACE),
+      store.rotate(hashOf('a/0'), successor('a/y'), renewalAt(100), GRACE),
+    ])
+    const ended = { sid: 'a', username: '201', cause: 'refresh_reused', until: accessUntil }
+    t.match(first, { outcome: 'reused', ended, session: { sid: 'a' } })
+    t.match(second, { outcome: 'ended', session: { sid: 'a' } })
+    t.same(await store.listEnded(NOW + 100), [ended])
+    t.equal(await store.endSession('a', 'logout', NOW + 100), undefined)
+    t.match(await store.rotate(hashOf('a/1'), successor('a/2'), renewalAt(101), GRACE), {
+      outcome: 'ended',
+    })
+    t.match(await store.findByRefresh(hashOf('bystander/0'), NOW), { state: 'live' })
+  })
+
+  void t.test('rotations within one second keep their order', async (t) => {
+    const store = await open(t)
+    await login(store, 'a')
+    for (let step = 0; step < 5; step++) {
+      t.match(
+        await store.rotate(hashOf(`a/${step}`), successor(`a/${step + 1}`), renewalAt(0), GRACE),
+        { outcome: 'rotated' },
+      )
+    }
+    t.match(
+      await store.rotate(hashOf('a/4'), successor('a/x'), renewalAt(0), GRACE),
+      { outcome: 'replayed', sealed: successor('a/5').sealed },
+      'the immediate predecessor',
+    )
+    t.match(
+      await store.rotate(hashOf('a/3'), successor('a/x'), renewalAt(0), GRACE),
+      { outcome: 'reused' },
+      'the one before it, though of the same second',
+    )
+  })
+
+  void t.test(
+    'of fifty parallel rotations one wins, and the others get what it made',
+    async (t) => {
+      const store = await open(t)
+      const wrong: unknown[] = []
+      for (let round = 0; round < 100; round++) {
+        await login(store, `r${round}`)
+        const presented = hashOf(`r${round}/0`)
+        const all = await Promise.all(
+          Array.from({ length: 50 }, (_, index) =>
+            store.rotate(presented, successor(`r${round}/next ${index}`), renewalAt(0), GRACE),
+          ),
+        )
+        const winners = all.flatMap(({ outcome }, index) => (outcome === 'rotated' ? [index] : []))
+        const sealed = String(successor(`r${round}/next ${winners[0]}`).sealed)
+        const others = all.filter(
+          (one) => one.outcome === 'replayed' && String(one.sealed) === sealed,
+        )
+        if (winners.length !== 1 || others.length !== 49) wrong.push(all)
+        const states = await Promise.all(
+          all.map(
+            async (_, index) =>
+              (await store.findByRefresh(hashOf(`r${round}/next ${index}`), NOW)).state,
+          ),
+        )
+        const alive = states.flatMap((state, index) => (state === 'unknown' ? [] : [index]))
+        if (String(alive) !== String(winners)) wrong.push({ winners, alive })
+      }
+      t.same(wrong, [])
+    },
+  )
+
+  void t.test('a refresh that races a logout never outlives it', async (t) => {
+    const store = await open(t)
+    const wrong: unknown[] = []
+    for (let round = 0; round < 200; round++) {
+      const sid = `r${round}`
+      await login(store, sid)
+      const rotate = () =>
+        store.rotate(hashOf(`${sid}/0`), successor(`${sid}/1`), renewalAt(5), GRACE)
+      const end = () => store.endSession(sid, 'logout', NOW + 5)
+      const [rotation, ended] =
+        round % 2 === 0
+          ? await Promise.all([rotate(), end()])
+          : await Promise.all([end(), rotate()]).then(([one, two]) => [two, one] as const)
+      const after = await store.findByRefresh(hashOf(`${sid}/1`), NOW + 5)
+      const fits =
+        rotation.outcome === 'rotated'
+          ? after.state === 'ended' && ended?.until === NOW + 905
+          : rotation.outcome === 'ended' && after.state === 'unknown' && ended?.until === NOW + 900
+      if (!fits) wrong.push({ rotation, ended, after })
+    }
+    t.same(wrong, [])
+    t.equal((await store.listEnded(NOW + 5)).length, 200)
+    t.equal(await store.countSessions(NOW + 5), 0)
+  })
+
+  void t.test('a session ends once, for the reason that came first', async (t) => {
+    let store = await open(t)
+    await login(store, 'a')
+    const [first, second] = await Promise.all([
+      store.endSession('a', 'logout', NOW + 1),
+      store.endSession('a', 'operator', NOW + 1),
+    ])
+    const ended = { sid: 'a', username: '201', cause: 'logout', until: NOW + 900 }
+    t.same(first, ended)
+    t.equal(second, undefined)
+    t.equal(await store.endSession('never', 'logout', NOW), undefined)
+    store = await reopen(t, store)
+    t.same(await store.listEnded(NOW + 2), [ended])
+    t.match(await store.findByRefresh(hashOf('a/0'), NOW + 2), { state: 'ended' })
+    t.match(await store.rotate(hashOf('a/0'), successor('a/1'), renewalAt(2), GRACE), {
+      outcome: 'ended',
+    })
+    t.match(
+      await store.findByRefresh(hashOf('a/0'), NOW - 1000),
+      { state: 'ended' },
+      'a clock set back brings nothing to life',
+    )
+  })
+
+  void t.test('every cause of an end comes back as it went in', async (t) => {
+    const store = await open(t)
+    for (const cause of END_CAUSES) {
+      await login(store, cause)
+      t.match(await store.endSession(cause, cause, NOW), { cause })
+    }
+    t.same(
+      (await store.listEnded(NOW)).map(({ sid, cause }) => sid === cause),
+      END_CAUSES.map(() => true),
+    )
+  })
+
+  void t.test('every live session of a user ends in one step, and of nobody else', async (t) => {
+    const store = await open(t)
+    await login(store, 'one', { username: '201' })
+    await login(store, 'two', { username: '201', dialect: 'softphone' })
+    await login(store, 'over', { username: '201', expiresAt: NOW + 10, accessUntil: NOW + 10 })
+    await login(store, 'gone', { username: '201' })
+    await login(store, 'other', { username: '2010' })
+    await store.endSession('gone', 'logout', NOW)
+    await store.rotate(hashOf('one/0'), successor('one/1'), renewalAt(20), GRACE)
+    const ended = await store.endSessionsOf('201', 'user_removed', NOW + 20)
+    t.same(
+      ended.sort((a, b) => (a.sid < b.sid ? -1 : 1)),
+      [
+        { sid: 'one', username: '201', cause: 'user_removed', until: NOW + 920 },
+        { sid: 'two', username: '201', cause: 'user_removed', until: NOW + 900 },
+      ],
+    )
+    t.same(await store.endSessionsOf('201', 'user_removed', NOW + 20), [])
+    t.same(await store.endSessionsOf('nobody', 'user_removed', NOW + 20), [])
+    t.match(await store.findByRefresh(hashOf('other/0'), NOW), { state: 'live' })
+    t.match(await store.rotate(hashOf('one/0'), successor('one/x'), renewalAt(21), GRACE), {
+      outcome: 'ended',
+    })
+  })
+
+  void t.test('an end is listed until the last access token is dead', async (t) => {
+    const store = await open(t)
+    await login(store, 'short', { accessUntil: NOW + 100 })
+    await login(store, 'long', { accessUntil: NOW + 200 })
+    await login(store, 'live')
+    await store.endSession('short', 'logout', NOW)
+    await store.endSession('long', 'logout', NOW)
+    const listed = async (after: number) =>
+      (await store.listEnded(NOW + after)).map(({ sid }) => sid).sort()
+    t.same(await listed(99), ['long', 'short'])
+    t.same(await listed(100), ['long'])
+    t.same(await listed(200), [])
+    t.same(await listed(-1000), ['long', 'short'], 'a clock set back finds it again')
+  })
+
+  void t.test('live sessions are listed newest first, and counted', async (t) => {
+    const store = await open(t)
+    await login(store, 'middle', { createdAt: NOW - 50 })
+    await login(store, 'newest', { createdAt: NOW - 10, username: '202' })
+    await login(store, 'oldest', { createdAt: NOW - 90 })
+    await login(store, 'ended', { createdAt: NOW })
+    await login(store, 'expired', { createdAt: NOW - 70, expiresAt: NOW })
+    await store.endSession('ended', 'logout', NOW)
+    const sids = (sessions: Session[]) => sessions.map(({ sid }) => sid)
+    t.same(sids(await store.listSessions(NOW)), ['newest', 'middle', 'oldest'])
+    t.same(sids(await store.listSessions(NOW, '201')), ['middle', 'oldest'])
+    t.same(await store.listSessions(NOW, '202'), [
+      sessionOf('newest', { createdAt: NOW - 10, username: '202' }),
+    ])
+    t.same(await store.listSessions(NOW, 'nobody'), [])
+    t.equal(await store.countSessions(NOW), 3)
+  })
+
+  void t.test('credential marks are listed once each, and only of live sessions', async (t) => {
+    const store = await open(t)
+    await login(store, 'a')
+    await login(store, 'b')
+    await login(store, 'c', { credential: 'changed' })
+    await login(store, 'd', { username: '202' })
+    await login(store, 'e', { username: '203' })
+    await login(store, 'f', { username: '204', expiresAt: NOW })
+    await store.endSession('e', 'logout', NOW)
+    t.same(
+      (await store.listCredentials(NOW))
+        .map(({ username, credential }) => `${username} ${credential}`)
+        .sort(),
+      ['201 changed', '201 mark', '202 mark'],
+    )
+  })
+
+  const pruneAll = async (store: Store, now: number): Promise<number[]> => {
+    const went: number[] = []
+    for (;;) {
+      const slice = await store.prune(now)
+      if (slice === 0) return went
+      went.push(slice)
+    }
+  }
+
+  void t.test('what nobody can ask for any more is forgotten, a day later', async (t) => {
+    const store = await open(t)
+    await login(store, 'ended', { accessUntil: NOW + 900 })
+    await login(store, 'expired', { expiresAt: NOW + 900, accessUntil: NOW + 900 })
+    await login(store, 'live')
+    await store.rotate(hashOf('ended/0'), successor('ended/1'), renewalAt(0), GRACE)
+    await store.endSession('ended', 'logout', NOW)
+    t.same(await pruneAll(store, NOW + 900 + DAY - 1), [])
+    t.equal(
+      (await store.listEnded(NOW)).length,
+      1,
+      'a clock set forward and back un-revokes nothing',
+    )
+    t.match(await store.findByRefresh(hashOf('ended/0'), NOW), { state: 'ended' })
+    t.same(await pruneAll(store, NOW + 900 + DAY), [2])
+    for (const token of ['ended/0', 'ended/1', 'expired/0']) {
+      t.same(await store.findByRefresh(hashOf(token), NOW), { state: 'unknown' }, token)
+    }
+    t.same(await store.listEnded(NOW), [])
+    t.match(await store.findByRefresh(hashOf('live/0'), NOW), { state: 'live' })
+    t.same(await pruneAll(store, NOW + 31 * DAY), [1])
+    t.equal(await store.countSessions(NOW), 0)
+  })
+
+  void t.test('it is forgotten in slices, so that nobody waits long behind it', async (t) => {
+    const store = await open(t)
+    await Promise.all(
+      Array.from({ length: 2500 }, (_, index) =>
+        login(store, `s${index}`, { expiresAt: NOW + 900, accessUntil: NOW + 900 }),
+      ),
+    )
+    const slices = await pruneAll(store, NOW + 900 + DAY)
+    t.equal(
+      slices.reduce((sum, slice) => sum + slice),
+      2500,
+    )
+    t.ok(Math.max(...slices) <= 1000, slices.join(' '))
+  })
+
+  void t.test('a session of many rotations is forgotten whole', async (t) => {
+    const store = await open(t)
+    await login(store, 'long', { expiresAt: NOW + 900 })
+    await login(store, 'short', { expiresAt: NOW + 901 })
+    for (let step = 0; step < 1200; step++) {
+      await store.rotate(hashOf(`long/${step}`), successor(`long/${step + 1}`), renewalAt(0), GRACE)
+    }
+    const slices = await pruneAll(store, NOW + 1000 + DAY)
+    t.equal(
+      slices.reduce((sum, slice) => sum + slice),
+      2,
+    )
+    for (const step of [0, 600, 1200]) {
+      t.same(await store.findByRefresh(hashOf(`long/${step}`), NOW), { state: 'unknown' })
+    }
+  })
+
+  void t.test('a sealed successor is forgotten once no grace can reach it', async (t) => {
+    const store = await open(t)
+    await login(store, 'a')
+    await store.rotate(hashOf('a/0'), successor('a/1'), renewalAt(0), 300)
+    await store.prune(NOW + 300)
+    t.match(
+      await store.rotate(hashOf('a/0'), successor('a/x'), renewalAt(300), 300),
+      { outcome: 'replayed' },
+      'not before',
+    )
+    await store.prune(NOW + 3600)
+    t.match(await store.rotate(hashOf('a/0'), successor('a/x'), renewalAt(3600), 10_000), {
+      outcome: 'reused',
+    })
+  })
+
+  void t.test(
+    'where a user may have so many sessions, the oldest end as a new one opens',
+    async (t) => {
+      let store = await open(t)
+      const enter = (sid: string, after: number, most: number, given: Partial<Session> = {}) =>
+        store.openSession(sessionOf(sid, { createdAt: NOW + after, ...given }), hashOf(sid), most)
+      for (const [index, sid] of ['a', 'b', 'c', 'd'].entries()) {
+        t.same(await enter(sid, index, 0), [], '0 is no limit')
+      }
+      await enter('other', 0, 0, { username: '202' })
+      await store.endSession('d', 'logout', NOW + 4)
+      t.same(await enter('e', 5, 4), [], 'as many as allowed; an ended one does not count')
+      const limit = { username: '201', cause: 'limit', until: NOW + 900 }
+      t.same(
+        (await enter('f', 6, 2)).sort((one, two) => (one.sid < two.sid ? -1 : 1)),
+        [
+          { sid: 'a', ...limit },
+          { sid: 'b', ...limit },
+          { sid: 'c', ...limit },
+        ],
+      )
+      const live = async (username: string) =>
+        (await store.listSessions(NOW + 6, username)).map(({ sid }) => sid)
+      t.same(await live('201'), ['f', 'e'])
+      t.same(await live('202'), ['other'], 'nobody else is touched')
+      t.match(
+        await enter('g', -100, 1),
+        [{ sid: 'f' }, { sid: 'e' }],
+        'also with the clock set back',
+      )
+      store = await reopen(t, store)
+      t.same(await live('201'), ['g'], 'never the new one')
+      t.match(await store.findByRefresh(hashOf('f'), NOW + 6), { state: 'ended' })
+      t.match(await store.listEnded(NOW + 6), { length: 6 })
+    },
+  )
+
+  void t.test('a ticket is used once; only the request that used it may ask again', async (t) => {
+    // One ticket, first used by request "r" at NOW + 10, good until NOW + 60.
+    const cases = [
+      ['the same request at once', 'r', 10, 'repeat'],
+      ['the same request in time', 'r', 10 + REPEAT_WITHIN, 'repeat'],
+      ['the same request too late', 'r', 11 + REPEAT_WITHIN, 'used'],
+      ['another request', 'other', 10, 'used'],
+      ['a request without an id', '', 10, 'used'],
+    ] as const
+    let store = await open(t)
+    t.equal(await store.useTicket('ticket', 'r', NOW + 10, NOW + 60), 'first')
+    for (const when of ['before', 'after']) {
+      for (const [name, request, after, verdict] of cases) {
+        t.equal(
+          await store.useTicket('ticket', request, NOW + after, NOW + 60),
+          verdict,
+          `${name}, ${when} a restart`,
+        )
+      }
+      store = await reopen(t, store)
+    }
+    t.equal(await store.useTicket('nameless', '', NOW, NOW + 60), 'first')
+    t.equal(await store.useTicket('nameless', '', NOW, NOW + 60), 'used', 'no id is no id')
+    const race = await Promise.all(
+      Array.from({ length: 50 }, (_, index) => store.useTicket('race', `r${index}`, NOW, NOW + 60)),
+    )
+    t.equal(race.filter((verdict) => verdict === 'first').length, 1)
+    t.equal(race.filter((verdict) => verdict === 'used').length, 49)
+    await store.prune(NOW + 60 + DAY - 1)
+    t.equal(await store.useTicket('ticket', 'x', NOW, NOW + 60), 'used', 'remembered a day longer')
+    await store.prune(NOW + 60 + DAY)
+    t.equal(await store.useTicket('ticket', 'x', NOW, NOW + 60), 'first', 'and then forgotten')
+  })
+
+  void t.test(
+    'subscriptions are remembered from when they open until they are closed',
+    async (t) => {
+      let store = await open(t)
+      await login(store, 'a')
+      await login(store, 'b')
+      const one = subscriptionOf('one', { sid: 'a', startedAt: NOW + 2, until: NOW + 100 })
+      const two = subscriptionOf('two', { sid: 'a', startedAt: NOW + 1, until: NOW + 1200 })
+      const three = subscriptionOf('three', { sid: 'gone', startedAt: NOW, until: NOW + 50 })
+      for (const each of [one, two, three]) await store.openSubscription(each)
+      await t.rejects(
+        store.openSubscription({ ...one, username: 'thief' }),
+        'a kick id has one owner',
+      )
+      store = await reopen(t, store)
+      t.same(
+        await store.listSubscriptions(),
+        [three, two, { ...one, until: NOW + 900 }],
+        'a session that lives longer carries its subscriptions along',
+      )
+      await store.renew(hashOf('a/0'), renewalAt(600))
+      t.match(await store.listSubscriptions(), [
+        three,
+        { ...two, until: NOW + 1500 },
+        { until: NOW + 1500 },
+      ])
+      await store.closeSubscriptions(['one', 'three', 'never opened'])
+      await store.closeSubscriptions([])
+      t.match(await store.listSubscriptions(), [{ kick: 'two' }])
+      store = await reopen(t, store)
+      t.match(await store.listSubscriptions(), [{ kick: 'two' }])
+    },
+  )
+
+  void t.test('ping says that the store can write', async (t) => {
+    const store = await open(t)
+    await t.resolves(store.ping())
+  })
+
+  void t.test('a closed store takes no more calls, and closing it twice is no fault', async (t) => {
+    const store = await open(t)
+    const asked = store.identify('201')
+    await store.close()
+    t.equal(typeof (await asked), 'number', 'what was asked before is answered')
+    await t.rejects(store.ping(), { code: 'unavailable' })
+    await store.close()
+  })
+}

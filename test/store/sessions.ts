@@ -1,0 +1,58 @@
+// Sessions, tokens and renewals for the store's tests, by what they give. Hashes are made as the product
+// makes them, so that a store which keeps something else is found out.
+
+import { createHash } from 'node:crypto'
+
+import type { Renewal, Session } from '../../src/store/store.ts'
+import type { Subscription } from '../../src/subscriptions/subscription.ts'
+import { NOW } from '../fixtures/clock.ts'
+
+export const hashOf = (token: string): Uint8Array =>
+  new Uint8Array(createHash('sha256').update(token).digest())
+
+/** What a rotation stores: the successor's hash, and something opaque that names it. */
+export const successor = (token: string): { hash: Uint8Array; sealed: Uint8Array } => ({
+  hash: hashOf(token),
+  sealed: hashOf(`sealed ${token}`),
+})
+
+export const sessionOf = (sid: string, given: Partial<Session> = {}): Session => ({
+  sid,
+  userId: 7,
+  username: '201',
+  role: 'user',
+  dialect: 'mikopbx',
+  credential: 'mark',
+  language: 'en',
+  persistent: true,
+  createdAt: NOW,
+  expiresAt: NOW + 30 * 86_400,
+  accessUntil: NOW + 900,
+  seenAt: NOW,
+  address: '192.0.2.1',
+  agent: 'test',
+  ...given,
+})
+
+/** A refresh `after` seconds from the login. */
+export const renewalAt = (after: number, given: Partial<Renewal> = {}): Renewal => ({
+  now: NOW + after,
+  role: 'user',
+  accessUntil: NOW + after + 900,
+  idleTtl: 0,
+  ...given,
+})
+
+export const subscriptionOf = (kick: string, given: Partial<Subscription> = {}): Subscription => ({
+  kick,
+  sid: 'sid',
+  username: '201',
+  userId: 7,
+  role: 'user',
+  resource: 'users-state',
+  startedAt: NOW,
+  until: NOW + 900,
+  address: '192.0.2.1',
+  agent: 'test',
+  ...given,
+})
