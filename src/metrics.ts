@@ -9,6 +9,9 @@ export interface Metrics {
   loggedIn(dialect: string, result: string): void
   refreshed(dialect: string, outcome: string): void
   sessionsEnded(cause: string): void
+  ticketed(result: string): void
+  /** `seconds` from the end of the right to the end of the stream. */
+  kicked(cause: string, result: string, seconds: number): void
   answered(route: string, status: number): void
   faulted(kind: string): void
   usersLoaded(source: string, ok: boolean, now: number): void
@@ -24,12 +27,14 @@ export interface MetricSources {
   reasons: readonly string[]
   sessions(): Promise<number>
   revocations(): number
+  subscriptions(): number
   hashQueue(): number
   ready(): boolean
 }
 
 // From what an empty answer takes (50 µs) to what nginx gives up on.
 const CHECK_BUCKETS = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1]
+const KICK_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 // These say how many handles there are and are gauges with a counter's name: promtool refuses the page.
 const MISNAMED = [
   'nodejs_active_handles_total',
@@ -87,6 +92,24 @@ export const createMetrics = (sources: MetricSources): Metrics => {
     labelNames: ['cause'],
     registers,
   })
+  const tickets = new Counter({
+    name: 'postern_tickets_total',
+    help: 'Tickets asked for, by result.',
+    labelNames: ['result'],
+    registers,
+  })
+  const kicks = new Counter({
+    name: 'postern_kicks_total',
+    help: 'Live subscriptions ended, by cause and result.',
+    labelNames: ['cause', 'result'],
+    registers,
+  })
+  const kickDuration = new Histogram({
+    name: 'postern_kick_duration_seconds',
+    help: 'Time from the end of a right to the end of its live subscription.',
+    buckets: KICK_BUCKETS,
+    registers,
+  })
   const requests = new Counter({
     name: 'postern_http_requests_total',
     help: 'Requests answered, by route and status, checks left out.',
@@ -131,6 +154,9 @@ export const createMetrics = (sources: MetricSources): Metrics => {
     'Ended sessions held in memory because tokens of theirs could be alive.',
     sources.revocations,
   )
+  gauge('postern_subscriptions', 'Live subscriptions, one a session and resource.', () =>
+    sources.subscriptions(),
+  )
   gauge('postern_hash_queue', 'Passwords that wait for a hash worker.', sources.hashQueue)
   gauge('postern_ready', 'Whether the daemon can decide (1) or not (0), as /readyz says.', () =>
     sources.ready() ? 1 : 0,
@@ -157,6 +183,13 @@ export const createMetrics = (sources: MetricSources): Metrics => {
     },
     sessionsEnded: (cause) => {
       sessionsEnded.inc({ cause })
+    },
+    ticketed: (result) => {
+      tickets.inc({ result })
+    },
+    kicked: (cause, result, seconds) => {
+      kicks.inc({ cause, result })
+      if (result === 'ended') kickDuration.observe(seconds)
     },
     answered: (route, status) => {
       requests.inc({ route, status })

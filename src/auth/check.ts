@@ -16,6 +16,8 @@ export interface Identity {
 
 export interface CheckRequest {
   token: string
+  /** `ticket` where it came as one: an access token is never taken for a ticket, nor a ticket for a token. */
+  type?: 'access' | 'ticket'
   /** As nginx's location named them; undefined where it did not, or did twice. */
   action: string | undefined
   resource: string | undefined
@@ -24,6 +26,13 @@ export interface CheckRequest {
 export type Decision = Identity | Refusal
 
 export interface Guard {
+  /** Whether a role still grants this to somebody, for what was allowed before a reload. */
+  allows(
+    role: string,
+    action: string,
+    resource: string,
+    subject: { username: string; id: string },
+  ): boolean
   /** Whether the token still stands for somebody, whatever they may do. */
   identify(token: string, type?: TokenType): Decision | Promise<Decision>
   check(request: CheckRequest): Decision | Promise<Decision>
@@ -67,6 +76,11 @@ export const createGuard = (parts: {
     const grants = policy.get(role)
     if (!grants) return refuse('unknown_role')
     const subject = { username: claims.username, id: claims.sub, role }
+    const { ticket } = claims
+    if (ticket && !(ticket.action === action && ticket.pattern.matches(resource, subject))) {
+      return refuse('ticket_mismatch')
+    }
+    // Also for a ticket: what it was once given for may have been taken away.
     return findGrant(grants, action, resource, subject) ? identity : refuse('no_grant')
   }
 
@@ -79,9 +93,16 @@ export const createGuard = (parts: {
   }
 
   return {
+    allows(role, action, resource, { username, id }) {
+      const known = peek(username)
+      const today = known && 'user' in known ? known.user.role : role
+      const subject = { username, id, role: today }
+      const grants = policy.get(today) ?? []
+      return isAction(action) && findGrant(grants, action, resource, subject) !== undefined
+    },
     identify,
     check(request) {
-      const identity = identify(request.token)
+      const identity = identify(request.token, request.type)
       return identity instanceof Promise
         ? identity.then((found) => authorize(found, request))
         : authorize(identity, request)

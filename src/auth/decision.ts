@@ -19,6 +19,9 @@ export const REASONS = [
   'unknown_role', // the role of the token has no grants in the config
   'bad_action', // nginx named no action, two, or one we do not know
   'bad_resource', // nginx named no resource, two, or one with a shape no grant may match
+  'ticket_mismatch', // a ticket for something else than what is asked
+  'ticket_used', // a ticket to subscribe, shown a second time
+  'cross_site', // a cookie that another site's page made the browser send
   'no_grant', // known and welcome, but not for this
 ] as const
 

@@ -39,7 +39,7 @@ const usable = (value: string): boolean =>
   value !== '' && value !== '.' && value !== '..' && !value.includes('/')
 
 const parsePieces = (segment: string): Piece[] =>
-  (segment.match(/\*|\{[a-z]+\}|[^*{]+/g) ?? []).map((part) => {
+  Array.from(segment.matchAll(/\*|\{[a-z]+\}|[^*{]+/g), ([part]) => {
     if (part === '*') return { star: true }
     return part.startsWith('{') ? { value: part.slice(1, -1) as keyof Subject } : { text: part }
   })
@@ -61,9 +61,8 @@ const literals = (pieces: readonly Piece[], subject: Subject): string[] | undefi
 
 /** `*` within one segment: the leftmost fit of each literal is enough, so the work is linear. */
 const matchesSegment = (segment: string, parts: readonly string[]): boolean => {
-  const first = parts[0] ?? ''
+  const { 0: first = '', [parts.length - 1]: last = '' } = parts
   if (parts.length === 1) return segment === first
-  const last = parts[parts.length - 1] ?? ''
   if (segment.length < first.length + last.length) return false
   if (!segment.startsWith(first) || !segment.endsWith(last)) return false
   const end = segment.length - last.length
@@ -97,8 +96,9 @@ const matchesSegments = (
       name = retryName
       continue
     }
+    const { [name]: segment = '' } = names
     const parts = part && literals(part, subject)
-    if (parts && matchesSegment(names[name] ?? '', parts)) {
+    if (parts && segment !== ACROSS && matchesSegment(segment, parts)) {
       name++
       at++
       continue
@@ -145,6 +145,24 @@ export const parseGrant = (text: string): Grant | { problem: string } => {
     action,
     matches: (resource, subject) => matchesSegments(resource.split('/'), parsed, subject),
   }
+}
+
+/**
+ * Whether everything that a pattern (one without placeholders) could match is granted. A `*` in it is text
+ * that only a `*` or `**` of a grant covers; `**` is covered by `**` alone. May say no where a yes could be
+ * proved with more effort, never the reverse.
+ */
+export const coversPattern = (
+  grants: readonly Grant[],
+  action: Action,
+  pattern: string,
+  subject: Subject,
+): boolean => {
+  // A name with a star in it would pass for one of the pattern's own.
+  const literal = [subject.username, subject.id, subject.role].every((text) => !text.includes('*'))
+  return (
+    literal && grants.some((grant) => grant.action === action && grant.matches(pattern, subject))
+  )
 }
 
 /** What every role of the config may do. Unknown roles have no entry: they may do nothing. */

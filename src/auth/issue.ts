@@ -17,6 +17,8 @@ export interface DialectTerms {
   grace: number
   /** Seconds without a refresh that end a session; 0: never. */
   idleTtl: number
+  /** Live sessions that a user may have; the oldest ends. 0: any number. */
+  perUser: number
   /** The role as this dialect's clients know it. */
   roleName(role: string): string
 }

@@ -65,7 +65,7 @@ export const createLogin = (
       peek(username: string): Lookup | undefined
     }
     store: Pick<Store, 'identify' | 'openSession'>
-    sessions: Pick<Sessions, 'end'>
+    sessions: Pick<Sessions, 'end' | 'ended'>
     tokens: Tokens
     throttle: Throttle
     clock: Clock
@@ -114,7 +114,8 @@ export const createLogin = (
     }
     const refreshToken = await issueRefreshToken(tokens, session, now)
     const accessToken = await issueAccessToken(tokens, session, terms, now)
-    await store.openSession(session, hashRefreshToken(refreshToken))
+    const surplus = await store.openSession(session, hashRefreshToken(refreshToken), terms.perUser)
+    for (const ended of surplus) await sessions.ended(ended)
     // The user may have been disabled, or the password changed, while the hash ran and the session was
     // written: whoever ended the user's sessions then did not see this one.
     const gone = judgeAgain(users.peek(user.name), user)

@@ -42,6 +42,8 @@ export const createLogout = (parts: {
     async byToken(token, everywhere) {
       const claims = await tokens.verify(token)
       if ('refused' in claims) return { refused: 'no_token_of_ours' }
+      // A ticket travels in URLs: whoever finds one in a log must not be able to log its owner out.
+      if (claims.type === 'ticket') return { refused: 'no_token_of_ours' }
       const standing = await guard.identify(token, claims.type)
       if (everywhere && 'refused' in standing) return { refused: 'no_token_of_ours' }
       return leave(claims.sid, claims.username, everywhere)

@@ -44,10 +44,12 @@ export const createRefresh = (
     tokens: Tokens
     clock: Clock
     leeway: number
+    /** The session goes on: so may what hangs on its tokens. */
+    onRenewed?(session: Session): void
   },
   terms: DialectTerms,
 ): Refresh => {
-  const { users, store, sessions, tokens, clock, leeway } = parts
+  const { users, store, sessions, tokens, clock, leeway, onRenewed } = parts
 
   /** What the text alone says: for JWTs the signature, the kind and the time. */
   const judgeText = async (token: string): Promise<{ refused: RefreshRefusal } | undefined> => {
@@ -70,13 +72,16 @@ export const createRefresh = (
     now: number,
     outcome: 'renewed' | 'rotated' | 'replayed',
     refreshToken?: string,
-  ): Promise<RefreshResult> => ({
-    session,
-    accessToken: await issueAccessToken(tokens, session, terms, now),
-    expiresIn: accessExpiry(terms, now, session) - now,
-    outcome,
-    ...(refreshToken !== undefined && { refreshToken }),
-  })
+  ): Promise<RefreshResult> => {
+    onRenewed?.(session)
+    return {
+      session,
+      accessToken: await issueAccessToken(tokens, session, terms, now),
+      expiresIn: accessExpiry(terms, now, session) - now,
+      outcome,
+      ...(refreshToken !== undefined && { refreshToken }),
+    }
+  }
 
   /** Whether the session may go on for who the user is today; if so, what the refresh brings up to date. */
   const judgeSession = async (session: Session, now: number): Promise<RefreshResult | Renewal> => {

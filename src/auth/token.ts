@@ -5,11 +5,12 @@
 import { compactVerify, SignJWT } from 'jose'
 
 import { type Refusal, refuse } from './decision.ts'
+import { type Action, type Grant, parseGrant } from './grants.ts'
 import type { Key, Keyring } from './keyring.ts'
 import { parseStrictObject } from './strict-json.ts'
 import { createVerdictCache } from './verdict-cache.ts'
 
-export type TokenType = 'access' | 'refresh'
+export type TokenType = 'access' | 'refresh' | 'ticket'
 
 /** What a rightly signed token of ours says. `exp` and `nbf` are not judged yet. */
 export interface Claims {
@@ -22,6 +23,17 @@ export interface Claims {
   readonly iat: number
   readonly nbf: number
   readonly exp: number
+  /** Only in tickets. */
+  readonly ticket?: TicketClaims
+}
+
+/** What a ticket is for. */
+export interface TicketClaims {
+  readonly action: Action
+  /** A grant's pattern: usually one resource, or a folder of them. */
+  readonly pattern: Grant
+  /** When the right to a subscription opened with it ends: the end of the access token it was got with. */
+  readonly until: number
 }
 
 /** What differs from token to token; the rest is the issuer's. */
@@ -35,7 +47,7 @@ export interface TokenRequest {
   iat: number
   exp: number
   /** More claims for a dialect's clients; never one of ours. */
-  extra?: Readonly<Record<string, string>>
+  extra?: Readonly<Record<string, string | number>>
 }
 
 export interface Tokens {
@@ -55,12 +67,18 @@ const TYPES: ReadonlyMap<string, TokenType> = new Map([
   ['application/at+jwt', 'access'],
   ['rt+jwt', 'refresh'],
   ['application/rt+jwt', 'refresh'],
+  ['tk+jwt', 'ticket'],
 ])
-const TYP: Readonly<Record<TokenType, string>> = { access: 'at+jwt', refresh: 'rt+jwt' }
+const TYP: Readonly<Record<TokenType, string>> = {
+  access: 'at+jwt',
+  refresh: 'rt+jwt',
+  ticket: 'tk+jwt',
+}
 const HOUR = 3600
 const MAX_LIFE: Readonly<Record<TokenType, number>> = {
   access: 24 * HOUR, // the config allows no more: a longer one was not issued by us, or exp is in milliseconds
   refresh: 400 * 24 * HOUR,
+  ticket: HOUR,
 }
 
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
@@ -94,6 +112,14 @@ const isAudience = (aud: unknown, ours: string): boolean =>
   aud === ours ||
   (Array.isArray(aud) && aud.every((entry) => typeof entry === 'string') && aud.includes(ours))
 
+const readTicket = (payload: Readonly<Record<string, unknown>>): TicketClaims | undefined => {
+  const { action, resource, until } = payload as Record<'action' | 'resource' | 'until', unknown>
+  if (typeof action !== 'string' || typeof resource !== 'string' || !isInstant(until))
+    return undefined
+  const pattern = parseGrant(`${action}:${resource}`)
+  return 'problem' in pattern ? undefined : { action: pattern.action, pattern, until }
+}
+
 /** Instants are whole seconds: a fraction would let a token outlive itself within its last second. */
 const readClaims = (
   payload: Readonly<Record<string, unknown>>,
@@ -112,7 +138,10 @@ const readClaims = (
   if (!isName(username, 256) || !isName(role, 64)) return refuse('bad_claims')
   if (!isInstant(iat) || !isInstant(nbf) || !isInstant(exp)) return refuse('bad_claims')
   if (exp - iat > MAX_LIFE[type]) return refuse('bad_claims')
-  return Object.freeze({ type, sub, username, role, sid, jti, iat, nbf, exp })
+  const claims = { type, sub, username, role, sid, jti, iat, nbf, exp }
+  if (type !== 'ticket') return Object.freeze(claims)
+  const ticket = readTicket(payload)
+  return ticket ? Object.freeze({ ...claims, ticket }) : refuse('bad_claims')
 }
 
 const BAD_VERDICTS = 1000 // on their own, so that a flood of garbage drives out no good token
@@ -151,7 +180,8 @@ export const createTokens = (options: {
     if (token.length > MAX_TOKEN) return refuse('malformed_token')
     const segments = COMPACT.exec(token)
     if (!segments?.slice(1).every(isCanonical)) return refuse('malformed_token')
-    const header = parseStrictObject(Buffer.from(segments[1] ?? '', 'base64url'))
+    const { 1: encoded = '' } = segments
+    const header = parseStrictObject(Buffer.from(encoded, 'base64url'))
     if (!header || !Object.keys(header).every((name) => HEADER_MEMBERS.has(name))) {
       return refuse('malformed_token')
     }

@@ -23,7 +23,7 @@ import { ConfigError } from './config-error.ts'
 const MAX_BYTES = 64 * 1024
 const OTHERS = 0o077
 
-const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? 'unknown'
+const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code
 
 const syncDirectory = (directory: string): void => {
   const fd = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY)
@@ -95,6 +95,7 @@ export const loadKeys = async (directory: string): Promise<Keyring> => {
   } catch (error) {
     if (error instanceof ConfigError) throw error
     const code = codeOf(error)
+    if (code === undefined) throw error // no answer of the kernel's: a bug, not an operator's slip
     const what =
       code === 'ELOOP'
         ? 'is a symbolic link: put the file itself there'

@@ -1,0 +1,85 @@
+// Tickets: short-lived, for one action and one resource (or folder), safe in a URL because they are worthless
+// anywhere else. They hang on the session they were got in and die with it.
+
+import type { Clock } from '../clock.ts'
+import type { Store } from '../store/store.ts'
+import type { Identity } from './check.ts'
+import { type Refusal, refuse } from './decision.ts'
+import { coversPattern, isAction, parseGrant, type Policy } from './grants.ts'
+import { createId } from './issue.ts'
+import type { Tokens } from './token.ts'
+
+export interface TicketRequest {
+  action: string
+  /** A resource, or a grant's pattern without placeholders: `recordings/2026/**`. */
+  resource: string
+  /** Seconds; undefined: the default. */
+  ttl?: number | undefined
+}
+
+export type TicketResult =
+  | { ticket: string; expiresIn: number }
+  | { refused: 'bad_request'; problem: string }
+  | { refused: 'no_grant' }
+
+export interface Tickets {
+  issue(holder: Identity, request: TicketRequest): Promise<TicketResult>
+  /**
+   * Uses a ticket up, where its action allows one use; undefined: it may pass. nginx may ask twice for one
+   * request (an internal redirect), so the same request id gets the same answer for a few seconds.
+   */
+  redeem(holder: Identity, requestId: string): undefined | Promise<Refusal | undefined>
+}
+
+export interface TicketTerms {
+  /** Seconds that a ticket lives where the client does not say. */
+  ttl: number
+  maxTtl: number
+}
+
+export const createTickets = (parts: {
+  tokens: Pick<Tokens, 'issue'>
+  store: Pick<Store, 'useTicket'>
+  policy: Policy
+  clock: Clock
+  terms: TicketTerms
+}): Tickets => {
+  const { tokens, store, policy, clock, terms } = parts
+  return {
+    async issue({ claims, role }, { action, resource, ttl = terms.ttl }) {
+      const bad = (problem: string): TicketResult => ({ refused: 'bad_request', problem })
+      if (!isAction(action)) return bad('action must be read, subscribe, connect or publish')
+      const pattern = parseGrant(`${action}:${resource}`)
+      if ('problem' in pattern || /[{}]/.test(resource)) {
+        return bad('resource must be a resource, or a pattern of * and **')
+      }
+      if (!Number.isSafeInteger(ttl) || ttl < 1 || ttl > terms.maxTtl) {
+        return bad(`ttl must be a whole number of seconds from 1 to ${terms.maxTtl}`)
+      }
+      const subject = { username: claims.username, id: claims.sub, role }
+      if (!coversPattern(policy.get(role) ?? [], action, resource, subject)) {
+        return { refused: 'no_grant' }
+      }
+      const now = clock.now()
+      const exp = Math.min(now + ttl, claims.exp) // never beyond the token it was got with
+      const ticket = await tokens.issue({
+        type: 'ticket',
+        sub: claims.sub,
+        username: claims.username,
+        role: claims.role,
+        sid: claims.sid,
+        jti: createId(),
+        iat: now,
+        exp,
+        extra: { action, resource, until: claims.exp },
+      })
+      return { ticket, expiresIn: exp - now }
+    },
+    redeem({ claims }, requestId) {
+      if (claims.ticket?.action !== 'subscribe') return undefined // read: Range asks many times
+      return store
+        .useTicket(claims.jti, requestId, clock.now(), claims.exp)
+        .then((use) => (use === 'used' ? refuse('ticket_used') : undefined))
+    },
+  }
+}

@@ -1,0 +1,298 @@
+// The decision: who holds the token as of now, and whether some grant lets them do this.
+
+import t from 'tap'
+import { createGuard, type Guard } from '../../src/auth/check.ts'
+import type { Reason } from '../../src/auth/decision.ts'
+import { createPolicy } from '../../src/auth/grants.ts'
+import { createRevocations } from '../../src/auth/revocations.ts'
+import type { Lookup } from '../../src/users/source.ts'
+import { createTestClock, NOW } from '../fixtures/clock.ts'
+import { secretOf } from '../fixtures/keys.ts'
+import {
+  claims,
+  createTestTokens,
+  refreshToken,
+  ticket,
+  token,
+  tokenWith,
+} from '../fixtures/tokens.ts'
+
+const LEEWAY = 5
+
+const setUp = async (peek: (username: string) => Lookup | undefined = () => undefined) => {
+  const clock = createTestClock()
+  const revocations = createRevocations(clock)
+  const policy = createPolicy(
+    new Map([
+      ['user', ['subscribe:users-state', 'subscribe:me/*', 'read:recordings/{username}/**']],
+      ['boss', ['read:**']],
+      ['nobody', []],
+    ]),
+  )
+  const tokens = await createTestTokens()
+  const guard = createGuard({
+    tokens,
+    revocations,
+    policy,
+    peek,
+    ownRole: new Map([['bosses', 'boss']]),
+    clock,
+    leeway: LEEWAY,
+  })
+  return { clock, revocations, guard }
+}
+
+const ask = async (
+  guard: Guard,
+  text: string,
+  action: string | undefined = 'read',
+  resource: string | undefined = 'recordings/201/a.mp3',
+): Promise<Reason | 'allowed'> => {
+  const decision = await guard.check({ token: text, type: 'access', action, resource })
+  return 'refused' in decision ? decision.refused : 'allowed'
+}
+
+const user = (role: string): Lookup => ({
+  user: { name: '201', role, displayName: '', credential: 'c' },
+})
+
+void t.test('what a grant names is allowed, everything else is not', async (t) => {
+  const { guard } = await setUp()
+  const rows: readonly (readonly [string | undefined, string | undefined, Reason | 'allowed'])[] = [
+    ['read', 'recordings/201/2026/a.mp3', 'allowed'],
+    ['read', 'recordings/202/a.mp3', 'no_grant'],
+    ['read', 'recordings/201', 'no_grant'],
+    ['read', 'users-state', 'no_grant'],
+    ['subscribe', 'users-state', 'allowed'],
+    ['subscribe', 'me/active-calls', 'allowed'],
+    ['subscribe', 'active-calls', 'no_grant'],
+    ['publish', 'users-state', 'no_grant'],
+    ['connect', 'sip', 'no_grant'],
+    ['delete', 'users-state', 'bad_action'],
+    ['READ', 'recordings/201/a.mp3', 'bad_action'],
+    ['', 'recordings/201/a.mp3', 'bad_action'],
+    ['read', '', 'bad_resource'],
+    ['read', 'recordings/201/../202/a.mp3', 'bad_resource'],
+    ['read', '/recordings/201/a.mp3', 'bad_resource'],
+    ['read', 'recordings//201/a.mp3', 'bad_resource'],
+    ['read', 'recordings/201/a b', 'bad_resource'],
+  ]
+  for (const [action, resource, expected] of rows) {
+    t.equal(await ask(guard, token(), action, resource), expected, `${action} ${resource}`)
+  }
+  const nothing = await guard.check({
+    token: token(),
+    type: 'access',
+    action: undefined,
+    resource: 'users-state',
+  })
+  t.same(nothing, { refused: 'bad_action' })
+  const nowhere = await guard.check({
+    token: token(),
+    type: 'access',
+    action: 'read',
+    resource: undefined,
+  })
+  t.same(nowhere, { refused: 'bad_resource' })
+})
+
+void t.test('an allowed check tells who it is', async (t) => {
+  const { guard } = await setUp()
+  const decision = await guard.check({
+    token: token(),
+    type: 'access',
+    action: 'subscribe',
+    resource: 'users-state',
+  })
+  t.match(decision, { role: 'user', claims: { username: '201', sid: 'session-1', exp: NOW + 900 } })
+})
+
+void t.test('a token seen before is decided without waiting', async (t) => {
+  const { guard } = await setUp()
+  const request = {
+    token: token(),
+    type: 'access',
+    action: 'subscribe',
+    resource: 'users-state',
+  } as const
+  t.ok(guard.check(request) instanceof Promise)
+  await guard.check(request)
+  t.notOk(guard.check(request) instanceof Promise)
+  t.notOk(guard.identify(token()) instanceof Promise)
+  t.notOk(guard.check({ ...request, token: 'garbage' }) instanceof Promise)
+})
+
+void t.test('S40: a remembered token dies at its end, not a second later', async (t) => {
+  const { guard, clock } = await setUp()
+  t.equal(await ask(guard, token()), 'allowed')
+  clock.advance(899)
+  t.equal(await ask(guard, token()), 'allowed')
+  clock.advance(1)
+  t.equal(await ask(guard, token()), 'expired')
+})
+
+void t.test('S40 S42: the leeway excuses clocks that run ahead, never an end', async (t) => {
+  const { guard } = await setUp()
+  t.equal(await ask(guard, tokenWith({ nbf: NOW + LEEWAY, iat: NOW + LEEWAY })), 'allowed')
+  t.equal(await ask(guard, tokenWith({ nbf: NOW + LEEWAY + 1 })), 'not_yet_valid')
+  t.equal(await ask(guard, tokenWith({ iat: NOW + 300 })), 'not_yet_valid', 'F20: another host')
+  t.equal(await ask(guard, tokenWith({ exp: NOW })), 'expired')
+})
+
+void t.test('F19: a clock set back revives no ended session', async (t) => {
+  const { guard, clock, revocations } = await setUp()
+  revocations.add('session-1', NOW + 900)
+  clock.jump(3600)
+  revocations.prune()
+  clock.jump(-3600)
+  t.equal(await ask(guard, token()), 'session_ended')
+})
+
+void t.test('S45 S46: a refresh token opens nothing, an access token is none', async (t) => {
+  const { guard } = await setUp()
+  t.equal(await ask(guard, refreshToken()), 'wrong_type')
+  t.match(await guard.identify(refreshToken(), 'refresh'), { role: 'user' })
+  t.match(await guard.identify(token(), 'refresh'), { refused: 'wrong_type' })
+  t.match(await guard.identify(token()), { role: 'user' })
+})
+
+void t.test(
+  'S54: who is gone or disabled is refused at once, whatever their token says',
+  async (t) => {
+    for (const [lookup, expected] of [
+      [{ refused: 'unknown_user' }, 'user_removed'],
+      [{ refused: 'disabled' }, 'user_disabled'],
+      [{ unavailable: 'source_away' }, 'allowed'], // the token stands: it was issued to somebody
+      [undefined, 'allowed'],
+      [user('user'), 'allowed'],
+    ] as const) {
+      const { guard } = await setUp(() => lookup)
+      t.equal(await ask(guard, token()), expected)
+    }
+  },
+)
+
+void t.test('today’s role counts where the users are in memory, else the token’s', async (t) => {
+  const { guard: promoted } = await setUp(() => user('boss'))
+  t.equal(await ask(promoted, token(), 'read', 'anything/at/all'), 'allowed')
+  t.match(await promoted.identify(tokenWith({ role: 'bosses' })), { role: 'boss' })
+  t.match(await promoted.identify(token()), { role: 'boss', claims: { role: 'user' } })
+  const { guard: demoted } = await setUp(() => user('nobody'))
+  t.equal(await ask(demoted, token()), 'no_grant', 'S200: an empty list of grants denies')
+  const { guard } = await setUp()
+  t.equal(await ask(guard, tokenWith({ role: 'boss' }), 'read', 'anything'), 'allowed')
+  t.equal(
+    await ask(guard, tokenWith({ role: 'bosses' }), 'read', 'a'),
+    'allowed',
+    'a dialect’s name',
+  )
+  t.match(await guard.identify(tokenWith({ role: 'bosses' })), { role: 'boss' })
+  t.equal(await ask(guard, tokenWith({ role: 'x,admin' })), 'unknown_role', 'S58')
+  t.equal(await ask(guard, tokenWith({ role: 'user,boss' })), 'unknown_role', 'S59')
+  t.equal(await ask(guard, tokenWith({ role: 'constructor' })), 'unknown_role')
+  t.equal(await ask(guard, tokenWith({ role: 'User' })), 'unknown_role')
+})
+
+void t.test('S57: a name is looked up byte for byte', async (t) => {
+  const asked: string[] = []
+  const { guard } = await setUp((username) => {
+    asked.push(username)
+    return undefined
+  })
+  const names = ['Jürgen', 'пользователь', '２０１', 'a\u0301', 'á', 'ADMIN', '0']
+  for (const username of names) await guard.identify(tokenWith({ username }))
+  t.same(asked, names)
+})
+
+void t.test('a ticket opens what it is for, while its holder may still go there', async (t) => {
+  const { guard, revocations, clock } = await setUp()
+  const ask = async (text: string, action: string, resource: string) => {
+    const decision = await guard.check({ token: text, type: 'ticket', action, resource })
+    return 'refused' in decision ? decision.refused : 'allowed'
+  }
+  const folder = ticket({ resource: 'recordings/**' })
+  const rows = [
+    [ticket(), 'read', 'recordings/201/a.mp3', 'allowed'],
+    [ticket(), 'read', 'recordings/201/b.mp3', 'ticket_mismatch'],
+    [ticket(), 'subscribe', 'recordings/201/a.mp3', 'ticket_mismatch'],
+    [folder, 'read', 'recordings/201/2026/b.mp3', 'allowed'],
+    [folder, 'read', 'recordings/202/a.mp3', 'no_grant'],
+    [token(), 'read', 'recordings/201/a.mp3', 'wrong_type'],
+    [refreshToken(), 'read', 'recordings/201/a.mp3', 'wrong_type'],
+  ] as const
+  for (const [text, action, resource, expected] of rows) {
+    t.equal(await ask(text, action, resource), expected, `${action} ${resource}: ${expected}`)
+  }
+  t.match(await guard.identify(ticket()), { refused: 'wrong_type' }, 'it is no access token')
+  const asHeader = { token: ticket(), type: 'access', action: 'read', resource: 'x' } as const
+  t.match(await guard.check(asHeader), { refused: 'wrong_type' })
+  revocations.add('session-1', NOW + 900)
+  t.equal(await ask(ticket(), 'read', 'recordings/201/a.mp3'), 'session_ended')
+  clock.advance(60)
+  t.equal(await ask(ticket({ sid: 's2' }), 'read', 'recordings/201/a.mp3'), 'expired')
+})
+
+void t.test('what was allowed once is judged anew by today’s role', async (t) => {
+  const subject = { username: '201', id: '7' }
+  const { guard } = await setUp()
+  t.ok(guard.allows('user', 'subscribe', 'users-state', subject))
+  t.notOk(guard.allows('user', 'subscribe', 'contacts', subject))
+  t.notOk(guard.allows('user', 'delete', 'users-state', subject))
+  t.notOk(guard.allows('no such role', 'subscribe', 'users-state', subject))
+  const { guard: promoted } = await setUp(() => user('boss'))
+  t.ok(promoted.allows('user', 'read', 'anything', subject))
+  t.notOk(promoted.allows('user', 'subscribe', 'users-state', subject))
+})
+
+void t.test('S155: an ended session ends every token of it, in every spelling', async (t) => {
+  const { guard, revocations } = await setUp()
+  const other = tokenWith({ jti: 'token-2' })
+  const sameId = tokenWith({ exp: NOW + 800 })
+  for (const text of [token(), other, sameId]) t.equal(await ask(guard, text), 'allowed')
+  revocations.add('session-1', NOW + 900)
+  for (const text of [token(), other, sameId]) t.equal(await ask(guard, text), 'session_ended')
+  t.match(await guard.identify(refreshToken(), 'refresh'), { refused: 'session_ended' })
+  const good = token()
+  for (const text of [`${good} `, `${good}=`, `${good}.`, ` ${good}`, `${good}\t`, `${good}.x`]) {
+    t.equal(await ask(guard, text), 'malformed_token')
+  }
+  t.equal(await ask(guard, tokenWith({ sid: 'session-2' })), 'allowed')
+  t.equal(
+    await ask(guard, tokenWith({ sid: 'Session-1' })),
+    'allowed',
+    'another id, another session',
+  )
+})
+
+void t.test('S176: an expired token of ours is told from a forged one', async (t) => {
+  const { guard } = await setUp()
+  for (let i = 0; i < 200; i++) {
+    const verdict = await ask(guard, tokenWith({ exp: NOW - 1, jti: `token-${i}` }))
+    if (verdict !== 'expired') t.fail(`${verdict} for an expired token`)
+  }
+  const forged = token({ payload: claims({ exp: NOW - 1 }), key: secretOf('somebody else') })
+  t.equal(await ask(guard, forged), 'bad_signature')
+})
+
+void t.test('S182: what is wrong is told in one order', async (t) => {
+  const { guard, revocations } = await setUp()
+  revocations.add('session-1', NOW + 900)
+  const forged = token({ payload: claims({ exp: 1 }), key: secretOf('somebody else') })
+  t.equal(await ask(guard, forged, 'nonsense', ''), 'bad_signature')
+  t.equal(await ask(guard, tokenWith({ exp: NOW - 1 }), 'nonsense', ''), 'expired')
+  t.equal(await ask(guard, token(), 'nonsense', ''), 'session_ended')
+  t.equal(await ask(guard, tokenWith({ sid: 's2' }), 'nonsense', ''), 'bad_action')
+  t.equal(await ask(guard, tokenWith({ sid: 's2' }), 'read', ''), 'bad_resource')
+})
+
+void t.test('S115: decisions on one user never serve another', async (t) => {
+  const { guard } = await setUp()
+  const one = tokenWith({ username: 'foo_bar', sid: 's1' })
+  const two = tokenWith({ username: 'foo', sid: 's2' })
+  for (let round = 0; round < 2; round++) {
+    t.equal(await ask(guard, one, 'read', 'recordings/foo_bar/baz'), 'allowed')
+    t.equal(await ask(guard, two, 'read', 'recordings/foo_bar/baz'), 'no_grant')
+    t.equal(await ask(guard, two, 'read', 'recordings/foo/bar_baz'), 'allowed')
+    t.equal(await ask(guard, one, 'read', 'recordings/foo/bar_baz'), 'no_grant')
+  }
+})

@@ -1,0 +1,82 @@
+// Whoever holds a token of a session can end it, also late and twice; nobody else can.
+
+import t from 'tap'
+import { NOW } from '../fixtures/clock.ts'
+import { secretOf } from '../fixtures/keys.ts'
+import { claims, refreshToken, ticket, token } from '../fixtures/tokens.ts'
+import { enter, MIKOPBX, openRig } from './rig.ts'
+
+const NOT_OURS = { refused: 'no_token_of_ours' }
+
+void t.test(
+  'S150: a logout ends this session and no other, and saying it twice is no error',
+  async (t) => {
+    const rig = await openRig(t)
+    const one = await enter(rig.login())
+    const two = await enter(rig.login())
+    t.same(await rig.logout.byToken(one.accessToken, false), { username: '201', ended: 1 })
+    t.equal(await rig.opens(one.accessToken), 'session_ended')
+    t.equal(await rig.opens(two.accessToken), 'opens')
+    t.same(await rig.logout.byToken(one.accessToken, false), { username: '201', ended: 0 })
+    t.match(rig.told, [{ sid: one.session.sid, cause: 'logout' }])
+    t.equal(rig.told.length, 1)
+  },
+)
+
+void t.test(
+  'S150: an expired access token, or the refresh token, still names its session',
+  async (t) => {
+    const rig = await openRig(t)
+    const late = await enter(rig.login())
+    const other = await enter(rig.login())
+    rig.clock.advance(3600)
+    t.same(await rig.logout.byToken(late.accessToken, false), { username: '201', ended: 1 })
+    t.same(await rig.logout.byToken(other.refreshToken, false), { username: '201', ended: 1 })
+    t.same(await rig.refresh()(other.refreshToken), { refused: 'ended' })
+  },
+)
+
+void t.test('S151: everywhere needs a token that still counts', async (t) => {
+  const rig = await openRig(t)
+  const login = rig.login()
+  const [one, two, three] = [await enter(login), await enter(login), await enter(login)]
+  const other = await enter(login, { username: '202' })
+  await rig.logout.byToken(one.accessToken, false)
+  t.same(await rig.logout.byToken(one.accessToken, true), NOT_OURS, 'it has ended')
+  t.equal(await rig.opens(two.accessToken), 'opens')
+  t.same(await rig.logout.byToken(two.accessToken, true), { username: '201', ended: 2 })
+  for (const { accessToken } of [two, three]) t.equal(await rig.opens(accessToken), 'session_ended')
+  t.equal(await rig.opens(other.accessToken), 'opens')
+  rig.clock.advance(3600)
+  t.same(await rig.logout.byToken(other.accessToken, true), NOT_OURS, 'it has expired')
+  t.same(await rig.logout.byToken(other.refreshToken, true), { username: '202', ended: 1 })
+})
+
+void t.test('a token that is not ours ends nothing', async (t) => {
+  const rig = await openRig(t)
+  const { session } = await enter(rig.login())
+  const forged = token({ payload: claims({ sid: session.sid }), key: secretOf('somebody else') })
+  for (const text of ['', 'garbage', forged]) {
+    t.same(await rig.logout.byToken(text, false), NOT_OURS)
+    t.same(await rig.logout.byToken(text, true), NOT_OURS)
+    t.same(await rig.logout.byRefreshToken(text, false), NOT_OURS)
+  }
+  t.same(await rig.logout.byToken(refreshToken(), false), { username: '201', ended: 0 })
+  for (const everywhere of [false, true]) {
+    const found = await rig.logout.byToken(ticket({ sid: session.sid }), everywhere)
+    t.same(found, NOT_OURS, 'a ticket travels in URLs: it logs nobody out')
+  }
+  t.equal(await rig.store.countSessions(NOW), 1)
+})
+
+void t.test('S150: an opaque refresh token ends its session, or all while it lives', async (t) => {
+  const rig = await openRig(t)
+  const login = rig.login(MIKOPBX)
+  const [one, two, three] = [await enter(login), await enter(login), await enter(login)]
+  t.same(await rig.logout.byRefreshToken(one.refreshToken, false), { username: '201', ended: 1 })
+  t.same(await rig.logout.byRefreshToken(one.refreshToken, false), { username: '201', ended: 0 })
+  t.same(await rig.logout.byRefreshToken(one.refreshToken, true), NOT_OURS, 'it has ended')
+  t.equal(await rig.opens(two.accessToken), 'opens')
+  t.same(await rig.logout.byRefreshToken(two.refreshToken, true), { username: '201', ended: 2 })
+  t.equal(await rig.opens(three.accessToken), 'session_ended')
+})

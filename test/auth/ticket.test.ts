@@ -1,0 +1,114 @@
+// A ticket gives no more than its holder has, for no longer, and where it must be, once.
+
+import t from 'tap'
+import type { Identity } from '../../src/auth/check.ts'
+import { createPolicy } from '../../src/auth/grants.ts'
+import { createTickets } from '../../src/auth/ticket.ts'
+import { NOW } from '../fixtures/clock.ts'
+import { token } from '../fixtures/tokens.ts'
+import { openRig } from './rig.ts'
+
+const setUp = async (t: Parameters<typeof openRig>[0]) => {
+  const rig = await openRig(t)
+  const { tokens, store, clock, guard } = rig
+  const policy = createPolicy(
+    new Map([['user', ['read:recordings/{username}/**', 'subscribe:users-state']]]),
+  )
+  const tickets = createTickets({ tokens, store, policy, clock, terms: { ttl: 60, maxTtl: 300 } })
+  const holder = await guard.identify(token())
+  if ('refused' in holder) throw new Error(holder.refused)
+  const holderOf = async (ticket: string): Promise<Identity> => {
+    const found = await guard.identify(ticket, 'ticket')
+    if ('refused' in found) throw new Error(found.refused)
+    return found
+  }
+  return { ...rig, tickets, holder, holderOf }
+}
+
+void t.test('a ticket is given for what its holder may do', async (t) => {
+  const { tickets, holder, holderOf } = await setUp(t)
+  for (const [action, resource] of [
+    ['read', 'recordings/201/a.mp3'],
+    ['read', 'recordings/201/**'],
+    ['read', 'recordings/201/2026/*'],
+    ['subscribe', 'users-state'],
+  ] as const) {
+    const found = await tickets.issue(holder, { action, resource })
+    if (!('ticket' in found)) throw new Error(`no ticket for ${resource}`)
+    t.equal(found.expiresIn, 60)
+    const { claims, role } = await holderOf(found.ticket)
+    t.equal(role, 'user')
+    t.match(claims, { sid: 'session-1', username: '201', sub: '7', exp: NOW + 60 })
+    t.match(claims.ticket, { action, pattern: { text: `${action}:${resource}` }, until: NOW + 900 })
+  }
+})
+
+void t.test('not for more than that', async (t) => {
+  const { tickets, holder } = await setUp(t)
+  for (const [action, resource] of [
+    ['read', 'recordings/202/a.mp3'],
+    ['read', 'recordings/**'],
+    ['read', 'recordings/*/a.mp3'],
+    ['read', '**'],
+    ['subscribe', 'contacts'],
+    ['publish', 'users-state'],
+  ] as const) {
+    t.same(await tickets.issue(holder, { action, resource }), { refused: 'no_grant' }, resource)
+  }
+  const stranger = { ...holder, role: 'no such role' }
+  const request = { action: 'subscribe', resource: 'users-state' }
+  t.same(await tickets.issue(stranger, request), { refused: 'no_grant' })
+})
+
+void t.test('nor for longer than the token it was got with', async (t) => {
+  const { tickets, holder, clock } = await setUp(t)
+  const request = { action: 'subscribe', resource: 'users-state' }
+  t.match(await tickets.issue(holder, { ...request, ttl: 300 }), { expiresIn: 300 })
+  clock.advance(890)
+  t.match(await tickets.issue(holder, request), { expiresIn: 10 })
+})
+
+void t.test('what cannot be asked for is said', async (t) => {
+  const { tickets, holder } = await setUp(t)
+  const good = { action: 'read', resource: 'recordings/201/a.mp3' }
+  for (const [changes, problem] of [
+    [{ action: 'delete' }, /^action must be/],
+    [{ action: '' }, /^action must be/],
+    [{ resource: '' }, /^resource must be/],
+    [{ resource: 'a/../b' }, /^resource must be/],
+    [{ resource: 'recordings/{username}/a' }, /^resource must be/],
+    [{ resource: 'a b' }, /^resource must be/],
+    [{ ttl: 0 }, /^ttl must be a whole number of seconds from 1 to 300$/],
+    [{ ttl: 301 }, /^ttl must be/],
+    [{ ttl: 1.5 }, /^ttl must be/],
+    [{ ttl: Number.NaN }, /^ttl must be/],
+  ] as const) {
+    const found = await tickets.issue(holder, { ...good, ...changes })
+    t.match(found, { refused: 'bad_request', problem }, JSON.stringify(changes))
+  }
+})
+
+void t.test('a ticket to subscribe is used once, but for nginx asking twice', async (t) => {
+  const { tickets, holder, holderOf, clock } = await setUp(t)
+  const issue = async (action: string, resource: string): Promise<Identity> => {
+    const found = await tickets.issue(holder, { action, resource })
+    if (!('ticket' in found)) throw new Error('no ticket')
+    return holderOf(found.ticket)
+  }
+  const one = await issue('subscribe', 'users-state')
+  t.equal(await tickets.redeem(one, 'request-1'), undefined)
+  t.equal(await tickets.redeem(one, 'request-1'), undefined, 'the same request')
+  t.same(await tickets.redeem(one, 'request-2'), { refused: 'ticket_used' })
+  clock.advance(30)
+  t.same(await tickets.redeem(one, 'request-1'), { refused: 'ticket_used' }, 'too late for that')
+  t.equal(await tickets.redeem(await issue('subscribe', 'users-state'), 'request-2'), undefined)
+
+  const another = await issue('subscribe', 'users-state')
+  const requests = Array.from({ length: 50 }, async (_, i) => tickets.redeem(another, `race-${i}`))
+  const all = await Promise.all(requests)
+  t.equal(all.filter((found) => found === undefined).length, 1, 'fifty at once, one gets in')
+
+  const file = await issue('read', 'recordings/201/a.mp3')
+  for (let i = 0; i < 3; i++)
+    t.equal(tickets.redeem(file, `range-${i}`), undefined, 'Range asks often')
+})

@@ -1,0 +1,215 @@
+// The page that Prometheus reads: exactly these names and labels, and no more of them whatever clients send.
+
+import { spawnSync } from 'node:child_process'
+import t from 'tap'
+import { REASONS } from '../src/auth/decision.ts'
+import { ACTIONS } from '../src/auth/grants.ts'
+import { createMetrics, type MetricSources } from '../src/metrics.ts'
+import { NOW } from './fixtures/clock.ts'
+
+const SOURCES: MetricSources = {
+  version: '1.2.3',
+  actions: ACTIONS,
+  reasons: REASONS,
+  sessions: () => Promise.resolve(12),
+  revocations: () => 3,
+  hashQueue: () => 2,
+  subscriptions: () => 4,
+  ready: () => true,
+}
+
+const createFull = (changes: Partial<MetricSources> = {}) => {
+  const metrics = createMetrics({ ...SOURCES, ...changes })
+  metrics.decided('read', '', 0.25)
+  metrics.decided('subscribe', 'expired', 0.5)
+  metrics.loggedIn('softphone', 'succeeded')
+  metrics.refreshed('softphone', 'renewed')
+  metrics.sessionsEnded('logout')
+  metrics.answered('login', 200)
+  metrics.faulted('internal')
+  metrics.usersLoaded('file', true, NOW)
+  metrics.ticketed('issued')
+  metrics.kicked('logout', 'ended', 0.25)
+  metrics.kicked('logout', 'failed', 0.5)
+  return metrics
+}
+
+const seriesOf = (page: string): string[] => page.split('\n').filter((line) => /^[a-z]/.test(line))
+
+const oursOf = (page: string): string[] =>
+  seriesOf(page).filter((line) => line.startsWith('postern_'))
+
+/** `type name{labels}` of every metric of ours, and `type name` of every other. */
+const namesOf = (page: string): string[] => {
+  const series = seriesOf(page)
+  return Array.from(page.matchAll(/^# TYPE (\S+) (\S+)$/gm), ([, name = '', type = '']) => {
+    if (!name.startsWith('postern_')) return `${type} ${name}`
+    const found = series.find((line) => /^[a-z_]+/.exec(line)?.[0].replace(/_bucket$/, '') === name)
+    const labels = Array.from(found?.matchAll(/(\w+)="/g) ?? [], (match) => match[1])
+    return `${type} ${name}{${labels.join()}}`
+  })
+}
+
+const GOLDEN = [
+  'counter postern_decisions_total{action,result,reason}',
+  'histogram postern_check_duration_seconds{le}',
+  'counter postern_logins_total{dialect,result}',
+  'counter postern_refreshes_total{dialect,outcome}',
+  'counter postern_sessions_ended_total{cause}',
+  'counter postern_http_requests_total{route,status}',
+  'counter postern_faults_total{kind}',
+  'gauge postern_users_load_success{source}',
+  'gauge postern_users_load_timestamp_seconds{source}',
+  'counter postern_tickets_total{result}',
+  'counter postern_kicks_total{cause,result}',
+  'histogram postern_kick_duration_seconds{le}',
+  'gauge postern_subscriptions{}',
+  'gauge postern_sessions{}',
+  'gauge postern_revocations{}',
+  'gauge postern_hash_queue{}',
+  'gauge postern_ready{}',
+  'gauge postern_build_info{version,node}',
+  'counter process_cpu_user_seconds_total',
+  'counter process_cpu_system_seconds_total',
+  'counter process_cpu_seconds_total',
+  'gauge process_start_time_seconds',
+  'gauge process_resident_memory_bytes',
+  'gauge process_virtual_memory_bytes',
+  'gauge process_heap_bytes',
+  'gauge process_open_fds',
+  'gauge process_max_fds',
+  'gauge nodejs_eventloop_lag_seconds',
+  'gauge nodejs_eventloop_lag_min_seconds',
+  'gauge nodejs_eventloop_lag_max_seconds',
+  'gauge nodejs_eventloop_lag_mean_seconds',
+  'gauge nodejs_eventloop_lag_stddev_seconds',
+  'gauge nodejs_eventloop_lag_p50_seconds',
+  'gauge nodejs_eventloop_lag_p90_seconds',
+  'gauge nodejs_eventloop_lag_p99_seconds',
+  'gauge nodejs_active_resources',
+  'gauge nodejs_active_handles',
+  'gauge nodejs_active_requests',
+  'gauge nodejs_heap_size_total_bytes',
+  'gauge nodejs_heap_size_used_bytes',
+  'gauge nodejs_external_memory_bytes',
+  'gauge nodejs_heap_space_size_total_bytes',
+  'gauge nodejs_heap_space_size_used_bytes',
+  'gauge nodejs_heap_space_size_available_bytes',
+  'gauge nodejs_version_info',
+  'histogram nodejs_gc_duration_seconds',
+]
+
+void t.test('the page has exactly these names and labels', async (t) => {
+  const page = await createFull().expose()
+  t.same(namesOf(page).toSorted(), GOLDEN.toSorted())
+})
+
+void t.test('the page says what happened', async (t) => {
+  const metrics = createFull()
+  metrics.decided('read', '', 0.25)
+  metrics.decided('read', 'no_grant', 0.25)
+  t.same(
+    oursOf(await metrics.expose()).filter((line) => !line.includes('_bucket')),
+    [
+      'postern_decisions_total{action="read",result="allowed",reason=""} 2',
+      'postern_decisions_total{action="read",result="refused",reason="no_grant"} 1',
+      'postern_decisions_total{action="subscribe",result="refused",reason="expired"} 1',
+      'postern_check_duration_seconds_sum 1.25',
+      'postern_check_duration_seconds_count 4',
+      'postern_logins_total{dialect="softphone",result="succeeded"} 1',
+      'postern_refreshes_total{dialect="softphone",outcome="renewed"} 1',
+      'postern_sessions_ended_total{cause="logout"} 1',
+      'postern_tickets_total{result="issued"} 1',
+      'postern_kicks_total{cause="logout",result="ended"} 1',
+      'postern_kicks_total{cause="logout",result="failed"} 1',
+      'postern_kick_duration_seconds_sum 0.25',
+      'postern_kick_duration_seconds_count 1',
+      'postern_http_requests_total{route="login",status="200"} 1',
+      'postern_faults_total{kind="internal"} 1',
+      'postern_users_load_success{source="file"} 1',
+      `postern_users_load_timestamp_seconds{source="file"} ${NOW}`,
+      'postern_sessions 12',
+      'postern_revocations 3',
+      'postern_subscriptions 4',
+      'postern_hash_queue 2',
+      'postern_ready 1',
+      `postern_build_info{version="1.2.3",node="${process.version}"} 1`,
+    ],
+  )
+})
+
+void t.test('a page read twice says the same, a counter never falls', async (t) => {
+  const metrics = createFull()
+  const first = oursOf(await metrics.expose())
+  t.same(oursOf(await metrics.expose()), first)
+  metrics.decided('read', '', 0.001)
+  t.match(
+    await metrics.expose(),
+    'postern_decisions_total{action="read",result="allowed",reason=""} 2',
+  )
+})
+
+void t.test('a broken user source keeps the time of the last good reading', async (t) => {
+  const metrics = createFull()
+  metrics.usersLoaded('file', false, NOW + 100)
+  const page = await metrics.expose()
+  t.match(page, 'postern_users_load_success{source="file"} 0')
+  t.match(page, `postern_users_load_timestamp_seconds{source="file"} ${NOW}`)
+})
+
+void t.test(
+  'a daemon that cannot decide says so, and the page is there all the same',
+  async (t) => {
+    const metrics = createFull({
+      sessions: () => Promise.reject(new Error('the store is away')),
+      ready: () => false,
+    })
+    const page = await metrics.expose()
+    t.match(page, '\npostern_sessions Nan\n')
+    t.match(page, '\npostern_ready 0\n')
+  },
+)
+
+void t.test('S180: 10,000 odd inputs add no series', async (t) => {
+  const metrics = createFull()
+  metrics.decided('anything', 'anything', 0.001)
+  metrics.decided('anything', '', 0.001)
+  const before = oursOf(await metrics.expose()).length
+  for (let i = 0; i < 10_000; i++) {
+    metrics.decided(`action ${i}`, `reason ${i}"}\n`, i)
+    metrics.decided(['__proto__', 'constructor', 'READ', ''][i % 4] ?? '', '', i / 1e6)
+  }
+  const page = await metrics.expose()
+  t.equal(oursOf(page).length, before)
+  t.match(page, 'action="unknown",result="refused",reason="unknown"} 10001')
+  t.match(page, 'action="unknown",result="allowed",reason=""} 10001')
+})
+
+void t.test('every reason has its own series, and together they are all', async (t) => {
+  const metrics = createMetrics(SOURCES)
+  for (const action of ACTIONS) for (const reason of REASONS) metrics.decided(action, reason, 0.001)
+  const page = await metrics.expose()
+  const decisions = seriesOf(page).filter((line) => line.startsWith('postern_decisions_total'))
+  t.equal(decisions.length, ACTIONS.length * REASONS.length)
+  t.notMatch(page, 'reason="unknown"')
+})
+
+void t.test('the type of the page is what Prometheus asks for', async (t) => {
+  t.equal(createMetrics(SOURCES).contentType, 'text/plain; version=0.0.4; charset=utf-8')
+})
+
+const promtool = spawnSync('promtool', ['--version'])
+const noPromtool = promtool.error === undefined ? false : 'no promtool: apt install prometheus'
+
+void t.test(
+  'promtool has nothing to say',
+  { skip: process.env['CI'] === 'true' ? false : noPromtool },
+  async (t) => {
+    const { status, stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], {
+      input: await createFull().expose(),
+      encoding: 'utf8',
+    })
+    t.equal(stderr + stdout, '')
+    t.equal(status, 0)
+  },
+)
