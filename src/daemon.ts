@@ -15,7 +15,7 @@ import { findRestartOnly } from './config/changes.ts'
 import type { Config } from './config/config.ts'
 import { keysFile, loadKeys } from './config/keys-file.ts'
 import { createGate } from './gate.ts'
-import { listen, ListenError } from './http/listen.ts'
+import { listen, type ListenAddress, ListenError } from './http/listen.ts'
 import {
   createControlRoutes,
   createOperatorRoutes,
@@ -28,13 +28,15 @@ import { createHttpServer, type ServerParts } from './http/server.ts'
 import { shape as softphoneShape } from './http/softphone/reply.ts'
 import type { Log } from './log.ts'
 import { createMetrics } from './metrics.ts'
+import { openUsers } from './open-users.ts'
 import { createPasswordPool } from './passwords/pool.ts'
 import { openSecurityLog, type SecurityLog } from './security-log.ts'
 import { openSqliteStore } from './store/sqlite.ts'
 import { type EndCause, type Store, StoreError } from './store/store.ts'
 import type { UserChange } from './users/diff-users.ts'
-import { createDirectory } from './users/directory.ts'
-import { openUsersFile } from './users/file.ts'
+import { viewSessions } from './session-view.ts'
+import { createKicker } from './subscriptions/kicker.ts'
+import { createRegistry } from './subscriptions/registry.ts'
 import { version } from './version.ts'
 
 export interface Daemon {
@@ -55,6 +57,7 @@ export class StartError extends Error {
 const DRAIN = 5000 // milliseconds that requests under way get at a stop
 const PRUNE_EVERY = 30_000
 const READY_WITHIN = 1000
+const SOCKETS: ReadonlySet<string> = new Set(['http', 'operator', 'notify']) // what systemd may open for us
 
 /** What a change in the users file means for the user's sessions. */
 const CAUSES: Readonly<Partial<Record<UserChange['change'], EndCause>>> = {
@@ -113,14 +116,18 @@ const within = <Value>(promise: Promise<Value>, milliseconds: number): Promise<V
 /** Resolves when every listener accepts. Throws a ConfigError or a StartError; nothing is left open then. */
 export const startDaemon = async (
   config: Config,
-  { log, clock }: { log: Log; clock: Clock },
+  {
+    log,
+    clock,
+    sockets = new Map(),
+  }: { log: Log; clock: Clock; sockets?: ReadonlyMap<string, number> },
 ): Promise<Daemon> => {
   const opened: (() => Promise<void> | void)[] = []
   const closeAll = async (): Promise<void> => {
     for (const close of opened.toReversed()) await close()
   }
   try {
-    return await build(config, log, clock, opened, closeAll)
+    return await build(config, log, clock, sockets, opened, closeAll)
   } catch (error) {
     await closeAll()
     if (error instanceof StoreError || error instanceof ListenError) {
@@ -134,9 +141,17 @@ const build = async (
   config: Config,
   log: Log,
   clock: Clock,
+  sockets: ReadonlyMap<string, number>,
   opened: (() => Promise<void> | void)[],
   closeAll: () => Promise<void>,
 ): Promise<Daemon> => {
+  let current = config
+  for (const name of sockets.keys()) {
+    if (SOCKETS.has(name)) continue
+    throw new StartError(
+      `systemd hands over a socket named ${name}: let FileDescriptorName= of its unit be http or operator, with one ListenStream= each`,
+    )
+  }
   makeStateDirectory(config.stateDirectory)
   const security = openSecurity(config.log.security, log)
   opened.push(() => {
@@ -171,49 +186,66 @@ const build = async (
     store,
     revocations,
     clock,
-    onEnd({ sid, username, cause }) {
+    async onEnd({ sid, username, cause }) {
       metrics.sessionsEnded(cause)
+      await registry.kickSession(sid, 'session_ended')
       // A logout and a reuse have lines of their own, with the client's address.
       if (cause === 'logout' || cause === 'refresh_reused') return
       securityEvent({ name: 'SESSION_ENDED', message: cause, user: username, sid }, '-')
     },
   })
 
+  const registry = createRegistry({
+    store,
+    kicker: createKicker(config.subscriptions.kickSocket),
+    clock,
+    perSession: () => current.subscriptions.perSession,
+    observe({ cause, result, took }) {
+      metrics.kicked(cause, result, took)
+    },
+    onFault(error) {
+      log.error({ err: error }, 'a live subscription could not be ended: tried again until it is')
+    },
+  })
+  opened.push(() => {
+    registry.close()
+  })
+  // Before anything can end: what an earlier process handed out must be there to be kicked.
+  const adopted = await store.listSubscriptions()
+  registry.adopt(adopted)
+  for (const { sid } of adopted) {
+    if (revocations.has(sid)) void registry.kickSession(sid, 'session_ended')
+  }
+
   // ---- users: where they come from, and what their changes mean for sessions
-  let problems: readonly string[] = []
+  const problems = new Map<string, readonly string[]>()
   let endedByChange = 0
   const endAllOf = async (username: string, cause: EndCause): Promise<void> => {
     endedByChange += (await sessions.endAllOf(username, cause)).length
   }
-  const users = createDirectory(
-    [
-      openUsersFile({
-        file: config.usersFile,
-        pool,
-        async onChange(diff) {
-          for (const { name, change } of diff) {
-            const cause = CAUSES[change]
-            if (cause) await endAllOf(name, cause)
-          }
-          problems = []
-          metrics.usersLoaded('file', true, clock.now())
-          log.info({ changes: diff.length }, 'the users file was read again')
-        },
-        onProblem(found) {
-          problems = found
-          metrics.usersLoaded('file', false, clock.now())
-          log.error(
-            { problems: found },
-            'the users file is broken: the last good one stays in force',
-          )
-        },
-        onWarning(line) {
-          log.warn(line)
-        },
-      }),
-    ],
-    () => pool.hash('a password that nobody has'),
-  )
+  const users = await openUsers(config, pool, {
+    async onChange(source, diff) {
+      for (const { name, change } of diff) {
+        const cause = CAUSES[change]
+        if (cause) await endAllOf(name, cause)
+      }
+      review()
+      problems.delete(source)
+      metrics.usersLoaded(source, true, clock.now())
+      log.info({ source, changes: diff.length }, 'users were read again')
+    },
+    onProblem(source, found) {
+      if (source === 'http') metrics.faulted('user_source_away')
+      else {
+        problems.set(source, found)
+        metrics.usersLoaded(source, false, clock.now())
+      }
+      log.error({ source, problems: found }, 'a user source is broken: its last good state stays')
+    },
+    onWarning(line) {
+      log.warn(line)
+    },
+  })
   /** What changed while the daemon was down: whoever is gone, disabled, or has another password than at login. */
   const endStale = async (): Promise<void> => {
     for (const { username, credential } of await store.listCredentials(clock.now())) {
@@ -237,18 +269,37 @@ const build = async (
     reasons: REASONS,
     sessions: () => store.countSessions(clock.now()),
     revocations: () => revocations.prune(),
+    subscriptions: () => registry.count(),
     hashQueue: () => pool.queued(),
     ready: () => ready,
   })
-  metrics.usersLoaded('file', true, clock.now())
+  for (const source of config.userSources) {
+    if (source !== 'http') metrics.usersLoaded(source, true, clock.now())
+  }
   await endStale()
   const now = (): number => clock.now()
 
   // ---- the rules and routes, swapped whole by a reload
   const throttle = createThrottle(() => current.throttle, clock)
-  const gateParts = { store, sessions, revocations, users, throttle, metrics, clock }
-  let current = config
+  const listSessions = (username?: string) => viewSessions(store, registry, clock.now(), username)
+  const gateParts = {
+    store,
+    sessions,
+    revocations,
+    users,
+    throttle,
+    metrics,
+    registry,
+    listSessions,
+    clock,
+  }
   let gate = createGate(config, keyring, gateParts)
+  /** A right that a reload or a new role took away ends what is live by it. */
+  function review(): void {
+    registry.review(({ username, userId, role, resource }) =>
+      gate.guard.allows(role, 'subscribe', resource, { username, id: String(userId) }),
+    )
+  }
   const reload = async (next: Config): Promise<void> => {
     const keys = await loadKeys(config.stateDirectory)
     gate = createGate(next, keys, gateParts)
@@ -257,6 +308,7 @@ const build = async (
     log.level = next.log.level
     security.reopen(next.log.security)
     await users.reload()
+    review()
     log.info({ ignored }, ignored.length > 0 ? 'reloaded; these wait for a restart' : 'reloaded')
   }
 
@@ -297,27 +349,41 @@ const build = async (
     return server
   }
   const { http, operator, control, socketMode, socketGroup } = config.listen
-  const withMode = (address: typeof http, mode: number, group: string) =>
-    'path' in address ? { ...address, mode, group } : address
+  const at = (name: string, address: typeof http, mode: number, group: string): ListenAddress => {
+    const fd = sockets.get(name)
+    if (fd !== undefined) return { fd }
+    return 'path' in address ? { ...address, mode, group } : address
+  }
 
-  await open(createHttpServer(operatorParts(createControlRoutes({ reloadUsers, userIds, now }))), {
-    path: control,
-    mode: 0o600,
-    group: '',
-  })
+  await open(
+    createHttpServer(
+      operatorParts(
+        createControlRoutes({ reloadUsers, userIds, listSessions, endSessions, kickSessions, now }),
+      ),
+    ),
+    {
+      path: control,
+      mode: 0o600,
+      group: '',
+    },
+  )
   await open(
     createHttpServer(operatorParts(createOperatorRoutes({ metrics, findObstacle }))),
-    withMode(operator, 0o600, ''),
+    at('operator', operator, 0o600, ''),
   )
   await open(
     createHttpServer(serverParts(softphoneShape, (method, path) => gate.router(method, path))),
-    withMode(http, socketMode, socketGroup),
+    at('http', http, socketMode, socketGroup),
   )
 
+  /** A slice at a time, so that a login never waits long behind it. */
+  const prune = async (): Promise<void> => {
+    while ((await store.prune(clock.now())) > 0);
+  }
   const timer = setInterval(() => {
     revocations.prune()
     void findObstacle()
-    store.prune(clock.now()).catch((error: unknown) => {
+    prune().catch((error: unknown) => {
       log.warn({ err: error }, 'old sessions could not be pruned')
     })
   }, PRUNE_EVERY)
@@ -330,7 +396,25 @@ const build = async (
   async function reloadUsers() {
     endedByChange = 0
     await users.reload()
-    return problems.length > 0 ? { problems } : { ended: endedByChange }
+    const found = [...problems.values()].flat()
+    return found.length > 0 ? { problems: found } : { ended: endedByChange }
+  }
+  /** Whom the operator means; undefined: everybody. */
+  const chosen = async ({ id, user }: { id?: string; user?: string }) => {
+    const all = await store.listSessions(clock.now(), user)
+    return id === undefined ? all : all.filter(({ sid }) => sid === id)
+  }
+  async function endSessions(which: { id?: string; user?: string }) {
+    let ended = 0
+    for (const { sid } of await chosen(which)) {
+      if (await sessions.end(sid, 'operator')) ended++
+    }
+    return ended
+  }
+  async function kickSessions(which: { id?: string; user?: string }) {
+    let kicked = 0
+    for (const { sid } of await chosen(which)) kicked += await registry.kickSession(sid, 'operator')
+    return kicked
   }
   async function userIds() {
     const ids: Record<string, number> = {}

@@ -1,7 +1,7 @@
 // All that a config and a key set decide, built whole: the rules and the table of routes. A reload builds a
 // new gate and swaps one reference; a request under way keeps the gate it came in by.
 
-import { createGuard } from './auth/check.ts'
+import { createGuard, type Guard } from './auth/check.ts'
 import { createPolicy } from './auth/grants.ts'
 import type { DialectTerms } from './auth/issue.ts'
 import type { Keyring } from './auth/keyring.ts'
@@ -11,6 +11,7 @@ import { createRefresh } from './auth/refresh.ts'
 import type { Revocations } from './auth/revocations.ts'
 import type { Sessions } from './auth/sessions.ts'
 import type { Throttle } from './auth/throttle.ts'
+import { createTickets } from './auth/ticket.ts'
 import { createTokens } from './auth/token.ts'
 import type { Clock } from './clock.ts'
 import type { Config } from './config/config.ts'
@@ -19,8 +20,11 @@ import { createMikopbxRoutes } from './http/mikopbx/routes.ts'
 import { createRouter, type Route, type Router } from './http/routes.ts'
 import { shape } from './http/softphone/reply.ts'
 import { createSoftphoneRoutes } from './http/softphone/routes.ts'
+import type { SessionParts } from './http/softphone/sessions.ts'
+import { createSubscriptionEndedHandler } from './http/subscription-ended.ts'
 import type { Metrics } from './metrics.ts'
-import type { Store } from './store/store.ts'
+import type { Session, Store } from './store/store.ts'
+import type { Registry } from './subscriptions/registry.ts'
 import type { Directory } from './users/directory.ts'
 
 /** What outlives every reload. */
@@ -31,36 +35,43 @@ export interface GateParts {
   users: Directory
   throttle: Throttle
   metrics: Metrics
+  registry: Registry
+  listSessions: SessionParts['list']
   clock: Clock
 }
 
 export interface Gate {
   router: Router
+  guard: Guard
 }
 
-const softphoneTerms = ({ softphone, refresh }: Config): DialectTerms => ({
+const softphoneTerms = ({ softphone, refresh, sessions }: Config): DialectTerms => ({
   dialect: 'softphone',
   ...softphone,
   ...refresh,
+  ...sessions,
   roleName: (role) => role,
 })
 
-const mikopbxTerms = ({ mikopbx, refresh }: Config): DialectTerms => ({
+const mikopbxTerms = ({ mikopbx, refresh, sessions }: Config): DialectTerms => ({
   dialect: 'mikopbx',
   ...mikopbx,
   ...refresh,
+  ...sessions,
   roleName: (role) => mikopbx.roleNames.get(role) ?? role,
 })
 
 export const createGate = (config: Config, keyring: Keyring, parts: GateParts): Gate => {
-  const { store, sessions, revocations, users, throttle, metrics, clock } = parts
+  const { store, sessions, revocations, users, throttle, metrics, registry, clock } = parts
+  const cookieSecurity = config.cookies.secure
   const { leeway } = config.tokens
   const now = (): number => clock.now()
   const tokens = createTokens({ keyring, ...config.tokens, cacheSize: config.checks.verdictCache })
+  const policy = createPolicy(config.roles)
   const guard = createGuard({
     tokens,
     revocations,
-    policy: createPolicy(config.roles),
+    policy,
     peek: users.peek,
     // A token says the role as its dialect's clients know it; grants are written for ours.
     ownRole: new Map(Array.from(config.mikopbx.roleNames, ([role, name]) => [name, role])),
@@ -71,7 +82,11 @@ export const createGate = (config: Config, keyring: Keyring, parts: GateParts): 
   const login = (terms: DialectTerms) =>
     createLogin({ users, store, sessions, tokens, throttle, clock }, terms)
   const refresh = (terms: DialectTerms) =>
-    createRefresh({ users, store, sessions, tokens, clock, leeway }, terms)
+    createRefresh({ users, store, sessions, tokens, clock, leeway, onRenewed }, terms)
+  const onRenewed = ({ sid, accessUntil }: Session): void => {
+    registry.extend(sid, accessUntil)
+  }
+  const tickets = createTickets({ tokens, store, policy, clock, terms: config.tickets })
 
   const check: Route = {
     name: 'check',
@@ -80,19 +95,35 @@ export const createGate = (config: Config, keyring: Keyring, parts: GateParts): 
     shape,
     handler: createCheckHandler({
       guard,
+      tickets,
+      admissions: registry,
+      cookieSecurity,
       observe({ action, decision, took }) {
         metrics.decided(action ?? 'unknown', 'refused' in decision ? decision.refused : '', took)
       },
       monotonic: () => clock.monotonic(),
     }),
   }
+  const subscriptionEnded: Route = {
+    name: 'subscription_ended',
+    method: 'GET',
+    path: '/subscription-ended',
+    shape,
+    handler: createSubscriptionEndedHandler(registry.streamEnded),
+  }
   const softphone = softphoneTerms(config)
   const mikopbx = mikopbxTerms(config)
   const routes: Route[] = [
     check,
+    subscriptionEnded,
     ...createSoftphoneRoutes({
       basePath: config.softphone.basePath,
       guard,
+      tokens,
+      tickets,
+      sessions,
+      list: parts.listSessions,
+      cookieSecurity,
       login: login(softphone),
       refresh: refresh(softphone),
       logout,
@@ -104,10 +135,10 @@ export const createGate = (config: Config, keyring: Keyring, parts: GateParts): 
       login: login(mikopbx),
       refresh: refresh(mikopbx),
       logout,
-      cookieSecurity: config.cookies.secure,
+      cookieSecurity,
       now,
       metrics,
     }),
   ]
-  return { router: createRouter(routes, shape, now) }
+  return { router: createRouter(routes, shape, now), guard }
 }

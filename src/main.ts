@@ -5,10 +5,11 @@
 import { checkConfig } from './cli/check-config.ts'
 import type { Command, Io } from './cli/io.ts'
 import { serve } from './cli/serve.ts'
+import { session } from './cli/session.ts'
 import { user } from './cli/user.ts'
 import { version } from './version.ts'
 
-const COMMANDS: readonly Command[] = [serve, checkConfig, user]
+const COMMANDS: readonly Command[] = [serve, checkConfig, user, session]
 const USAGE = 64
 const FAULT = 70 // EX_SOFTWARE
 

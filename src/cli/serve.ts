@@ -8,9 +8,10 @@ import { ConfigError } from '../config/config-error.ts'
 import { CONFIG_FILE, loadConfig } from '../config/load.ts'
 import { type Daemon, startDaemon, StartError } from '../daemon.ts'
 import { createLog, type Log } from '../log.ts'
+import { createNotifier, listenFds } from '../systemd.ts'
 import type { Command } from './io.ts'
 
-const CONFIG_BAD = 78 // EX_CONFIG: systemd is told not to try again
+const CONFIG_BAD = 78 // EX_CONFIG
 const USAGE = 64
 const KILLED = 130
 
@@ -57,15 +58,28 @@ export const serve: Command = {
       process.umask(0o077) // whatever is created here holds secrets or names
       const config = loadConfig(file)
       const log = createLog(config.log.level)
-      const daemon = await startDaemon(config, { log, clock: systemClock })
+      const sockets = listenFds(process.env)
+      const notifier = createNotifier(process.env, sockets, (error) => {
+        log.warn({ err: error }, 'systemd could not be told: let ExecStart= run notify-exec.pl')
+      })
+      const daemon = await startDaemon(config, { log, clock: systemClock, sockets })
       // A debugger would read the keys: the signal that Node opens its inspector for does nothing here.
       process.on('SIGUSR1', () => {})
-      const signal = await nextStop(
+      const stopped = nextStop(
         () => process.exit(KILLED),
         () => {
-          void reload(daemon, file, log)
+          notifier.reloading()
+          void reload(daemon, file, log).finally(() => {
+            notifier.ready('deciding')
+          })
         },
       )
+      // Only now: a SIGHUP before its handler is there would end the process.
+      notifier.ready('deciding')
+      const { watchdog } = notifier
+      if (watchdog) setInterval(notifier.ping, watchdog.intervalSeconds * 1000).unref()
+      const signal = await stopped
+      notifier.stopping()
       log.info({ signal }, 'stopping')
       await daemon.stop()
       log.info('stopped')

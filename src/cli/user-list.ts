@@ -1,5 +1,6 @@
 // What `postern user list` shows of a user. The hash itself never gets here: only its kind does.
 import type { FileUser } from '../users/parse-users.ts'
+import { formatTable } from './table.ts'
 
 export interface UserRow {
   name: string
@@ -29,21 +30,15 @@ export function toUserRow(found: FileUser, id: unknown): UserRow {
 }
 
 export function formatUsers(rows: readonly UserRow[]): string[] {
-  const columns = [
-    ['NAME', ...rows.map((row) => row.name)],
-    ['ID', ...rows.map((row) => (row.id === null ? '-' : String(row.id)))],
-    ['ROLE', ...rows.map((row) => row.role)],
-    ['STATE', ...rows.map((row) => (row.disabled ? 'disabled' : 'enabled'))],
-    ['HASH', ...rows.map((row) => (row.flags.includes('weak') ? `${row.hash} (weak)` : row.hash))],
-    ['DISPLAY NAME', ...rows.map((row) => row.display_name)],
-  ].map((cells) => {
-    const width = cells.reduce((widest, cell) => Math.max(widest, cell.length), 0)
-    return cells.map((cell) => cell.padEnd(width))
-  })
-  const lineOf = (index: number): string =>
-    columns
-      .map((cells) => cells[index])
-      .join('  ')
-      .trimEnd()
-  return [lineOf(0), ...rows.map((_row, index) => lineOf(index + 1))]
+  return formatTable([
+    ['NAME', 'ID', 'ROLE', 'STATE', 'HASH', 'DISPLAY NAME'],
+    ...rows.map((row) => [
+      row.name,
+      row.id === null ? '-' : String(row.id),
+      row.role,
+      row.disabled ? 'disabled' : 'enabled',
+      row.flags.includes('weak') ? `${row.hash} (weak)` : row.hash,
+      row.display_name,
+    ]),
+  ])
 }

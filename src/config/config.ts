@@ -23,6 +23,18 @@ export interface Config {
   /** Keys and store live here. */
   stateDirectory: string
   usersFile: string
+  /** Where users come from, in the order in which they are asked. */
+  userSources: readonly ('file' | 'asterisk' | 'http')[]
+  asterisk: { file: string; role: string }
+  httpUsers: {
+    loginUrl: string
+    lookupUrl: string
+    timeout: number
+    caFile: string
+    tokenFile: string
+    allowPlain: boolean
+    maxInFlight: number
+  }
   tokens: { issuer: string; audience: string; leeway: number }
   softphone: { basePath: string; accessTtl: number; refreshTtl: number; rotate: boolean }
   mikopbx: {
@@ -38,6 +50,16 @@ export interface Config {
     grace: number
     /** Seconds without a refresh that end a session; 0: never. */
     idleTtl: number
+  }
+  sessions: {
+    /** Live sessions that a user may have; 0: any number. */
+    perUser: number
+  }
+  tickets: { ttl: number; maxTtl: number }
+  subscriptions: {
+    /** nginx's private socket, on which a stream is ended. */
+    kickSocket: string
+    perSession: number
   }
   cookies: { secure: 'auto' | 'always' }
   passwords: { memory: number; passes: number; workers: number; queue: number }

@@ -176,3 +176,18 @@ export const pairs: Kind<ReadonlyMap<string, string>> = {
     v.transform((found) => new Map(found.map((pair) => pair.split('=') as [string, string]))),
   ),
 }
+
+/** Printable text or none; what it must be is judged where it is used. */
+export const text255 = shaped('printable text, or empty', /^[!-~]{0,255}$/)
+
+/** At least one of these names, each at most once. */
+export const someOf = <const T extends readonly [string, ...string[]]>(
+  names: T,
+): Kind<readonly T[number][]> => ({
+  expected: `a list of ${names.map((entry) => `"${entry}"`).join(', ')}, each at most once`,
+  schema: v.pipe(
+    v.array(v.picklist(names)),
+    v.minLength(1),
+    v.check((found) => new Set(found).size === found.length),
+  ),
+})

@@ -81,4 +81,16 @@ export const rules: readonly Rule[] = [
       ),
     problem: 'gives a role a name that another role has: choose names that are no roles',
   },
+  {
+    of: ['tickets.ttl', 'tickets.max_ttl'],
+    isBroken: (values) => values['tickets.ttl'] > values['tickets.max_ttl'],
+    problem: 'tickets.ttl must not be longer than tickets.max_ttl',
+  },
+  {
+    of: ['users.sources', 'http_users.login_url'],
+    isBroken: (values) =>
+      values['users.sources'].includes('http') &&
+      (values['http_users.login_url'] === '' || values['http_users.lookup_url'] === ''),
+    problem: 'names "http": set http_users.login_url and http_users.lookup_url',
+  },
 ]

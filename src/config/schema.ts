@@ -46,7 +46,19 @@ export const settings = [
 
   row('state.directory', kinds.path, '/var/lib/postern', RESTART, 'where keys and sessions are kept'),
 
+  row('users.sources', kinds.someOf(['file', 'asterisk', 'http']), ['file'], RESTART, 'where users come from, in this order'),
   row('users.file', kinds.path, '/etc/postern/users', RESTART, 'the users and their password hashes'),
+
+  row('asterisk.file', kinds.path, '/etc/asterisk/pjsip.conf', RESTART, 'where SIP accounts are read, with what it includes'),
+  row('asterisk.role', kinds.name, 'user', RESTART, 'the role of whoever is found there'),
+
+  row('http_users.login_url', kinds.text255, '', RESTART, 'asked at login: POST {username, password}'),
+  row('http_users.lookup_url', kinds.text255, '', RESTART, 'asked at refresh: POST {username}'),
+  row('http_users.timeout', kinds.whole(1, 60), 5, RESTART, 'seconds that one question may take'),
+  row('http_users.ca_file', kinds.pathOrNone, '', RESTART, 'the authorities to trust instead of the system\'s, as PEM'),
+  row('http_users.token_file', kinds.pathOrNone, '', RESTART, 'a file with the bearer token to show to that service'),
+  row('http_users.allow_plain', kinds.flag, false, RESTART, 'allow http:// to another machine: passwords in the clear'),
+  row('http_users.max_in_flight', kinds.whole(1, 1024), 32, RESTART, 'questions under way at once; more get 503'),
 
   row('tokens.issuer', kinds.name, 'postern', RELOAD, 'the `iss` of every token'),
   row('tokens.audience', kinds.name, 'postern', RELOAD, 'the `aud` of every token'),
@@ -65,6 +77,14 @@ export const settings = [
 
   row('refresh.grace', kinds.whole(0, 60), 30, RELOAD, 'seconds in which a rotated refresh token still gets the same successor'),
   row('refresh.idle_ttl', kinds.whole(0, YEAR), 0, RELOAD, 'seconds without a refresh that end a session; 0: never'),
+
+  row('sessions.per_user', kinds.whole(0, 1_000_000), 50, RELOAD, 'live sessions that a user may have, the oldest ends; 0: any number'),
+
+  row('tickets.ttl', kinds.whole(1, 3600), 30, RELOAD, 'seconds that a ticket lives, unless the client asks for another life'),
+  row('tickets.max_ttl', kinds.whole(1, 3600), 600, RELOAD, 'the longest life that a client may ask for'),
+
+  row('subscriptions.kick_socket', kinds.socketPath, '/run/postern-nginx/kick.sock', RESTART, 'the private socket of nginx on which a live stream is ended'),
+  row('subscriptions.per_session', kinds.whole(1, 10_000), 16, RELOAD, 'resources that a session may listen to at once, the oldest stream is ended'),
 
   row('cookies.secure', kinds.oneOf(['auto', 'always']), 'auto', RELOAD, 'when cookies are marked Secure'),
 
@@ -113,6 +133,17 @@ export const toConfig = (values: Values): Config => ({
   },
   stateDirectory: values['state.directory'],
   usersFile: values['users.file'],
+  userSources: values['users.sources'],
+  asterisk: { file: values['asterisk.file'], role: values['asterisk.role'] },
+  httpUsers: {
+    loginUrl: values['http_users.login_url'],
+    lookupUrl: values['http_users.lookup_url'],
+    timeout: values['http_users.timeout'],
+    caFile: values['http_users.ca_file'],
+    tokenFile: values['http_users.token_file'],
+    allowPlain: values['http_users.allow_plain'],
+    maxInFlight: values['http_users.max_in_flight'],
+  },
   tokens: {
     issuer: values['tokens.issuer'],
     audience: values['tokens.audience'],
@@ -132,6 +163,12 @@ export const toConfig = (values: Values): Config => ({
     roleNames: values['mikopbx.role_names'],
   },
   refresh: { grace: values['refresh.grace'], idleTtl: values['refresh.idle_ttl'] },
+  sessions: { perUser: values['sessions.per_user'] },
+  tickets: { ttl: values['tickets.ttl'], maxTtl: values['tickets.max_ttl'] },
+  subscriptions: {
+    kickSocket: values['subscriptions.kick_socket'],
+    perSession: values['subscriptions.per_session'],
+  },
   cookies: { secure: values['cookies.secure'] },
   passwords: {
     memory: values['passwords.memory_kib'],

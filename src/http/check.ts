@@ -2,10 +2,12 @@
 // wait for a remembered token, and nothing but 204, 401 or 403 (a fault becomes the server's 503).
 
 import type { Decision, Guard, Identity } from '../auth/check.ts'
-import type { Refusal } from '../auth/decision.ts'
+import { type Refusal, refuse } from '../auth/decision.ts'
+import type { Tickets } from '../auth/ticket.ts'
+import { type CookieSecurity, isSecure } from './cookie.ts'
 import { readCredential } from './credential.ts'
 import { challenge, type Reply, type SecurityEvent, STATUS } from './reply.ts'
-import type { Handler, Request } from './request.ts'
+import { type Handler, readAgent, type Request } from './request.ts'
 
 export interface CheckObservation {
   action: string | undefined
@@ -14,25 +16,42 @@ export interface CheckObservation {
   took: number
 }
 
+/** What is live, as far as a check has to do with it. */
+export interface Admissions {
+  /** The kick id for a subscribe that the rules allow: at once where the session has one for the resource. */
+  admit(admission: {
+    sid: string
+    username: string
+    userId: number
+    role: string
+    resource: string
+    until: number
+    address: string
+    agent: string
+  }): string | Promise<string>
+  kickSession(sid: string, cause: 'session_ended'): Promise<number>
+}
+
+interface Asked {
+  action: string | undefined
+  resource: string | undefined
+}
+
 const PLAIN = /^[!-$&-+\--~]+$/ // visible ASCII but `%` and `,`
 
 /** One header line that says one name: anything but plain ASCII goes percent-encoded, never a bare CR or comma. */
 const headerText = (text: string): string => (PLAIN.test(text) ? text : encodeURIComponent(text))
 
-const allow = ({ claims, role }: Identity, action: string, resource: string): Reply => {
-  const headers = [
-    'X-Auth-User',
-    headerText(claims.username),
-    'X-Auth-Role',
-    headerText(role),
-    'X-Auth-Session',
-    claims.sid,
-    'X-Auth-Expires',
-    String(claims.exp),
-  ]
-  if (action === 'subscribe') headers.push('X-Auth-Channel', resource)
-  return { status: 204, headers }
-}
+const allow = ({ claims, role }: Identity): string[] => [
+  'X-Auth-User',
+  headerText(claims.username),
+  'X-Auth-Role',
+  headerText(role),
+  'X-Auth-Session',
+  claims.sid,
+  'X-Auth-Expires',
+  String(claims.exp),
+]
 
 const DENIED: Readonly<Record<string, SecurityEvent['name']>> = {
   read: 'MEDIA_ACCESS_DENIED',
@@ -52,34 +71,87 @@ const deny = (refusal: Refusal, action: string | undefined): Reply => {
   }
 }
 
+const OWN = /^me\/([a-z0-9-]{1,40})$/
+const CHANNEL = /^(?!kick-)[a-z0-9-]{1,64}$/ // kick- names the private channels by which streams are ended
+
+/** The Nchan channel of a resource: `me/x` is the user's own x. Nobody falls back to a wider one. */
+const channelOf = (resource: string, userId: string): string | undefined => {
+  const own = OWN.exec(resource)?.[1]
+  const channel = own === undefined ? resource : `${own}-user-${userId}`
+  return CHANNEL.test(channel) ? channel : undefined
+}
+
 export const createCheckHandler = (parts: {
   guard: Guard
+  tickets: Pick<Tickets, 'redeem'>
+  admissions: Admissions
+  cookieSecurity: CookieSecurity
   observe(observation: CheckObservation): void
   monotonic(): number
 }): Handler => {
-  const { guard, observe, monotonic } = parts
+  const { guard, tickets, admissions, cookieSecurity, observe, monotonic } = parts
 
-  const decide = ({ headers }: Request, action?: string, resource?: string) => {
-    const credential = readCredential(
+  const decide = ({ headers }: Request, { action, resource }: Asked) => {
+    const credential = readCredential({
       headers,
-      headers.get('x-auth-accept') ?? 'header',
-      headers.get('x-original-uri') ?? '',
-    )
+      accept: headers.get('x-auth-accept') ?? 'header',
+      uri: headers.get('x-original-uri') ?? '',
+      secure: isSecure(headers, cookieSecurity),
+      isWebSocket:
+        action === 'connect' || headers.get('x-original-upgrade')?.toLowerCase() === 'websocket',
+    })
     if ('refused' in credential) return credential
-    return guard.check({ token: credential.token, action, resource })
+    return guard.check({ ...credential, action, resource })
+  }
+
+  /** The answer to an allowed subscribe needs a kick id; while one is written down, the right to it may end. */
+  const subscribe = async (
+    request: Request,
+    asked: Asked,
+    identity: Identity,
+  ): Promise<Refusal | string[]> => {
+    const { headers, address } = request
+    const { claims, role } = identity
+    const spent = await tickets.redeem(identity, headers.get('x-request-id') ?? '')
+    if (spent) return spent
+    const resource = asked.resource ?? ''
+    const channel = channelOf(resource, claims.sub)
+    if (channel === undefined) return refuse('bad_resource')
+    const kick = await admissions.admit({
+      sid: claims.sid,
+      username: claims.username,
+      userId: Number(claims.sub),
+      role,
+      resource,
+      until: claims.ticket?.until ?? claims.exp,
+      address,
+      agent: readAgent(headers),
+    })
+    const now = await decide(request, asked)
+    if ('refused' in now) {
+      await admissions.kickSession(claims.sid, 'session_ended')
+      return now
+    }
+    return ['X-Auth-Channel', channel, 'X-Auth-Kick', kick]
   }
 
   return (request) => {
     const began = monotonic()
     const action = request.headers.get('x-auth-action')
-    const resource = request.headers.get('x-auth-resource')
-    const answer = (decision: Decision): Reply => {
+    const asked = { action, resource: request.headers.get('x-auth-resource') }
+    const answer = (decision: Decision, more: readonly string[] = []): Reply => {
       observe({ action, decision, took: monotonic() - began })
       return 'refused' in decision
         ? deny(decision, action)
-        : allow(decision, action ?? '', resource ?? '')
+        : { status: 204, headers: [...allow(decision), ...more] }
     }
-    const decision = decide(request, action, resource)
-    return decision instanceof Promise ? decision.then(answer) : answer(decision)
+    const follow = (decision: Decision): Reply | Promise<Reply> => {
+      if ('refused' in decision || action !== 'subscribe') return answer(decision)
+      return subscribe(request, asked, decision).then((outcome) =>
+        'refused' in outcome ? answer(outcome) : answer(decision, outcome),
+      )
+    }
+    const decision = decide(request, asked)
+    return decision instanceof Promise ? decision.then(follow) : follow(decision)
   }
 }

@@ -1,6 +1,14 @@
 // Cookies in and out. Names are compared byte by byte (a browser's prefix rule does not know case, so
 // `__host-x` may be anybody's), and two values under one name mean that one of them was tossed in.
 
+import type { Headers } from './headers.ts'
+
+/** When cookies are marked Secure: by what the client spoke to nginx, or always. */
+export type CookieSecurity = 'auto' | 'always'
+
+export const isSecure = (headers: Headers, security: CookieSecurity): boolean =>
+  security === 'always' || headers.get('x-forwarded-proto') === 'https'
+
 export type CookieRead = { value: string } | { problem: 'missing' | 'ambiguous' }
 
 /** The one value of a cookie in a Cookie line (RFC 6265bis §5.4); order says nothing, so two must be equal. */

@@ -2,12 +2,18 @@
 // (RFC 6750 §2), and a bad one never falls back to another (CVE-2026-25748).
 
 import { type Refusal, refuse } from '../auth/decision.ts'
+import { readCookie } from './cookie.ts'
+import { isCrossSite } from './cross-site.ts'
 import type { Headers } from './headers.ts'
 
-export type Credential = { token: string } | Refusal
+export type Credential = { token: string; type: 'access' | 'ticket' } | Refusal
 
 const BEARER = /^bearer +([^\s,]+)$/i // RFC 9110 §11.1: the scheme knows no case; RFC 6750 §2.1: 1*SP b64token
-const QUERY_NAMES = new Set(['authorization', 'token']) // the two names that existing clients use
+const TOKEN_NAMES: readonly string[] = ['authorization', 'token'] // the two that existing clients use
+const TICKET_NAMES: readonly string[] = ['ticket']
+
+/** On https a name that no other host, path or plain-http page can set; on http, loopback only, a plain one. */
+export const accessCookieName = (secure: boolean): string => (secure ? '__Host-postern' : 'postern')
 
 /** From the Authorization header alone. */
 export const readBearer = (headers: Headers): Credential => {
@@ -15,7 +21,7 @@ export const readBearer = (headers: Headers): Credential => {
   const value = headers.get('authorization')
   if (value === undefined) return refuse('no_credential')
   const token = BEARER.exec(value)?.[1]
-  return token === undefined ? refuse('malformed_token') : { token }
+  return token === undefined ? refuse('malformed_token') : { token, type: 'access' }
 }
 
 /** Application/x-www-form-urlencoded, as browsers write it; undefined where it is no such text. */
@@ -28,39 +34,86 @@ const decode = (text: string): string | undefined => {
 }
 
 /**
- * The query token of a raw request target, where existing clients put it. `Bearer%20…` and `Bearer+…` are
- * accepted, since the original documents them. Names count after one decoding, and only whole.
+ * The one value under these names in a raw request target. Names count after one decoding, and only whole; the
+ * same credential twice is two.
  */
-const readQueryToken = (uri: string): Credential => {
+const readQuery = (uri: string, names: readonly string[]): { value: string } | Refusal => {
   const mark = uri.indexOf('?')
   if (mark < 0) return refuse('no_credential')
   let found: string | undefined
   for (const pair of uri.slice(mark + 1).split('&')) {
     const equals = pair.indexOf('=')
     const name = decode(equals < 0 ? pair : pair.slice(0, equals))
-    if (name === undefined || !QUERY_NAMES.has(name)) continue
+    if (name === undefined || !names.includes(name)) continue
     if (found !== undefined) return refuse('invalid_request')
     found = (equals < 0 ? '' : decode(pair.slice(equals + 1))) ?? ''
   }
   if (found === undefined) return refuse('no_credential')
-  const token = BEARER.exec(found)?.[1] ?? found
-  return token === '' ? refuse('malformed_token') : { token }
+  return found === '' ? refuse('malformed_token') : { value: found }
 }
 
-/** The ways a location may accept; what is not named does not count there, and is not looked at. */
-export const ACCEPTED = ['header', 'query'] as const
+/** `Bearer%20…` and `Bearer+…` count too, since the original documents them. */
+const readQueryToken = (uri: string): Credential => {
+  const found = readQuery(uri, TOKEN_NAMES)
+  if ('refused' in found) return found
+  return { token: BEARER.exec(found.value)?.[1] ?? found.value, type: 'access' }
+}
 
-/** The credential of a protected request. `accept` is what nginx's location says; without it: header only. */
-export const readCredential = (headers: Headers, accept: string, uri: string): Credential => {
+const readTicket = (uri: string): Credential => {
+  const found = readQuery(uri, TICKET_NAMES)
+  return 'refused' in found ? found : { token: found.value, type: 'ticket' }
+}
+
+const isShown = (way: Credential): boolean => !('refused' in way && way.refused === 'no_credential')
+
+/**
+ * The access cookie, where a page of this very site sent it. A WebSocket must say so by its Origin, which
+ * browsers always send there; they leave it out of same-origin GETs, so elsewhere absence is no sign.
+ */
+export const readAccessCookie = (
+  headers: Headers,
+  secure: boolean,
+  isWebSocket: boolean,
+): Credential => {
+  const cookie = readCookie(headers.get('cookie'), accessCookieName(secure))
+  if ('problem' in cookie) {
+    return refuse(cookie.problem === 'missing' ? 'no_credential' : 'invalid_request')
+  }
+  const unsaid = isWebSocket && headers.get('origin') === undefined
+  if (unsaid || isCrossSite(headers)) return refuse('cross_site')
+  return { token: cookie.value, type: 'access' }
+}
+
+/** Of an endpoint of ours: the Authorization header, else the cookie. */
+export const readHolder = (headers: Headers, secure: boolean): Credential => {
+  const bearer = readBearer(headers)
+  return isShown(bearer) ? bearer : readAccessCookie(headers, secure, false)
+}
+
+export interface ProtectedRequest {
+  headers: Headers
+  /** What nginx's location says counts there, in words; what is not named is not looked at. */
+  accept: string
+  /** The request target as the client wrote it. */
+  uri: string
+  /** Whether cookies are the ones of a secure site. */
+  secure: boolean
+  isWebSocket: boolean
+}
+
+/** The credential of a protected request; an explicit one beats the cookie and never falls back to it. */
+export const readCredential = (asked: ProtectedRequest): Credential => {
+  const { headers, accept, uri, secure, isWebSocket } = asked
+  if (accept === 'header') return readBearer(headers)
   const ways = accept.split(' ')
-  const byHeader: Credential = ways.includes('header')
-    ? readBearer(headers)
+  const shown: Credential[] = []
+  if (ways.includes('header')) shown.push(readBearer(headers))
+  if (ways.includes('query')) shown.push(readQueryToken(uri))
+  if (ways.includes('ticket')) shown.push(readTicket(uri))
+  const explicit = shown.filter(isShown)
+  if (explicit.length > 1) return refuse('invalid_request')
+  if (explicit[0]) return explicit[0]
+  return ways.includes('cookie')
+    ? readAccessCookie(headers, secure, isWebSocket)
     : refuse('no_credential')
-  if (!ways.includes('query')) return byHeader
-  const byQuery = readQueryToken(uri)
-  const shown = [byHeader, byQuery].filter(
-    (way) => !('refused' in way && way.refused === 'no_credential'),
-  )
-  if (shown.length > 1) return refuse('invalid_request')
-  return shown[0] ?? refuse('no_credential')
 }

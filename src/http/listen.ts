@@ -9,6 +9,7 @@ import { connect } from 'node:net'
 export type ListenAddress =
   | { path: string; mode: number; group: string }
   | { host: string; port: number }
+  | { fd: number } // opened by systemd, with the mode and group of its .socket
 
 /** A problem an operator can mend, in words that name the cure. */
 export class ListenError extends Error {
@@ -71,7 +72,11 @@ export const listen = async (server: Server, address: ListenAddress): Promise<vo
   if (isPath) await removeStale(address.path)
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   const failed = (error: NodeJS.ErrnoException): void => {
-    const where = isPath ? address.path : `${address.host}:${address.port}`
+    const where = isPath
+      ? address.path
+      : 'fd' in address
+        ? `fd ${address.fd}`
+        : `${address.host}:${address.port}`
     reject(
       new ListenError(`cannot listen on ${where}: ${CURES[error.code ?? ''] ?? error.message}`, {
         cause: error,

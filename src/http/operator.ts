@@ -45,10 +45,30 @@ export const createOperatorRoutes = (parts: {
   },
 ]
 
+export interface Which {
+  id?: string
+  user?: string
+}
+
+/** `?id=…`, `?user=…` or `?all=true`; none of them is a slip that must not end everything. */
+const readWhich = (query: string): Which | undefined => {
+  const fields = new URLSearchParams(query)
+  const id = fields.get('id')
+  const user = fields.get('user')
+  if (id !== null) return { id }
+  if (user !== null) return { user }
+  return fields.get('all') === 'true' ? {} : undefined
+}
+
 export const createControlRoutes = (parts: {
   /** Reads the user sources now; how many sessions ended by it, or why the new state was not taken. */
   reloadUsers(): Promise<{ ended: number } | { problems: readonly string[] }>
   userIds(): Promise<Readonly<Record<string, number>>>
+  listSessions(username?: string): Promise<readonly unknown[]>
+  /** Neither id nor user: every session. How many ended. */
+  endSessions(which: Which): Promise<number>
+  /** Ends live streams and leaves the sessions: how many. */
+  kickSessions(which: Which): Promise<number>
   now(): number
 }): Route[] => [
   {
@@ -69,5 +89,37 @@ export const createControlRoutes = (parts: {
     path: '/users/ids',
     shape,
     handler: async () => json(200, { ids: await parts.userIds() }),
+  },
+  {
+    name: 'sessions',
+    method: 'GET',
+    path: '/sessions',
+    shape,
+    handler: async ({ query }) => {
+      const user = new URLSearchParams(query).get('user') ?? undefined
+      return json(200, { sessions: await parts.listSessions(user) })
+    },
+  },
+  {
+    name: 'sessions_end',
+    method: 'POST',
+    path: '/sessions/end',
+    shape,
+    handler: async ({ query }) => {
+      const which = readWhich(query)
+      if (!which) return failure(shape, 400, 'say id, user or all=true', parts.now())
+      return json(200, { ended: await parts.endSessions(which) })
+    },
+  },
+  {
+    name: 'sessions_kick',
+    method: 'POST',
+    path: '/sessions/kick',
+    shape,
+    handler: async ({ query }) => {
+      const which = readWhich(query)
+      if (!which) return failure(shape, 400, 'say id, user or all=true', parts.now())
+      return json(200, { kicked: await parts.kickSessions(which) })
+    },
   },
 ]

@@ -48,6 +48,9 @@ export const STATUS: Readonly<Record<Reason, 401 | 403>> = {
   unknown_role: 403,
   bad_action: 403,
   bad_resource: 403,
+  ticket_mismatch: 401,
+  ticket_used: 401,
+  cross_site: 403,
   no_grant: 403,
 }
 

@@ -8,6 +8,8 @@ import type { Reply } from './reply.ts'
 export interface Request {
   readonly method: string
   readonly headers: Headers
+  /** What stands for `:id` in the route's path, else empty. */
+  readonly id: string
   /** The text after `?`, raw. */
   readonly query: string
   /** The client's address as nginx gives it (X-Real-IP); never X-Forwarded-For, which anybody can send. */

@@ -7,14 +7,20 @@ import type { Handler } from './request.ts'
 export interface Route {
   /** Also the metric label: the verb and not the path, which is the operator's to choose. */
   name: string
-  method: 'GET' | 'POST'
+  method: 'GET' | 'POST' | 'DELETE'
+  /** Exact; or ending in `/:id`, which stands for one segment of an id's alphabet. */
   path: string
   handler: Handler
   /** How the clients of this route are told of an error. */
   shape: ErrorShape
 }
 
-export type Match = Pick<Route, 'name' | 'handler' | 'shape'>
+export interface Match extends Pick<Route, 'name' | 'handler' | 'shape'> {
+  /** What stood for `:id`, else empty. */
+  id: string
+}
+
+const ID = /^[A-Za-z0-9_-]{1,64}$/
 
 export type Router = (method: string, path: string) => Match
 
@@ -25,14 +31,15 @@ export const createRouter = (
   now: () => number,
 ): Router => {
   const byPath = new Map<string, Map<string, Match>>()
-  for (const { path, method, name, handler, shape } of routes) {
-    const methods = byPath.get(path) ?? new Map<string, Match>()
-    methods.set(method, { name, handler, shape })
-    byPath.set(path, methods)
+  for (const route of routes) {
+    const methods = byPath.get(route.path) ?? new Map<string, Match>()
+    methods.set(route.method, { ...route, id: '' })
+    byPath.set(route.path, methods)
   }
   const notFound: Match = {
     name: 'unknown',
     shape: fallback,
+    id: '',
     handler: () => failure(fallback, 404, 'Not found', now()),
   }
   const wrongMethod = (methods: ReadonlyMap<string, Match>): Match => {
@@ -41,12 +48,18 @@ export const createRouter = (
     return {
       name: 'wrong_method',
       shape,
+      id: '',
       handler: () => failure(shape, 405, 'Method not allowed', now(), allow),
     }
   }
   return (method, path) => {
-    const methods = byPath.get(path)
-    if (!methods) return notFound
-    return methods.get(method) ?? wrongMethod(methods)
+    const exact = byPath.get(path)
+    if (exact) return exact.get(method) ?? wrongMethod(exact)
+    const slash = path.lastIndexOf('/')
+    const id = path.slice(slash + 1)
+    const below = ID.test(id) ? byPath.get(`${path.slice(0, slash)}/:id`) : undefined
+    if (!below) return notFound
+    const match = below.get(method)
+    return match ? { ...match, id } : wrongMethod(below)
   }
 }

@@ -89,11 +89,12 @@ export const createHttpServer = (parts: ServerParts): Server => {
       observe({ route: 'unknown', status: 400, reason: undefined })
       return
     }
-    const { name, handler, shape } = router(method, mark < 0 ? url : url.slice(0, mark))
+    const { name, handler, shape, id } = router(method, mark < 0 ? url : url.slice(0, mark))
     let readsBody = false
     const request: Request = {
       method,
       headers,
+      id,
       query: mark < 0 ? '' : url.slice(mark + 1),
       address: readAddress(headers),
       body: () => {

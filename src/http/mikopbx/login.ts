@@ -2,11 +2,12 @@
 
 import type { Login, LoginResult } from '../../auth/login.ts'
 import { parseFormBody, parseJsonBody } from '../body.ts'
+import { type CookieSecurity, isSecure } from '../cookie.ts'
 import { isCrossSite } from '../cross-site.ts'
 import { loginEvents } from '../login-events.ts'
 import { challenge, type Reply } from '../reply.ts'
 import { type Handler, readAgent, type Request } from '../request.ts'
-import { type CookieSecurity, failure, isSecure, refreshCookie, success } from './reply.ts'
+import { failure, refreshCookie, success } from './reply.ts'
 
 const MAX_NAME = 256 // bytes
 const MAX_PASSWORD = 1024 // bytes

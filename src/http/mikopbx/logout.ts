@@ -3,19 +3,12 @@
 
 import type { Logout, LogoutResult } from '../../auth/logout.ts'
 import { isTextBody, parseFormBody, parseJsonBody } from '../body.ts'
-import { readCookie } from '../cookie.ts'
+import { type CookieSecurity, isSecure, readCookie } from '../cookie.ts'
 import { readBearer } from '../credential.ts'
 import { isCrossSite } from '../cross-site.ts'
 import { challenge } from '../reply.ts'
 import type { Handler, Request } from '../request.ts'
-import {
-  clearedCookie,
-  type CookieSecurity,
-  failure,
-  isSecure,
-  REFRESH_COOKIE,
-  success,
-} from './reply.ts'
+import { clearedCookie, failure, REFRESH_COOKIE, success } from './reply.ts'
 
 const TRUE = new Set<unknown>([true, 'true', '1'])
 

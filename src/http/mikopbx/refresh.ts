@@ -3,20 +3,12 @@
 
 import type { Refresh, RefreshResult } from '../../auth/refresh.ts'
 import { isTextBody } from '../body.ts'
-import { readCookie } from '../cookie.ts'
+import { type CookieSecurity, isSecure, readCookie } from '../cookie.ts'
 import { isCrossSite } from '../cross-site.ts'
 import { refreshEvents } from '../refresh-events.ts'
 import { challenge, type Reply } from '../reply.ts'
 import type { Handler } from '../request.ts'
-import {
-  clearedCookie,
-  type CookieSecurity,
-  failure,
-  isSecure,
-  REFRESH_COOKIE,
-  refreshCookie,
-  success,
-} from './reply.ts'
+import { clearedCookie, failure, REFRESH_COOKIE, refreshCookie, success } from './reply.ts'
 
 export const createRefreshHandler = (parts: {
   refresh: Refresh

@@ -1,7 +1,6 @@
 // The mikopbx dialect's envelope, and the one cookie it knows.
 
 import { writeCookie } from '../cookie.ts'
-import type { Headers } from '../headers.ts'
 import { type ErrorShape, failure as fail, json, type Reply, type SecurityEvent } from '../reply.ts'
 
 export const REFRESH_COOKIE = 'refreshToken'
@@ -25,12 +24,6 @@ export const failure = (
   headers: readonly string[] = [],
   events: readonly SecurityEvent[] = [],
 ): Reply => ({ ...fail(shape, status, error, now, headers), events })
-
-/** How the cookie is to be marked: by what the client spoke to nginx, or always. */
-export type CookieSecurity = 'auto' | 'always'
-
-export const isSecure = (headers: Headers, security: CookieSecurity): boolean =>
-  security === 'always' || headers.get('x-forwarded-proto') === 'https'
 
 /** `lifetime` in seconds; undefined: the cookie goes with the browser. */
 export const refreshCookie = (token: string, secure: boolean, lifetime?: number): string[] => [

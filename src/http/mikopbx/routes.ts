@@ -3,13 +3,14 @@
 import type { Login } from '../../auth/login.ts'
 import type { Logout } from '../../auth/logout.ts'
 import type { Refresh } from '../../auth/refresh.ts'
+import type { CookieSecurity } from '../cookie.ts'
 import { loginLabel } from '../login-events.ts'
 import { refreshLabel } from '../refresh-events.ts'
 import type { Route } from '../routes.ts'
 import { createLoginHandler } from './login.ts'
 import { createLogoutHandler } from './logout.ts'
 import { createRefreshHandler } from './refresh.ts'
-import { type CookieSecurity, shape } from './reply.ts'
+import { shape } from './reply.ts'
 
 export const createMikopbxRoutes = (parts: {
   basePath: string

@@ -1,31 +1,15 @@
 // GET /profile: who the access token stands for. A refresh token is told that it is one (403), also after
 // its session has ended, so that a client's mix-up is found.
 
-import type { Decision, Guard } from '../../auth/check.ts'
-import { readBearer } from '../credential.ts'
-import { challenge, type Reply } from '../reply.ts'
 import type { Handler } from '../request.ts'
-import { failure, success } from './reply.ts'
+import { type HolderParts, identifyHolder } from './holder.ts'
+import { refusal, success } from './reply.ts'
 
-const refused = (decision: Extract<Decision, { refused: unknown }>, now: number): Reply =>
-  decision.refused === 'wrong_type'
-    ? failure(403, 'An access token is required, not a refresh token', now, {
-        headers: ['WWW-Authenticate', challenge({ refused: 'no_grant' })],
-        reason: decision.refused,
-      })
-    : failure(401, 'Invalid or expired token', now, {
-        headers: ['WWW-Authenticate', challenge(decision)],
-        reason: decision.refused,
-      })
-
-export const createProfileHandler = (parts: { guard: Guard; now(): number }): Handler => {
-  const { guard, now } = parts
-  return async ({ headers }) => {
-    const credential = readBearer(headers)
-    if ('refused' in credential) return refused(credential, now())
-    const decision = await guard.identify(credential.token)
-    if ('refused' in decision) return refused(decision, now())
-    const { claims, role } = decision
+export const createProfileHandler =
+  (parts: HolderParts): Handler =>
+  async (request) => {
+    const holder = await identifyHolder(request, parts)
+    if ('refused' in holder) return refusal(holder, parts.now())
+    const { claims, role } = holder
     return success({ user: { id: Number(claims.sub), username: claims.username, role } })
   }
-}

@@ -1,18 +1,35 @@
 // POST /auth/refresh: the refresh token as Bearer, a new access token out.
 
 import type { Refresh, RefreshResult } from '../../auth/refresh.ts'
-import { readBearer } from '../credential.ts'
+import type { Tokens } from '../../auth/token.ts'
+import { type CookieSecurity, isSecure } from '../cookie.ts'
+import { readAccessCookie, readBearer } from '../credential.ts'
+import type { Headers } from '../headers.ts'
 import { refreshEvents } from '../refresh-events.ts'
 import { challenge } from '../reply.ts'
 import type { Handler } from '../request.ts'
-import { failure, success } from './reply.ts'
+import { accessCookie, failure, success } from './reply.ts'
 
 export const createRefreshHandler = (parts: {
   refresh: Refresh
+  verify: Tokens['verify']
+  cookieSecurity: CookieSecurity
   now(): number
   observe(result: RefreshResult): void
 }): Handler => {
-  const { refresh, now, observe } = parts
+  const { refresh, verify, cookieSecurity, now, observe } = parts
+  /** A page that logged in with a cookie gets its token renewed there, if the cookie is of this session. */
+  const renewCookie = async (
+    headers: Headers,
+    { session, accessToken, expiresIn }: Extract<RefreshResult, { outcome: unknown }>,
+  ): Promise<string[]> => {
+    const secure = isSecure(headers, cookieSecurity)
+    const shown = readAccessCookie(headers, secure, false)
+    const claims = 'refused' in shown ? shown : await verify(shown.token)
+    const own = !('refused' in claims) && claims.sid === session.sid
+    return own ? accessCookie(accessToken, secure, expiresIn) : []
+  }
+
   return async ({ headers }) => {
     const credential = readBearer(headers)
     if ('refused' in credential) {
@@ -29,12 +46,17 @@ export const createRefreshHandler = (parts: {
       })
     }
     if (!('refused' in result)) {
-      return success({
-        access_token: result.accessToken,
-        token_type: 'Bearer',
-        expires_in: result.expiresIn,
-        ...(result.refreshToken !== undefined && { refresh_token: result.refreshToken }),
-      })
+      const { accessToken, expiresIn, refreshToken } = result
+      return success(
+        {
+          access_token: accessToken,
+          token_type: 'Bearer',
+          expires_in: expiresIn,
+          ...(refreshToken !== undefined && { refresh_token: refreshToken }),
+        },
+        [],
+        await renewCookie(headers, result),
+      )
     }
     if (result.refused === 'wrong_type') {
       return failure(403, 'A refresh token is required, not an access token', now())

@@ -1,9 +1,11 @@
-// The softphone dialect as a table: every endpoint that existing softphones know, below one base path.
+// The softphone dialect as a table: every endpoint that existing softphones know, and what pages need beside
+// them, below one base path.
 
-import type { Guard } from '../../auth/check.ts'
 import type { Login } from '../../auth/login.ts'
 import type { Logout } from '../../auth/logout.ts'
 import type { Refresh } from '../../auth/refresh.ts'
+import type { Tickets } from '../../auth/ticket.ts'
+import type { Tokens } from '../../auth/token.ts'
 import { loginLabel } from '../login-events.ts'
 import { refreshLabel } from '../refresh-events.ts'
 import type { Route } from '../routes.ts'
@@ -14,65 +16,55 @@ import { createLogoutHandler } from './logout.ts'
 import { createProfileHandler } from './profile.ts'
 import { createRefreshHandler } from './refresh.ts'
 import { shape } from './reply.ts'
+import { createSessionEndHandler, createSessionsHandler, type SessionParts } from './sessions.ts'
+import { createTicketHandler } from './ticket.ts'
 
-export const createSoftphoneRoutes = (parts: {
+export interface SoftphoneParts extends SessionParts {
   basePath: string
-  guard: Guard
+  tokens: Pick<Tokens, 'verify'>
   login: Login
   refresh: Refresh
   logout: Logout
-  now(): number
+  tickets: Pick<Tickets, 'issue'>
   metrics: {
     loggedIn(dialect: string, result: string): void
     refreshed(dialect: string, outcome: string): void
+    ticketed(result: string): void
   }
-}): Route[] => {
-  const { basePath, guard, login, refresh, logout, now, metrics } = parts
-  const route = (
-    name: string,
-    method: Route['method'],
-    path: string,
-    handler: Route['handler'],
-  ) => ({
+}
+
+export const createSoftphoneRoutes = (parts: SoftphoneParts): Route[] => {
+  const { basePath, tokens, metrics, now } = parts
+  const login = createLoginHandler({
+    ...parts,
+    observe: (result) => {
+      metrics.loggedIn('softphone', loginLabel(result))
+    },
+  })
+  const refresh = createRefreshHandler({
+    ...parts,
+    verify: tokens.verify,
+    observe: (result) => {
+      metrics.refreshed('softphone', refreshLabel(result))
+    },
+  })
+  const ticket = createTicketHandler({ ...parts, observe: metrics.ticketed })
+  const table: readonly (readonly [string, Route['method'], string, Route['handler']])[] = [
+    ['login', 'POST', '/auth/login', login],
+    ['refresh', 'POST', '/auth/refresh', refresh],
+    ['logout', 'POST', '/auth/logout', createLogoutHandler(parts)],
+    ['profile', 'GET', '/profile', createProfileHandler(parts)],
+    ['health', 'GET', '/health', createHealthHandler(now)],
+    ['check_media_access', 'GET', '/check-media-access', createCheckMediaAccessHandler(parts)],
+    ['ticket', 'POST', '/auth/ticket', ticket],
+    ['sessions', 'GET', '/auth/sessions', createSessionsHandler(parts)],
+    ['session_end', 'DELETE', '/auth/sessions/:id', createSessionEndHandler(parts)],
+  ]
+  return table.map(([name, method, path, handler]) => ({
     name,
     method,
     path: `${basePath}${path}`,
     handler,
     shape,
-  })
-  return [
-    route(
-      'login',
-      'POST',
-      '/auth/login',
-      createLoginHandler({
-        login,
-        now,
-        observe: (result) => {
-          metrics.loggedIn('softphone', loginLabel(result))
-        },
-      }),
-    ),
-    route(
-      'refresh',
-      'POST',
-      '/auth/refresh',
-      createRefreshHandler({
-        refresh,
-        now,
-        observe: (result) => {
-          metrics.refreshed('softphone', refreshLabel(result))
-        },
-      }),
-    ),
-    route('logout', 'POST', '/auth/logout', createLogoutHandler({ logout, now })),
-    route('profile', 'GET', '/profile', createProfileHandler({ guard, now })),
-    route('health', 'GET', '/health', createHealthHandler(now)),
-    route(
-      'check_media_access',
-      'GET',
-      '/check-media-access',
-      createCheckMediaAccessHandler({ guard, now }),
-    ),
-  ]
+  }))
 }

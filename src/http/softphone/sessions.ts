@@ -1,0 +1,56 @@
+// GET /auth/sessions and DELETE /auth/sessions/<id>: a user's own logins, and the end of one of them. Nobody
+// sees or ends another user's, nor learns whether such a session exists.
+
+import type { Sessions } from '../../auth/sessions.ts'
+import type { Handler } from '../request.ts'
+import { type HolderParts, identifyHolder } from './holder.ts'
+import { failure, refusal, success } from './reply.ts'
+
+/** A session as its owner and the operator see it. */
+export interface SessionView {
+  id: string
+  username: string
+  dialect: string
+  created_at: number
+  expires_at: number
+  last_seen_at: number
+  address: string
+  agent: string
+  subscriptions: readonly {
+    resource: string
+    since: number
+    until: number
+    address: string
+    agent: string
+  }[]
+}
+
+export interface SessionParts extends HolderParts {
+  sessions: Pick<Sessions, 'end'>
+  list(username: string): Promise<readonly SessionView[]>
+}
+
+export const createSessionsHandler =
+  (parts: SessionParts): Handler =>
+  async (request) => {
+    const holder = await identifyHolder(request, parts)
+    if ('refused' in holder) return refusal(holder, parts.now())
+    const { username, sid } = holder.claims
+    const sessions = await parts.list(username)
+    return success({
+      sessions: sessions.map((session) => ({ ...session, current: session.id === sid })),
+    })
+  }
+
+export const createSessionEndHandler =
+  (parts: SessionParts): Handler =>
+  async (request) => {
+    const holder = await identifyHolder(request, parts)
+    if ('refused' in holder) return refusal(holder, parts.now())
+    const own = await parts.list(holder.claims.username)
+    const found = own.some(({ id }) => id === request.id)
+    const ended = found && (await parts.sessions.end(request.id, 'user'))
+    return ended
+      ? success({ message: 'Session ended' })
+      : failure(404, 'No such session', parts.now())
+  }

@@ -1,0 +1,72 @@
+// The user sources that the config names, opened in its order. What a change in one of them means is said to
+// the daemon; what was broken is told once and keeps the last good state.
+
+import { readFileSync } from 'node:fs'
+
+import { ConfigError } from './config/config-error.ts'
+import type { Config } from './config/config.ts'
+import type { PasswordPool } from './passwords/pool.ts'
+import { openAsteriskUsers } from './users/asterisk.ts'
+import type { UsersDiff } from './users/diff-users.ts'
+import { createDirectory, type Directory } from './users/directory.ts'
+import { openUsersFile } from './users/file.ts'
+import { openHttpUsers } from './users/http.ts'
+import type { UserSource } from './users/source.ts'
+
+export interface UserEvents {
+  onChange(source: UserSource['name'], diff: UsersDiff): Promise<void>
+  onProblem(source: UserSource['name'], problems: readonly string[]): void
+  onWarning(line: string): void
+}
+
+type NamedSource = UserSource & { names?(): Iterable<string> }
+
+const readToken = (file: string): string | undefined => {
+  if (file === '') return undefined
+  try {
+    return readFileSync(file, 'utf8').trim()
+  } catch (error) {
+    const { code = 'unknown' } = error as NodeJS.ErrnoException
+    throw new ConfigError([`${file}: cannot be read (${code}): see http_users.token_file`])
+  }
+}
+
+/** Throws a ConfigError with every problem of a source; what was opened before it is closed then. */
+export const openUsers = async (
+  config: Config,
+  pool: PasswordPool,
+  events: UserEvents,
+): Promise<Directory> => {
+  // What a stranger costs, so that the time of an answer does not tell who exists.
+  const spend = () => pool.hash('a password that nobody has')
+  const of = (source: UserSource['name']) => ({
+    onChange: (diff: UsersDiff) => events.onChange(source, diff),
+    onProblem: (problems: readonly string[]) => {
+      events.onProblem(source, problems)
+    },
+    onWarning: events.onWarning,
+  })
+  const { asterisk, httpUsers } = config
+  const openers: Readonly<Record<UserSource['name'], () => NamedSource | Promise<NamedSource>>> = {
+    file: () => openUsersFile({ file: config.usersFile, pool, ...of('file') }),
+    asterisk: () => openAsteriskUsers({ ...asterisk, spend, ...of('asterisk') }),
+    http: () =>
+      openHttpUsers({
+        ...httpUsers,
+        ca: httpUsers.caFile === '' ? undefined : httpUsers.caFile,
+        token: readToken(httpUsers.tokenFile),
+        spend,
+        onProblem(problem) {
+          events.onProblem('http', [problem])
+        },
+      }),
+  }
+  const sources: NamedSource[] = []
+  try {
+    for (const name of config.userSources) sources.push(await openers[name]())
+  } catch (error) {
+    for (const source of sources) source.close()
+    throw error
+  }
+  return createDirectory(sources, spend)
+}

@@ -1,0 +1,34 @@
+// Sessions as their owners and the operator see them: the store's, with what is live in them.
+
+import type { SessionView } from './http/softphone/sessions.ts'
+import type { Store } from './store/store.ts'
+import type { Registry } from './subscriptions/registry.ts'
+
+export const viewSessions = async (
+  store: Pick<Store, 'listSessions'>,
+  registry: Pick<Registry, 'list'>,
+  now: number,
+  username?: string,
+): Promise<SessionView[]> => {
+  const sessions = await store.listSessions(now, username)
+  const live = Map.groupBy(registry.list(), ({ sid }) => sid)
+  return sessions.map((session) => ({
+    id: session.sid,
+    username: session.username,
+    dialect: session.dialect,
+    created_at: session.createdAt,
+    expires_at: session.expiresAt,
+    last_seen_at: session.seenAt,
+    address: session.address,
+    agent: session.agent,
+    subscriptions: (live.get(session.sid) ?? []).map(
+      ({ resource, startedAt, until, address, agent }) => ({
+        resource,
+        since: startedAt,
+        until,
+        address,
+        agent,
+      }),
+    ),
+  }))
+}

@@ -1,0 +1,286 @@
+// What is live in Nchan right now, until when, and its end. An id is written down before it is handed out, so
+// that a crash orphans nothing; it is given to one session and one resource, and never again after a kick.
+
+import { randomBytes } from 'node:crypto'
+
+import type { Clock } from '../clock.ts'
+import type { Kicker } from './kicker.ts'
+import type { KickCause, Subscription } from './subscription.ts'
+
+export interface SubscriptionStore {
+  openSubscription(subscription: Subscription): Promise<void>
+  closeSubscriptions(kicks: readonly string[]): Promise<void>
+}
+
+export interface Admission {
+  sid: string
+  username: string
+  userId: number
+  role: string
+  resource: string
+  until: number
+  address: string
+  agent: string
+}
+
+export interface Registry {
+  /** The kick id for a subscribe that the rules allow: at once where this session has one for the resource. */
+  admit(admission: Admission): string | Promise<string>
+  /** The session got a token that lives until then: its subscriptions go on. */
+  extend(sid: string, until: number): void
+  /** Resolves when everything of the session is closed as far as nginx can tell, or after a second. */
+  kickSession(sid: string, cause: KickCause): Promise<number>
+  /** Kicks what is no longer allowed. */
+  review(isAllowed: (subscription: Subscription) => boolean): void
+  /** nginx says that one stream on this id has ended. */
+  streamEnded(kick: string): void
+  list(): Subscription[]
+  count(): number
+  /** What an earlier process handed out. */
+  adopt(subscriptions: readonly Subscription[]): void
+  close(): void
+}
+
+export interface KickObservation {
+  cause: KickCause
+  result: 'ended' | 'nobody' | 'failed'
+  /** Seconds. */
+  took: number
+}
+
+const TICK = 200 // milliseconds: an expired stream is closed within half a second
+const IN_FLIGHT = 10 // seconds: longer than nginx waits for a check, so that a check under way is caught
+const SWEEP_EVERY = 60 // seconds: for ends that nginx told nobody of (long-poll, a reload)
+const RETRY_SLOW = 1 // seconds between tries where nginx is away
+const ANSWER_WITHIN = 1000 // milliseconds that a logout waits for its streams to close
+const CHECKS_AT_ONCE = 64 // streams asked about in one tick, so that a sweep of 10,000 disturbs nobody
+
+interface Entry extends Subscription {
+  until: number
+  /** By the monotonic clock: a check handed the id out then, whose stream may still open. */
+  issuedAt: number
+  /** When to ask nginx whether anybody is left. */
+  askAt: number
+  written: Promise<void> | undefined
+}
+
+interface Kick {
+  entry: Entry
+  cause: KickCause
+  startedAt: number
+  nextAt: number
+  /** Somebody was there and is gone. */
+  observed: boolean
+  failed: boolean
+  busy: boolean
+  done: PromiseWithResolvers<void>
+}
+
+const createKickId = (): string => `kick-${randomBytes(16).toString('base64url')}`
+
+export const createRegistry = (parts: {
+  store: SubscriptionStore
+  kicker: Kicker
+  clock: Clock
+  /** Per session; beyond, the oldest is kicked. */
+  perSession(): number
+  observe(kick: KickObservation): void
+  onFault(error: unknown): void
+  every?: (milliseconds: number, tick: () => void) => () => void
+}): Registry => {
+  const { store, kicker, clock, perSession, observe, onFault } = parts
+  const every = parts.every ?? everyUnref
+  /** sid → resource → entry. */
+  const bySession = new Map<string, Map<string, Entry>>()
+  const byKick = new Map<string, Entry>()
+  const kicks = new Map<string, Kick>()
+
+  const forget = (entry: Entry): void => {
+    byKick.delete(entry.kick)
+    const ofSession = bySession.get(entry.sid)
+    if (ofSession?.get(entry.resource) !== entry) return
+    ofSession.delete(entry.resource)
+    if (ofSession.size === 0) bySession.delete(entry.sid)
+  }
+
+  const unwrite = (entries: readonly Entry[]): void => {
+    if (entries.length > 0) store.closeSubscriptions(entries.map(({ kick }) => kick)).catch(onFault)
+  }
+
+  const settle = (kick: Kick, result: KickObservation['result']): void => {
+    if (!kick.observed) {
+      observe({ cause: kick.cause, result, took: clock.monotonic() - kick.startedAt })
+      kick.observed = true
+    }
+    kick.done.resolve()
+  }
+
+  /** One DELETE and one look. The id stays until no check under way can bring another stream. */
+  const attempt = async (kick: Kick): Promise<void> => {
+    const { entry } = kick
+    const now = clock.monotonic()
+    try {
+      const outcome = await kicker.end(entry.kick)
+      const left = outcome === 'ended' ? await kicker.count(entry.kick) : 0
+      const over = now >= entry.issuedAt + IN_FLIGHT
+      if (left === 0 && outcome === 'ended') settle(kick, 'ended')
+      if (left > 0 || !over) {
+        kick.nextAt = now + 0.1
+        return
+      }
+      settle(kick, 'nobody')
+      kicks.delete(entry.kick)
+      unwrite([entry])
+    } catch (error) {
+      // nginx is away, and its streams with it, or it may not be reached: tried until it answers.
+      kick.nextAt = now + RETRY_SLOW
+      if (!kick.failed) onFault(error)
+      kick.failed = true
+      settle(kick, 'failed')
+    }
+  }
+
+  const run = (kick: Kick): void => {
+    if (kick.busy) return
+    kick.busy = true
+    attempt(kick)
+      .finally(() => {
+        kick.busy = false
+      })
+      .catch(onFault)
+  }
+
+  const start = (entry: Entry, cause: KickCause): Promise<void> => {
+    const known = kicks.get(entry.kick)
+    if (known) return known.done.promise
+    forget(entry) // from here on a check of this session and resource gets a fresh id
+    const now = clock.monotonic()
+    const kick: Kick = {
+      entry,
+      cause,
+      startedAt: now,
+      nextAt: now,
+      observed: false,
+      failed: false,
+      busy: false,
+      done: Promise.withResolvers<void>(),
+    }
+    kicks.set(entry.kick, kick)
+    run(kick)
+    return kick.done.promise
+  }
+
+  const ask = async (entry: Entry): Promise<void> => {
+    const left = await kicker.count(entry.kick)
+    if (left > 0 || byKick.get(entry.kick) !== entry) return
+    if (clock.monotonic() < entry.issuedAt + IN_FLIGHT) return
+    forget(entry)
+    unwrite([entry])
+  }
+
+  const tick = (): void => {
+    const wall = clock.now()
+    const now = clock.monotonic()
+    for (const kick of kicks.values()) if (kick.nextAt <= now) run(kick)
+    let asked = 0
+    for (const entry of byKick.values()) {
+      if (wall >= entry.until) void start(entry, 'expired')
+      else if (entry.askAt <= now && asked < CHECKS_AT_ONCE) {
+        asked++
+        entry.askAt = now + SWEEP_EVERY
+        ask(entry).catch(onFault)
+      }
+    }
+  }
+  const stop = every(TICK, tick)
+
+  const insert = (entry: Entry): void => {
+    const ofSession = bySession.get(entry.sid) ?? new Map<string, Entry>()
+    bySession.set(entry.sid, ofSession)
+    ofSession.set(entry.resource, entry)
+    byKick.set(entry.kick, entry)
+    if (ofSession.size <= perSession()) return
+    const [oldest] = ofSession.values()
+    if (oldest) void start(oldest, 'limit')
+  }
+
+  return {
+    admit(admission) {
+      const now = clock.monotonic()
+      const known = bySession.get(admission.sid)?.get(admission.resource)
+      if (known) {
+        known.issuedAt = now
+        known.until = Math.max(known.until, admission.until)
+        return known.written ? known.written.then(() => known.kick) : known.kick
+      }
+      const entry: Entry = {
+        ...admission,
+        kick: createKickId(),
+        startedAt: clock.now(),
+        issuedAt: now,
+        askAt: now + SWEEP_EVERY,
+        written: undefined,
+      }
+      // Known to a logout from now on, also while it is being written.
+      insert(entry)
+      const { written: _written, issuedAt: _issuedAt, askAt: _askAt, ...subscription } = entry
+      entry.written = store.openSubscription(subscription)
+      return entry.written.then(
+        () => {
+          entry.written = undefined
+          return entry.kick
+        },
+        (error: unknown) => {
+          forget(entry)
+          throw error
+        },
+      )
+    },
+    extend(sid, until) {
+      for (const entry of bySession.get(sid)?.values() ?? []) {
+        entry.until = Math.max(entry.until, until)
+      }
+    },
+    async kickSession(sid, cause) {
+      const entries = [...(bySession.get(sid)?.values() ?? [])]
+      if (entries.length === 0) return 0
+      const late = Promise.withResolvers<void>()
+      const timer = setTimeout(late.resolve, ANSWER_WITHIN)
+      await Promise.race([Promise.all(entries.map((entry) => start(entry, cause))), late.promise])
+      clearTimeout(timer)
+      return entries.length
+    },
+    review(isAllowed) {
+      for (const entry of byKick.values()) {
+        if (!isAllowed(entry)) void start(entry, 'grant_removed')
+      }
+    },
+    streamEnded(kick) {
+      const entry = byKick.get(kick)
+      if (entry) entry.askAt = Math.max(clock.monotonic(), entry.issuedAt + IN_FLIGHT)
+    },
+    list: () => [...byKick.values()],
+    count: () => byKick.size,
+    adopt(subscriptions) {
+      const now = clock.monotonic()
+      for (const subscription of subscriptions) {
+        // Spread over a minute, so that a restart with 10,000 streams asks nginx gently.
+        const askAt = now + IN_FLIGHT + Math.random() * SWEEP_EVERY
+        insert({ ...subscription, issuedAt: now, askAt, written: undefined })
+      }
+    },
+    close() {
+      stop()
+      for (const { done } of kicks.values()) done.resolve()
+      kicker.close()
+    },
+  }
+}
+
+const everyUnref = (milliseconds: number, tick: () => void): (() => void) => {
+  const timer = setInterval(tick, milliseconds)
+  timer.unref()
+  return () => {
+    clearInterval(timer)
+  }
+}

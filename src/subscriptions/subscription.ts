@@ -1,0 +1,26 @@
+// One live subscription of a session to a resource, as far as it must be remembered to be ended.
+
+/** Why a subscription was kicked. */
+export const KICK_CAUSES = [
+  'expired', // the session's last access token ran out
+  'session_ended',
+  'grant_removed', // a reload took the right away
+  'limit', // the session opened too many: the oldest goes
+  'operator',
+] as const
+export type KickCause = (typeof KICK_CAUSES)[number]
+
+export interface Subscription {
+  /** Random, names a private Nchan channel; never used again after a kick (Nchan then leaves streams open). */
+  readonly kick: string
+  readonly sid: string
+  readonly username: string
+  readonly userId: number
+  readonly role: string
+  readonly resource: string
+  readonly startedAt: number
+  /** Unix seconds: when the right to it ends unless the session refreshes. */
+  readonly until: number
+  readonly address: string
+  readonly agent: string
+}

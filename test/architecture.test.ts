@@ -1,0 +1,203 @@
+// The house as law: which room may import which, and where each package lives. Both tables are data; a new
+// room or package is a line here, and a reason in its commit.
+
+import { existsSync, globSync, readFileSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+import t from 'tap'
+
+const ROOT = join(import.meta.dirname, '..')
+const SRC = join(ROOT, 'src')
+
+/** Room → rooms it may import (itself always). A file directly in src/ is a room of its own. */
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  'main.ts': ['cli', 'version.ts'],
+  cli: [
+    'token-client',
+    'daemon.ts',
+    'config',
+    'passwords',
+    'users',
+    'log.ts',
+    'clock.ts',
+    'version.ts',
+  ],
+  'get-auth-token.ts': ['cli', 'clock.ts'],
+  'post.ts': [],
+  'token-client': ['post.ts', 'clock.ts'],
+  'open-users.ts': ['users', 'passwords', 'config'],
+  'session-view.ts': ['http', 'store', 'subscriptions'],
+  subscriptions: ['clock.ts'],
+  'daemon.ts': [
+    'gate.ts',
+    'open-users.ts',
+    'session-view.ts',
+    'subscriptions',
+    'auth',
+    'http',
+    'store',
+    'users',
+    'passwords',
+    'config',
+    'log.ts',
+    'security-log.ts',
+    'metrics.ts',
+    'clock.ts',
+    'version.ts',
+  ],
+  'gate.ts': [
+    'auth',
+    'http',
+    'config',
+    'store',
+    'subscriptions',
+    'users',
+    'metrics.ts',
+    'clock.ts',
+  ],
+  http: ['auth'],
+  auth: ['clock.ts'],
+  store: [],
+  users: ['passwords', 'config', 'post.ts'],
+  passwords: [],
+  config: ['auth'],
+  'security-log.ts': ['log.ts'],
+  'log.ts': [],
+  'metrics.ts': [],
+  'clock.ts': [],
+  'version.ts': [],
+}
+
+/** Rooms of which another sees types only: the rules know the store and the users as ports. */
+const TYPES_ONLY: Readonly<Record<string, readonly string[]>> = {
+  auth: ['store', 'users'],
+  store: ['subscriptions'],
+}
+
+/** Package → the only files that may import it. */
+const HOMES: Readonly<Record<string, readonly string[]>> = {
+  jose: ['auth/token.ts', 'auth/keyring.ts'],
+  pino: ['log.ts'],
+  'prom-client': ['metrics.ts'],
+  'smol-toml': ['config/load.ts'],
+  valibot: ['config/kinds.ts', 'config/read.ts', 'config/schema.ts', 'config/rules.ts'],
+  bcryptjs: ['passwords/hash.ts'],
+}
+
+/** Built-in modules that only the edges may touch: the rules wait for nothing. */
+const NEVER_IN_AUTH = new Set([
+  'node:fs',
+  'node:http',
+  'node:net',
+  'node:child_process',
+  'node:worker_threads',
+])
+
+const IMPORT =
+  /^(?:import|export)\s+(type\s+)?(?:[^'";]*?\sfrom\s+)?'([^']+)'|import\('([^']+)'\)|new URL\('(\.[^']+\.ts)'/gm
+
+interface Import {
+  file: string
+  target: string
+  typeOnly: boolean
+}
+
+const files = globSync('**/*.ts', { cwd: SRC }).sort()
+const room = (file: string): string => file.split('/')[0] ?? file
+
+const imports: Import[] = files.flatMap((file) =>
+  Array.from(readFileSync(join(SRC, file), 'utf8').matchAll(IMPORT), (match) => ({
+    file,
+    target: match[2] ?? match[3] ?? match[4] ?? '',
+    typeOnly: match[1] !== undefined,
+  })),
+)
+
+const inside = imports
+  .filter(({ target }) => target.startsWith('.'))
+  .map(({ file, target, typeOnly }) => ({
+    file,
+    typeOnly,
+    target: relative(SRC, join(SRC, dirname(file), target)),
+  }))
+  .filter(({ target }) => !target.startsWith('..'))
+
+void t.test('every import goes inwards', (t) => {
+  for (const { file, target, typeOnly } of inside) {
+    const from = room(file)
+    const to = room(target)
+    if (from === to) continue
+    const allowed =
+      MAY_IMPORT[from]?.includes(to) === true ||
+      (typeOnly && TYPES_ONLY[from]?.includes(to) === true)
+    t.ok(allowed, `${file} may import ${target}`)
+  }
+  t.end()
+})
+
+void t.test('no two rooms import each other, not even types', (t) => {
+  const reaches = (from: string): readonly string[] => [
+    ...(MAY_IMPORT[from] ?? []),
+    ...(TYPES_ONLY[from] ?? []),
+  ]
+  for (const from of Object.keys(MAY_IMPORT)) {
+    for (const to of reaches(from)) t.notOk(reaches(to).includes(from), `${from} and ${to}`)
+  }
+  t.end()
+})
+
+void t.test('the tables name what is there, and all of it', (t) => {
+  t.same([...new Set(files.map(room))].sort(), Object.keys(MAY_IMPORT).sort(), 'rooms')
+  const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+    dependencies: Record<string, string>
+  }
+  t.same(Object.keys(HOMES).sort(), Object.keys(manifest.dependencies).sort(), 'packages')
+  t.end()
+})
+
+void t.test('each package has one home', (t) => {
+  for (const { file, target } of imports) {
+    if (target.startsWith('.') || target.startsWith('node:')) continue
+    t.ok(HOMES[target]?.includes(file), `${file} may import ${target}`)
+  }
+  t.end()
+})
+
+void t.test('the rules touch no file, socket or process', (t) => {
+  for (const { file, target } of imports.filter((found) => room(found.file) === 'auth')) {
+    t.notOk(NEVER_IN_AUTH.has(target), `${file} does without ${target}`)
+  }
+  t.end()
+})
+
+void t.test('only the command line ends the process or prints', (t) => {
+  for (const file of files) {
+    const text = readFileSync(join(SRC, file), 'utf8')
+    if (room(file) !== 'cli' && file !== 'main.ts' && file !== 'get-auth-token.ts') {
+      t.notMatch(text, /process\.exit\b|console\.|process\.std(?:out|err)/, file)
+    }
+  }
+  t.end()
+})
+
+void t.test('there are no drawers', (t) => {
+  for (const file of files) {
+    t.notMatch(file, /(^|\/)(utils?|helpers?|common|lib|core|misc|index)(\.ts|\/)/, file)
+  }
+  t.end()
+})
+
+void t.test('every source file has a test of its name', (t) => {
+  // Types alone, and entries of five lines that run where coverage cannot look (a thread, the process).
+  const without = new Set([
+    'config/config.ts',
+    'users/source.ts',
+    'cli/io.ts',
+    'store/store.ts',
+    'version.ts',
+  ])
+  for (const file of files) {
+    if (without.has(file) || file.endsWith('-worker.ts')) continue
+    t.ok(existsSync(join(ROOT, 'test', file.replace(/\.ts$/, '.test.ts'))), `test for ${file}`)
+  }
+  t.end()
+})
