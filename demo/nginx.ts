@@ -31,6 +31,10 @@ export interface NginxLayout {
   recordings?: string
   /** Asterisk's address, `host:port` or `unix:/path`. */
   asterisk?: string
+  /** The API behind `/pbxcore/api/v3/`, `host:port` or `unix:/path`. */
+  pbx?: string
+  /** The unix socket that nginx makes for ending subscriptions; by itself `kickSocketOf(folder)`. */
+  kick?: string
   /** The application behind `/app/`, `host:port` or `unix:/path`. */
   app?: string
   /** Origins in postern-local.conf whose pages may call us. */
@@ -60,7 +64,7 @@ worker_shutdown_timeout 1s;
 pid ${folder}/nginx.pid;
 error_log ${folder}/error.log;
 events {
-    worker_connections 768;
+    worker_connections 2048;
 }
 http {
     sendfile on;
@@ -81,9 +85,15 @@ ${http}
 }
 `
 
-const localConfig = (shipped: string, layout: NginxLayout): string => {
-  const { postern, asterisk, recordings, origins, local = [] } = layout
+/** Where nginx lets the daemon end subscriptions, unless the layout says otherwise. */
+export const kickSocketOf = (folder: string): string => join(folder, 'kick.sock')
+
+const localConfig = (shipped: string, folder: string, layout: NginxLayout): string => {
+  const { postern, kick = kickSocketOf(folder), asterisk, pbx, recordings, origins } = layout
+  const { local = [] } = layout
   let text = replace(shipped, 'unix:/run/postern/http.sock', `unix:${postern}`)
+  text = replace(text, 'unix:/run/postern-nginx/kick.sock', `unix:${kick}`)
+  if (pbx !== undefined) text = replace(text, '127.0.0.1:8081', pbx)
   if (asterisk !== undefined) text = replace(text, '127.0.0.1:8088', asterisk)
   if (recordings !== undefined) text = replace(text, '/var/spool/asterisk/monitor', recordings)
   if (origins !== undefined) {
@@ -114,7 +124,7 @@ export const layOutNginx = (folder: string, layout: NginxLayout): void => {
       writeFileSync(join(folder, 'sites-enabled', 'postern.conf'), siteConfig(text, folder, layout))
     } else {
       const local = name === 'postern-local.conf'
-      writeFileSync(join(folder, 'postern', name), local ? localConfig(text, layout) : text)
+      writeFileSync(join(folder, 'postern', name), local ? localConfig(text, folder, layout) : text)
     }
   }
   writeFileSync(join(folder, 'nginx.conf'), mainConfig(folder, layout))

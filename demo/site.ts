@@ -23,6 +23,7 @@ import { writeRecording } from './recording.ts'
 
 export const PASSWORD = 'b749601f329a635a19c4a87bc359be3d' // the one that the documents' curl lines use
 export const BASE = '/pbxcore/api/module-softphone-backend/v1'
+export const PBX = '/pbxcore/api/v3'
 export const RECORDINGS = [
   '2026/11/20261122-101500-201-202.wav',
   '2026/11/20261122-113000-202-201.wav',
@@ -99,6 +100,7 @@ const startApplication = async (socket: string): Promise<Server> => {
     response.setHeader('Content-Type', 'application/json')
     response.end(
       JSON.stringify({
+        path: asked.url,
         user: asked.headers['x-auth-user'] ?? '',
         role: asked.headers['x-auth-role'] ?? '',
       }),
@@ -149,6 +151,8 @@ const build = async (
   const at = (...names: string[]): string => join(folder, ...names)
   const gone = Promise.withResolvers<string>()
 
+  mkdirSync(at('private'), { mode: 0o700 }) // whoever can open the kick socket can end streams
+
   // ---- Postern
   const asRoot = process.getuid?.() === 0
   writeFileSync(
@@ -164,6 +168,9 @@ directory = "${at('state')}"
 
 [users]
 file = "${at('users')}"
+
+[subscriptions]
+kick_socket = "${at('private', 'kick.sock')}"
 
 [log]
 security = "${at('security.log')}"
@@ -220,7 +227,9 @@ security = "${at('security.log')}"
     listen: `127.0.0.1:${port}`,
     postern: at('http.sock'),
     recordings: at('recordings'),
+    kick: at('private', 'kick.sock'),
     asterisk: `unix:${at('app.sock')}`,
+    pbx: `unix:${at('app.sock')}`,
     app: `unix:${at('app.sock')}`,
     ...(asRoot && { user: 'www-data' }),
   })

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
-import { BASE, PASSWORD, RECORDINGS, type Site } from './site.ts'
+import { BASE, PASSWORD, PBX, RECORDINGS, type Site } from './site.ts'
 
 type Say = (line?: string) => void
 
@@ -107,6 +107,28 @@ export const tellStory = async (site: Site, say: Say): Promise<number> => {
     return { access: body['access_token'] ?? '', refresh: body['refresh_token'] ?? '' }
   }
 
+  let ticketed = ''
+  /** An EventSource as a client holds it, and whether it ends within a time. */
+  const openStream = async (token: string) => {
+    const response = await fetch(`${api}/sub/users-state`, {
+      headers: { ...bearer(token), Accept: 'text/event-stream' },
+    })
+    const reader = response.body?.getReader()
+    const over = (async () => {
+      while (reader && !(await reader.read()).done);
+      return 'closed'
+    })()
+    over.catch(() => {})
+    return {
+      ended: (milliseconds: number) =>
+        Promise.race([
+          over,
+          new Promise<string>((resolve) => setTimeout(resolve, milliseconds, 'open')),
+        ]),
+      close: async () => reader?.cancel(),
+    }
+  }
+
   say(`Postern beside nginx at ${url}: the story`)
   await step('a wrong password', '401', async () => String((await login('201', 'wrong')).status))
   await step('empty credentials', '400', async () => String((await login('', '')).status))
@@ -193,9 +215,25 @@ export const tellStory = async (site: Site, say: Say): Promise<number> => {
     status(`${api}/check-media-access`, bearer(renewed)),
   )
 
+  await step('a ticket for one recording, in its URL', '206', async () => {
+    const asked = { action: 'read', resource: `recordings/${RECORDINGS[0]}` }
+    const headers = { ...bearer(user.access), 'Content-Type': 'application/json' }
+    const response = await post('/auth/ticket', headers, JSON.stringify(asked))
+    const { ticket } = (await response.json()) as { ticket: string }
+    ticketed = ticket
+    return status(`${recording}?ticket=${ticket}`, { Range: 'bytes=0-9' })
+  })
+  await step('the same ticket on another recording', '401', () =>
+    status(`${url}/pbxcore/softphone/recordings/${RECORDINGS[1]}?ticket=${ticketed}`),
+  )
+  const streams = await Promise.all([openStream(user.access), openStream(admin.access)])
   await step('user 201 logs out', '200', async () =>
     String((await post('/auth/logout', bearer(user.access))).status),
   )
+  await step('their open stream', 'closed', () => streams[0].ended(500))
+  await step("user 900's open stream", 'open', () => streams[1].ended(500))
+  await streams[1].close()
+  await step('the ticket', '401', () => status(`${recording}?ticket=${ticketed}`))
   for (const [name, token] of [
     ['the access token', user.access],
     ['the renewed one', renewed],
@@ -212,7 +250,54 @@ export const tellStory = async (site: Site, say: Say): Promise<number> => {
   await step('user 900, who did not log out', '206', () =>
     status(recording, { ...bearer(admin.access), Range: 'bytes=0-9' }),
   )
-  const secrets = [user.access, user.refresh, renewed, admin.access, admin.refresh, PASSWORD]
+
+  const pbx = `${url}${PBX}`
+  const form = { 'Content-Type': 'application/x-www-form-urlencoded' }
+  const call = async (path: string, headers: Record<string, string>, body?: string) =>
+    fetch(`${pbx}/${path}`, { method: 'POST', headers, ...(body !== undefined && { body }) })
+  const cookieOf = (response: Response): string =>
+    (response.headers.get('set-cookie') ?? '').split(';')[0] ?? ''
+  let pbxToken = ''
+  let cookie = ''
+  await step('PBX: 900 logs in by form', '200 900', async () => {
+    const body = new URLSearchParams({ login: '900', password: PASSWORD, rememberMe: 'true' })
+    const response = await call('auth:login', form, body.toString())
+    const { data } = (await response.json()) as { data: { accessToken: string; login: string } }
+    pbxToken = data.accessToken
+    cookie = cookieOf(response)
+    return `${response.status} ${data.login}`
+  })
+  await step('PBX: the API behind it', '200', () =>
+    status(`${pbx}/extensions`, { ...bearer(pbxToken), Cookie: cookie }),
+  )
+  const first = cookie
+  await step('PBX: two refreshes at once end on one cookie', '200 200 true', async () => {
+    const both = await Promise.all([
+      call('auth:refresh', { Cookie: first }),
+      call('auth:refresh', { Cookie: first }),
+    ])
+    const [one, two] = both.map(cookieOf)
+    cookie = one ?? ''
+    return `${both[0].status} ${both[1].status} ${one === two && one !== first}`
+  })
+  await step('PBX: logout', '200', async () =>
+    String((await call('auth:logout', { ...bearer(pbxToken), Cookie: cookie })).status),
+  )
+  await step('PBX: the API afterwards', '401', () => status(`${pbx}/extensions`, bearer(pbxToken)))
+  await step('PBX: the cookie afterwards', '401', async () =>
+    String((await call('auth:refresh', { Cookie: cookie })).status),
+  )
+
+  const secrets = [
+    pbxToken,
+    cookie.split('=')[1] ?? '',
+    user.access,
+    user.refresh,
+    renewed,
+    admin.access,
+    admin.refresh,
+    PASSWORD,
+  ]
   const keys = readFileSync(join(site.folder, 'state', 'keys.json'), 'utf8')
   secrets.push(/"k": "([^"]+)"/.exec(keys)?.[1] ?? '')
   await step('tokens, passwords and keys in the logs', 'none', async () => {

@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { nginxMissing, startNginx } from '../fixtures/nginx.ts'
 import { ask, V1 } from './ask.ts'
-import { PASS, pass, refuse, startDaemon } from './daemon.ts'
+import { kickId, open, PASS, pass, refuse, startDaemon } from './daemon.ts'
 
 const LIMIT = AbortSignal.timeout(60_000)
 
@@ -33,7 +33,7 @@ void t.test('channels', { skip: nginxMissing() }, async (t) => {
     t.match(daemon.last().headers, {
       'x-auth-action': 'subscribe',
       'x-auth-resource': 'poll',
-      'x-auth-accept': 'header query',
+      'x-auth-accept': 'header query ticket cookie',
       'x-original-uri': `${V1}/sub/poll?authorization=A`,
     })
   })
@@ -77,18 +77,52 @@ void t.test('channels', { skip: nginxMissing() }, async (t) => {
   })
 
   void t.test('the daemon names the channel', async (t) => {
-    daemon.answer = () => ({
-      status: 204,
-      headers: { ...PASS.headers, 'X-Auth-Channel': 'users-state-user-7' },
-    })
+    daemon.answer = () => open('users-state-user-7', kickId())
     await publish('users-state-user-7', 'seven')
     await publish('users-state', 'all')
-    t.match(await subscribe('users-state'), { status: 200, body: 'seven' })
+    t.match(await subscribe('me/users-state'), { status: 200, body: 'seven' })
+    t.equal(daemon.last().headers['x-auth-resource'], 'me/users-state')
+    daemon.answer = () => open('active-calls-user-7', kickId())
+    await publish('active-calls-user-7', 'calls of seven')
+    t.match(await subscribe('me/active-calls'), { status: 200, body: 'calls of seven' })
+    t.equal(daemon.last().headers['x-auth-resource'], 'me/active-calls')
   })
 
-  void t.test('a pass that names no channel opens none', async (t) => {
-    daemon.answer = () => PASS
-    t.match(await subscribe('users-state'), { status: 503, headers: { 'retry-after': '2' } })
+  void t.test('a refusal for a channel of their own leads to no wider one', async (t) => {
+    await publish('users-state', 'all')
+    for (const [answer, status] of [
+      [refuse(401, 'expired'), 401],
+      [refuse(403, 'no_grant'), 403],
+      [{ status: 503 }, 503],
+      [PASS, 503],
+    ] as const) {
+      daemon.answer = () => answer
+      const reply = await subscribe('me/users-state')
+      t.equal(reply.status, status)
+      t.notMatch(reply.body, /all/)
+    }
+    t.equal(daemon.asked.length, 4, 'nothing else is asked for')
+  })
+
+  void t.test('a pass without a channel or without a kick id opens nothing', async (t) => {
+    const channel = { 'X-Auth-Channel': 'users-state' }
+    const kick = { 'X-Auth-Kick': kickId() }
+    const table: [what: string, headers: Record<string, string>][] = [
+      ['neither', {}],
+      ['no kick id: nobody could end it', channel],
+      ['no channel', kick],
+      ['an empty kick id', { ...channel, 'X-Auth-Kick': '' }],
+      ['a kick id cut short', { ...channel, 'X-Auth-Kick': kickId().slice(0, -1) }],
+      ['a kick id of another shape', { ...channel, 'X-Auth-Kick': 'a'.repeat(27) }],
+      ['a kick id where the channel should be', { ...kick, 'X-Auth-Channel': kickId() }],
+      ['a channel that no producer could name', { ...kick, 'X-Auth-Channel': 'Users State' }],
+    ]
+    await publish('users-state', 'x')
+    for (const [what, headers] of table) {
+      daemon.answer = () => ({ status: 204, headers: { ...PASS.headers, ...headers } })
+      const reply = await subscribe('users-state')
+      t.match(reply, { status: 503, headers: { 'retry-after': '2' } }, what)
+    }
   })
 
   void t.test(
@@ -110,6 +144,11 @@ void t.test('channels', { skip: nginxMissing() }, async (t) => {
         'users-state%20',
         'users-state%3f',
         'me/users-states',
+        'me/contacts',
+        'me/',
+        'kick-',
+        'kick-abc',
+        `kick-${'a'.repeat(22)}`,
       ]
       daemon.answer = (one) => (one.url === '/check' ? pass(one) : { status: 404 })
       for (const name of names) {
@@ -121,7 +160,7 @@ void t.test('channels', { skip: nginxMissing() }, async (t) => {
       t.notOk(daemon.asked.some((one) => one.url === '/check'))
 
       daemon.answer = () => refuse(403, 'no_grant')
-      for (const name of ['a', 'a'.repeat(64), '0', '-', 'event-bus', '%75sers-state'])
+      for (const name of ['a', 'a'.repeat(64), '0', '-', 'event-bus', 'kicks', '%75sers-state'])
         t.equal((await subscribe(name)).status, 403, name)
       t.equal(daemon.last().headers['x-auth-resource'], 'users-state', 'decoded')
     },

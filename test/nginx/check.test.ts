@@ -96,7 +96,7 @@ void t.test('nginx and the check', { skip: nginxMissing() }, async (t) => {
       host: 'postern',
       'x-auth-action': 'read',
       'x-auth-resource': 'recordings/a.mp3',
-      'x-auth-accept': 'header',
+      'x-auth-accept': 'header ticket cookie',
       'x-original-uri': `${RECORDINGS}/a.mp3?x=1`,
       'x-original-method': 'GET',
       'x-real-ip': '127.0.0.1',
@@ -121,7 +121,7 @@ void t.test('nginx and the check', { skip: nginxMissing() }, async (t) => {
       cookie: 'a=1; b=2',
       origin: 'https://a.test',
       'sec-fetch-site': 'same-origin',
-      'x-auth-accept': 'header query',
+      'x-auth-accept': 'header query ticket cookie',
     })
   })
 

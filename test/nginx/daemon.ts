@@ -1,5 +1,6 @@
 // A scripted daemon on a unix socket: nginx's own behaviour is tested against it, so it must never decide
 // anything by itself. It writes down what nginx sent.
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
@@ -25,9 +26,11 @@ export interface Asked {
 export interface Daemon {
   readonly socket: string
   readonly asked: Asked[]
+  /** The kick ids of streams that ended, as nginx told. Not among the asked. */
+  readonly ended: string[]
   readonly connections: number
   /** What the next requests get. The last word counts. */
-  answer: (request: Asked) => Answer
+  answer: (request: Asked) => Answer | Promise<Answer>
   /** The last request, or a fault where none came. */
   last(): Asked
   stop(): Promise<void>
@@ -45,13 +48,20 @@ export const PASS = {
   },
 }
 
-/** Passes, with the asked channel named as the daemon does for `subscribe`. */
+/** A kick id as the daemon makes them, never the same twice. */
+export const kickId = (): string => `kick-${randomBytes(16).toString('base64url')}`
+
+/** Passes a `subscribe`, naming both. */
+export const open = (channel: string, kick: string): Answer => ({
+  status: 204,
+  headers: { ...PASS.headers, 'X-Auth-Channel': channel, 'X-Auth-Kick': kick },
+})
+
+/** Passes, with the asked channel and a fresh kick id as the daemon does for `subscribe`. */
 export function pass(request: Asked): Answer {
   const channel = request.headers['x-auth-resource']
   const subscribes = request.headers['x-auth-action'] === 'subscribe' && typeof channel === 'string'
-  return subscribes
-    ? { status: 204, headers: { ...PASS.headers, 'X-Auth-Channel': channel } }
-    : PASS
+  return subscribes ? open(channel, kickId()) : PASS
 }
 
 export function refuse(status: 401 | 403, reason: string): Answer {
@@ -79,6 +89,7 @@ export async function startDaemon(t: Test): Promise<Daemon> {
   // Not in t.testdir(): a unix socket's path ends at 107 bytes.
   const folder = mkdtempSync(join(tmpdir(), 'postern-stub-'))
   const asked: Asked[] = []
+  const ended: string[] = []
   let connections = 0
   const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const one = {
@@ -88,8 +99,9 @@ export async function startDaemon(t: Test): Promise<Daemon> {
       headers: request.headers,
       body: await readBody(request),
     }
-    asked.push(one)
-    write(response, daemon.answer(one))
+    if (one.url === '/subscription-ended') ended.push(String(one.headers['x-auth-kick']))
+    else asked.push(one)
+    write(response, await daemon.answer(one))
   }
   // 75 s: more than the 60 s for which nginx keeps a connection.
   const server = createServer({ keepAliveTimeout: 75_000 }, (request, response) => {
@@ -100,6 +112,7 @@ export async function startDaemon(t: Test): Promise<Daemon> {
   const daemon: Daemon = {
     socket: join(folder, 'http.sock'),
     asked,
+    ended,
     get connections() {
       return connections
     },

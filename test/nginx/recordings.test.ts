@@ -48,7 +48,7 @@ void t.test('recordings', { skip: nginxMissing() }, async (t) => {
       authorization: 'Bearer A',
       'x-auth-action': 'read',
       'x-auth-resource': 'recordings/2026/11/call.mp3',
-      'x-auth-accept': 'header',
+      'x-auth-accept': 'header ticket cookie',
     })
   })
 

@@ -71,7 +71,7 @@ void t.test('SIP over WebSocket', { skip: nginxMissing() }, async (t) => {
     t.match(daemon.last().headers, {
       'x-auth-action': 'connect',
       'x-auth-resource': 'sip',
-      'x-auth-accept': 'header query',
+      'x-auth-accept': 'header query ticket cookie',
       'x-original-uri': `${SIP}?authorization=A&x=1`,
     })
     const seen = asterisk.asked[0]

@@ -1,0 +1,104 @@
+// The ways in which a client listens to a channel, each with the moment at which its stream ended. None of
+// them ever comes back by itself: what a test sees is what nginx did.
+import { once } from 'node:events'
+import { type IncomingMessage, request } from 'node:http'
+import type { Test } from 'tap'
+import { ask, V1 } from './ask.ts'
+
+export interface Stream {
+  /** What came: the lines of an EventSource, the messages of a WebSocket, the body of a long-poll. */
+  readonly text: string
+  readonly live: boolean
+  /** Resolves with how it ended. */
+  readonly ended: Promise<string>
+  close(): void
+}
+
+export type Listen = (
+  t: Test,
+  port: number,
+  channel: string,
+  headers?: Record<string, string>,
+) => Promise<Stream>
+
+/** Resolves once nginx has opened the stream. */
+export const eventSource: Listen = async (t, port, channel, headers = {}) => {
+  const outgoing = request({
+    host: '127.0.0.1',
+    port,
+    path: `${V1}/sub/${channel}`,
+    headers: { Accept: 'text/event-stream', ...headers },
+    agent: false,
+  }).end()
+  const close = (): void => void outgoing.destroy()
+  t.teardown(close)
+  const [response] = (await once(outgoing, 'response')) as [IncomingMessage]
+  if (response.statusCode !== 200) throw new Error(`EventSource: ${response.statusCode}`)
+  const { promise, resolve } = Promise.withResolvers<string>()
+  let [text, live] = ['', true]
+  response.setEncoding('utf8').on('data', (part: string) => (text += part))
+  response.on('error', () => {})
+  response.on('close', () => {
+    live = false
+    resolve(response.complete ? 'end' : 'cut')
+  })
+  return {
+    get text() {
+      return text
+    },
+    get live() {
+      return live
+    },
+    ended: promise,
+    close,
+  }
+}
+
+/** Resolves once nginx has opened the stream. */
+export const webSocket: Listen = async (t, port, channel) => {
+  const socket = new WebSocket(`ws://127.0.0.1:${port}${V1}/sub/${channel}`)
+  const close = (): void => {
+    socket.close()
+  }
+  t.teardown(close)
+  const { promise, resolve } = Promise.withResolvers<string>()
+  let text = ''
+  socket.addEventListener('message', (event) => (text += String(event.data)))
+  socket.addEventListener('close', (event) => {
+    resolve(`${event.code} ${event.reason}`)
+  })
+  await once(socket, 'open')
+  return {
+    get text() {
+      return text
+    },
+    get live() {
+      return socket.readyState === WebSocket.OPEN
+    },
+    ended: promise,
+    close,
+  }
+}
+
+/** Resolves at once: nginx says nothing until there is a message. */
+export const longPoll: Listen = (t, port, channel, headers = {}) => {
+  let [text, live] = ['', true]
+  const asked = ask(port, `${V1}/sub/${channel}`, { headers })
+  const ended = asked.then(
+    ({ status, body }) => {
+      ;[text, live] = [body, false]
+      return String(status)
+    },
+    () => 'gone',
+  )
+  return Promise.resolve({
+    get text() {
+      return text
+    },
+    get live() {
+      return live
+    },
+    ended,
+    close: () => {},
+  })
+}
