@@ -21,16 +21,18 @@ import {
   createOperatorRoutes,
   shape as operatorShape,
 } from './http/operator.ts'
-import type { SecurityEvent } from './http/reply.ts'
+import { type SecurityEvent, STATUS } from './http/reply.ts'
 import type { Request } from './http/request.ts'
 import { createRouter, type Route, type Router } from './http/routes.ts'
 import { createHttpServer, type ServerParts } from './http/server.ts'
 import { shape as softphoneShape } from './http/softphone/reply.ts'
+import { createLogLimit } from './log-limit.ts'
 import type { Log } from './log.ts'
 import { createMetrics } from './metrics.ts'
 import { openUsers } from './open-users.ts'
 import { createPasswordPool } from './passwords/pool.ts'
 import { openSecurityLog, type SecurityLog } from './security-log.ts'
+import { observeStore } from './store/observed.ts'
 import { openSqliteStore } from './store/sqlite.ts'
 import { type EndCause, type Store, StoreError } from './store/store.ts'
 import type { UserChange } from './users/diff-users.ts'
@@ -46,6 +48,15 @@ export interface Daemon {
   stop(): Promise<void>
 }
 
+export interface DaemonParts {
+  log: Log
+  clock: Clock
+  /** Listening sockets that systemd has opened, by name. */
+  sockets?: ReadonlyMap<string, number>
+  /** Lines of the log that nobody took. */
+  lost?: { lines: number }
+}
+
 /** Why the daemon does not start, in words that name the cure. */
 export class StartError extends Error {
   constructor(message: string, options?: ErrorOptions) {
@@ -57,6 +68,8 @@ export class StartError extends Error {
 const DRAIN = 5000 // milliseconds that requests under way get at a stop
 const PRUNE_EVERY = 30_000
 const READY_WITHIN = 1000
+const END_AT_ONCE = 256 // sessions that share a commit
+const LOG_LIMIT = { most: 20, window: 10 } // lines that say the same thing in so many seconds
 const SOCKETS: ReadonlySet<string> = new Set(['http', 'operator', 'notify']) // what systemd may open for us
 
 /** What a change in the users file means for the user's sessions. */
@@ -114,20 +127,13 @@ const within = <Value>(promise: Promise<Value>, milliseconds: number): Promise<V
 }
 
 /** Resolves when every listener accepts. Throws a ConfigError or a StartError; nothing is left open then. */
-export const startDaemon = async (
-  config: Config,
-  {
-    log,
-    clock,
-    sockets = new Map(),
-  }: { log: Log; clock: Clock; sockets?: ReadonlyMap<string, number> },
-): Promise<Daemon> => {
+export const startDaemon = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
   const opened: (() => Promise<void> | void)[] = []
   const closeAll = async (): Promise<void> => {
     for (const close of opened.toReversed()) await close()
   }
   try {
-    return await build(config, log, clock, sockets, opened, closeAll)
+    return await build(config, parts, opened, closeAll)
   } catch (error) {
     await closeAll()
     if (error instanceof StoreError || error instanceof ListenError) {
@@ -139,13 +145,23 @@ export const startDaemon = async (
 
 const build = async (
   config: Config,
-  log: Log,
-  clock: Clock,
-  sockets: ReadonlyMap<string, number>,
+  { log, clock, sockets = new Map(), lost = { lines: 0 } }: DaemonParts,
   opened: (() => Promise<void> | void)[],
   closeAll: () => Promise<void>,
 ): Promise<Daemon> => {
   let current = config
+  let ready = true
+  const metrics = createMetrics({
+    version,
+    actions: ACTIONS,
+    reasons: REASONS,
+    sessions: () => store.countSessions(clock.now()),
+    revocations: () => revocations.prune(),
+    subscriptions: () => registry.count(),
+    logLinesLost: () => lost.lines,
+    hashQueue: () => pool.queued(),
+    ready: () => ready,
+  })
   for (const name of sockets.keys()) {
     if (SOCKETS.has(name)) continue
     throw new StartError(
@@ -157,12 +173,19 @@ const build = async (
   opened.push(() => {
     security.close()
   })
-  const store = await openStore(config.stateDirectory)
+  const store = observeStore(
+    await openStore(config.stateDirectory),
+    () => clock.monotonic(),
+    ({ verb, took, error = '' }) => {
+      metrics.storeAsked(verb, error, took)
+    },
+  )
   opened.push(() => store.close())
   const keyring = await loadKeys(config.stateDirectory)
 
   const revocations = createRevocations(clock)
   for (const { sid, until } of await store.listEnded(clock.now())) revocations.add(sid, until)
+  revocations.moveEpoch(await store.epoch())
 
   const pool = createPasswordPool({
     ...config.passwords,
@@ -175,10 +198,12 @@ const build = async (
   })
   opened.push(() => pool.close())
 
+  const limit = createLogLimit(clock, LOG_LIMIT)
   const securityEvent = (event: SecurityEvent, address: string): void => {
     const user = event.user ?? '-'
     security.write({ event: event.name, message: event.message, address, user }, new Date())
     const { name, message, sid } = event
+    if (!limit.allows(name)) return
     log.info({ event: name, user: user.slice(0, 256), address, sid }, message)
   }
 
@@ -262,17 +287,6 @@ const build = async (
     users.close()
   })
 
-  let ready = true
-  const metrics = createMetrics({
-    version,
-    actions: ACTIONS,
-    reasons: REASONS,
-    sessions: () => store.countSessions(clock.now()),
-    revocations: () => revocations.prune(),
-    subscriptions: () => registry.count(),
-    hashQueue: () => pool.queued(),
-    ready: () => ready,
-  })
   for (const source of config.userSources) {
     if (source !== 'http') metrics.usersLoaded(source, true, clock.now())
   }
@@ -296,10 +310,9 @@ const build = async (
   let gate = createGate(config, keyring, gateParts)
   /** A right that a reload or a new role took away ends what is live by it. */
   function review(): void {
-    registry.review(({ username, userId, role, resource }) =>
-      gate.guard.allows(role, 'subscribe', resource, { username, id: String(userId) }),
-    )
+    registry.review((subscription) => gate.mayGoOn(subscription))
   }
+  review() // what an earlier process allowed may be more than this config does
   const reload = async (next: Config): Promise<void> => {
     const keys = await loadKeys(config.stateDirectory)
     gate = createGate(next, keys, gateParts)
@@ -330,7 +343,8 @@ const build = async (
       error instanceof StoreError ? { status: 503, retryAfter: 1 } : { status: 500 },
     observe({ route, status, reason }) {
       if (route !== 'check') metrics.answered(route, status)
-      log.debug({ route, status, reason }, 'answered')
+      if (reason === undefined) log.debug({ route, status }, 'answered')
+      else if (limit.allows(`${route} ${reason}`)) log.info({ route, status, reason }, 'refused')
     },
     onEvents(events: readonly SecurityEvent[], { address }: Request) {
       for (const event of events) securityEvent(event, address)
@@ -358,7 +372,15 @@ const build = async (
   await open(
     createHttpServer(
       operatorParts(
-        createControlRoutes({ reloadUsers, userIds, listSessions, endSessions, kickSessions, now }),
+        createControlRoutes({
+          reloadUsers,
+          userIds,
+          listSessions,
+          endSessions,
+          kickSessions,
+          inspect,
+          now,
+        }),
       ),
     ),
     {
@@ -380,6 +402,15 @@ const build = async (
   const prune = async (): Promise<void> => {
     while ((await store.prune(clock.now())) > 0);
   }
+  const limitTimer = setInterval(() => {
+    for (const { kind, count } of limit.takeSuppressed()) {
+      log.warn({ kind, count }, 'more lines like these were left out')
+    }
+  }, LOG_LIMIT.window * 1000)
+  limitTimer.unref()
+  opened.push(() => {
+    clearInterval(limitTimer)
+  })
   const timer = setInterval(() => {
     revocations.prune()
     void findObstacle()
@@ -406,15 +437,34 @@ const build = async (
   }
   async function endSessions(which: { id?: string; user?: string }) {
     let ended = 0
-    for (const { sid } of await chosen(which)) {
-      if (await sessions.end(sid, 'operator')) ended++
+    if (which.id === undefined && which.user === undefined) {
+      // Also what no session of the store stands behind: a restored backup knows nothing of later logins.
+      const since = clock.now() + 1
+      await store.moveEpoch(since)
+      revocations.moveEpoch(since)
+    }
+    const all = await chosen(which)
+    for (let at = 0; at < all.length; at += END_AT_ONCE) {
+      const slice = all.slice(at, at + END_AT_ONCE)
+      const results = await Promise.all(slice.map(({ sid }) => sessions.end(sid, 'operator')))
+      ended += results.filter(Boolean).length
     }
     return ended
   }
   async function kickSessions(which: { id?: string; user?: string }) {
-    let kicked = 0
-    for (const { sid } of await chosen(which)) kicked += await registry.kickSession(sid, 'operator')
-    return kicked
+    const all = await chosen(which)
+    const kicked = await Promise.all(all.map(({ sid }) => registry.kickSession(sid, 'operator')))
+    return kicked.reduce((sum, count) => sum + count, 0)
+  }
+  async function inspect(token: string, action?: string, resource?: string) {
+    const { guard } = gate
+    const decision =
+      action === undefined
+        ? await guard.identify(token)
+        : await guard.check({ token, action, resource })
+    return 'refused' in decision
+      ? { status: STATUS[decision.refused], answer: decision.refused }
+      : { status: 204, answer: `allowed, for ${decision.claims.username} as ${decision.role}` }
   }
   async function userIds() {
     const ids: Record<string, number> = {}

@@ -25,6 +25,7 @@ import { createSubscriptionEndedHandler } from './http/subscription-ended.ts'
 import type { Metrics } from './metrics.ts'
 import type { Session, Store } from './store/store.ts'
 import type { Registry } from './subscriptions/registry.ts'
+import type { Subscription } from './subscriptions/subscription.ts'
 import type { Directory } from './users/directory.ts'
 
 /** What outlives every reload. */
@@ -43,6 +44,8 @@ export interface GateParts {
 export interface Gate {
   router: Router
   guard: Guard
+  /** Whether what is live would be allowed today. */
+  mayGoOn(subscription: Subscription): boolean
 }
 
 const softphoneTerms = ({ softphone, refresh, sessions }: Config): DialectTerms => ({
@@ -83,8 +86,10 @@ export const createGate = (config: Config, keyring: Keyring, parts: GateParts): 
     createLogin({ users, store, sessions, tokens, throttle, clock }, terms)
   const refresh = (terms: DialectTerms) =>
     createRefresh({ users, store, sessions, tokens, clock, leeway, onRenewed }, terms)
-  const onRenewed = ({ sid, accessUntil }: Session): void => {
-    registry.extend(sid, accessUntil)
+  const mayGoOn = ({ username, userId, role, resource }: Subscription): boolean =>
+    guard.allows(role, 'subscribe', resource, { username, id: String(userId) })
+  const onRenewed = ({ sid, role, accessUntil }: Session): void => {
+    registry.extend({ sid, role, until: accessUntil }, mayGoOn)
   }
   const tickets = createTickets({ tokens, store, policy, clock, terms: config.tickets })
 
@@ -140,5 +145,5 @@ export const createGate = (config: Config, keyring: Keyring, parts: GateParts): 
       metrics,
     }),
   ]
-  return { router: createRouter(routes, shape, now), guard }
+  return { router: createRouter(routes, shape, now), guard, mayGoOn }
 }

@@ -28,8 +28,46 @@ export const plainText = (text: string): string =>
 export const formatSecurityLine = (line: SecurityLine, time: Date): string =>
   `[${line.event}] ${plainText(line.message)} | From: ${plainText(line.address)} | User: ${plainText(line.user)} | Time: ${time.toISOString()}\n`
 
-export const createLog = (
-  level: string,
-  stream: DestinationStream = destination({ fd: 1, sync: true }),
-): Log =>
+// RFC 5424 severities, which journald takes from a line's prefix.
+const SEVERITY: Readonly<Record<string, number>> = { 10: 7, 20: 7, 30: 6, 40: 4, 50: 3, 60: 2 }
+const MAX_WAITING = 1024 * 1024 // bytes that wait for a slow reader; what comes beyond is counted and dropped
+
+export interface LogStream extends DestinationStream {
+  /** Resolves when everything is written, or after a moment where nobody reads. */
+  flush(): Promise<void>
+}
+
+const FLUSH_WITHIN = 500 // milliseconds
+
+/**
+ * Where the log goes. Written in the background: Node writes to a pipe synchronously, so a journal that
+ * stops reading would stop every check. A reader that is gone costs lines, never the daemon.
+ */
+export const openLogStream = (
+  fd: number,
+  options: { journal: boolean; onLost(): void },
+): LogStream => {
+  const out = destination({ fd, sync: false, minLength: 0, maxLength: MAX_WAITING })
+  out.on('drop', options.onLost)
+  out.on('error', options.onLost)
+  return {
+    write(line) {
+      const severity = options.journal
+        ? SEVERITY[/^\{"level":(\d+)/.exec(line)?.[1] ?? '']
+        : undefined
+      out.write(severity === undefined ? line : `<${severity}>${line}`)
+    },
+    flush() {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      const timer = setTimeout(resolve, FLUSH_WITHIN)
+      out.flush(() => {
+        clearTimeout(timer)
+        resolve()
+      })
+      return promise
+    },
+  }
+}
+
+export const createLog = (level: string, stream: DestinationStream): Log =>
   pino({ level, base: null, timestamp: () => `,"time":"${new Date().toISOString()}"` }, stream)

@@ -5,11 +5,14 @@
 import { checkConfig } from './cli/check-config.ts'
 import type { Command, Io } from './cli/io.ts'
 import { serve } from './cli/serve.ts'
+import { policy } from './cli/policy.ts'
 import { session } from './cli/session.ts'
+import { store } from './cli/store.ts'
+import { token } from './cli/token.ts'
 import { user } from './cli/user.ts'
 import { version } from './version.ts'
 
-const COMMANDS: readonly Command[] = [serve, checkConfig, user, session]
+const COMMANDS: readonly Command[] = [serve, checkConfig, user, session, policy, token, store]
 const USAGE = 64
 const FAULT = 70 // EX_SOFTWARE
 

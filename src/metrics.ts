@@ -10,6 +10,9 @@ export interface Metrics {
   refreshed(dialect: string, outcome: string): void
   sessionsEnded(cause: string): void
   ticketed(result: string): void
+  /** One verb of the store; `error` is empty when it worked. */
+  storeAsked(verb: string, error: string, seconds: number): void
+  reloaded(ok: boolean, now: number): void
   /** `seconds` from the end of the right to the end of the stream. */
   kicked(cause: string, result: string, seconds: number): void
   answered(route: string, status: number): void
@@ -28,12 +31,15 @@ export interface MetricSources {
   sessions(): Promise<number>
   revocations(): number
   subscriptions(): number
+  /** So far. */
+  logLinesLost(): number
   hashQueue(): number
   ready(): boolean
 }
 
 // From what an empty answer takes (50 µs) to what nginx gives up on.
 const CHECK_BUCKETS = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1]
+const STORE_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5]
 const KICK_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 // These say how many handles there are and are gauges with a counter's name: promtool refuses the page.
 const MISNAMED = [
@@ -68,6 +74,17 @@ export const createMetrics = (sources: MetricSources): Metrics => {
       },
     }),
   )
+  registry.registerMetric(
+    new Counter({
+      name: 'postern_log_lines_lost_total',
+      help: 'Lines of the log that were dropped because nobody took them.',
+      registers: [],
+      collect() {
+        this.reset()
+        this.inc(sources.logLinesLost())
+      },
+    }),
+  )
   const checkDuration = new Histogram({
     name: 'postern_check_duration_seconds',
     help: 'Time from a check request to its answer.',
@@ -90,6 +107,29 @@ export const createMetrics = (sources: MetricSources): Metrics => {
     name: 'postern_sessions_ended_total',
     help: 'Sessions that ended before their time, by cause.',
     labelNames: ['cause'],
+    registers,
+  })
+  const storeDuration = new Histogram({
+    name: 'postern_store_duration_seconds',
+    help: 'Time that a verb of the store took, waiting for its turn included.',
+    labelNames: ['verb'],
+    buckets: STORE_BUCKETS,
+    registers,
+  })
+  const storeErrors = new Counter({
+    name: 'postern_store_errors_total',
+    help: 'Verbs of the store that failed, by kind of error.',
+    labelNames: ['verb', 'error'],
+    registers,
+  })
+  const reloadOk = new Gauge({
+    name: 'postern_config_last_reload_successful',
+    help: 'Whether the last reload worked (1) or the old configuration is still in force (0).',
+    registers,
+  })
+  const reloadAt = new Gauge({
+    name: 'postern_config_last_reload_success_timestamp_seconds',
+    help: 'When the configuration in force was loaded.',
     registers,
   })
   const tickets = new Counter({
@@ -183,6 +223,14 @@ export const createMetrics = (sources: MetricSources): Metrics => {
     },
     sessionsEnded: (cause) => {
       sessionsEnded.inc({ cause })
+    },
+    storeAsked: (verb, error, seconds) => {
+      storeDuration.observe({ verb }, seconds)
+      if (error !== '') storeErrors.inc({ verb, error })
+    },
+    reloaded: (ok, now) => {
+      reloadOk.set(ok ? 1 : 0)
+      if (ok) reloadAt.set(now)
     },
     ticketed: (result) => {
       tickets.inc({ result })

@@ -45,7 +45,7 @@ const GONE: Readonly<Record<'unknown_user' | 'disabled', Reason>> = {
 
 export const createGuard = (parts: {
   tokens: Pick<Tokens, 'verify'>
-  revocations: Pick<Revocations, 'has'>
+  revocations: Pick<Revocations, 'has' | 'isBeforeEpoch'>
   policy: Policy
   /** What the users held in memory say of a name; undefined where only asking their source would tell. */
   peek(username: string): Lookup | undefined
@@ -60,7 +60,9 @@ export const createGuard = (parts: {
     if (claims.type !== type) return refuse('wrong_type')
     const untimely = judgeTime(claims, clock.now(), leeway)
     if (untimely) return untimely
-    if (revocations.has(claims.sid)) return refuse('session_ended')
+    if (revocations.has(claims.sid) || revocations.isBeforeEpoch(claims.iat)) {
+      return refuse('session_ended')
+    }
     const known = peek(claims.username)
     if (known && 'refused' in known) return refuse(GONE[known.refused])
     const today = known && 'user' in known ? known.user.role : undefined

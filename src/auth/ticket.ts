@@ -77,9 +77,12 @@ export const createTickets = (parts: {
     },
     redeem({ claims }, requestId) {
       if (claims.ticket?.action !== 'subscribe') return undefined // read: Range asks many times
-      return store
-        .useTicket(claims.jti, requestId, clock.now(), claims.exp)
-        .then((use) => (use === 'used' ? refuse('ticket_used') : undefined))
+      return (
+        store
+          // Two requests without an id are two, and no repetition.
+          .useTicket(claims.jti, requestId === '' ? createId() : requestId, clock.now(), claims.exp)
+          .then((use) => (use === 'used' ? refuse('ticket_used') : undefined))
+      )
     },
   }
 }

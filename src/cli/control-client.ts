@@ -16,9 +16,12 @@ export async function askDaemon(
   method: 'GET' | 'POST',
   path: string,
   timeout = TIMEOUT,
+  asked?: Readonly<Record<string, unknown>>,
 ): Promise<Told> {
+  const signal = AbortSignal.timeout(timeout * 1000)
+  const json = asked === undefined ? '' : JSON.stringify(asked)
   try {
-    const { status, text } = await send(socket, method, path, AbortSignal.timeout(timeout * 1000))
+    const { status, text } = await send(socket, method, path, json, signal)
     return { status, body: JSON.parse(text) }
   } catch (error) {
     const code = readCode(error)
@@ -35,11 +38,23 @@ function send(
   socketPath: string,
   method: string,
   path: string,
+  json: string,
   signal: AbortSignal,
 ): Promise<{ status: number; text: string }> {
   const { promise, resolve, reject } = Promise.withResolvers<{ status: number; text: string }>()
   const asked = request(
-    { socketPath, method, path, signal, agent: false, headers: { host: 'postern' } },
+    {
+      socketPath,
+      method,
+      path,
+      signal,
+      agent: false,
+      headers: {
+        host: 'postern',
+        'content-type': 'application/json',
+        'content-length': Buffer.byteLength(json),
+      },
+    },
     (answer) => {
       let text = ''
       answer.setEncoding('utf8')
@@ -52,7 +67,7 @@ function send(
     },
   )
   asked.on('error', reject)
-  asked.end()
+  asked.end(json)
   return promise
 }
 

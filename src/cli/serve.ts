@@ -7,7 +7,7 @@ import { systemClock } from '../clock.ts'
 import { ConfigError } from '../config/config-error.ts'
 import { CONFIG_FILE, loadConfig } from '../config/load.ts'
 import { type Daemon, startDaemon, StartError } from '../daemon.ts'
-import { createLog, type Log } from '../log.ts'
+import { createLog, type Log, openLogStream } from '../log.ts'
 import { createNotifier, listenFds } from '../systemd.ts'
 import type { Command } from './io.ts'
 
@@ -57,12 +57,19 @@ export const serve: Command = {
     try {
       process.umask(0o077) // whatever is created here holds secrets or names
       const config = loadConfig(file)
-      const log = createLog(config.log.level)
+      const lost = { lines: 0 }
+      const stream = openLogStream(1, {
+        journal: process.env['JOURNAL_STREAM'] !== undefined,
+        onLost() {
+          lost.lines++
+        },
+      })
+      const log = createLog(config.log.level, stream)
       const sockets = listenFds(process.env)
       const notifier = createNotifier(process.env, sockets, (error) => {
         log.warn({ err: error }, 'systemd could not be told: let ExecStart= run notify-exec.pl')
       })
-      const daemon = await startDaemon(config, { log, clock: systemClock, sockets })
+      const daemon = await startDaemon(config, { log, clock: systemClock, sockets, lost })
       // A debugger would read the keys: the signal that Node opens its inspector for does nothing here.
       process.on('SIGUSR1', () => {})
       const stopped = nextStop(
@@ -83,6 +90,7 @@ export const serve: Command = {
       log.info({ signal }, 'stopping')
       await daemon.stop()
       log.info('stopped')
+      await stream.flush()
       return 0
     } catch (error) {
       if (error instanceof ConfigError) {

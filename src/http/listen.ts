@@ -2,9 +2,10 @@
 // mode and group before the first connection: file permissions are the only lock on that door.
 
 import { execFileSync } from 'node:child_process'
-import { chmodSync, chownSync, lstatSync, unlinkSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, lstatSync, unlinkSync } from 'node:fs'
 import type { Server } from 'node:http'
 import { connect } from 'node:net'
+import { dirname } from 'node:path'
 
 export type ListenAddress =
   | { path: string; mode: number; group: string }
@@ -28,8 +29,9 @@ const answers = (path: string): Promise<boolean> => {
     socket.destroy()
     resolve(true)
   })
-  socket.on('error', () => {
-    resolve(false)
+  // Refused: nobody listens there. Anything else, such as a full queue (EAGAIN), may be somebody's busy door.
+  socket.on('error', (error: NodeJS.ErrnoException) => {
+    resolve(error.code !== 'ECONNREFUSED')
   })
   return promise
 }
@@ -77,8 +79,10 @@ export const listen = async (server: Server, address: ListenAddress): Promise<vo
       : 'fd' in address
         ? `fd ${address.fd}`
         : `${address.host}:${address.port}`
+    // libuv says EACCES where the kernel said ENOENT.
+    const code = isPath && !existsSync(dirname(address.path)) ? 'ENOENT' : String(error.code)
     reject(
-      new ListenError(`cannot listen on ${where}: ${CURES[error.code ?? ''] ?? error.message}`, {
+      new ListenError(`cannot listen on ${where}: ${CURES[code] ?? error.message}`, {
         cause: error,
       }),
     )

@@ -1,6 +1,7 @@
 // The operator's endpoints. /metrics, /healthz and /readyz stand on a listener of their own, so that no slip
 // in a site's config can publish them; the control routes on a socket that only root and the service open.
 
+import { parseJsonBody } from './body.ts'
 import { failure, json, type ErrorShape } from './reply.ts'
 import type { Route } from './routes.ts'
 
@@ -69,6 +70,12 @@ export const createControlRoutes = (parts: {
   endSessions(which: Which): Promise<number>
   /** Ends live streams and leaves the sessions: how many. */
   kickSessions(which: Which): Promise<number>
+  /** What a check would answer: the status, and the reason of a refusal. */
+  inspect(
+    token: string,
+    action?: string,
+    resource?: string,
+  ): Promise<{ status: number; answer: string }>
   now(): number
 }): Route[] => [
   {
@@ -120,6 +127,25 @@ export const createControlRoutes = (parts: {
       const which = readWhich(query)
       if (!which) return failure(shape, 400, 'say id, user or all=true', parts.now())
       return json(200, { kicked: await parts.kickSessions(which) })
+    },
+  },
+  {
+    name: 'tokens_inspect',
+    method: 'POST',
+    path: '/tokens/inspect',
+    shape,
+    handler: async (request) => {
+      const body = await request.body()
+      if (!Buffer.isBuffer(body)) return body
+      const fields = parseJsonBody(request.headers, body) as
+        | Readonly<Record<'token' | 'action' | 'resource', unknown>>
+        | undefined
+      if (typeof fields?.token !== 'string') {
+        return failure(shape, 400, 'a JSON object with a token is required', parts.now())
+      }
+      const { token, action, resource } = fields
+      const asked = [action, resource].map((text) => (typeof text === 'string' ? text : undefined))
+      return json(200, await parts.inspect(token, ...asked))
     },
   },
 ]

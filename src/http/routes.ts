@@ -20,6 +20,7 @@ export interface Match extends Pick<Route, 'name' | 'handler' | 'shape'> {
   id: string
 }
 
+const PLACE = '/:id'
 const ID = /^[A-Za-z0-9_-]{1,64}$/
 
 export type Router = (method: string, path: string) => Match
@@ -53,11 +54,11 @@ export const createRouter = (
     }
   }
   return (method, path) => {
-    const exact = byPath.get(path)
+    const exact = path.endsWith(PLACE) ? undefined : byPath.get(path)
     if (exact) return exact.get(method) ?? wrongMethod(exact)
     const slash = path.lastIndexOf('/')
     const id = path.slice(slash + 1)
-    const below = ID.test(id) ? byPath.get(`${path.slice(0, slash)}/:id`) : undefined
+    const below = ID.test(id) ? byPath.get(`${path.slice(0, slash)}${PLACE}`) : undefined
     if (!below) return notFound
     const match = below.get(method)
     return match ? { ...match, id } : wrongMethod(below)

@@ -56,6 +56,10 @@ export const MIGRATIONS: readonly string[] = [
     until INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX used_tickets_until ON used_tickets (until);
+  CREATE TABLE epoch (
+    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    since INTEGER NOT NULL
+  ) STRICT;
   CREATE TABLE subscriptions (
     kick TEXT PRIMARY KEY,
     sid TEXT NOT NULL,

@@ -3,8 +3,9 @@
 
 import { Worker } from 'node:worker_threads'
 
-import type { Call, VerbName } from './sqlite-engine.ts'
+import type { Call } from './sqlite-engine.ts'
 import type { FromThread, ToThread } from './sqlite-thread.ts'
+import type { VerbName } from './sqlite-verbs.ts'
 import { type Store, StoreError } from './store.ts'
 
 const MAX_WAITING = 4096 // at 3,400 commits/s about a second: beyond, callers are told to come back
@@ -86,6 +87,8 @@ export const openSqliteStore = async (
     listSessions: verb('listSessions'),
     countSessions: verb('countSessions'),
     listCredentials: verb('listCredentials'),
+    epoch: verb('epoch'),
+    moveEpoch: verb('moveEpoch'),
     useTicket: verb('useTicket'),
     openSubscription: verb('openSubscription'),
     closeSubscriptions: verb('closeSubscriptions'),

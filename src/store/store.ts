@@ -105,6 +105,10 @@ export interface Store {
   countSessions(now: number): Promise<number>
   /** Who has live sessions, under which credential marks. */
   listCredentials(now: number): Promise<{ username: string; credential: string }[]>
+  /** Tokens issued before this instant count no more, whatever their session; 0: none. */
+  epoch(): Promise<number>
+  /** Moves the epoch to `since`, never back. Durable when it resolves. */
+  moveEpoch(since: number): Promise<void>
   /**
    * Uses a single-use ticket. `repeat`: the same request asked already, within REPEAT_WITHIN seconds. This and
    * the three verbs below survive kill -9 but not a power cut, which ends nginx's streams as well.

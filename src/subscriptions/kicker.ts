@@ -21,6 +21,7 @@ export const createKicker = (socketPath: string): Kicker => {
   const ask = (
     method: 'DELETE' | 'GET',
     kick: string,
+    isRetry = false,
   ): Promise<{ status: number; body: string }> => {
     const { promise, resolve, reject } = Promise.withResolvers<{ status: number; body: string }>()
     const asked = request({
@@ -32,7 +33,12 @@ export const createKicker = (socketPath: string): Kicker => {
       timeout: TIMEOUT,
     })
     asked.on('timeout', () => asked.destroy(new Error('nginx does not answer on its kick socket')))
-    asked.on('error', reject)
+    asked.on('error', (error: NodeJS.ErrnoException) => {
+      // nginx closed an idle connection at the moment of its use: both verbs may be said twice.
+      const stale = asked.reusedSocket && error.code === 'ECONNRESET' && !isRetry
+      if (stale) resolve(ask(method, kick, true))
+      else reject(error)
+    })
     asked.on('response', (response) => {
       let body = ''
       response.setEncoding('utf8')

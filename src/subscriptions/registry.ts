@@ -26,8 +26,11 @@ export interface Admission {
 export interface Registry {
   /** The kick id for a subscribe that the rules allow: at once where this session has one for the resource. */
   admit(admission: Admission): string | Promise<string>
-  /** The session got a token that lives until then: its subscriptions go on. */
-  extend(sid: string, until: number): void
+  /** The session got a token that lives until then: its subscriptions go on, where its role of today allows. */
+  extend(
+    session: { sid: string; role: string; until: number },
+    isAllowed: (subscription: Subscription) => boolean,
+  ): void
   /** Resolves when everything of the session is closed as far as nginx can tell, or after a second. */
   kickSession(sid: string, cause: KickCause): Promise<number>
   /** Kicks what is no longer allowed. */
@@ -36,7 +39,7 @@ export interface Registry {
   streamEnded(kick: string): void
   list(): Subscription[]
   count(): number
-  /** What an earlier process handed out. */
+  /** What an earlier process handed out: ended like any other, but given to nobody, lest it was kicked already. */
   adopt(subscriptions: readonly Subscription[]): void
   close(): void
 }
@@ -56,7 +59,10 @@ const ANSWER_WITHIN = 1000 // milliseconds that a logout waits for its streams t
 const CHECKS_AT_ONCE = 64 // streams asked about in one tick, so that a sweep of 10,000 disturbs nobody
 
 interface Entry extends Subscription {
+  role: string
   until: number
+  /** Its place among the session's: the resource, or the id itself where no check may share it. */
+  readonly key: string
   /** By the monotonic clock: a check handed the id out then, whose stream may still open. */
   issuedAt: number
   /** When to ask nginx whether anybody is left. */
@@ -71,7 +77,6 @@ interface Kick {
   nextAt: number
   /** Somebody was there and is gone. */
   observed: boolean
-  failed: boolean
   busy: boolean
   done: PromiseWithResolvers<void>
 }
@@ -90,16 +95,24 @@ export const createRegistry = (parts: {
 }): Registry => {
   const { store, kicker, clock, perSession, observe, onFault } = parts
   const every = parts.every ?? everyUnref
-  /** sid → resource → entry. */
+  /** sid → key → entry. */
   const bySession = new Map<string, Map<string, Entry>>()
   const byKick = new Map<string, Entry>()
   const kicks = new Map<string, Kick>()
+  let away = false
+  let closed = false
+
+  /** Once an outage, and not once for each of 10,000 streams. */
+  const complain = (error: unknown): void => {
+    if (!away && !closed) onFault(error)
+    away = true
+  }
 
   const forget = (entry: Entry): void => {
     byKick.delete(entry.kick)
     const ofSession = bySession.get(entry.sid)
-    if (ofSession?.get(entry.resource) !== entry) return
-    ofSession.delete(entry.resource)
+    if (ofSession?.get(entry.key) !== entry) return
+    ofSession.delete(entry.key)
     if (ofSession.size === 0) bySession.delete(entry.sid)
   }
 
@@ -122,6 +135,7 @@ export const createRegistry = (parts: {
     try {
       const outcome = await kicker.end(entry.kick)
       const left = outcome === 'ended' ? await kicker.count(entry.kick) : 0
+      away = false
       const over = now >= entry.issuedAt + IN_FLIGHT
       if (left === 0 && outcome === 'ended') settle(kick, 'ended')
       if (left > 0 || !over) {
@@ -134,8 +148,7 @@ export const createRegistry = (parts: {
     } catch (error) {
       // nginx is away, and its streams with it, or it may not be reached: tried until it answers.
       kick.nextAt = now + RETRY_SLOW
-      if (!kick.failed) onFault(error)
-      kick.failed = true
+      complain(error)
       settle(kick, 'failed')
     }
   }
@@ -161,7 +174,6 @@ export const createRegistry = (parts: {
       startedAt: now,
       nextAt: now,
       observed: false,
-      failed: false,
       busy: false,
       done: Promise.withResolvers<void>(),
     }
@@ -172,6 +184,7 @@ export const createRegistry = (parts: {
 
   const ask = async (entry: Entry): Promise<void> => {
     const left = await kicker.count(entry.kick)
+    away = false
     if (left > 0 || byKick.get(entry.kick) !== entry) return
     if (clock.monotonic() < entry.issuedAt + IN_FLIGHT) return
     forget(entry)
@@ -188,7 +201,7 @@ export const createRegistry = (parts: {
       else if (entry.askAt <= now && asked < CHECKS_AT_ONCE) {
         asked++
         entry.askAt = now + SWEEP_EVERY
-        ask(entry).catch(onFault)
+        ask(entry).catch(complain)
       }
     }
   }
@@ -197,11 +210,12 @@ export const createRegistry = (parts: {
   const insert = (entry: Entry): void => {
     const ofSession = bySession.get(entry.sid) ?? new Map<string, Entry>()
     bySession.set(entry.sid, ofSession)
-    ofSession.set(entry.resource, entry)
+    ofSession.set(entry.key, entry)
     byKick.set(entry.kick, entry)
-    if (ofSession.size <= perSession()) return
-    const [oldest] = ofSession.values()
-    if (oldest) void start(oldest, 'limit')
+    for (const oldest of ofSession.values()) {
+      if (ofSession.size <= perSession()) break
+      void start(oldest, 'limit')
+    }
   }
 
   return {
@@ -216,6 +230,7 @@ export const createRegistry = (parts: {
       const entry: Entry = {
         ...admission,
         kick: createKickId(),
+        key: admission.resource,
         startedAt: clock.now(),
         issuedAt: now,
         askAt: now + SWEEP_EVERY,
@@ -223,7 +238,13 @@ export const createRegistry = (parts: {
       }
       // Known to a logout from now on, also while it is being written.
       insert(entry)
-      const { written: _written, issuedAt: _issuedAt, askAt: _askAt, ...subscription } = entry
+      const {
+        key: _key,
+        written: _written,
+        issuedAt: _issuedAt,
+        askAt: _askAt,
+        ...subscription
+      } = entry
       entry.written = store.openSubscription(subscription)
       return entry.written.then(
         () => {
@@ -236,9 +257,11 @@ export const createRegistry = (parts: {
         },
       )
     },
-    extend(sid, until) {
+    extend({ sid, role, until }, isAllowed) {
       for (const entry of bySession.get(sid)?.values() ?? []) {
-        entry.until = Math.max(entry.until, until)
+        entry.role = role
+        if (isAllowed(entry)) entry.until = Math.max(entry.until, until)
+        else void start(entry, 'grant_removed')
       }
     },
     async kickSession(sid, cause) {
@@ -266,10 +289,12 @@ export const createRegistry = (parts: {
       for (const subscription of subscriptions) {
         // Spread over a minute, so that a restart with 10,000 streams asks nginx gently.
         const askAt = now + IN_FLIGHT + Math.random() * SWEEP_EVERY
-        insert({ ...subscription, issuedAt: now, askAt, written: undefined })
+        const key = subscription.kick
+        insert({ ...subscription, key, issuedAt: now, askAt, written: undefined })
       }
     },
     close() {
+      closed = true
       stop()
       for (const { done } of kicks.values()) done.resolve()
       kicker.close()

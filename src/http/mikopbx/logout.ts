@@ -39,15 +39,20 @@ export const createLogoutHandler = (parts: {
     if ('value' in cookie && !foreign) {
       results.push(await logout.byRefreshToken(cookie.value, everywhere))
     }
+    const cleared = clearedCookie(isSecure(headers, cookieSecurity))
     const done = results.find((result) => 'username' in result)
     if (!done) {
       const refusal = 'refused' in bearer ? bearer : { refused: 'bad_signature' as const }
-      return failure(401, 'Unauthorized', now(), ['WWW-Authenticate', challenge(refusal)])
+      // A stale cookie goes, or its browser shows it for ever (CVE-2026-34454); another site's page moves none.
+      const stale = !foreign && !('problem' in cookie && cookie.problem === 'missing')
+      return failure(401, 'Unauthorized', now(), [
+        'WWW-Authenticate',
+        challenge(refusal),
+        ...(stale ? cleared : []),
+      ])
     }
-    return success(
-      { message: 'Logged out successfully' },
-      clearedCookie(isSecure(headers, cookieSecurity)),
-      [{ name: 'LOGOUT', message: 'logged out', user: done.username }],
-    )
+    return success({ message: 'Logged out successfully' }, cleared, [
+      { name: 'LOGOUT', message: 'logged out', user: done.username },
+    ])
   }
 }

@@ -1,0 +1,127 @@
+// `postern policy explain`: which grant of which role would allow something, or why none does. It asks the
+// same rules as a check, with the config as it stands in the file.
+
+import { parseArgs } from 'node:util'
+
+import { createPolicy, findGrant, isAction, isResource } from '../auth/grants.ts'
+import { ConfigError } from '../config/config-error.ts'
+import type { Config } from '../config/config.ts'
+import { CONFIG_FILE, loadConfig } from '../config/load.ts'
+import { openUsers } from '../open-users.ts'
+import { createPasswordPool } from '../passwords/pool.ts'
+import type { Lookup } from '../users/source.ts'
+import { askDaemon } from './control-client.ts'
+import type { Command, Io } from './io.ts'
+
+const OK = 0
+const REFUSED = 1
+const USAGE = 64
+const BAD_CONFIG = 78
+
+const OPTIONS = {
+  config: { type: 'string' },
+  user: { type: 'string' },
+  action: { type: 'string' },
+  resource: { type: 'string' },
+} as const
+
+/** Asked of the very sources that the daemon asks, opened for this one question. */
+const lookUp = async (config: Config, name: string): Promise<Lookup> => {
+  const pool = createPasswordPool(config.passwords)
+  const silent = { onChange: async () => {}, onProblem: () => {}, onWarning: () => {} }
+  try {
+    const users = await openUsers(config, pool, silent)
+    try {
+      return await users.lookup(name)
+    } finally {
+      users.close()
+    }
+  } finally {
+    await pool.close()
+  }
+}
+
+/** The number that `{id}` stands for: only the daemon knows it, and gives one at first sight. */
+const idOf = async (config: Config, name: string): Promise<string> => {
+  const told = await askDaemon(config.listen.control, 'GET', '/users/ids')
+  if (told === 'not_running' || 'problem' in told) return ''
+  const { ids } = told.body as { ids?: Readonly<Record<string, number>> }
+  return String(ids?.[name] ?? '')
+}
+
+const explain = async (
+  config: Config,
+  asked: { user: string; action: string; resource: string },
+  io: Io,
+): Promise<number> => {
+  const { user, action, resource } = asked
+  const refused = (reason: string, why: string): number => {
+    io.out(`refused (${reason}): ${why}`)
+    return REFUSED
+  }
+  if (!isAction(action)) return refused('bad_action', 'use read, subscribe, connect or publish')
+  if (!isResource(resource)) {
+    return refused(
+      'bad_resource',
+      'no location may name this: visible ASCII, no empty or dot segment',
+    )
+  }
+  const found = await lookUp(config, user)
+  if ('unavailable' in found) {
+    io.err('postern policy: the user source is away: ask again when it is back')
+    return REFUSED
+  }
+  if ('refused' in found) {
+    return found.refused === 'disabled'
+      ? refused('user_disabled', `${user} is disabled`)
+      : refused('user_removed', `no source knows ${user}`)
+  }
+  const { role } = found.user
+  const grants = createPolicy(config.roles).get(role)
+  if (!grants)
+    return refused('unknown_role', `the role ${role} has no [roles.${role}] in the config`)
+  const id = await idOf(config, user)
+  const grant = findGrant(grants, action, resource, { username: user, id, role })
+  if (grant) {
+    io.out(`allowed: ${user} has the role ${role}, which has the grant ${grant.text}`)
+    return OK
+  }
+  const own = grants.filter((one) => one.action === action).map((one) => one.text)
+  const has = own.length > 0 ? `only ${own.join(', ')}` : `nothing for ${action}`
+  const hint = id === '' && own.some((text) => text.includes('{id}'))
+  return refused(
+    'no_grant',
+    `${user} has the role ${role}, which grants ${has}${hint ? ' (the number for {id} is not known while the daemon is down)' : ''}`,
+  )
+}
+
+export const policy: Command = {
+  name: 'policy',
+  summary: 'explain what a user may do, and by which grant',
+  usage: 'postern policy explain --user NAME --action ACTION --resource RESOURCE [--config FILE]',
+  async run(argv, io) {
+    const wrong = (problem: string): number => {
+      io.err(`postern policy: ${problem}`)
+      io.err(`usage: ${policy.usage}`)
+      return USAGE
+    }
+    let parsed
+    try {
+      parsed = parseArgs({ args: [...argv], options: OPTIONS, allowPositionals: true })
+    } catch {
+      return wrong('an option is unknown, or lacks its value')
+    }
+    const { config = CONFIG_FILE, user, action, resource } = parsed.values
+    if (parsed.positionals.join(' ') !== 'explain') return wrong('explain?')
+    if (user === undefined || action === undefined || resource === undefined) {
+      return wrong('--user, --action and --resource are needed')
+    }
+    try {
+      return await explain(loadConfig(config), { user, action, resource }, io)
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error
+      for (const problem of error.problems) io.err(problem)
+      return BAD_CONFIG
+    }
+  },
+}

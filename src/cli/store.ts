@@ -1,0 +1,99 @@
+// `postern store`: a copy of the store that is whole, also while the daemon writes, and its way back. A
+// restored store knows nothing of what ended since: the command says so, and how that door is closed.
+
+import { chmodSync, chownSync, existsSync, renameSync, rmSync, statSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { parseArgs } from 'node:util'
+
+import { ConfigError } from '../config/config-error.ts'
+import { CONFIG_FILE, loadConfig } from '../config/load.ts'
+import { copyDatabase, inspectStore, whileIdle } from '../store/sqlite-copy.ts'
+import { StoreError } from '../store/store.ts'
+import type { Command, Io } from './io.ts'
+
+const OK = 0
+const REFUSED = 1
+const USAGE = 64
+const IO_FAILED = 74
+const BAD_CONFIG = 78
+
+const backup = (store: string, file: string, io: Io): number => {
+  if (existsSync(file)) {
+    io.err(`postern store: ${file} is there already: name a new file`)
+    return REFUSED
+  }
+  process.umask(0o077) // names, addresses and hashes of tokens stand in it
+  copyDatabase(store, file)
+  io.out(
+    `${file}: ${inspectStore(file).sessions} sessions; the keys are not in it, back up keys.json too`,
+  )
+  return OK
+}
+
+const restore = (store: string, file: string, io: Io): number => {
+  const { sessions } = inspectStore(file) // throws where the backup is damaged: nothing is touched then
+  const aside = `${store}.before-restore`
+  whileIdle(store, () => {
+    const draft = `${store}.restored`
+    rmSync(draft, { force: true })
+    copyDatabase(file, draft)
+    keepOwner(store, draft)
+    rmSync(aside, { force: true })
+    if (existsSync(store)) renameSync(store, aside)
+    for (const rest of ['-wal', '-shm']) rmSync(`${store}${rest}`, { force: true })
+    renameSync(draft, store)
+  })
+  io.out(`${store}: restored, ${sessions} sessions; the old one is ${aside}`)
+  io.err(
+    'Logouts, bans and rotations since the backup are undone: sessions that ended live again, and',
+  )
+  io.err('refresh tokens traded in since count as stolen. Start the daemon, then run')
+  io.err('  postern session end --all')
+  io.err('which ends every session and refuses every token that was issued before.')
+  return OK
+}
+
+/** Root restores for the service's user: the file goes to whoever owns the directory. */
+const keepOwner = (store: string, draft: string): void => {
+  const { uid, gid } = statSync(dirname(store))
+  chmodSync(draft, 0o600)
+  chownSync(draft, uid, gid)
+}
+
+export const store: Command = {
+  name: 'store',
+  summary: 'back the store up while it runs, and restore it',
+  usage: [
+    'postern store backup FILE [--config FILE]',
+    '       postern store restore FILE [--config FILE]   (the daemon must be stopped)',
+  ].join('\n'),
+  async run(argv, io) {
+    const wrong = (problem: string): number => {
+      io.err(`postern store: ${problem}`)
+      io.err(`usage: ${store.usage}`)
+      return USAGE
+    }
+    let parsed
+    try {
+      const options = { config: { type: 'string' } } as const
+      parsed = parseArgs({ args: [...argv], options, allowPositionals: true })
+    } catch {
+      return wrong('an option is unknown, or lacks its value')
+    }
+    const [verb, file, more] = parsed.positionals
+    if (verb !== 'backup' && verb !== 'restore') return wrong('backup or restore?')
+    if (file === undefined || more !== undefined) return wrong('one file is needed')
+    try {
+      const path = join(loadConfig(parsed.values.config ?? CONFIG_FILE).stateDirectory, 'store.db')
+      return verb === 'backup' ? backup(path, file, io) : restore(path, file, io)
+    } catch (error) {
+      if (error instanceof ConfigError) {
+        for (const problem of error.problems) io.err(problem)
+        return BAD_CONFIG
+      }
+      if (!(error instanceof StoreError)) throw error
+      io.err(`postern store: ${error.message}`)
+      return error.code === 'locked' ? REFUSED : IO_FAILED
+    }
+  },
+}
