@@ -7,11 +7,13 @@ import { join } from 'node:path'
 
 import { REASONS } from './auth/decision.ts'
 import { ACTIONS } from './auth/grants.ts'
+import { IssuerAwayError } from './auth/issuer.ts'
 import { createRevocations } from './auth/revocations.ts'
 import { createSessions } from './auth/sessions.ts'
 import { createThrottle } from './auth/throttle.ts'
 import type { Clock } from './clock.ts'
 import { findRestartOnly } from './config/changes.ts'
+import { ConfigError } from './config/config-error.ts'
 import type { Config } from './config/config.ts'
 import { keysFile, loadKeys } from './config/keys-file.ts'
 import { createGate } from './gate.ts'
@@ -27,6 +29,7 @@ import { createRouter, type Route, type Router } from './http/routes.ts'
 import { createHttpServer, type ServerParts } from './http/server.ts'
 import { shape as softphoneShape } from './http/softphone/reply.ts'
 import { createLogLimit } from './log-limit.ts'
+import { type IssuerEvents, openIssuers } from './issuers/open-issuers.ts'
 import type { Log } from './log.ts'
 import { createMetrics } from './metrics.ts'
 import { openUsers } from './open-users.ts'
@@ -43,7 +46,7 @@ import { version } from './version.ts'
 
 export interface Daemon {
   /** Brings a new config, keys and users into force, or throws and changes nothing. Reopens the log files. */
-  reload(config: Config): Promise<void>
+  reload(config?: Config): Promise<Reloaded>
   /** Stops accepting, finishes what is under way, flushes and closes everything. */
   stop(): Promise<void>
 }
@@ -55,6 +58,13 @@ export interface DaemonParts {
   sockets?: ReadonlyMap<string, number>
   /** Lines of the log that nobody took. */
   lost?: { lines: number }
+  /** The config as it stands now, for a reload; without, the running one is taken anew. */
+  readConfig?: () => Config
+}
+
+export interface Reloaded {
+  /** Settings that changed and wait for a restart. */
+  ignored: readonly string[]
 }
 
 /** Why the daemon does not start, in words that name the cure. */
@@ -65,6 +75,7 @@ export class StartError extends Error {
   }
 }
 
+export const NOT_RELOADED = 'not reloaded: the running configuration stays in force'
 const DRAIN = 5000 // milliseconds that requests under way get at a stop
 const PRUNE_EVERY = 30_000
 const READY_WITHIN = 1000
@@ -126,6 +137,12 @@ const within = <Value>(promise: Promise<Value>, milliseconds: number): Promise<V
   })
 }
 
+/** Of a fault, for the metric. */
+const kindOf = (error: unknown): string => {
+  if (error instanceof IssuerAwayError) return 'issuer_away'
+  return error instanceof StoreError ? `store_${error.code}` : 'internal'
+}
+
 /** Resolves when every listener accepts. Throws a ConfigError or a StartError; nothing is left open then. */
 export const startDaemon = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
   const opened: (() => Promise<void> | void)[] = []
@@ -145,7 +162,7 @@ export const startDaemon = async (config: Config, parts: DaemonParts): Promise<D
 
 const build = async (
   config: Config,
-  { log, clock, sockets = new Map(), lost = { lines: 0 } }: DaemonParts,
+  { log, clock, sockets = new Map(), lost = { lines: 0 }, readConfig }: DaemonParts,
   opened: (() => Promise<void> | void)[],
   closeAll: () => Promise<void>,
 ): Promise<Daemon> => {
@@ -307,22 +324,62 @@ const build = async (
     listSessions,
     clock,
   }
-  let gate = createGate(config, keyring, gateParts)
+  const issuerEvents: IssuerEvents = {
+    clock,
+    observe(issuer, outcome) {
+      metrics.issuerAsked(issuer, 'keys' in outcome ? outcome.keys : undefined, clock.now())
+    },
+    onProblem(problem) {
+      log.error({ problem }, 'a trusted issuer gives no keys: what was known of it stays')
+    },
+  }
+  let issuers = await openIssuers(config.issuers, issuerEvents)
+  let gate = createGate(config, keyring, issuers.all, gateParts)
+  metrics.keysLoaded(keyring.byKid.size, keyring.signing.created)
   /** A right that a reload or a new role took away ends what is live by it. */
   function review(): void {
     registry.review((subscription) => gate.mayGoOn(subscription))
   }
   review() // what an earlier process allowed may be more than this config does
-  const reload = async (next: Config): Promise<void> => {
-    const keys = await loadKeys(config.stateDirectory)
-    gate = createGate(next, keys, gateParts)
+  const takeUp = async (next: Config): Promise<Reloaded> => {
+    const keys = await loadKeys(config.stateDirectory, { mustExist: true })
+    // Before the swap: where the store cannot end what the users file asks for, nothing changes.
+    await users.reload()
+    issuers = await openIssuers(next.issuers, issuerEvents, issuers)
+    gate = createGate(next, keys, issuers.all, gateParts)
+    metrics.keysLoaded(keys.byKid.size, keys.signing.created)
     const ignored = findRestartOnly(config, next)
     current = next
     log.level = next.log.level
     security.reopen(next.log.security)
-    await users.reload()
     review()
     log.info({ ignored }, ignored.length > 0 ? 'reloaded; these wait for a restart' : 'reloaded')
+    return { ignored }
+  }
+  let reloading: Promise<unknown> = Promise.resolve()
+  /** One after the other: what was read last is what stays. */
+  const reload = (next?: Config): Promise<Reloaded> => {
+    const reloaded = reloading.then(async () => {
+      let ok = false
+      try {
+        const taken = await takeUp(next ?? readConfig?.() ?? current)
+        ok = true
+        return taken
+      } finally {
+        metrics.reloaded(ok, clock.now())
+      }
+    })
+    reloading = reloaded.catch(() => undefined)
+    return reloaded
+  }
+  const reloadOrSayWhy = async (): Promise<Reloaded | { problems: readonly string[] }> => {
+    try {
+      return await reload()
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error
+      log.error({ problems: error.problems }, NOT_RELOADED)
+      return { problems: error.problems }
+    }
   }
 
   const findObstacle = async (): Promise<string | undefined> => {
@@ -340,7 +397,9 @@ const build = async (
     shape,
     maxConnections: config.listen.maxConnections,
     statusOfFault: (error) =>
-      error instanceof StoreError ? { status: 503, retryAfter: 1 } : { status: 500 },
+      error instanceof StoreError || error instanceof IssuerAwayError
+        ? { status: 503, retryAfter: 1 }
+        : { status: 500 },
     observe({ route, status, reason }) {
       if (route !== 'check') metrics.answered(route, status)
       if (reason === undefined) log.debug({ route, status }, 'answered')
@@ -350,7 +409,7 @@ const build = async (
       for (const event of events) securityEvent(event, address)
     },
     onFault(error, route) {
-      metrics.faulted(error instanceof StoreError ? `store_${error.code}` : 'internal')
+      metrics.faulted(kindOf(error))
       log.error({ err: error, route }, 'a request could not be decided')
     },
     now,
@@ -373,12 +432,14 @@ const build = async (
     createHttpServer(
       operatorParts(
         createControlRoutes({
+          reload: reloadOrSayWhy,
           reloadUsers,
           userIds,
           listSessions,
           endSessions,
           kickSessions,
           inspect,
+          findObstacle,
           now,
         }),
       ),

@@ -5,6 +5,7 @@ import { createGuard, type Guard } from './auth/check.ts'
 import { createPolicy } from './auth/grants.ts'
 import type { DialectTerms } from './auth/issue.ts'
 import type { Keyring } from './auth/keyring.ts'
+import { createTrustedIssuers, isForeignName, type TrustedIssuer } from './auth/issuer.ts'
 import { createLogin } from './auth/login.ts'
 import { createLogout } from './auth/logout.ts'
 import { createRefresh } from './auth/refresh.ts'
@@ -16,6 +17,7 @@ import { createTokens } from './auth/token.ts'
 import type { Clock } from './clock.ts'
 import type { Config } from './config/config.ts'
 import { createCheckHandler } from './http/check.ts'
+import { createJwksHandler } from './http/jwks.ts'
 import { createMikopbxRoutes } from './http/mikopbx/routes.ts'
 import { createRouter, type Route, type Router } from './http/routes.ts'
 import { shape } from './http/softphone/reply.ts'
@@ -64,26 +66,41 @@ const mikopbxTerms = ({ mikopbx, refresh, sessions }: Config): DialectTerms => (
   roleName: (role) => mikopbx.roleNames.get(role) ?? role,
 })
 
-export const createGate = (config: Config, keyring: Keyring, parts: GateParts): Gate => {
+export const createGate = (
+  config: Config,
+  keyring: Keyring,
+  issuers: readonly TrustedIssuer[],
+  parts: GateParts,
+): Gate => {
   const { store, sessions, revocations, users, throttle, metrics, registry, clock } = parts
   const cookieSecurity = config.cookies.secure
   const { leeway } = config.tokens
   const now = (): number => clock.now()
-  const tokens = createTokens({ keyring, ...config.tokens, cacheSize: config.checks.verdictCache })
+  const cacheSize = config.checks.verdictCache
+  const trusted = createTrustedIssuers(issuers, { cacheSize, identify: store.identify })
+  const tokens = createTokens({ keyring, ...config.tokens, cacheSize, trusted })
+  const isForeign = (username: string): boolean => isForeignName(config.issuers.keys(), username)
   const policy = createPolicy(config.roles)
   const guard = createGuard({
     tokens,
     revocations,
     policy,
     peek: users.peek,
+    isForeign,
     // A token says the role as its dialect's clients know it; grants are written for ours.
     ownRole: new Map(Array.from(config.mikopbx.roleNames, ([role, name]) => [name, role])),
     clock,
     leeway,
   })
   const logout = createLogout({ guard, tokens, store, sessions, now })
+  const ownUsers = {
+    peek: users.peek,
+    // A name of a trusted issuer's is asked for as one that nobody has, at the same price.
+    authenticate: (username: string, password: string) =>
+      users.authenticate(isForeign(username) ? '' : username, password),
+  }
   const login = (terms: DialectTerms) =>
-    createLogin({ users, store, sessions, tokens, throttle, clock }, terms)
+    createLogin({ users: ownUsers, store, sessions, tokens, throttle, clock }, terms)
   const refresh = (terms: DialectTerms) =>
     createRefresh({ users, store, sessions, tokens, clock, leeway, onRenewed }, terms)
   const mayGoOn = ({ username, userId, role, resource }: Subscription): boolean =>
@@ -116,11 +133,19 @@ export const createGate = (config: Config, keyring: Keyring, parts: GateParts): 
     shape,
     handler: createSubscriptionEndedHandler(registry.streamEnded),
   }
+  const jwks: Route = {
+    name: 'jwks',
+    method: 'GET',
+    path: '/.well-known/jwks.json',
+    shape,
+    handler: createJwksHandler(keyring),
+  }
   const softphone = softphoneTerms(config)
   const mikopbx = mikopbxTerms(config)
   const routes: Route[] = [
     check,
     subscriptionEnded,
+    jwks,
     ...createSoftphoneRoutes({
       basePath: config.softphone.basePath,
       guard,

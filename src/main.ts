@@ -3,7 +3,10 @@
 // that ends the process.
 
 import { checkConfig } from './cli/check-config.ts'
+import { doctor } from './cli/doctor.ts'
 import type { Command, Io } from './cli/io.ts'
+import { key } from './cli/key.ts'
+import { reload } from './cli/reload.ts'
 import { serve } from './cli/serve.ts'
 import { policy } from './cli/policy.ts'
 import { session } from './cli/session.ts'
@@ -12,7 +15,18 @@ import { token } from './cli/token.ts'
 import { user } from './cli/user.ts'
 import { version } from './version.ts'
 
-const COMMANDS: readonly Command[] = [serve, checkConfig, user, session, policy, token, store]
+const COMMANDS: readonly Command[] = [
+  serve,
+  checkConfig,
+  reload,
+  user,
+  session,
+  key,
+  policy,
+  token,
+  store,
+  doctor,
+]
 const USAGE = 64
 const FAULT = 70 // EX_SOFTWARE
 
@@ -56,6 +70,11 @@ const run = async ([name, ...argv]: readonly string[]): Promise<number> => {
   }
   return command.run(argv, io)
 }
+
+// `postern user list | head -1`: a reader that has seen enough is no fault.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+})
 
 try {
   process.exitCode = await run(process.argv.slice(2))

@@ -13,6 +13,10 @@ export interface Metrics {
   /** One verb of the store; `error` is empty when it worked. */
   storeAsked(verb: string, error: string, seconds: number): void
   reloaded(ok: boolean, now: number): void
+  /** How many keys verify, and when the one that signs was made, where that is known. */
+  keysLoaded(count: number, created: number | undefined): void
+  /** A trusted issuer was asked for its keys; `keys`: how many it gave, undefined where none were to be had. */
+  issuerAsked(issuer: string, keys: number | undefined, now: number): void
   /** `seconds` from the end of the right to the end of the stream. */
   kicked(cause: string, result: string, seconds: number): void
   answered(route: string, status: number): void
@@ -174,6 +178,34 @@ export const createMetrics = (sources: MetricSources): Metrics => {
     labelNames: ['source'],
     registers,
   })
+  const keys = new Gauge({
+    name: 'postern_keys',
+    help: 'Keys of ours that verify tokens, retired ones with them.',
+    registers,
+  })
+  const keyCreated = new Gauge({
+    name: 'postern_signing_key_created_timestamp_seconds',
+    help: 'When the key that signs was made; NaN where the key file does not say.',
+    registers,
+  })
+  const issuerFetches = new Counter({
+    name: 'postern_issuer_fetches_total',
+    help: 'Times that a trusted issuer was asked for its keys, by result.',
+    labelNames: ['issuer', 'result'],
+    registers,
+  })
+  const issuerKeys = new Gauge({
+    name: 'postern_issuer_keys',
+    help: 'Keys of a trusted issuer that verify its tokens.',
+    labelNames: ['issuer'],
+    registers,
+  })
+  const issuerAt = new Gauge({
+    name: 'postern_issuer_keys_timestamp_seconds',
+    help: 'When a trusted issuer last gave its keys.',
+    labelNames: ['issuer'],
+    registers,
+  })
   const gauge = (name: string, help: string, read: () => number | Promise<number>): void => {
     registry.registerMetric(
       new Gauge({
@@ -227,6 +259,16 @@ export const createMetrics = (sources: MetricSources): Metrics => {
     storeAsked: (verb, error, seconds) => {
       storeDuration.observe({ verb }, seconds)
       if (error !== '') storeErrors.inc({ verb, error })
+    },
+    keysLoaded: (count, created) => {
+      keys.set(count)
+      keyCreated.set(created ?? Number.NaN)
+    },
+    issuerAsked: (issuer, found, now) => {
+      issuerFetches.inc({ issuer, result: found === undefined ? 'failed' : 'ok' })
+      if (found === undefined) return
+      issuerKeys.set({ issuer }, found)
+      issuerAt.set({ issuer }, now)
     },
     reloaded: (ok, now) => {
       reloadOk.set(ok ? 1 : 0)

@@ -1,4 +1,4 @@
-// One outgoing POST over http, https or a unix socket, bounded in time and in size. It never follows a
+// One outgoing request, mostly a POST, over http, https or a unix socket, bounded in time and in size. It never follows a
 // redirect: whoever is redirected to would be sent the password.
 
 import { request as httpRequest } from 'node:http'
@@ -6,6 +6,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 
 export interface Outgoing {
+  method?: 'POST' | 'GET'
   /** Over a unix socket the host part only fills the Host header. */
   url: URL
   socketPath?: string | undefined
@@ -35,7 +36,7 @@ export const post = (outgoing: Outgoing): Promise<Exchange> =>
     let stage: Failure['stage'] = 'connect'
     const secure = outgoing.url.protocol === 'https:'
     const request = (secure ? httpsRequest : httpRequest)({
-      method: 'POST',
+      method: outgoing.method ?? 'POST',
       path: outgoing.url.pathname + outgoing.url.search,
       ...(outgoing.socketPath === undefined
         ? {

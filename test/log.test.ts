@@ -1,6 +1,7 @@
 // What is written: one line an event, whatever the text that a stranger sent.
 
-import { spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import * as fc from 'fast-check'
 import t from 'tap'
 import { createLog, formatSecurityLine, plainText } from '../src/log.ts'
@@ -104,14 +105,90 @@ void t.test(
   },
 )
 
-void t.test('a silent log writes nothing, to standard output unless told otherwise', async (t) => {
-  createLog('silent').fatal('not heard')
-  const source = JSON.stringify(new URL('../src/log.ts', import.meta.url).href)
-  const script = `const { createLog } = await import(${source}); createLog('info').info('heard'); process.exit(0)`
-  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
-    encoding: 'utf8',
-    env: {},
-  })
-  t.match(JSON.parse(stdout), { msg: 'heard' }, 'written before the process is gone')
-  t.equal(stderr, '')
+void t.test('a silent log writes nothing', (t) => {
+  const lines: string[] = []
+  createLog('silent', { write: (line) => lines.push(line) }).fatal('not heard')
+  t.same(lines, [])
+  t.end()
+})
+
+/** Runs a line of code with the log's module, in a process of its own. */
+const run = (code: string, stdout: 'pipe' | number = 'pipe') =>
+  spawn(
+    process.execPath,
+    [
+      '--input-type=module',
+      '-e',
+      `const { createLog, openLogStream } = await import(${JSON.stringify(new URL('../src/log.ts', import.meta.url).href)}); ${code}`,
+    ],
+    { stdio: ['ignore', stdout, 'pipe', 'ipc'], env: {} },
+  )
+
+void t.test('under the journal each line begins with its priority', async (t) => {
+  const child = run(`
+    const stream = openLogStream(1, { journal: true, onLost() {} })
+    const log = createLog('trace', stream)
+    for (const level of ['trace', 'debug', 'info', 'warn', 'error', 'fatal']) log[level](level)
+    await stream.flush()
+    process.exit(0)`)
+  let text = ''
+  child.stdout?.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))
+  await once(child, 'close')
+  const lines = text.trimEnd().split('\n')
+  t.same(
+    lines.map((line) => line.slice(0, 4)),
+    ['<7>{', '<7>{', '<6>{', '<4>{', '<3>{', '<2>{'],
+  )
+  for (const line of lines) t.doesNotThrow(() => JSON.parse(line.slice(3)))
+})
+
+void t.test(
+  'elsewhere a line is JSON alone, and is written before the process is gone',
+  async (t) => {
+    const child = run(`
+    const stream = openLogStream(1, { journal: false, onLost() {} })
+    createLog('info', stream).info('heard')
+    await stream.flush()
+    process.exit(0)`)
+    let text = ''
+    child.stdout?.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))
+    await once(child, 'close')
+    t.match(JSON.parse(text), { level: 30, msg: 'heard' })
+  },
+)
+
+void t.test('F33: a reader that stops costs lines, never the process', async (t) => {
+  // 4 MB into a pipe of 64 KiB that nobody reads, then a sign of life, then a flush that gives up.
+  const child = run(`
+    let lost = 0
+    const stream = openLogStream(1, { journal: false, onLost: () => lost++ })
+    const log = createLog('info', stream)
+    for (let n = 0; n < 4096; n++) log.info('x'.repeat(1024))
+    await new Promise((resolve) => setImmediate(resolve))
+    await stream.flush()
+    process.send({ lost })`)
+  child.stdout?.pause()
+  const [{ lost }] = (await once(child, 'message')) as [{ lost: number }]
+  t.ok(lost > 1000, `${lost} lines were dropped and counted`)
+  child.kill('SIGKILL')
+  await once(child, 'exit')
+})
+
+void t.test('F34: a reader that is gone costs lines, never the process', async (t) => {
+  const child = run(`
+    let lost = 0
+    const stream = openLogStream(1, { journal: false, onLost: () => lost++ })
+    const log = createLog('info', stream)
+    await new Promise((resolve) => process.once('message', resolve))
+    for (let n = 0; n < 10; n++) {
+      log.info('into the void')
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+    process.send({ lost })`)
+  child.stdout?.destroy()
+  child.send('go')
+  const [{ lost }] = (await once(child, 'message')) as [{ lost: number }]
+  t.ok(lost > 0, `${lost} losses were seen`)
+  child.kill('SIGKILL')
+  await once(child, 'exit')
 })

@@ -15,6 +15,7 @@ const SOURCES: MetricSources = {
   revocations: () => 3,
   hashQueue: () => 2,
   subscriptions: () => 4,
+  logLinesLost: () => 5,
   ready: () => true,
 }
 
@@ -29,6 +30,10 @@ const createFull = (changes: Partial<MetricSources> = {}) => {
   metrics.faulted('internal')
   metrics.usersLoaded('file', true, NOW)
   metrics.ticketed('issued')
+  metrics.storeAsked('rotate', '', 0.25)
+  metrics.storeAsked('ping', 'unavailable', 0.5)
+  metrics.reloaded(true, NOW)
+  metrics.reloaded(false, NOW + 1)
   metrics.kicked('logout', 'ended', 0.25)
   metrics.kicked('logout', 'failed', 0.5)
   return metrics
@@ -60,6 +65,11 @@ const GOLDEN = [
   'counter postern_faults_total{kind}',
   'gauge postern_users_load_success{source}',
   'gauge postern_users_load_timestamp_seconds{source}',
+  'counter postern_log_lines_lost_total{}',
+  'histogram postern_store_duration_seconds{le,verb}',
+  'counter postern_store_errors_total{verb,error}',
+  'gauge postern_config_last_reload_successful{}',
+  'gauge postern_config_last_reload_success_timestamp_seconds{}',
   'counter postern_tickets_total{result}',
   'counter postern_kicks_total{cause,result}',
   'histogram postern_kick_duration_seconds{le}',
@@ -114,11 +124,19 @@ void t.test('the page says what happened', async (t) => {
       'postern_decisions_total{action="read",result="allowed",reason=""} 2',
       'postern_decisions_total{action="read",result="refused",reason="no_grant"} 1',
       'postern_decisions_total{action="subscribe",result="refused",reason="expired"} 1',
+      'postern_log_lines_lost_total 5',
       'postern_check_duration_seconds_sum 1.25',
       'postern_check_duration_seconds_count 4',
       'postern_logins_total{dialect="softphone",result="succeeded"} 1',
       'postern_refreshes_total{dialect="softphone",outcome="renewed"} 1',
       'postern_sessions_ended_total{cause="logout"} 1',
+      'postern_store_duration_seconds_sum{verb="rotate"} 0.25',
+      'postern_store_duration_seconds_count{verb="rotate"} 1',
+      'postern_store_duration_seconds_sum{verb="ping"} 0.5',
+      'postern_store_duration_seconds_count{verb="ping"} 1',
+      'postern_store_errors_total{verb="ping",error="unavailable"} 1',
+      'postern_config_last_reload_successful 0',
+      `postern_config_last_reload_success_timestamp_seconds ${NOW}`,
       'postern_tickets_total{result="issued"} 1',
       'postern_kicks_total{cause="logout",result="ended"} 1',
       'postern_kicks_total{cause="logout",result="failed"} 1',

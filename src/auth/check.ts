@@ -49,12 +49,15 @@ export const createGuard = (parts: {
   policy: Policy
   /** What the users held in memory say of a name; undefined where only asking their source would tell. */
   peek(username: string): Lookup | undefined
+  /** Whether the name is one that a trusted issuer's users have: no source of ours is asked for it. */
+  isForeign?(username: string): boolean
   /** A dialect's name of a role → ours. */
   ownRole: ReadonlyMap<string, string>
   clock: Clock
   leeway: number
 }): Guard => {
   const { tokens, revocations, policy, peek, ownRole, clock, leeway } = parts
+  const isForeign = parts.isForeign ?? (() => false)
 
   const judge = (claims: Claims, type: TokenType): Decision => {
     if (claims.type !== type) return refuse('wrong_type')
@@ -96,7 +99,8 @@ export const createGuard = (parts: {
 
   return {
     allows(role, action, resource, { username, id }) {
-      const known = peek(username)
+      const known = isForeign(username) ? undefined : peek(username)
+      if (known && 'refused' in known) return false
       const today = known && 'user' in known ? known.user.role : role
       const subject = { username, id, role: today }
       const grants = policy.get(today) ?? []

@@ -44,6 +44,8 @@ export const createLogout = (parts: {
       if ('refused' in claims) return { refused: 'no_token_of_ours' }
       // A ticket travels in URLs: whoever finds one in a log must not be able to log its owner out.
       if (claims.type === 'ticket') return { refused: 'no_token_of_ours' }
+      // Its session is another system's: "logged out" would be a lie.
+      if (claims.foreign) return { refused: 'no_token_of_ours' }
       const standing = await guard.identify(token, claims.type)
       if (everywhere && 'refused' in standing) return { refused: 'no_token_of_ours' }
       return leave(claims.sid, claims.username, everywhere)

@@ -56,6 +56,8 @@ export const createTickets = (parts: {
       if (!Number.isSafeInteger(ttl) || ttl < 1 || ttl > terms.maxTtl) {
         return bad(`ttl must be a whole number of seconds from 1 to ${terms.maxTtl}`)
       }
+      // A ticket hangs on a session of ours, and dies with it.
+      if (claims.foreign) return { refused: 'no_grant' }
       const subject = { username: claims.username, id: claims.sub, role }
       if (!coversPattern(policy.get(role) ?? [], action, resource, subject)) {
         return { refused: 'no_grant' }

@@ -1,13 +1,15 @@
-// Our own tokens, made and verified. jose does every signature; around it stands what jose lets through
-// (measured: about 40 odd tokens of 130): the raw text is checked before, the claims' types after.
-// Nothing here looks at the clock or at revocation: that is asked anew at every use of a verdict.
+// Our own tokens, made and verified; those of a trusted issuer are handed on to its rules. The raw text is
+// checked before the signature, the claims' types after. Nothing here looks at the clock or at revocation:
+// that is asked anew at every use of a verdict.
 
-import { compactVerify, SignJWT } from 'jose'
+import { SignJWT } from 'jose'
 
+import { isAudience, isId, isInstant, isName } from './claims.ts'
+import { type Compact, MAX_TOKEN, type Members, parseCompact, verifyCompact } from './compact.ts'
 import { type Refusal, refuse } from './decision.ts'
 import { type Action, type Grant, parseGrant } from './grants.ts'
-import type { Key, Keyring } from './keyring.ts'
-import { parseStrictObject } from './strict-json.ts'
+import type { VerifyingKey } from './jwk.ts'
+import type { Keyring } from './keyring.ts'
 import { createVerdictCache } from './verdict-cache.ts'
 
 export type TokenType = 'access' | 'refresh' | 'ticket'
@@ -25,6 +27,23 @@ export interface Claims {
   readonly exp: number
   /** Only in tickets. */
   readonly ticket?: TicketClaims
+  /** Only where another system issued it: nobody of ours, whatever the name says. */
+  readonly foreign?: Foreign
+}
+
+export interface Foreign {
+  /** The issuer's name in our config. */
+  readonly issuer: string
+  /** Seconds that its clock may differ from ours, at both ends of a token's life. */
+  readonly leeway: number
+}
+
+/** Tokens of other systems, as src/auth/issuer.ts knows them. */
+export interface TrustedIssuers {
+  /** A verdict that still holds. */
+  remembered(token: string): Verdict | undefined
+  /** Undefined: no trusted issuer's. Rejects where its keys are not to be had. */
+  verify(token: string, form: Compact): Promise<Verdict> | undefined
 }
 
 /** What a ticket is for. */
@@ -58,9 +77,6 @@ export interface Tokens {
 
 export type Verdict = Claims | Refusal
 
-const MAX_TOKEN = 8192 // ours are below 700; bounds what hostile text can cost
-// RFC 8725bis §3.14: letters, digits, - and _ only. jose alone takes spaces, tabs and `=` inside.
-const COMPACT = /^([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)$/
 const HEADER_MEMBERS = new Set(['alg', 'kid', 'typ']) // crit, b64, jwk, jku, zip …: never written by us
 const TYPES: ReadonlyMap<string, TokenType> = new Map([
   ['at+jwt', 'access'], // RFC 9068 §2.1: no other kind of JWT may pass for an access token
@@ -75,44 +91,13 @@ const TYP: Readonly<Record<TokenType, string>> = {
   ticket: 'tk+jwt',
 }
 const HOUR = 3600
-const MAX_LIFE: Readonly<Record<TokenType, number>> = {
+export const MAX_LIFE: Readonly<Record<TokenType, number>> = {
   access: 24 * HOUR, // the config allows no more: a longer one was not issued by us, or exp is in milliseconds
   refresh: 400 * 24 * HOUR,
   ticket: HOUR,
 }
 
-const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
-
-/** One byte string has one spelling: unused low bits must be zero, else a token has twins (wycheproof 375). */
-const isCanonical = (segment: string): boolean => {
-  const rest = segment.length % 4
-  if (rest === 0) return true
-  if (rest === 1) return false
-  const last = ALPHABET.indexOf(segment.charAt(segment.length - 1))
-  return (last & (rest === 2 ? 0b1111 : 0b11)) === 0
-}
-
-const isText = (value: unknown, max: number): value is string =>
-  typeof value === 'string' && value.length > 0 && value.length <= max && value.isWellFormed()
-
-// Unicode is welcome in a name, what a terminal, a log or a header could choke on is not.
-const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u
-
-const isName = (value: unknown, max: number): value is string =>
-  isText(value, max) && !UNPRINTABLE.test(value) && value === value.trim()
-
-const isInstant = (value: unknown): value is number =>
-  Number.isSafeInteger(value) && Number(value) > 0
-
-const ID = /^[A-Za-z0-9_-]{1,64}$/
-
-const isId = (value: unknown): value is string => typeof value === 'string' && ID.test(value)
-
-const isAudience = (aud: unknown, ours: string): boolean =>
-  aud === ours ||
-  (Array.isArray(aud) && aud.every((entry) => typeof entry === 'string') && aud.includes(ours))
-
-const readTicket = (payload: Readonly<Record<string, unknown>>): TicketClaims | undefined => {
+const readTicket = (payload: Members): TicketClaims | undefined => {
   const { action, resource, until } = payload as Record<'action' | 'resource' | 'until', unknown>
   if (typeof action !== 'string' || typeof resource !== 'string' || !isInstant(until))
     return undefined
@@ -122,7 +107,7 @@ const readTicket = (payload: Readonly<Record<string, unknown>>): TicketClaims | 
 
 /** Instants are whole seconds: a fraction would let a token outlive itself within its last second. */
 const readClaims = (
-  payload: Readonly<Record<string, unknown>>,
+  payload: Members,
   type: TokenType,
   issuer: string,
   audience: string,
@@ -152,21 +137,21 @@ export const createTokens = (options: {
   audience: string
   /** How many verdicts on good tokens are remembered, in each of two generations. */
   cacheSize: number
+  /** Whose tokens count beside ours. */
+  trusted?: TrustedIssuers | undefined
 }): Tokens => {
-  const { keyring, issuer, audience } = options
+  const { keyring, issuer, audience, trusted } = options
   const good = createVerdictCache<Claims>(options.cacheSize)
   const bad = createVerdictCache<Refusal>(BAD_VERDICTS)
   const underWay = new Map<string, Promise<Verdict>>()
 
-  const verifySignature = async (token: string, type: TokenType, key: Key): Promise<Verdict> => {
-    let payload: Uint8Array
-    try {
-      payload = (await compactVerify(token, key.key, { algorithms: [key.alg] })).payload
-    } catch {
-      return refuse('bad_signature') // jose's errors end here: each of them means this
-    }
-    const claims = parseStrictObject(payload)
-    return claims ? readClaims(claims, type, issuer, audience) : refuse('bad_claims')
+  const verifySignature = async (
+    token: string,
+    type: TokenType,
+    key: VerifyingKey,
+  ): Promise<Verdict> => {
+    const signed = await verifyCompact(token, key)
+    return 'refused' in signed ? signed : readClaims(signed.payload, type, issuer, audience)
   }
 
   const remember = (token: string, verdict: Verdict): Verdict => {
@@ -175,14 +160,9 @@ export const createTokens = (options: {
     return verdict
   }
 
-  /** All that can be told from the text alone, before any cryptography. */
-  const precheck = (token: string): Refusal | { type: TokenType; key: Key } => {
-    if (token.length > MAX_TOKEN) return refuse('malformed_token')
-    const segments = COMPACT.exec(token)
-    if (!segments?.slice(1).every(isCanonical)) return refuse('malformed_token')
-    const { 1: encoded = '' } = segments
-    const header = parseStrictObject(Buffer.from(encoded, 'base64url'))
-    if (!header || !Object.keys(header).every((name) => HEADER_MEMBERS.has(name))) {
+  /** What the header says of a token of ours. */
+  const readHeader = (header: Members): Refusal | { type: TokenType; key: VerifyingKey } => {
+    if (!Object.keys(header).every((name) => HEADER_MEMBERS.has(name))) {
       return refuse('malformed_token')
     }
     const { alg, kid, typ } = header as Record<'alg' | 'kid' | 'typ', unknown>
@@ -196,15 +176,25 @@ export const createTokens = (options: {
     return { type, key }
   }
 
-  const verifyNew = (token: string): Verdict | Promise<Verdict> => {
-    const form = precheck(token)
-    if ('refused' in form) return token.length > MAX_TOKEN ? form : remember(token, form)
-    const verdict = verifySignature(token, form.type, form.key).then((found) => {
+  const share = (token: string, verdict: Promise<Verdict>): Promise<Verdict> => {
+    const shared = verdict.finally(() => {
       underWay.delete(token)
-      return remember(token, found)
     })
-    underWay.set(token, verdict)
-    return verdict
+    underWay.set(token, shared)
+    return shared
+  }
+
+  const verifyNew = (token: string): Verdict | Promise<Verdict> => {
+    const form = parseCompact(token)
+    if ('refused' in form) return token.length > MAX_TOKEN ? form : remember(token, form)
+    const foreign = trusted?.verify(token, form)
+    if (foreign) return share(token, foreign)
+    const read = readHeader(form.header)
+    if ('refused' in read) return remember(token, read)
+    return share(
+      token,
+      verifySignature(token, read.type, read.key).then((found) => remember(token, found)),
+    )
   }
 
   return {
@@ -225,13 +215,22 @@ export const createTokens = (options: {
       })
         .setProtectedHeader({ alg: keyring.signing.alg, typ: TYP[type], kid: keyring.signing.kid })
         .sign(keyring.signing.key),
-    verify: (token) => good.get(token) ?? bad.get(token) ?? underWay.get(token) ?? verifyNew(token),
+    verify: (token) =>
+      good.get(token) ??
+      bad.get(token) ??
+      trusted?.remembered(token) ??
+      underWay.get(token) ??
+      verifyNew(token),
   }
 }
 
-/** Whether a rightly signed token is in its time. `leeway` excuses clocks that run ahead, never `exp`. */
+/**
+ * Whether a rightly signed token is in its time. `leeway` excuses clocks that run ahead, never the `exp` of a
+ * token of ours: else a client that was kicked would come back for seconds.
+ */
 export const judgeTime = (claims: Claims, now: number, leeway: number): Refusal | undefined => {
-  if (now >= claims.exp) return refuse('expired') // RFC 7519 §4.1.4: on or after
-  if (claims.nbf > now + leeway || claims.iat > now + leeway) return refuse('not_yet_valid')
-  return undefined
+  const { foreign, exp, nbf, iat } = claims
+  if (now >= exp + (foreign?.leeway ?? 0)) return refuse('expired') // RFC 7519 §4.1.4: on or after
+  const latest = now + (foreign?.leeway ?? leeway)
+  return nbf > latest || iat > latest ? refuse('not_yet_valid') : undefined
 }

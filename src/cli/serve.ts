@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util'
 import { systemClock } from '../clock.ts'
 import { ConfigError } from '../config/config-error.ts'
 import { CONFIG_FILE, loadConfig } from '../config/load.ts'
-import { type Daemon, startDaemon, StartError } from '../daemon.ts'
+import { type Daemon, NOT_RELOADED, startDaemon, StartError } from '../daemon.ts'
 import { createLog, type Log, openLogStream } from '../log.ts'
 import { createNotifier, listenFds } from '../systemd.ts'
 import type { Command } from './io.ts'
@@ -31,12 +31,12 @@ const nextStop = (onSecond: () => void, onHangup: () => void): Promise<string> =
 }
 
 /** A config that is broken changes nothing: every problem is logged, and the old one stays in force. */
-const reload = async (daemon: Daemon, file: string, log: Log): Promise<void> => {
+const reload = async (daemon: Daemon, log: Log): Promise<void> => {
   try {
-    await daemon.reload(loadConfig(file))
+    await daemon.reload()
   } catch (error) {
     const problems = error instanceof ConfigError ? error.problems : [String(error)]
-    log.error({ problems }, 'not reloaded: the running configuration stays in force')
+    log.error({ problems }, NOT_RELOADED)
   }
 }
 
@@ -69,14 +69,20 @@ export const serve: Command = {
       const notifier = createNotifier(process.env, sockets, (error) => {
         log.warn({ err: error }, 'systemd could not be told: let ExecStart= run notify-exec.pl')
       })
-      const daemon = await startDaemon(config, { log, clock: systemClock, sockets, lost })
+      const daemon = await startDaemon(config, {
+        log,
+        clock: systemClock,
+        sockets,
+        lost,
+        readConfig: () => loadConfig(file),
+      })
       // A debugger would read the keys: the signal that Node opens its inspector for does nothing here.
       process.on('SIGUSR1', () => {})
       const stopped = nextStop(
         () => process.exit(KILLED),
         () => {
           notifier.reloading()
-          void reload(daemon, file, log).finally(() => {
+          void reload(daemon, log).finally(() => {
             notifier.ready('deciding')
           })
         },

@@ -1,6 +1,7 @@
 // What the operator has decided, as values. This file is only the shape: src/config/schema.ts holds
 // the rules and the defaults, src/config/load.ts turns a file into one of these.
 
+import type { IssuerTerms } from '../auth/issuer.ts'
 import type { Values } from './schema.ts'
 
 /** Where a listener stands: a unix socket path, or a loopback (or explicitly public) TCP address. */
@@ -36,6 +37,8 @@ export interface Config {
     maxInFlight: number
   }
   tokens: { issuer: string; audience: string; leeway: number }
+  /** By their names: whose tokens count beside ours. Exactly one of file and url is set. */
+  issuers: ReadonlyMap<string, { terms: IssuerTerms; file: string; url: string }>
   softphone: { basePath: string; accessTtl: number; refreshTtl: number; rotate: boolean }
   mikopbx: {
     basePath: string

@@ -5,13 +5,16 @@
 import {
   closeSync,
   constants,
+  fchownSync,
   fstatSync,
   fsyncSync,
   linkSync,
   openSync,
   readFileSync,
+  renameSync,
   statSync,
   unlinkSync,
+  writeFileSync,
   writeSync,
 } from 'node:fs'
 import { randomBytes } from 'node:crypto'
@@ -22,6 +25,8 @@ import { ConfigError } from './config-error.ts'
 
 const MAX_BYTES = 64 * 1024
 const OTHERS = 0o077
+const GONE =
+  'is gone: restore it; at the next start without it a new key would be made, which ends every access token'
 
 const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code
 
@@ -39,7 +44,7 @@ const createOnce = (directory: string, file: string): void => {
   const draft = `${file}.${randomBytes(6).toString('hex')}`
   const fd = openSync(draft, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600)
   try {
-    writeSync(fd, generateKeySet())
+    writeSync(fd, generateKeySet(Math.floor(Date.now() / 1000)))
     fsyncSync(fd)
     linkSync(draft, file)
   } catch (error) {
@@ -51,7 +56,8 @@ const createOnce = (directory: string, file: string): void => {
   syncDirectory(directory)
 }
 
-const readPrivate = (file: string): string => {
+/** `owner`: of the directory. */
+const readPrivate = (file: string, owner: number): string => {
   // O_NOFOLLOW: a link could point where somebody else writes. O_NONBLOCK: a FIFO must not hang the start.
   const fd = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
   try {
@@ -64,7 +70,9 @@ const readPrivate = (file: string): string => {
         `has mode ${(mode & 0o777).toString(8)}: others may have read the key; chmod 0600 it, and make a new key if they did`,
       )
     }
-    if (uid !== process.geteuid?.() && uid !== 0) {
+    const self = process.geteuid?.()
+    // Root reads the service's own key: `postern key` is run by root.
+    if (uid !== self && uid !== 0 && !(self === 0 && uid === owner)) {
       problems.push(`belongs to user ${uid}: chown it to the user of the service`)
     }
     if (problems.length > 0) throw new ConfigError(problems.map((what) => `${file}: ${what}`))
@@ -74,24 +82,42 @@ const readPrivate = (file: string): string => {
   }
 }
 
-const checkDirectory = (directory: string): void => {
-  if ((statSync(directory).mode & 0o022) !== 0) {
+const checkDirectory = (directory: string): { uid: number } => {
+  const { mode, uid } = statSync(directory)
+  if ((mode & 0o022) !== 0) {
     throw new ConfigError([
       `${directory}: others may write here, so they could put a key of theirs: chmod 0700 it`,
     ])
   }
+  return { uid }
 }
 
 export const keysFile = (directory: string): string => join(directory, 'keys.json')
 
 /** The keys of the state directory, made at the first start. Throws a ConfigError with every problem. */
-export const loadKeys = async (directory: string): Promise<Keyring> => {
+export const loadKeys = async (
+  directory: string,
+  options: { mustExist?: boolean } = {},
+): Promise<Keyring> => {
+  const text = readKeySet(directory, options)
+  const keyring = await parseKeyring(text)
+  if ('problems' in keyring) {
+    throw new ConfigError(keyring.problems.map((what) => `${keysFile(directory)}: ${what}`))
+  }
+  return keyring
+}
+
+/** The text of the key file, where nobody else could have written or read it. */
+const readKeySet = (directory: string, { mustExist = false }: { mustExist?: boolean }): string => {
   const file = keysFile(directory)
-  let text: string
   try {
-    checkDirectory(directory)
-    if (statSync(file, { throwIfNoEntry: false }) === undefined) createOnce(directory, file)
-    text = readPrivate(file)
+    const { uid } = checkDirectory(directory)
+    if (statSync(file, { throwIfNoEntry: false }) === undefined) {
+      // At a reload: a new key would log everybody out, and say nothing.
+      if (mustExist) throw new ConfigError([`${file}: ${GONE}`])
+      createOnce(directory, file)
+    }
+    return readPrivate(file, uid)
   } catch (error) {
     if (error instanceof ConfigError) throw error
     const code = codeOf(error)
@@ -102,9 +128,42 @@ export const loadKeys = async (directory: string): Promise<Keyring> => {
         : `cannot be used (${code}): the service needs a directory of its own, writable and 0700`
     throw new ConfigError([`${file}: ${what}`])
   }
+}
+
+/**
+ * The key file changed, whole and durable: a daemon that reads it sees the old set or the new one. The caller
+ * holds the lock. `edit` gets the text and returns the new one, or anything else to leave the file alone.
+ */
+export const editKeys = async <Result extends object>(
+  directory: string,
+  edit: (text: string) => Result,
+): Promise<Result> => {
+  await loadKeys(directory, { mustExist: true }) // a set with a problem is mended by hand first
+  const result = edit(readKeySet(directory, { mustExist: true }))
+  if (!('text' in result)) return result
+  const text = String(result.text)
   const keyring = await parseKeyring(text)
-  if ('problems' in keyring) {
-    throw new ConfigError(keyring.problems.map((what) => `${file}: ${what}`))
+  /* c8 ignore next: what an edit makes of a good set is good; were it not, nothing may be written */
+  if ('problems' in keyring) throw new Error('the edited key set would not load')
+  replace(directory, keysFile(directory), text)
+  return result
+}
+
+const replace = (directory: string, file: string, text: string): void => {
+  const draft = `${file}.${randomBytes(6).toString('hex')}`
+  const { uid, gid } = statSync(file)
+  const fd = openSync(draft, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600)
+  try {
+    writeFileSync(fd, text)
+    const ours = fstatSync(fd)
+    if (ours.uid !== uid || ours.gid !== gid) fchownSync(fd, uid, gid)
+    fsyncSync(fd)
+    renameSync(draft, file)
+  } catch (error) {
+    unlinkSync(draft)
+    throw error
+  } finally {
+    closeSync(fd)
   }
-  return keyring
+  syncDirectory(directory)
 }

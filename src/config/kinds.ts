@@ -180,6 +180,43 @@ export const pairs: Kind<ReadonlyMap<string, string>> = {
 /** Printable text or none; what it must be is judged where it is used. */
 export const text255 = shaped('printable text, or empty', /^[!-~]{0,255}$/)
 
+/** Where keys are fetched: whoever could change them on the way could sign as anybody. */
+export const keysUrl = text<string>('https://…, or http:// to this machine, or empty', (found) => {
+  if (found === '') return ''
+  const url = CONTROL.test(found) ? null : URL.parse(found)
+  if (url?.protocol !== 'https:' && url?.protocol !== 'http:') {
+    return { problem: 'must be an address: https://…, or http:// to this machine' }
+  }
+  if (url.username !== '' || url.password !== '' || url.hash !== '') {
+    return { problem: 'must be an address without a login and without #' }
+  }
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1')
+  const isHere = host === 'localhost' || (isIP(host) > 0 && isLocal({ host, port: 0 }))
+  if (url.protocol === 'http:' && !isHere) {
+    return { problem: 'must be https://: over plain http anybody on the way could put keys there' }
+  }
+  return found
+})
+
+const MAPPING = /^([!-~](?:[ -~]{0,126}[!-~])?)=([A-Za-z0-9][A-Za-z0-9_-]{0,63})$/
+
+/** Many of theirs may be one of ours; of two that a token has, the first written here counts. */
+export const mapping: Kind<ReadonlyMap<string, string>> = {
+  expected: 'a list such as ["admins=admin", "staff=user"]: theirs=ours, each of theirs once',
+  schema: v.pipe(
+    v.array(v.pipe(v.string(), v.regex(MAPPING))),
+    v.minLength(1),
+    v.transform((found) =>
+      found.map((pair) => {
+        const at = pair.lastIndexOf('=')
+        return [pair.slice(0, at), pair.slice(at + 1)] as const
+      }),
+    ),
+    v.check((found) => new Set(found.map(([theirs]) => theirs)).size === found.length),
+    v.transform((found) => new Map(found)),
+  ),
+}
+
 /** At least one of these names, each at most once. */
 export const someOf = <const T extends readonly [string, ...string[]]>(
   names: T,

@@ -21,6 +21,15 @@ export interface Problem {
 const rows: readonly Setting[] = settings
 const names = rows.map((row) => row.name)
 
+/** Section → key → setting, of the sections whose entries the operator names. */
+const sectionsOfEntries = new Map<string, Map<string, Setting>>()
+for (const row of rows) {
+  const [section = '', star, key = ''] = row.name.split('.')
+  if (star !== '*') continue
+  const keys = sectionsOfEntries.get(section) ?? new Map<string, Setting>()
+  sectionsOfEntries.set(section, keys.set(key, row))
+}
+
 const isTable = (value: unknown): value is Table =>
   typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date)
 
@@ -100,13 +109,14 @@ export const readSettings = (
     complain([...parents, key], `is no setting: ${cure}`)
   }
 
-  const readEntries = (row: Setting, section: string, key: string) => {
-    const entries = new Map<string, unknown>(
-      Object.entries(row.fallback).map(([name, written]) => [
-        name,
-        readValue(row, [section, name, key], written),
-      ]),
-    )
+  /** A section of entries: every key of every entry, so that each slip is named once. */
+  const readEntries = (section: string, keys: ReadonlyMap<string, Setting>) => {
+    for (const [key, row] of keys) {
+      const defaults = Object.entries(row.fallback).map(
+        ([name, written]) => [name, readValue(row, [section, name, key], written)] as const,
+      )
+      values.set(row.name, new Map<string, unknown>(defaults))
+    }
     for (const [name, found] of Object.entries(readTable([section], own(document, section)))) {
       const path = [section, name]
       if (!ENTRY_NAME.test(name)) {
@@ -118,18 +128,23 @@ export const readSettings = (
       }
       const entry = readTable(path, found)
       for (const other of Object.keys(entry)) {
-        if (other !== key) complainUnknown(path, other, [key])
+        if (!keys.has(other)) complainUnknown(path, other, [...keys.keys()])
       }
-      const written = own(entry, key)
-      if (written !== undefined) entries.set(name, readValue(row, [...path, key], written))
-      else if (isTable(found)) complain([...path, key], `is missing: must be ${row.kind.expected}`)
+      for (const [key, row] of keys) {
+        const written = own(entry, key) ?? row.unsaid
+        const entries = values.get(row.name) as Map<string, unknown>
+        if (written !== undefined) entries.set(name, readValue(row, [...path, key], written))
+        else if (isTable(found)) {
+          bad.add(row.name)
+          complain([...path, key], `is missing: must be ${row.kind.expected}`)
+        }
+      }
     }
-    values.set(row.name, entries)
   }
 
   const readRow = (row: Setting) => {
-    const [section = '', key = '', entryKey] = row.name.split('.')
-    if (entryKey !== undefined) return readEntries(row, section, entryKey)
+    const [section = '', key = ''] = row.name.split('.')
+    if (key === '*') return
     const table = own(document, section)
     const written = isTable(table) ? own(table, key) : undefined
     if (written !== undefined) given.add(row.name)
@@ -154,12 +169,18 @@ export const readSettings = (
   }
 
   for (const row of rows) readRow(row)
+  for (const [section, keys] of sectionsOfEntries) readEntries(section, keys)
   readUnknown()
   const all = Object.fromEntries(values) as unknown as Values // complete: every row has set its own
   for (const rule of rules) {
-    if (rule.of.some((name) => bad.has(name)) || !rule.isBroken(all)) continue
+    const broken = !rule.of.some((name) => bad.has(name)) && rule.isBroken(all)
+    if (broken === false) continue
     const [first, second] = rule.of // one of them is in the file: the defaults break no rule
-    complain((given.has(first) ? first : second).split('.'), rule.problem)
+    const named = given.has(first) || broken !== true ? first : second
+    complain(
+      named.split('.').map((part) => (part === '*' ? String(broken) : part)),
+      rule.problem,
+    )
   }
   return problems.length > 0 ? { problems } : { values: all }
 }

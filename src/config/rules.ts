@@ -8,7 +8,8 @@ import type { SettingName, Values } from './schema.ts'
 export interface Rule {
   /** The two settings it weighs. It is not asked while one of them has a problem of its own. */
   readonly of: readonly [SettingName, SettingName]
-  isBroken(values: Values): boolean
+  /** For settings of named sections: the name of one where it is broken. */
+  isBroken(values: Values): boolean | string
   readonly problem: string
 }
 
@@ -29,6 +30,12 @@ const publicRule = (setting: 'listen.http' | 'listen.operator'): Rule => ({
   problem:
     'can be reached from other machines: use a unix socket, 127.0.0.1 or [::1], or set listen.public = true and guard the port with a firewall',
 })
+
+/** The first entry of which this is so, else false. */
+const findEntry = <T>(
+  entries: ReadonlyMap<string, T>,
+  holds: (name: string, value: T) => boolean,
+): string | false => [...entries].find(([name, value]) => holds(name, value))?.[0] ?? false
 
 export const rules: readonly Rule[] = [
   publicRule('listen.http'),
@@ -80,6 +87,39 @@ export const rules: readonly Rule[] = [
         (name) => name !== false && values['roles.*.grants'].has(name),
       ),
     problem: 'gives a role a name that another role has: choose names that are no roles',
+  },
+  {
+    of: ['issuers.*.jwks_file', 'issuers.*.jwks_url'],
+    isBroken: (values) =>
+      findEntry(
+        values['issuers.*.jwks_file'],
+        (name, file) => (file === '') === (values['issuers.*.jwks_url'].get(name) === ''),
+      ),
+    problem: 'name the keys in one place: either jwks_file or jwks_url',
+  },
+  {
+    of: ['issuers.*.issuer', 'tokens.issuer'],
+    // Which rules a token is judged by is told by its `iss` alone.
+    isBroken: (values) =>
+      findEntry(
+        values['issuers.*.issuer'],
+        (name, issuer) =>
+          issuer === values['tokens.issuer'] ||
+          findEntry(
+            values['issuers.*.issuer'],
+            (other, same) => other !== name && same === issuer,
+          ) !== false,
+      ),
+    problem: 'is the name of another issuer, or tokens.issuer: each needs its own',
+  },
+  {
+    of: ['issuers.*.roles', 'roles.*.grants'],
+    isBroken: (values) =>
+      findEntry(values['issuers.*.roles'], (_, roles) =>
+        [...roles.values()].some((role) => !values['roles.*.grants'].has(role)),
+      ),
+    problem:
+      'maps to a role that is none of ours: write the name of a [roles.NAME] section after =',
   },
   {
     of: ['tickets.ttl', 'tickets.max_ttl'],

@@ -1,6 +1,7 @@
 // Every setting there is, one row each: README's table, the example file's test, reload and the loader
 // all read this table. A setting that has no row does not exist, and a file that names it is refused.
 
+import { ASYMMETRIC } from '../auth/jwk.ts'
 import type { Config } from './config.ts'
 import * as kinds from './kinds.ts'
 import type { Kind } from './kinds.ts'
@@ -16,6 +17,8 @@ export interface Setting<Name extends string = string, T = unknown> {
   readonly fallback: Written | Readonly<Record<string, Written>>
   /** True: read at start only. False: `postern reload` is enough. */
   readonly restart: boolean
+  /** Of `section.*.key`: what an entry has that does not say it; without, every entry must. */
+  readonly unsaid?: Written
   /** One line for README. postern.example.toml is where it is explained. */
   readonly explain: string
 }
@@ -30,6 +33,17 @@ const row = <const Name extends string, T>(
   restart: boolean,
   explain: string,
 ): Setting<Name, T> => ({ name, kind, fallback, restart, explain })
+
+/** A setting of sections that are named by the operator; none is there by default. */
+const entry = <const Name extends string, T>(
+  name: Name,
+  kind: Kind<T>,
+  unsaid: Written | undefined,
+  explain: string,
+): Setting<Name, T> => ({
+  ...row(name, kind, {}, RELOAD, explain),
+  ...(unsaid !== undefined && { unsaid }),
+})
 
 const DAY = 86_400
 const YEAR = 365 * DAY
@@ -63,6 +77,16 @@ export const settings = [
   row('tokens.issuer', kinds.name, 'postern', RELOAD, 'the `iss` of every token'),
   row('tokens.audience', kinds.name, 'postern', RELOAD, 'the `aud` of every token'),
   row('tokens.leeway', kinds.whole(0, 60), 5, RELOAD, 'seconds of clock difference allowed for `iat` and `nbf`, never for `exp`'),
+
+  entry('issuers.*.issuer', kinds.name, undefined, 'the `iss` of another system\'s access tokens'),
+  entry('issuers.*.audience', kinds.name, undefined, 'who we are to it: its tokens\' `aud`, or in it'),
+  entry('issuers.*.jwks_file', kinds.pathOrNone, '', 'its public keys, as a file; read again when it changes'),
+  entry('issuers.*.jwks_url', kinds.keysUrl, '', 'its public keys, as an address'),
+  entry('issuers.*.algorithms', kinds.someOf(ASYMMETRIC), [...ASYMMETRIC], 'what it may sign with'),
+  entry('issuers.*.username_claim', kinds.name, 'sub', 'the claim that names the user'),
+  entry('issuers.*.role_claim', kinds.name, undefined, 'the claim with the role or roles; realm_access.roles is a path'),
+  entry('issuers.*.roles', kinds.mapping, undefined, 'its roles as ours, as theirs=ours; any other is refused'),
+  entry('issuers.*.leeway', kinds.whole(0, 60), 5, 'seconds of clock difference allowed for `exp`, `iat` and `nbf`'),
 
   row('softphone.base_path', kinds.urlPath, '/pbxcore/api/module-softphone-backend/v1', RELOAD, 'URL path below which softphones log in'),
   row('softphone.access_ttl', kinds.whole(1, DAY), 3600, RELOAD, 'seconds that an access token lives'),
@@ -122,6 +146,9 @@ export type SettingName = Row['name']
 /** Every setting's value, by its name. */
 export type Values = { [R in Row as R['name']]: ValueOf<R> }
 
+/** Every key of an entry has a value: the reader has seen to it. */
+const entryOf = <T>(entries: ReadonlyMap<string, T>, name: string): T => entries.get(name) as T
+
 export const toConfig = (values: Values): Config => ({
   listen: {
     http: values['listen.http'],
@@ -149,6 +176,25 @@ export const toConfig = (values: Values): Config => ({
     audience: values['tokens.audience'],
     leeway: values['tokens.leeway'],
   },
+  issuers: new Map(
+    Array.from(values['issuers.*.issuer'], ([name, issuer]) => [
+      name,
+      {
+        terms: {
+          name,
+          issuer,
+          audience: entryOf(values['issuers.*.audience'], name),
+          algorithms: entryOf(values['issuers.*.algorithms'], name),
+          usernameClaim: entryOf(values['issuers.*.username_claim'], name),
+          roleClaim: entryOf(values['issuers.*.role_claim'], name),
+          roles: entryOf(values['issuers.*.roles'], name),
+          leeway: entryOf(values['issuers.*.leeway'], name),
+        },
+        file: entryOf(values['issuers.*.jwks_file'], name),
+        url: entryOf(values['issuers.*.jwks_url'], name),
+      },
+    ]),
+  ),
   softphone: {
     basePath: values['softphone.base_path'],
     accessTtl: values['softphone.access_ttl'],

@@ -41,11 +41,13 @@ export class Aborted extends Error {
   }
 }
 
+const contentType = (headers: Headers): string => headers.get('content-type') ?? ''
+
 const mediaType = (headers: Headers): string =>
-  (headers.get('content-type') ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
+  contentType(headers).replace(/;.*$/, '').trim().toLowerCase()
 
 const isUtf8 = (headers: Headers): boolean => {
-  const charset = /;\s*charset\s*=\s*"?([^";\s]+)"?/i.exec(headers.get('content-type') ?? '')?.[1]
+  const charset = /;\s*charset\s*=\s*"?([^";\s]+)"?/i.exec(contentType(headers))?.[1]
   return charset === undefined || charset.toLowerCase() === 'utf-8'
 }
 

@@ -28,6 +28,8 @@ export interface Admissions {
     until: number
     address: string
     agent: string
+    /** Whether the id is for this one stream. */
+    alone: boolean
   }): string | Promise<string>
   kickSession(sid: string, cause: 'session_ended'): Promise<number>
 }
@@ -126,6 +128,8 @@ export const createCheckHandler = (parts: {
       until: claims.ticket?.until ?? claims.exp,
       address,
       agent: readAgent(headers),
+      // Whatever wants to become something else may be a WebSocket, however it spells that.
+      alone: headers.get('x-original-upgrade') !== undefined,
     })
     const now = await decide(request, asked)
     if ('refused' in now) {

@@ -62,6 +62,8 @@ const readWhich = (query: string): Which | undefined => {
 }
 
 export const createControlRoutes = (parts: {
+  /** Config, keys and users anew: the settings that wait for a restart, or why nothing was changed. */
+  reload(): Promise<{ ignored: readonly string[] } | { problems: readonly string[] }>
   /** Reads the user sources now; how many sessions ended by it, or why the new state was not taken. */
   reloadUsers(): Promise<{ ended: number } | { problems: readonly string[] }>
   userIds(): Promise<Readonly<Record<string, number>>>
@@ -76,8 +78,21 @@ export const createControlRoutes = (parts: {
     action?: string,
     resource?: string,
   ): Promise<{ status: number; answer: string }>
+  findObstacle(): Promise<string | undefined>
   now(): number
 }): Route[] => [
+  {
+    name: 'reload',
+    method: 'POST',
+    path: '/reload',
+    shape,
+    handler: async () => {
+      const result = await parts.reload()
+      return 'problems' in result
+        ? failure(shape, 409, result.problems.join('\n'), parts.now())
+        : json(200, { reloaded: true, ignored: result.ignored })
+    },
+  },
   {
     name: 'users_reload',
     method: 'POST',
@@ -147,5 +162,12 @@ export const createControlRoutes = (parts: {
       const asked = [action, resource].map((text) => (typeof text === 'string' ? text : undefined))
       return json(200, await parts.inspect(token, ...asked))
     },
+  },
+  {
+    name: 'ready',
+    method: 'GET',
+    path: '/ready',
+    shape,
+    handler: async () => json(200, { obstacle: (await parts.findObstacle()) ?? null }),
   },
 ]

@@ -23,6 +23,8 @@ export interface Reply {
   status: number
   /** Name, value, name, value …: written as they stand. */
   headers: readonly string[]
+  /** What caches may do with it; nothing unless it says so here. */
+  cache?: string
   /** JSON text; none: an empty answer, which keeps nginx's upstream connection alive. */
   body?: string
   events?: readonly SecurityEvent[]

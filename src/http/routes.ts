@@ -20,8 +20,13 @@ export interface Match extends Pick<Route, 'name' | 'handler' | 'shape'> {
   id: string
 }
 
-const PLACE = '/:id'
+const ANY_ID = '/:id'
 const ID = /^[A-Za-z0-9_-]{1,64}$/
+
+interface Place {
+  shape: ErrorShape
+  methods: Map<string, Match>
+}
 
 export type Router = (method: string, path: string) => Match
 
@@ -31,11 +36,11 @@ export const createRouter = (
   fallback: ErrorShape,
   now: () => number,
 ): Router => {
-  const byPath = new Map<string, Map<string, Match>>()
+  const byPath = new Map<string, Place>()
   for (const route of routes) {
-    const methods = byPath.get(route.path) ?? new Map<string, Match>()
-    methods.set(route.method, { ...route, id: '' })
-    byPath.set(route.path, methods)
+    const place = byPath.get(route.path) ?? { shape: route.shape, methods: new Map() }
+    place.methods.set(route.method, { ...route, id: '' })
+    byPath.set(route.path, place)
   }
   const notFound: Match = {
     name: 'unknown',
@@ -43,8 +48,7 @@ export const createRouter = (
     id: '',
     handler: () => failure(fallback, 404, 'Not found', now()),
   }
-  const wrongMethod = (methods: ReadonlyMap<string, Match>): Match => {
-    const shape = methods.values().next().value?.shape ?? fallback
+  const wrongMethod = ({ shape, methods }: Place): Match => {
     const allow = ['Allow', [...methods.keys()].join(', ')]
     return {
       name: 'wrong_method',
@@ -54,13 +58,13 @@ export const createRouter = (
     }
   }
   return (method, path) => {
-    const exact = path.endsWith(PLACE) ? undefined : byPath.get(path)
-    if (exact) return exact.get(method) ?? wrongMethod(exact)
+    const exact = path.endsWith(ANY_ID) ? undefined : byPath.get(path)
+    if (exact) return exact.methods.get(method) ?? wrongMethod(exact)
     const slash = path.lastIndexOf('/')
     const id = path.slice(slash + 1)
-    const below = ID.test(id) ? byPath.get(`${path.slice(0, slash)}${PLACE}`) : undefined
+    const below = ID.test(id) ? byPath.get(`${path.slice(0, slash)}${ANY_ID}`) : undefined
     if (!below) return notFound
-    const match = below.get(method)
+    const match = below.methods.get(method)
     return match ? { ...match, id } : wrongMethod(below)
   }
 }

@@ -5,7 +5,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Duplex } from 'node:stream'
 
 import { Aborted, readBody } from './body.ts'
-import { readHeaders } from './headers.ts'
+import { type Headers, readHeaders } from './headers.ts'
 import { type ErrorShape, failure, type Reply, type SecurityEvent } from './reply.ts'
 import { readAddress, type Request } from './request.ts'
 import type { Router } from './routes.ts'
@@ -31,7 +31,7 @@ const CHECK_TIMEOUTS_EVERY = 1000 // with Node's default of 30 s a timeout of 3 
 const KEEP_ALIVE = 75_000 // longer than nginx keeps an idle upstream connection (60 s): else it meets a reset
 const HOST = /^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::\d*)?$/ // RFC 3986 §3.2.2 without userinfo
 
-const BASE = ['Cache-Control', 'no-store', 'X-Content-Type-Options', 'nosniff']
+const BASE = ['X-Content-Type-Options', 'nosniff']
 
 /** An answer to text that was no request: the parser's own words are of no use to a client. */
 const PARSER_STATUS: Readonly<Record<string, string>> = {
@@ -45,7 +45,7 @@ const answerParserError = (error: Error & { code?: string }, socket: Duplex): vo
     socket.destroy()
     return
   }
-  const status = PARSER_STATUS[error.code ?? ''] ?? '400 Bad Request'
+  const status = PARSER_STATUS[String(error.code)] ?? '400 Bad Request'
   socket.end(
     `HTTP/1.1 ${status}\r\nConnection: close\r\nCache-Control: no-store\r\nContent-Length: 0\r\n\r\n`,
     () => socket.destroy(),
@@ -56,12 +56,21 @@ const hasBody = (message: IncomingMessage): boolean =>
   message.headers['transfer-encoding'] !== undefined ||
   (message.headers['content-length'] ?? '0') !== '0'
 
+/** What Node's parser lets through though RFC 9112 §3.2 and §6.1 say 400. */
+const isMalformed = (message: IncomingMessage, headers: Headers): boolean => {
+  if (message.httpVersionMajor !== 1) return true // Node answers HTTP/0.9 and a line that says HTTP/2.0 (measured)
+  const isOld = message.httpVersionMinor === 0
+  if (isOld && message.headers['transfer-encoding'] !== undefined) return true
+  const host = headers.get('host') ?? (isOld ? '' : undefined)
+  return headers.isRepeated('host') || host === undefined || !HOST.test(host)
+}
+
 export const createHttpServer = (parts: ServerParts): Server => {
   const { router, statusOfFault, observe, onEvents, onFault, now } = parts
 
   const write = (response: ServerResponse, reply: Reply, close: boolean): void => {
     const { body } = reply
-    const headers = [...BASE, ...reply.headers]
+    const headers = ['Cache-Control', reply.cache ?? 'no-store', ...BASE, ...reply.headers]
     // 204 has no length by definition; any other empty answer says so, else Node would chunk it and nginx
     // would drop the connection (a quarter of the throughput, measured).
     if (body !== undefined) headers.push('Content-Length', String(Buffer.byteLength(body)))
@@ -75,18 +84,18 @@ export const createHttpServer = (parts: ServerParts): Server => {
     (await readBody(message)) ??
     failure(shape, 413, 'The request body is too large', now(), ['Connection', 'close'])
 
+  /** The answer to what is no request to any route. */
+  const reject = (response: ServerResponse, status: 400 | 417, error: string): void => {
+    write(response, failure(parts.shape, status, error, now()), true)
+    observe({ route: 'unknown', status, reason: undefined })
+  }
+
   const handle = (message: IncomingMessage, response: ServerResponse): void => {
     const headers = readHeaders(message.rawHeaders)
-    const url = message.url ?? ''
+    const [method, url] = [String(message.method), String(message.url)] // what came from a parser has both
     const mark = url.indexOf('?')
-    const method = message.method ?? ''
-    const badForm =
-      message.httpVersionMajor !== 1 || // Node answers HTTP/0.9 and a line that says HTTP/2.0 (measured)
-      headers.isRepeated('host') ||
-      !HOST.test(headers.get('host') ?? '')
-    if (badForm) {
-      write(response, failure(parts.shape, 400, 'Bad request', now()), true)
-      observe({ route: 'unknown', status: 400, reason: undefined })
+    if (isMalformed(message, headers)) {
+      reject(response, 400, 'Bad request')
       return
     }
     const { name, handler, shape, id } = router(method, mark < 0 ? url : url.slice(0, mark))
@@ -145,10 +154,14 @@ export const createHttpServer = (parts: ServerParts): Server => {
       requestTimeout: REQUEST_TIMEOUT,
       connectionsCheckingInterval: CHECK_TIMEOUTS_EVERY,
       keepAliveTimeout: KEEP_ALIVE,
+      requireHostHeader: false, // isMalformed asks for it: Node's own answer lacks no-store
     },
     handle,
   )
   server.maxConnections = parts.maxConnections
   server.on('clientError', answerParserError)
+  server.on('checkExpectation', (_, response) => {
+    reject(response, 417, 'Expectation failed')
+  })
   return server
 }

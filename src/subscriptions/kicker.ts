@@ -6,8 +6,8 @@ import { Agent, request } from 'node:http'
 export interface Kicker {
   /** `ended`: nginx had somebody to end, or had had; `nobody`: nobody has subscribed with this id (yet). */
   end(kick: string): Promise<'ended' | 'nobody'>
-  /** How many streams hang on this id. */
-  count(kick: string): Promise<number>
+  /** How many streams hang on this id, as far as Nchan knows: it may say 0 of a live one, and 1 of an ended one. */
+  count(kick: string): Promise<number | 'unknown'>
   close(): void
 }
 
@@ -66,7 +66,7 @@ export const createKicker = (socketPath: string): Kicker => {
     },
     async count(kick) {
       const { status, body } = await ask('GET', kick)
-      if (status === 404) return 0
+      if (status === 404) return 'unknown'
       const found = status === 200 ? /"subscribers"\s*:\s*(\d+)/.exec(body)?.[1] : undefined
       if (found === undefined) throw unexpected(status)
       return Number(found)

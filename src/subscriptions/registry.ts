@@ -1,5 +1,7 @@
 // What is live in Nchan right now, until when, and its end. An id is written down before it is handed out, so
 // that a crash orphans nothing; it is given to one session and one resource, and never again after a kick.
+// A WebSocket never shares one: after its kick Nchan 1.3.6 left those that came later on the same id open for
+// good in 54 of 120 rounds; EventSource and long-poll share in 0 of 480, and a fresh id failed in 0 of 900.
 
 import { randomBytes } from 'node:crypto'
 
@@ -21,10 +23,12 @@ export interface Admission {
   until: number
   address: string
   agent: string
+  /** A WebSocket: the id is for this one stream. */
+  alone: boolean
 }
 
 export interface Registry {
-  /** The kick id for a subscribe that the rules allow: at once where this session has one for the resource. */
+  /** The kick id for a subscribe that the rules allow: at once where it may share one of its session. */
   admit(admission: Admission): string | Promise<string>
   /** The session got a token that lives until then: its subscriptions go on, where its role of today allows. */
   extend(
@@ -54,6 +58,7 @@ export interface KickObservation {
 const TICK = 200 // milliseconds: an expired stream is closed within half a second
 const IN_FLIGHT = 10 // seconds: longer than nginx waits for a check, so that a check under way is caught
 const SWEEP_EVERY = 60 // seconds: for ends that nginx told nobody of (long-poll, a reload)
+const MISSES = 8 // Nchan counts nobody on a live stream in up to 40 % of the answers (measured): minutes, not one look
 const RETRY_SLOW = 1 // seconds between tries where nginx is away
 const ANSWER_WITHIN = 1000 // milliseconds that a logout waits for its streams to close
 const CHECKS_AT_ONCE = 64 // streams asked about in one tick, so that a sweep of 10,000 disturbs nobody
@@ -63,6 +68,10 @@ interface Entry extends Subscription {
   until: number
   /** Its place among the session's: the resource, or the id itself where no check may share it. */
   readonly key: string
+  /** Whether only one stream can ever hang on the id. */
+  readonly alone: boolean
+  /** How many times in a row nginx counted nobody. */
+  misses: number
   /** By the monotonic clock: a check handed the id out then, whose stream may still open. */
   issuedAt: number
   /** When to ask nginx whether anybody is left. */
@@ -128,17 +137,19 @@ export const createRegistry = (parts: {
     kick.done.resolve()
   }
 
-  /** One DELETE and one look. The id stays until no check under way can bring another stream. */
+  /**
+   * One DELETE. Its answer is the only sign there is: a kicked WebSocket is counted as there for minutes. The id
+   * stays until no check under way can bring another stream.
+   */
   const attempt = async (kick: Kick): Promise<void> => {
     const { entry } = kick
     const now = clock.monotonic()
     try {
       const outcome = await kicker.end(entry.kick)
-      const left = outcome === 'ended' ? await kicker.count(entry.kick) : 0
       away = false
-      const over = now >= entry.issuedAt + IN_FLIGHT
-      if (left === 0 && outcome === 'ended') settle(kick, 'ended')
-      if (left > 0 || !over) {
+      if (outcome === 'ended') settle(kick, 'ended')
+      const wasIt = outcome === 'ended' && entry.alone
+      if (!wasIt && now < entry.issuedAt + IN_FLIGHT) {
         kick.nextAt = now + 0.1
         return
       }
@@ -183,12 +194,18 @@ export const createRegistry = (parts: {
   }
 
   const ask = async (entry: Entry): Promise<void> => {
-    const left = await kicker.count(entry.kick)
+    const there = await kicker.count(entry.kick)
     away = false
-    if (left > 0 || byKick.get(entry.kick) !== entry) return
+    if (byKick.get(entry.kick) !== entry) return // kicked while we asked
+    entry.misses = there === 0 ? entry.misses + 1 : 0
     if (clock.monotonic() < entry.issuedAt + IN_FLIGHT) return
-    forget(entry)
-    unwrite([entry])
+    if (there === 'unknown') {
+      forget(entry)
+      unwrite([entry])
+    } else if (entry.misses >= MISSES) {
+      // Kicked and not just forgotten: were somebody there after all, nothing could end that stream any more.
+      void start(entry, 'swept')
+    }
   }
 
   const tick = (): void => {
@@ -221,16 +238,19 @@ export const createRegistry = (parts: {
   return {
     admit(admission) {
       const now = clock.monotonic()
-      const known = bySession.get(admission.sid)?.get(admission.resource)
+      const { alone } = admission
+      const known = alone ? undefined : bySession.get(admission.sid)?.get(admission.resource)
       if (known) {
         known.issuedAt = now
         known.until = Math.max(known.until, admission.until)
         return known.written ? known.written.then(() => known.kick) : known.kick
       }
+      const kick = createKickId()
       const entry: Entry = {
         ...admission,
-        kick: createKickId(),
-        key: admission.resource,
+        kick,
+        key: alone ? kick : admission.resource,
+        misses: 0,
         startedAt: clock.now(),
         issuedAt: now,
         askAt: now + SWEEP_EVERY,
@@ -238,13 +258,13 @@ export const createRegistry = (parts: {
       }
       // Known to a logout from now on, also while it is being written.
       insert(entry)
-      const {
-        key: _key,
-        written: _written,
-        issuedAt: _issuedAt,
-        askAt: _askAt,
-        ...subscription
-      } = entry
+      const { until, ...rest } = admission
+      const { alone: _alone, ...subscription } = {
+        ...rest,
+        until,
+        kick,
+        startedAt: entry.startedAt,
+      }
       entry.written = store.openSubscription(subscription)
       return entry.written.then(
         () => {
@@ -280,7 +300,10 @@ export const createRegistry = (parts: {
     },
     streamEnded(kick) {
       const entry = byKick.get(kick)
-      if (entry) entry.askAt = Math.max(clock.monotonic(), entry.issuedAt + IN_FLIGHT)
+      if (entry?.alone) {
+        forget(entry)
+        unwrite([entry])
+      } else if (entry) entry.askAt = Math.max(clock.monotonic(), entry.issuedAt + IN_FLIGHT)
     },
     list: () => [...byKick.values()],
     count: () => byKick.size,
@@ -290,7 +313,15 @@ export const createRegistry = (parts: {
         // Spread over a minute, so that a restart with 10,000 streams asks nginx gently.
         const askAt = now + IN_FLIGHT + Math.random() * SWEEP_EVERY
         const key = subscription.kick
-        insert({ ...subscription, key, issuedAt: now, askAt, written: undefined })
+        insert({
+          ...subscription,
+          key,
+          alone: false,
+          misses: 0,
+          issuedAt: now,
+          askAt,
+          written: undefined,
+        })
       }
     },
     close() {

@@ -7,6 +7,7 @@ export const KICK_CAUSES = [
   'grant_removed', // a reload took the right away
   'limit', // the session opened too many: the oldest goes
   'operator',
+  'swept', // nobody seems to listen any more
 ] as const
 export type KickCause = (typeof KICK_CAUSES)[number]
 

@@ -1,0 +1,60 @@
+// A compact JWS as text, and under a key. jose does the signature; before it stands what jose lets through
+// (measured: about 40 odd tokens of 130). Nothing of a token counts before its signature is right.
+
+import { compactVerify } from 'jose'
+
+import { type Refusal, refuse } from './decision.ts'
+import type { VerifyingKey } from './jwk.ts'
+import { parseStrictObject } from './strict-json.ts'
+
+export type Members = Readonly<Record<string, unknown>>
+
+/** Rightly written; nothing of it is believed yet. */
+export interface Compact {
+  readonly header: Members
+  /** The payload, still encoded. */
+  readonly payload: string
+}
+
+export const MAX_TOKEN = 8192 // ours are below 700; bounds what hostile text can cost
+// RFC 8725bis §3.14: letters, digits, - and _ only. jose alone takes spaces, tabs and `=` inside.
+const COMPACT = /^([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)$/
+
+const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+
+/** One byte string has one spelling: unused low bits must be zero, else a token has twins (wycheproof 375). */
+const isCanonical = (segment: string): boolean => {
+  const rest = segment.length % 4
+  if (rest === 0) return true
+  if (rest === 1) return false
+  const last = ALPHABET.indexOf(segment.charAt(segment.length - 1))
+  return (last & (rest === 2 ? 0b1111 : 0b11)) === 0
+}
+
+export const decodeObject = (encoded: string): Members | undefined =>
+  parseStrictObject(Buffer.from(encoded, 'base64url'))
+
+/** All that can be told from the text alone, before any cryptography. */
+export const parseCompact = (token: string): Compact | Refusal => {
+  if (token.length > MAX_TOKEN) return refuse('malformed_token')
+  const segments = COMPACT.exec(token)
+  if (!segments?.slice(1).every(isCanonical)) return refuse('malformed_token')
+  const { 1: encoded = '', 2: payload = '' } = segments
+  const header = decodeObject(encoded)
+  return header ? { header, payload } : refuse('malformed_token')
+}
+
+/** The payload's members where the key has signed it, by the key's own algorithm. */
+export const verifyCompact = async (
+  token: string,
+  { key, alg }: VerifyingKey,
+): Promise<{ payload: Members } | Refusal> => {
+  let bytes: Uint8Array
+  try {
+    bytes = (await compactVerify(token, key, { algorithms: [alg] })).payload
+  } catch {
+    return refuse('bad_signature') // jose's errors end here: each of them means this
+  }
+  const payload = parseStrictObject(bytes)
+  return payload ? { payload } : refuse('bad_claims')
+}

@@ -1,0 +1,88 @@
+// The text of the key file, changed: a key added, retired or removed. It never leaves a set in which nothing
+// signs, nor loses a member that somebody else wrote.
+
+import { type Algorithm, formatKeySet, generateKey } from './keyring.ts'
+
+type Entry = Readonly<Record<string, unknown>>
+
+export type KeyState = 'signing' | 'standby' | 'retired'
+
+/** A key without its secret. Unix seconds. */
+export interface KeyRow {
+  kid: string
+  alg: string
+  state: KeyState
+  created: number | undefined
+  retired: number | undefined
+  /** When no access token by it can be alive any more; undefined while it is not retired. */
+  gone: number | undefined
+}
+
+export type KeyEdit =
+  | { text: string; kid: string }
+  | { refused: 'unknown_key' | 'last_key' | 'retired_already' }
+  /** Tokens by it may be alive: until `gone`, or for as long as it signs. */
+  | { refused: 'alive'; gone: number | undefined; state: KeyState }
+
+/** Of a text that parseKeyring has taken. */
+const readEntries = (text: string): readonly Entry[] =>
+  (JSON.parse(text) as { keys: readonly Entry[] }).keys
+
+const secondsOf = (value: unknown): number | undefined =>
+  typeof value === 'number' ? value : undefined
+
+/** `life`: seconds that an access token lives at most. */
+export const listKeys = (text: string, life: number): KeyRow[] => {
+  const entries = readEntries(text)
+  const signing = entries.find(({ retired }) => retired === undefined)
+  return entries.map((entry) => {
+    const retired = secondsOf(entry['retired'])
+    const standing = entry === signing ? 'signing' : 'standby'
+    return {
+      kid: String(entry['kid']),
+      alg: String(entry['alg']),
+      state: retired === undefined ? standing : 'retired',
+      created: secondsOf(entry['created']),
+      retired,
+      gone: retired === undefined ? undefined : retired + life,
+    }
+  })
+}
+
+/** The new key signs from now on, or stands by: hosts that share keys must all know it before one signs. */
+export const addKey = (text: string, alg: Algorithm, standby: boolean, now: number): KeyEdit => {
+  const entries = readEntries(text)
+  const key = generateKey(alg, now)
+  return {
+    text: formatKeySet(standby ? [...entries, key] : [key, ...entries]),
+    kid: String(key['kid']),
+  }
+}
+
+const othersSign = (entries: readonly Entry[], kid: string): boolean =>
+  entries.some((entry) => entry['kid'] !== kid && entry['retired'] === undefined)
+
+export const retireKey = (text: string, kid: string, now: number): KeyEdit => {
+  const entries = readEntries(text)
+  const found = entries.find((entry) => entry['kid'] === kid)
+  if (!found) return { refused: 'unknown_key' }
+  if (found['retired'] !== undefined) return { refused: 'retired_already' }
+  if (!othersSign(entries, kid)) return { refused: 'last_key' }
+  const changed = entries.map((entry) => (entry === found ? { ...entry, retired: now } : entry))
+  return { text: formatKeySet(changed), kid }
+}
+
+/** `force`: also where tokens by it may be alive; they end with it. */
+export const removeKey = (
+  text: string,
+  kid: string,
+  { force, life, now }: { force: boolean; life: number; now: number },
+): KeyEdit => {
+  const row = listKeys(text, life).find((found) => found.kid === kid)
+  if (!row) return { refused: 'unknown_key' }
+  const entries = readEntries(text)
+  if (!othersSign(entries, kid)) return { refused: 'last_key' }
+  const { gone, state } = row
+  if (!force && (gone === undefined || gone > now)) return { refused: 'alive', gone, state }
+  return { text: formatKeySet(entries.filter((entry) => entry['kid'] !== kid)), kid }
+}

@@ -1,0 +1,177 @@
+// `postern doctor`: what is right and wrong on this machine, each wrong with its cure. It looks and asks, and
+// changes nothing.
+
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { parseArgs } from 'node:util'
+
+import { systemClock } from '../clock.ts'
+import { ConfigError } from '../config/config-error.ts'
+import type { Config } from '../config/config.ts'
+import { loadKeys } from '../config/keys-file.ts'
+import { CONFIG_FILE, loadConfig } from '../config/load.ts'
+import type { Finding } from '../doctor/finding.ts'
+import { checkClock, checkClosed, checkNode, checkSocket, idsOf } from '../doctor/host.ts'
+import { type Directive, parseNginxDump, walk } from '../doctor/nginx-config.ts'
+import { findTraps } from '../doctor/nginx-traps.ts'
+import { probe } from '../doctor/probe.ts'
+import { inspectStore } from '../store/sqlite-copy.ts'
+import { StoreError } from '../store/store.ts'
+import { askDaemon } from './control-client.ts'
+import type { Command } from './io.ts'
+
+const OK = 0
+const FOUND = 1
+const USAGE = 64
+
+const OPTIONS = {
+  config: { type: 'string' },
+  nginx: { type: 'string' },
+  url: { type: 'string' },
+  json: { type: 'boolean' },
+} as const
+
+const good = (rule: string, where: string, text: string): Finding => ({
+  rule,
+  state: 'ok',
+  where,
+  text,
+})
+const wrong = (rule: string, where: string, text: string, cure: string): Finding => ({
+  rule,
+  state: 'problem',
+  where,
+  text,
+  cure,
+})
+
+const problemsOf = (rule: string, where: string, error: unknown): Finding[] => {
+  if (error instanceof ConfigError) {
+    return error.problems.map((text) => wrong(rule, where, text, 'see the message'))
+  }
+  if (error instanceof StoreError) return [wrong(rule, where, error.message, 'see the message')]
+  throw error
+}
+
+const checkState = async (config: Config): Promise<Finding[]> => {
+  const findings: Finding[] = []
+  const store = join(config.stateDirectory, 'store.db')
+  try {
+    await loadKeys(config.stateDirectory, { mustExist: true })
+    findings.push(good('keys', config.stateDirectory, 'the key file is good'))
+  } catch (error) {
+    findings.push(...problemsOf('keys', config.stateDirectory, error))
+  }
+  try {
+    const { sessions } = inspectStore(store)
+    findings.push(good('store', store, `whole, ${sessions} sessions`))
+  } catch (error) {
+    findings.push(...problemsOf('store', store, error))
+  }
+  return findings
+}
+
+const checkDaemon = async (config: Config): Promise<Finding> => {
+  const { control } = config.listen
+  const told = await askDaemon(control, 'GET', '/ready')
+  const start = 'systemctl start postern, and look at its log'
+  if (told === 'not_running') return wrong('daemon', control, 'nobody answers', start)
+  if ('problem' in told) return wrong('daemon', control, told.problem, start)
+  const { obstacle } = told.body as { obstacle?: string | null }
+  return obstacle === null
+    ? good('daemon', control, 'it runs and can decide')
+    : wrong('daemon', control, `it cannot decide: ${obstacle}`, 'see its log')
+}
+
+/** The configuration as nginx itself reads it; saved text for where doctor may not run it. */
+const readNginx = (file: string | undefined): readonly Directive[] | Finding => {
+  if (file !== undefined) return parseNginxDump(readFileSync(file, 'utf8'))
+  const { status, stdout, stderr } = spawnSync('nginx', ['-T'], { encoding: 'utf8' })
+  if (status === 0) return parseNginxDump(stdout)
+  const why = (stderr ?? '').trim().split('\n').at(-1) ?? ''
+  return wrong(
+    'nginx',
+    'nginx -T',
+    why === '' ? 'nginx is not installed' : why,
+    'run doctor as root, or save `nginx -T` to a file and give it by --nginx',
+  )
+}
+
+const checkNginx = (config: Config, file: string | undefined): Finding[] => {
+  const tree = readNginx(file)
+  if ('state' in tree) return [tree]
+  const traps = findTraps(tree)
+  const findings = traps.length > 0 ? traps : [good('nginx', 'nginx -T', 'no trap found')]
+  const user = Array.from(walk(tree)).find(({ directive }) => directive.name === 'user')
+  const name = user?.directive.args[0] ?? 'nobody'
+  if ('path' in config.listen.http) {
+    findings.push(checkSocket('http-socket', config.listen.http.path, name, idsOf(name)))
+  }
+  const kick = config.subscriptions.kickSocket
+  const listens = Array.from(walk(tree)).some(
+    ({ directive }) => directive.name === 'listen' && directive.args[0] === `unix:${kick}`,
+  )
+  findings.push(
+    listens
+      ? checkSocket('kick-socket', kick, 'postern', idsOf('postern'))
+      : wrong(
+          'kick-socket',
+          kick,
+          'nginx does not listen there: no stream can be ended',
+          'make the path in postern-local.conf the one of subscriptions.kick_socket',
+        ),
+    checkClosed('kick-folder', dirname(kick)),
+  )
+  return findings
+}
+
+const SIGN: Readonly<Record<Finding['state'], string>> = {
+  ok: 'ok  ',
+  warning: 'warn',
+  problem: 'BAD ',
+}
+
+export const doctor: Command = {
+  name: 'doctor',
+  summary: 'say what is right and wrong on this machine, with the cure',
+  usage: 'postern doctor [--url URL] [--nginx FILE] [--json] [--config FILE]',
+  async run(argv, io) {
+    const usage = (problem: string): number => {
+      io.err(`postern doctor: ${problem}`)
+      io.err(`usage: ${doctor.usage}`)
+      io.err('  --url URL      something protected, to be tried as a stranger would')
+      io.err('  --nginx FILE   the saved output of `nginx -T`')
+      return USAGE
+    }
+    let values
+    try {
+      values = parseArgs({ args: [...argv], options: OPTIONS }).values
+    } catch {
+      return usage('an option is unknown, or lacks its value')
+    }
+    const url = values.url === undefined ? undefined : URL.parse(values.url)
+    if (url === null || (url && !/^https?:$/.test(url.protocol)))
+      return usage('--url takes an http(s) address')
+    const findings: Finding[] = checkNode(process.version, process.execPath, systemClock.now())
+    findings.push(checkClock())
+    try {
+      const file = values.config ?? CONFIG_FILE
+      const config = loadConfig(file)
+      findings.push(good('config', file, 'good'), ...(await checkState(config)))
+      findings.push(await checkDaemon(config), ...checkNginx(config, values.nginx))
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error
+      findings.push(...problemsOf('config', 'postern.toml', error))
+    }
+    if (url) findings.push(...(await probe(url)))
+    if (values.json === true) io.out(JSON.stringify(findings))
+    else {
+      for (const { state, where, text, cure } of findings) {
+        io.out(`${SIGN[state]}  ${where}: ${text}`)
+        if (cure !== undefined) io.out(`      ${cure}`)
+      }
+    }
+    return findings.some(({ state }) => state === 'problem') ? FOUND : OK
+  },
+}

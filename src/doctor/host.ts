@@ -1,0 +1,122 @@
+// The machine around Postern: modes, sockets, groups, clock, the Node it runs on. Everything is looked at and
+// nothing is changed.
+
+import { spawnSync } from 'node:child_process'
+import { statSync } from 'node:fs'
+import { dirname } from 'node:path'
+
+import type { Finding } from './finding.ts'
+
+const MIN_NODE = [24, 15] // what `engines` asks for
+const OLD_AFTER = 180 // days: Node 24 gets a security release about every two months
+
+const ok = (rule: string, where: string, text: string): Finding => ({
+  rule,
+  state: 'ok',
+  where,
+  text,
+})
+const bad = (rule: string, where: string, text: string, cure: string): Finding => ({
+  rule,
+  state: 'problem',
+  where,
+  text,
+  cure,
+})
+const warn = (rule: string, where: string, text: string, cure: string): Finding => ({
+  rule,
+  state: 'warning',
+  where,
+  text,
+  cure,
+})
+
+const run = (program: string, ...argv: string[]): string | undefined => {
+  const { status, stdout } = spawnSync(program, argv, { encoding: 'utf8', timeout: 5000 })
+  return status === 0 ? stdout.trim() : undefined
+}
+
+/** Whether a user could connect to a socket: write on the file, search on its folder. */
+export const checkSocket = (
+  rule: string,
+  path: string,
+  user: string,
+  ids: { uid: number; gids: ReadonlySet<number> } | undefined,
+): Finding => {
+  const stat = statSync(path, { throwIfNoEntry: false })
+  if (!stat) return bad(rule, path, 'is not there', 'start what listens on it')
+  if (!stat.isSocket())
+    return bad(rule, path, 'is no socket', 'remove it, and start what listens on it')
+  if (!ids)
+    return warn(
+      rule,
+      path,
+      `the user ${user} does not exist`,
+      'is this the user that nginx runs as?',
+    )
+  const may = (target: { mode: number; uid: number; gid: number }, bit: number): boolean => {
+    if (ids.uid === 0) return true
+    if (target.uid === ids.uid) return (target.mode & (bit << 6)) !== 0
+    return ids.gids.has(target.gid) ? (target.mode & (bit << 3)) !== 0 : (target.mode & bit) !== 0
+  }
+  return may(stat, 2) && may(statSync(dirname(path)), 1)
+    ? ok(rule, path, `${user} can open it`)
+    : bad(
+        rule,
+        path,
+        `${user} may not open it`,
+        'set its group and mode (listen.socket_group), and its folder’s',
+      )
+}
+
+export const idsOf = (user: string): { uid: number; gids: ReadonlySet<number> } | undefined => {
+  const uid = run('id', '-u', user)
+  const groups = run('id', '-G', user)
+  return uid === undefined || groups === undefined
+    ? undefined
+    : { uid: Number(uid), gids: new Set(groups.split(' ').map(Number)) }
+}
+
+/** A folder that others can enter lets them at the sockets in it. */
+export const checkClosed = (rule: string, folder: string): Finding => {
+  const stat = statSync(folder, { throwIfNoEntry: false })
+  if (!stat)
+    return bad(rule, folder, 'is not there', 'create it: 0750, of root and the group postern')
+  return (stat.mode & 0o007) === 0
+    ? ok(rule, folder, 'closed to others')
+    : bad(rule, folder, 'is open to every user of this machine', `chmod 0750 ${folder}`)
+}
+
+export const checkClock = (): Finding => {
+  const synced = run('timedatectl', 'show', '-p', 'NTPSynchronized', '--value')
+  if (synced === 'yes') return ok('clock', 'timedatectl', 'synchronised')
+  return warn(
+    'clock',
+    'timedatectl',
+    'not known to be synchronised',
+    'install systemd-timesyncd or chrony: tokens live by the clock',
+  )
+}
+
+/** `now` in Unix seconds. */
+export const checkNode = (version: string, binary: string, now: number): Finding[] => {
+  const [major = 0, minor = 0] = version.replace('v', '').split('.').map(Number)
+  const [wantMajor = 0, wantMinor = 0] = MIN_NODE
+  const enough = major > wantMajor || (major === wantMajor && minor >= wantMinor)
+  if (!enough) {
+    return [
+      bad('node', binary, `is Node ${version}`, `install Node ${MIN_NODE.join('.')} or later`),
+    ]
+  }
+  const days = Math.floor((now - statSync(binary).mtimeMs / 1000) / 86_400)
+  return days > OLD_AFTER
+    ? [
+        warn(
+          'node',
+          binary,
+          `Node ${version} was installed ${days} days ago`,
+          'install the newest package of Postern: it brings Node’s security fixes',
+        ),
+      ]
+    : [ok('node', binary, `Node ${version}`)]
+}

@@ -1,0 +1,487 @@
+// The ways in which an nginx configuration undoes what Postern decides, each with its cure. They are facts of
+// nginx and Nchan (measured), not of taste: what is named here lets somebody in, leaks, or falls over.
+
+import type { Finding } from './finding.ts'
+import { type Directive, walk } from './nginx-config.ts'
+
+interface Place {
+  location: Directive
+  /** The directives in force there: its own first, then those of the blocks around it, innermost first. */
+  inForce: readonly (readonly Directive[])[]
+  parents: readonly Directive[]
+}
+
+const where = ({ file, line }: Directive): string => `${file}:${line}`
+
+const own = (block: Directive, name: string): Directive[] =>
+  (block.block ?? []).filter((directive) => directive.name === name)
+
+/** As nginx inherits most directives: the innermost block that has any wins. */
+const effective = (place: Place, name: string): Directive[] => {
+  for (const level of place.inForce) {
+    const found = level.filter((directive) => directive.name === name)
+    if (found.length > 0) return found
+  }
+  return []
+}
+
+const value = (place: Place, name: string): string | undefined => effective(place, name)[0]?.args[0]
+
+const findPlaces = (config: readonly Directive[]): Place[] =>
+  Array.from(walk(config))
+    .filter(({ directive }) => directive.name === 'location')
+    .map(({ directive, parents }) => ({
+      location: directive,
+      parents,
+      inForce: [directive, ...parents.toReversed()].map(({ block = [] }) => block),
+    }))
+
+const isProtected = (place: Place): boolean => {
+  const asked = value(place, 'auth_request')
+  return asked !== undefined && asked !== 'off'
+}
+
+/** The location that asks the daemon: by the path it passes on to. */
+const isCheck = (place: Place): boolean =>
+  own(place.location, 'proxy_pass').some(({ args }) =>
+    /^http:\/\/[^/]+\/check$/.test(args[0] ?? ''),
+  )
+
+const setsHeader = (place: Place, header: string, text?: string): boolean =>
+  effective(place, 'proxy_set_header').some(
+    ({ args }) =>
+      args[0]?.toLowerCase() === header && (text === undefined || args.slice(1).join(' ') === text),
+  )
+
+const problem = (rule: string, at: Directive, text: string, cure: string): Finding => ({
+  rule,
+  state: 'problem',
+  where: where(at),
+  text,
+  cure,
+})
+
+const UNSAFE =
+  /\$(?:\{)?(?:uri|document_uri|request_uri|args|query_string|is_args|arg_\w+|http_\w+|request|request_filename)\b/
+
+const checkLocation = (place: Place): Finding[] => {
+  const { location } = place
+  const found: Finding[] = []
+  const expect = (rule: string, holds: boolean, text: string, cure: string): void => {
+    if (!holds) found.push(problem(rule, location, text, cure))
+  }
+  expect(
+    'check-internal',
+    own(location, 'internal').length > 0,
+    'anybody can ask the check location',
+    'write `internal;` in it',
+  )
+  expect(
+    'check-body-size',
+    value(place, 'client_max_body_size') === '0',
+    'an upload over 1 MB ends as a 500 of the check',
+    'write `client_max_body_size 0;` in the check location',
+  )
+  expect(
+    'check-body',
+    value(place, 'proxy_pass_request_body') === 'off' && setsHeader(place, 'content-length', ''),
+    'the check is sent a Content-Length without its body and hangs',
+    'write `proxy_pass_request_body off;` and `proxy_set_header Content-Length "";`',
+  )
+  expect(
+    'check-headers',
+    value(place, 'proxy_pass_request_headers') === 'off',
+    'headers of the client reach the check, X-Auth-Resource among them',
+    'write `proxy_pass_request_headers off;` and set the few that postern-daemon.conf names',
+  )
+  expect(
+    'check-http',
+    value(place, 'proxy_http_version') === '1.1' && setsHeader(place, 'connection', ''),
+    'every check opens a connection of its own (0.68 of the throughput)',
+    'write `proxy_http_version 1.1;` and `proxy_set_header Connection "";`, and `keepalive` in the upstream',
+  )
+  const timeout = /^(\d+)(ms|s)?$/.exec(value(place, 'proxy_read_timeout') ?? '60s')
+  const seconds = Number(timeout?.[1] ?? 60) / (timeout?.[2] === 'ms' ? 1000 : 1)
+  expect(
+    'check-timeout',
+    seconds <= 10,
+    'a daemon that hangs holds requests for a minute, and a kick gives up before its stream opens',
+    'write `proxy_read_timeout 5s;`',
+  )
+  const cache = value(place, 'proxy_cache')
+  if (cache !== undefined && cache !== 'off') {
+    const key = effective(place, 'proxy_cache_key')
+      .flatMap(({ args }) => args)
+      .join(' ')
+    const complete = ['$http_authorization', '$http_cookie', '$postern_action', '$postern_resource']
+    expect(
+      'cache-key',
+      complete.every((part) => key.includes(part)),
+      'a decision for one user is given to another: the cache key lacks a credential, the action or the resource',
+      'take the key of the shipped postern-server.conf',
+    )
+    expect(
+      'cache-refusals',
+      !effective(place, 'proxy_cache_valid').some(({ args }) =>
+        args.some((arg) => /^(?:any|401|403|5\d\d)$/.test(arg)),
+      ),
+      'a refusal is remembered, and stays one after a login',
+      'cache only 204, by X-Accel-Expires',
+    )
+  }
+  for (const page of effective(place, 'error_page')) {
+    if (page.args.some((arg) => /^=2\d\d$/.test(arg))) {
+      found.push(
+        problem(
+          'error-page',
+          page,
+          'an error of the check becomes a pass',
+          'write `error_page 599 @postern_failed;` in the check location, as shipped',
+        ),
+      )
+    }
+  }
+  return found
+}
+
+const protectedLocation = (place: Place): Finding[] => {
+  const { location } = place
+  const found: Finding[] = []
+  for (const directive of own(location, 'return')) {
+    found.push(
+      problem(
+        'return',
+        directive,
+        '`return` answers before the check is asked: this location is open',
+        'let a file, try_files or proxy_pass answer',
+      ),
+    )
+  }
+  for (const directive of own(location, 'rewrite')) {
+    if (
+      /^(?:redirect|permanent)$/.test(directive.args[2] ?? '') ||
+      /^https?:/.test(directive.args[1] ?? '')
+    ) {
+      found.push(
+        problem(
+          'return',
+          directive,
+          '`rewrite` to another address answers before the check is asked',
+          'redirect in a location that is not protected',
+        ),
+      )
+    }
+  }
+  if (value(place, 'satisfy') === 'any') {
+    found.push(
+      problem(
+        'satisfy-any',
+        effective(place, 'satisfy')[0] ?? location,
+        'an allowed address passes without a check',
+        'write `satisfy all;`, or leave it out',
+      ),
+    )
+  }
+  for (const directive of own(location, 'set')) {
+    const [name = '', text = ''] = directive.args
+    if (/^\$postern_(?:action|resource|accept)$/.test(name) && UNSAFE.test(text)) {
+      found.push(
+        problem(
+          'set-uri',
+          directive,
+          `${name} is taken from what the client wrote: %0d%0a in it becomes a header of the check`,
+          'use a capture of an allow-list: location ~ "^/files/(?<name>[A-Za-z0-9._/-]+)\\z"',
+        ),
+      )
+    }
+  }
+  const [modifier = '', pattern = ''] = location.args
+  const usesCapture = own(location, 'set').some(
+    ({ args }) => args[0] === '$postern_resource' && /\$/.test(args[1] ?? ''),
+  )
+  if (usesCapture && modifier.startsWith('~') && !/^\^.*(?:\$|\\z)$/.test(pattern)) {
+    found.push(
+      problem(
+        'unanchored',
+        location,
+        'the pattern fits in the middle of other paths',
+        'begin it with ^ and end it with \\z',
+      ),
+    )
+  }
+  const named = (name: string): boolean =>
+    effective(place, 'set').some(({ args }) => args[0] === name) ||
+    own(location, 'set').some(({ args }) => args[0] === name)
+  const asksUs = /postern/.test(value(place, 'auth_request') ?? '')
+  if (asksUs && !(named('$postern_action') && named('$postern_resource'))) {
+    found.push(
+      problem(
+        'unnamed',
+        location,
+        'says neither action nor resource: everything here is refused',
+        'write `set $postern_action …; set $postern_resource …; set $postern_accept header;` before the include',
+      ),
+    )
+  }
+  const passes = own(location, 'proxy_pass').length > 0
+  if (passes && !setsHeader(place, 'x-auth-user')) {
+    found.push(
+      problem(
+        'identity',
+        location,
+        "the client's own X-Auth-User reaches the application",
+        'include postern/postern-protect.conf after your own proxy_set_header lines',
+      ),
+    )
+  }
+  return found
+}
+
+const nchanLocation = (place: Place): Finding[] => {
+  const { location } = place
+  const found: Finding[] = []
+  for (const directive of own(location, 'nchan_pubsub')) {
+    found.push(
+      problem(
+        'nchan-pubsub',
+        directive,
+        'whoever may listen may publish too',
+        'use nchan_subscriber and nchan_publisher in locations of their own',
+      ),
+    )
+  }
+  for (const directive of own(location, 'nchan_authorize_request')) {
+    found.push(
+      problem(
+        'nchan-authorize',
+        directive,
+        'cannot hand over the kick id: such a stream outlives its session',
+        'use auth_request, as in postern-softphone.conf',
+      ),
+    )
+  }
+  const isNamed = (location.args[0] ?? '').startsWith('@')
+  const subscribers = own(location, 'nchan_subscriber')
+  if (subscribers.length > 0 && !isNamed && !isProtected(place)) {
+    found.push(
+      problem(
+        'subscriber-open',
+        location,
+        'anybody can listen here',
+        'protect it as in postern-softphone.conf',
+      ),
+    )
+  }
+  const ids = own(location, 'nchan_channel_id')
+  if (
+    subscribers.length > 0 &&
+    ids.length > 0 &&
+    !ids.some(({ args }) => args.includes('$postern_kick'))
+  ) {
+    found.push(
+      problem(
+        'no-kick',
+        ids[0] ?? location,
+        'a stream without a kick id cannot be ended',
+        'write `nchan_channel_id "$postern_channel" "$postern_kick";`',
+      ),
+    )
+  }
+  const publishes = own(location, 'nchan_publisher').length > 0
+  const isKick = (location.args.at(-1) ?? '').includes('kick-[')
+  const guarded =
+    own(location, 'allow').length + own(location, 'deny').length > 0 ||
+    own(location, 'if').some(({ args }) => args.join(' ').includes('$postern_publisher')) ||
+    isProtected(place)
+  if (publishes && !isKick && !guarded) {
+    found.push(
+      problem(
+        'publisher-open',
+        location,
+        'anybody can publish here',
+        'write `allow 127.0.0.1; allow ::1; deny all;`, or take the shipped location',
+      ),
+    )
+  }
+  const server = place.parents.find(({ name }) => name === 'server')
+  const listens = server ? own(server, 'listen') : []
+  const exposed = listens.find(({ args }) => !(args[0] ?? '').startsWith('unix:'))
+  if (publishes && isKick && exposed) {
+    found.push(
+      problem(
+        'kick-exposed',
+        exposed,
+        'streams can be ended over the network',
+        'let the server of postern-kick.conf listen on a unix socket alone',
+      ),
+    )
+  }
+  return found
+}
+
+/** Locations that hand out files of a protected folder without asking. */
+const findTwins = (places: readonly Place[]): Finding[] => {
+  const folderOf = (place: Place): string | undefined =>
+    own(place.location, 'alias')[0]?.args[0]?.replace(/\$postern_recording$/, '')
+  const guarded = new Set(
+    places
+      .filter(isProtected)
+      .map(folderOf)
+      .filter((folder) => folder !== undefined),
+  )
+  const bare = (folder: string): string => folder.replace(/\/+$/, '')
+  const known = new Set(Array.from(guarded, bare))
+  return places
+    .filter((place) => !isProtected(place) && own(place.location, 'internal').length === 0)
+    .flatMap((place) => {
+      const folder = folderOf(place)
+      return folder !== undefined && known.has(bare(folder))
+        ? [
+            problem(
+              'twin',
+              place.location,
+              'serves the folder of a protected location without a check',
+              'protect it too, or remove it',
+            ),
+          ]
+        : []
+    })
+}
+
+const LOGS_QUERY =
+  /\$(?:request\b|request_uri|args|query_string|http_referer|arg_(?:authorization|token|ticket))/
+
+/** Log formats in use that would write a token down: `combined`, which needs no definition, is one. */
+const findLeaks = (config: readonly Directive[], places: readonly Place[]): Finding[] => {
+  const formats = new Map<string, string>([['combined', '$request $http_referer']])
+  for (const { directive } of walk(config)) {
+    const [name = '', ...text] = directive.args
+    if (directive.name === 'log_format') formats.set(name, text.join(' '))
+  }
+  const seen = new Set<string>()
+  return places
+    .filter((place) =>
+      own(place.location, 'set').some(
+        ({ args }) => args[0] === '$postern_accept' && /query|ticket/.test(args[1] ?? ''),
+      ),
+    )
+    .flatMap((place) => effective(place, 'access_log'))
+    .filter(
+      (log) =>
+        log.args[0] !== 'off' && LOGS_QUERY.test(formats.get(log.args[1] ?? 'combined') ?? ''),
+    )
+    .flatMap((log) => {
+      if (seen.has(where(log))) return []
+      seen.add(where(log))
+      return [
+        problem(
+          'log-format',
+          log,
+          'tokens in a query are written to this log',
+          'write `access_log … postern;`, the format of postern-http.conf',
+        ),
+      ]
+    })
+}
+
+const serverWide = (config: readonly Directive[]): Finding[] =>
+  Array.from(walk(config)).flatMap(({ directive, parents }): Finding[] => {
+    const parent = parents.at(-1)?.name
+    const { name, args } = directive
+    if (
+      name === 'set' &&
+      parent === 'server' &&
+      /^\$postern_(?:action|resource|accept)$/.test(args[0] ?? '')
+    ) {
+      return [
+        problem(
+          'set-in-server',
+          directive,
+          'nginx runs this again for the check itself, which then asks for nothing',
+          'set it in the location',
+        ),
+      ]
+    }
+    if (name === 'set_real_ip_from' && /^(?:0\.0\.0\.0\/0|::\/0)$/.test(args[0] ?? '')) {
+      return [
+        problem(
+          'real-ip',
+          directive,
+          'anybody can claim any address, and so dodge the throttle',
+          'name the address of your proxy',
+        ),
+      ]
+    }
+    if (name === 'underscores_in_headers' && args[0] === 'on') {
+      return [
+        problem(
+          'underscores',
+          directive,
+          'X_Auth_User passes beside X-Auth-User, and applications confuse the two',
+          'leave it off',
+        ),
+      ]
+    }
+    if (name === 'nchan_channel_id_split_delimiter') {
+      return [
+        problem(
+          'split',
+          directive,
+          'one request can name many channels, and only one is checked',
+          'leave it out',
+        ),
+      ]
+    }
+    const isOurs = name === 'upstream' && /^postern$/.test(args[0] ?? '')
+    if (isOurs && own(directive, 'keepalive').length === 0) {
+      return [
+        problem(
+          'keepalive',
+          directive,
+          'every check opens a connection of its own',
+          'write `keepalive 64;` in the upstream',
+        ),
+      ]
+    }
+    if (
+      isOurs &&
+      own(directive, 'server').some(({ args: server }) => !server.includes('max_fails=0'))
+    ) {
+      return [
+        problem(
+          'max-fails',
+          directive,
+          'after one failed connection nginx leaves the daemon out for ten seconds',
+          'write `max_fails=0` behind the server',
+        ),
+      ]
+    }
+    return []
+  })
+
+/** Everything that is wrong, in the order of the configuration's parts; nothing: it holds what it promises. */
+export const findTraps = (config: readonly Directive[]): Finding[] => {
+  const places = findPlaces(config)
+  const checks = places.filter(isCheck)
+  const none: Finding[] =
+    checks.length > 0
+      ? []
+      : [
+          {
+            rule: 'no-check',
+            state: 'problem',
+            where: 'nginx -T',
+            text: 'no location asks Postern: nothing is protected',
+            cure: 'include postern/postern-server.conf in server {}',
+          },
+        ]
+  return [
+    ...none,
+    ...checks.flatMap(checkLocation),
+    ...places.filter((place) => isProtected(place) && !isCheck(place)).flatMap(protectedLocation),
+    ...places.flatMap(nchanLocation),
+    ...findTwins(places),
+    ...findLeaks(config, places),
+    ...serverWide(config),
+  ]
+}

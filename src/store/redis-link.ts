@@ -1,0 +1,332 @@
+// The connection to Redis: one for commands, one for messages, each made anew when it breaks. A call waits a
+// quarter of a second and then fails; nothing is ever queued for a server that is away. It must never send a
+// call twice: a rotation that was cut off may have happened.
+
+import { readFileSync } from 'node:fs'
+import { setTimeout as pause } from 'node:timers/promises'
+import type * as Redis from '@redis/client'
+
+import { faultCode, redisFault, toRedisFault } from './redis-fault.ts'
+import { parseRedisUrl, type RedisAddress } from './redis-address.ts'
+import type { Script } from './redis-scripts.ts'
+import { StoreError } from './store.ts'
+
+type Package = typeof Redis
+
+export type Argument = string | number | Buffer
+
+export interface LinkSettings {
+  url: string
+  /** A file with the certificates (PEM) of who signed the server's. */
+  ca?: string | undefined
+  /** Seconds that the server may be silent while a call waits. */
+  timeout: number
+  /** What is published to; the slot of the first one says where a cluster's commands begin. */
+  channels: readonly string[]
+}
+
+export interface LinkEvents {
+  /** Commands go through again. */
+  up(): void
+  /** They do not; said for every attempt that failed. */
+  down(fault: StoreError): void
+  /** Messages arrive from now on: what came before is lost. */
+  listening(): void
+  message(channel: string, text: string): void
+}
+
+export interface Link {
+  /** For people: the server without its credentials. */
+  readonly label: string
+  /** One atomic step. Rejects with a StoreError: then it may have happened or not. */
+  run(script: Script, key: string, args?: readonly Argument[]): Promise<unknown>
+  /** What the server says of itself. */
+  info(section: string): Promise<string>
+  /** Lets go of the server and tries anew, where its answers say that it is the wrong one. */
+  drop(fault: StoreError): void
+  close(): void
+}
+
+const MAX_UNANSWERED = 4096 // as many as the embedded store takes
+const LONGEST_WAIT = 1 // second: of a call in a crowd, when the server does answer
+const LOOK_EVERY = 0.025 // seconds: how exact the limits are
+const CONNECT_WITHIN = 1 // second: name, TCP, TLS and greeting together
+const FIRST_RETRY = 0.05 // seconds, then doubled
+const LAST_RETRY = 0.5 // seconds: with CONNECT_WITHIN it heals in less than 2
+const STEADY = 2 // seconds that a connection must have held for the next retry to be a first one
+
+/** What we use of the package's three kinds of client, under one name each. */
+interface Wire {
+  connect(): Promise<unknown>
+  send(key: string, args: (string | Buffer)[]): Promise<unknown>
+  subscribe(channels: string[], listener: (text: string, channel: string) => void): Promise<unknown>
+  destroy(): unknown
+}
+
+type Dial = (onLost: (error: unknown) => void) => Wire
+
+const createDial = (redis: Package, address: RedisAddress, ca: string | undefined): Dial => {
+  const { username, password } = address
+  // It never reconnects by itself: it would queue, and would hide how long the server was away.
+  const socket = { reconnectStrategy: false as const, connectTimeout: CONNECT_WITHIN * 1000 }
+  const secure = {
+    ...socket,
+    ...(address.tls ? { tls: true as const, ...(ca === undefined ? {} : { ca }) } : {}),
+  }
+  const as = {
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password }),
+    disableOfflineQueue: true,
+    maintNotifications: 'disabled' as const,
+  }
+  if (address.kind === 'cluster') {
+    return (onLost) => {
+      const cluster = redis.createCluster({
+        rootNodes: address.nodes.map((node) => ({ socket: { ...secure, ...node } })),
+        defaults: { ...as, socket: secure },
+      })
+      cluster.on('error', onLost)
+      return {
+        connect: () => cluster.connect(),
+        send: (key, args) => cluster.sendCommand(key, false, args),
+        subscribe: (channels, listener) => cluster.subscribe(channels, listener),
+        destroy: () => cluster.destroy(),
+      }
+    }
+  }
+  if (address.kind === 'sentinel') {
+    return (onLost) => {
+      const sentinel = redis.createSentinel({
+        name: address.primary,
+        sentinelRootNodes: [...address.nodes],
+        nodeClientOptions: { ...as, database: address.database, socket: secure },
+        sentinelClientOptions: { socket: secure },
+        passthroughClientErrorEvents: true,
+        maxCommandRediscovers: 1,
+      })
+      sentinel.on('error', onLost)
+      return {
+        connect: () => sentinel.connect(),
+        send: (_key, args) => sentinel.sendCommand(false, args),
+        subscribe: (channels, listener) => sentinel.subscribe(channels, listener),
+        destroy: () => sentinel.destroy(),
+      }
+    }
+  }
+  return (onLost) => {
+    const client = redis.createClient({
+      ...as,
+      database: address.database,
+      socket:
+        address.kind === 'socket'
+          ? { ...socket, path: address.path, tls: false }
+          : { ...secure, ...address.nodes[0] },
+    })
+    client.on('error', onLost)
+    return {
+      connect: () => client.connect(),
+      send: (_key, args) => client.sendCommand(args),
+      subscribe: (channels, listener) => client.subscribe(channels, listener),
+      destroy: () => client.destroy(),
+    }
+  }
+}
+
+const discard = async (wire: Wire): Promise<void> => {
+  try {
+    await wire.destroy()
+  } catch {
+    // It was broken already: there is nothing left to close.
+  }
+}
+
+const loadPackage = async (load: () => Promise<Package>): Promise<Package> => {
+  try {
+    return await load()
+  } catch (cause) {
+    throw new StoreError(
+      'missing',
+      'the Redis store needs the package @redis/client: install Postern with its optional packages',
+      { cause },
+    )
+  }
+}
+
+const readCa = (file: string | undefined): string | undefined => {
+  if (file === undefined) return undefined
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (cause) {
+    throw new StoreError('missing', `${file} cannot be read: name the ca's file rightly`, { cause })
+  }
+}
+
+/**
+ * Resolves after the first attempt, whether it succeeded or not: a server that is away at start heals like any
+ * other. Rejects where no attempt could ever succeed (url, ca file, package).
+ */
+export const openLink = async (
+  { url, ca, timeout, channels }: LinkSettings,
+  events: LinkEvents,
+  load: () => Promise<Package> = () => import('@redis/client'),
+): Promise<Link> => {
+  const address = parseRedisUrl(url)
+  const authority = readCa(ca)
+  const dial = createDial(await loadPackage(load), address, authority)
+  const { label } = address
+  const closing = new AbortController()
+
+  /** Connects and connects again until closed. `use` is what a connection is for. */
+  const hold = async (
+    use: (wire: Wire, lose: (error: unknown) => void) => Promise<void>,
+    failed: (error: unknown) => void,
+  ): Promise<void> => {
+    let delay = FIRST_RETRY
+    while (!closing.signal.aborted) {
+      const startedAt = performance.now()
+      const lost = Promise.withResolvers<never>()
+      const wire = dial(lost.reject)
+      const stop = new AbortController()
+      const tooLong = async (): Promise<never> => {
+        await pause(CONNECT_WITHIN * 1000, undefined, { signal: stop.signal })
+        throw redisFault('ETIMEDOUT', label)
+      }
+      const quit = (): void => lost.reject(new StoreError('unavailable', 'the store is closed'))
+      closing.signal.addEventListener('abort', quit)
+      try {
+        const ready = wire.connect().then(() => use(wire, lost.reject))
+        await Promise.race([ready, lost.promise, tooLong()])
+        stop.abort()
+        await lost.promise
+      } catch (error) {
+        stop.abort()
+        failed(error)
+      }
+      closing.signal.removeEventListener('abort', quit)
+      await discard(wire)
+      delay = performance.now() - startedAt > STEADY * 1000 ? FIRST_RETRY : delay
+      // Spread, so that a hundred hosts do not come back in the same millisecond.
+      const wait = delay * (0.5 + Math.random() / 2) * 1000
+      delay = Math.min(delay * 2, LAST_RETRY)
+      await pause(wait, undefined, { signal: closing.signal }).catch(() => undefined)
+    }
+  }
+
+  interface Waiting {
+    askedAt: number
+    reject(error: unknown): void
+  }
+  const waiting = new Set<Waiting>()
+  let current: { wire: Wire; lose(error: unknown): void; unanswered: number } | undefined
+  let fault = new StoreError('unavailable', `${label}: not connected yet`)
+  let answeredAt = 0
+  let watching = false
+
+  const look = (): void => {
+    watching = false
+    const now = performance.now()
+    if (waiting.size > 0 && now - answeredAt > timeout * 1000) {
+      current?.lose(redisFault('ETIMEDOUT', label))
+      return
+    }
+    for (const caller of waiting) {
+      if (now - caller.askedAt <= LONGEST_WAIT * 1000) break // oldest first
+      waiting.delete(caller)
+      caller.reject(new StoreError('busy', `${label} has too much to do: try again`))
+    }
+    watch()
+  }
+  const watch = (): void => {
+    if (watching || waiting.size === 0) return
+    watching = true
+    // After the sockets were read: a pause of our own (a long garbage collection) is not the server's silence.
+    setTimeout(() => setImmediate(look), LOOK_EVERY * 1000)
+  }
+
+  const attempted = Promise.withResolvers<void>()
+  void hold(
+    async (wire, lose) => {
+      current = { wire, lose, unanswered: 0 }
+      attempted.resolve()
+      events.up()
+      await Promise.resolve()
+    },
+    (error) => {
+      current = undefined
+      fault = toRedisFault(error, label)
+      const cutOff = [...waiting]
+      waiting.clear()
+      for (const { reject } of cutOff) reject(fault)
+      attempted.resolve()
+      if (!closing.signal.aborted) events.down(fault)
+    },
+  )
+  void hold(
+    async (wire) => {
+      await wire.subscribe([...channels], (text, channel) => events.message(channel, text))
+      events.listening()
+    },
+    () => undefined, // the poll makes up for it, and the other connection says why
+  )
+
+  const send = async (key: string, args: (string | Buffer)[]): Promise<unknown> => {
+    const connection = current
+    if (!connection) throw fault
+    // Also those that nobody waits for any more: they still stand in the client's queue.
+    if (connection.unanswered >= MAX_UNANSWERED) {
+      throw new StoreError('busy', `${label} has too much to do: try again`)
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>()
+    const caller: Waiting = { askedAt: performance.now(), reject }
+    if (connection.unanswered++ === 0) answeredAt = caller.askedAt
+    waiting.add(caller)
+    watch()
+    const answered = (): void => {
+      connection.unanswered--
+      waiting.delete(caller)
+      if (connection === current) answeredAt = performance.now()
+    }
+    connection.wire.send(key, args).then(
+      (reply) => {
+        answered()
+        resolve(reply)
+      },
+      (error: unknown) => {
+        answered()
+        reject(error)
+      },
+    )
+    return promise
+  }
+
+  await attempted.promise
+  return {
+    label,
+    async run(script, key, args = []) {
+      const rest = ['1', key, ...args.map((arg) => (typeof arg === 'number' ? String(arg) : arg))]
+      try {
+        try {
+          return await send(key, ['EVALSHA', script.sha, ...rest])
+        } catch (error) {
+          if (faultCode(error) !== 'NOSCRIPT') throw error
+          return await send(key, ['EVAL', script.text, ...rest]) // nothing ran: this is the first time
+        }
+      } catch (error) {
+        throw toRedisFault(error, label)
+      }
+    },
+    async info(section) {
+      try {
+        return String(await send(channels[0] ?? '', ['INFO', section]))
+      } catch (error) {
+        throw toRedisFault(error, label)
+      }
+    },
+    drop(reason) {
+      current?.lose(reason)
+    },
+    close() {
+      closing.abort()
+    },
+  }
+}

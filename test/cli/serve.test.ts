@@ -1,0 +1,172 @@
+// `postern serve` as a process: exit codes, signals, and what it does where nobody reads what it says.
+import { existsSync, openSync, closeSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { connect } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+
+import type { Io } from '../../src/cli/io.ts'
+import { serve as command } from '../../src/cli/serve.ts'
+import { CONFIG_FILE } from '../../src/config/load.ts'
+import { check, login, makePlace, run, serve, until } from '../fixtures/postern.ts'
+import { V1 } from '../nginx/ask.ts'
+
+/** Runs inside this process: for what never starts. */
+const runHere = async (...argv: string[]) => {
+  const out: string[] = []
+  const err: string[] = []
+  const umask = process.umask()
+  const io: Io = {
+    out: (line) => void out.push(line),
+    err: (line) => void err.push(line),
+    stdin: process.stdin,
+  }
+  const code = await command.run(argv, io)
+  process.umask(umask)
+  return { code, out, err }
+}
+
+void t.test('wrong usage is told, and nothing starts', async (t) => {
+  const usage = 'usage: postern serve [--config FILE]'
+  for (const argv of [['--port', '1'], ['file.toml'], ['--config']])
+    t.match(
+      await runHere(...argv),
+      { code: 64, out: [], err: [/^postern serve: /, usage] },
+      argv.join(' '),
+    )
+})
+
+void t.test('a bad configuration and a bad surrounding are both 78', async (t) => {
+  const place = makePlace(t, { log: 'level = "loud"', tokens: 'leeway = -1' })
+  const bad = await runHere('--config', place.config)
+  t.equal(bad.code, 78)
+  t.match(bad.err, [/postern\.toml:\d+: .*log\.level/, /postern\.toml:\d+: .*tokens\.leeway/])
+  place.configure({ log: `security = "${place.at('none', 'x.log')}"` })
+  t.match(await runHere('--config', place.config), {
+    code: 78,
+    err: [/none\/x\.log cannot be written: give its directory to the user of the service/],
+  })
+  t.same(process.listenerCount('SIGUSR1'), 0, 'no signal is taken before it stands')
+})
+
+const noFile = { skip: existsSync(CONFIG_FILE) && `this machine has ${CONFIG_FILE}` }
+void t.test('without --config it reads the one of /etc', noFile, async (t) => {
+  t.match(await runHere(), {
+    code: 78,
+    err: [`${CONFIG_FILE}: no such file: copy postern.example`],
+  })
+})
+
+void t.test('as a process it ends with the same codes, and says why on stderr alone', async (t) => {
+  const place = makePlace(t, { log: 'level = "loud"' })
+  const daemon = run(t, ['serve', '--config', place.config], { covered: true })
+  t.same(await daemon.ended, { code: 78, signal: null })
+  t.equal(daemon.out(), '')
+  t.match(daemon.err(), /^\/.*postern\.toml:\d+: .*log\.level.*\n$/)
+})
+
+void t.test('it reloads at SIGHUP and stops at SIGINT and SIGTERM', async (t) => {
+  const place = makePlace(t)
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    place.configure()
+    const daemon = await serve(t, place, { covered: true })
+    const said = (text: string) => () => daemon.out().includes(text)
+    daemon.child.kill('SIGHUP')
+    await until('it reloads', said('"msg":"reloaded"'))
+    place.configure({ log: 'level = "loud"' })
+    daemon.child.kill('SIGHUP')
+    await until(
+      'it refuses',
+      said('"msg":"not reloaded: the running configuration stays in force"'),
+    )
+    t.match(daemon.log().at(-1), { problems: [/log\.level/] })
+    t.same(await daemon.end(signal), { code: 0, signal: null })
+    t.match(daemon.log().slice(-2), [{ msg: 'stopping', signal }, { msg: 'stopped' }])
+    t.equal(daemon.err(), '')
+  }
+})
+
+void t.test('the second signal ends it at once', async (t) => {
+  const place = makePlace(t)
+  for (const second of ['SIGTERM', 'SIGINT'] as const) {
+    const daemon = await serve(t, place, { covered: true })
+    const socket = connect(place.at('http.sock'))
+    socket.on('error', () => undefined)
+    // A request that never ends would hold up the stop for five seconds.
+    socket.write(`POST ${V1}/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{`)
+    await place.ask(`${V1}/health`)
+    daemon.child.kill('SIGTERM')
+    await until('it stops', () => daemon.out().includes('"msg":"stopping"'))
+    const began = performance.now()
+    t.same(await daemon.end(second), { code: 130, signal: null })
+    t.ok(performance.now() - began < 4000, 'it does not wait')
+    socket.destroy()
+  }
+})
+
+/** The TCP ports on which a process listens. */
+const portsOf = (pid: number): number[] => {
+  const inodes = new Set(
+    readdirSync(`/proc/${pid}/fd`).map(
+      (fd) => /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1],
+    ),
+  )
+  return ['tcp', 'tcp6'].flatMap((table) =>
+    readFileSync(`/proc/${pid}/net/${table}`, 'utf8')
+      .split('\n')
+      .map((line) => line.trim().split(/\s+/))
+      .filter(([, , , state, , , , , , inode]) => state === '0A' && inodes.has(inode))
+      .map(([, local = '']) => Number.parseInt(local.split(':')[1] ?? '', 16)),
+  )
+}
+
+void t.test('SIGUSR1 opens no debugger', async (t) => {
+  const place = makePlace(t)
+  const daemon = await serve(t, place)
+  t.same(portsOf(daemon.pid), [])
+  daemon.child.kill('SIGUSR1')
+  const { access } = await login(place.ask)
+  t.equal(await check(place, access), '204')
+  t.same(portsOf(daemon.pid), [], 'no port, neither 9229 nor any other')
+  t.equal(daemon.err(), '')
+})
+
+void t.test('it goes on where nobody reads its log any more', async (t) => {
+  const place = makePlace(t)
+  const daemon = await serve(t, place, { covered: true })
+  daemon.child.stdout?.destroy()
+  for (let round = 0; round < 3; round++) {
+    const { access } = await login(place.ask)
+    t.equal(await check(place, access), '204')
+  }
+  t.match(readFileSync(place.at('security.log'), 'utf8'), /AUTH_SUCCESS/)
+  t.same(await daemon.end(), { code: 0, signal: null })
+})
+
+const startOnFullDisk = async (t: Test) => {
+  const place = makePlace(t)
+  const full = openSync('/dev/full', 'w')
+  const daemon = run(t, ['serve', '--config', place.config], { stdout: full, covered: true })
+  closeSync(full)
+  t.teardown(() => daemon.child.kill('SIGKILL'))
+  await until(
+    'it listens',
+    () => existsSync(place.at('http.sock')) || daemon.child.exitCode !== null,
+  )
+  return { place, daemon }
+}
+
+void t.test('it goes on where the disk of its log is full', async (t) => {
+  const { place, daemon } = await startOnFullDisk(t)
+  t.equal(daemon.child.exitCode, null, `it runs: ${daemon.err()}`)
+  const { access } = await login(place.ask)
+  t.equal(await check(place, access), '204')
+  t.match(readFileSync(place.at('security.log'), 'utf8'), /AUTH_SUCCESS/)
+})
+
+// What waits to be written is tried again for ever at exit: openLogStream has to give it up (destroy).
+const later = { todo: 'src/log.ts: flush() must end in destroy()' }
+void t.test('and it stops there as well', later, async (t) => {
+  const { daemon } = await startOnFullDisk(t)
+  const ended = await Promise.race([daemon.end('SIGTERM'), delay(5000, undefined, { ref: false })])
+  t.same(ended, { code: 0, signal: null })
+})

@@ -1,0 +1,79 @@
+// `postern store`: a backup taken while the daemon runs, its way back, and the door that a restore opens.
+
+import { existsSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import t from 'tap'
+
+import { session } from '../../src/cli/session.ts'
+import { store } from '../../src/cli/store.ts'
+import { bearer, startTestDaemon, V1 } from '../fixtures/daemon.ts'
+import { makePlace } from '../fixtures/postern.ts'
+import { runCommand } from './run.ts'
+
+void t.test('what ended after the backup lives again until everything is ended', async (t) => {
+  const daemon = await startTestDaemon(t)
+  const { place } = daemon
+  const run = (...argv: string[]) => runCommand(store, [...argv, '--config', place.config])
+  const early = await daemon.softphone('201')
+  const backup = place.at('backup.db')
+  t.match(await run('backup', backup), { status: 0, out: /: 1 sessions; the keys are not in it/ })
+  t.equal(statSync(backup).mode & 0o777, 0o600)
+  t.match(await run('backup', backup), { status: 1, err: /is there already/ })
+
+  daemon.clock.advance(2)
+  const late = await daemon.softphone('202')
+  await daemon.ask(`${V1}/auth/logout`, { method: 'POST', headers: bearer(early.access) })
+  t.equal((await daemon.check(early.access)).status, 401)
+  t.match(await run('restore', backup), { status: 1, err: /in use by another/ }, 'it runs')
+
+  await daemon.stop()
+  const restored = await run('restore', backup)
+  t.match(restored, { status: 0, out: /restored, 1 sessions; the old one is/ })
+  t.match(restored.err, /postern session end --all/)
+  t.ok(existsSync(place.at('state', 'store.db.before-restore')))
+  await daemon.start()
+  t.equal((await daemon.check(early.access)).status, 204, 'its logout is undone')
+  t.equal((await daemon.check(late.access)).status, 204, 'no session of the store stands behind it')
+
+  t.match(await runCommand(session, ['end', '--all', '--config', place.config]), {
+    status: 0,
+    out: '1 session ended',
+  })
+  for (const { access } of [early, late]) {
+    t.match((await daemon.check(access)).header('x-auth-reason'), 'session_ended')
+  }
+  await daemon.restart()
+  t.equal((await daemon.check(late.access)).status, 401, 'the epoch survives a restart')
+  daemon.clock.advance(2)
+  t.equal((await daemon.check((await daemon.softphone('201')).access)).status, 204)
+})
+
+void t.test('a damaged or foreign backup touches nothing', async (t) => {
+  const daemon = await startTestDaemon(t)
+  const { place } = daemon
+  const file = place.at('bad.db')
+  const run = (name: string) => runCommand(store, ['restore', name, '--config', place.config])
+  await runCommand(store, ['backup', file, '--config', place.config])
+  await daemon.stop()
+  const before = readFileSync(place.at('state', 'store.db'))
+  truncateSync(file, 5000)
+  t.match(await run(file), { status: 74, err: /damaged/ })
+  writeFileSync(file, 'no database at all, but long enough to look like one')
+  t.match(await run(file), { status: 74, err: /damaged/ })
+  t.match(await run(place.at('nowhere.db')), { status: 74, err: /nowhere/ })
+  t.same(readFileSync(place.at('state', 'store.db')), before)
+  await daemon.start()
+})
+
+void t.test('wrong usage and a bad configuration say so', async (t) => {
+  const place = makePlace(t)
+  for (const argv of [[], ['copy', 'x'], ['backup'], ['backup', 'a', 'b'], ['backup', '--frob']]) {
+    const { status, err } = await runCommand(store, argv)
+    t.equal(status, 64, argv.join(' '))
+    t.match(err, /usage: postern store/)
+  }
+  place.configure({ listen: 'frob = 1' })
+  t.equal((await runCommand(store, ['backup', 'x', '--config', place.config])).status, 78)
+  place.configure()
+  const none = await runCommand(store, ['backup', place.at('x'), '--config', place.config])
+  t.match(none, { status: 74, err: /store\.db/ }, 'there is nothing to back up')
+})

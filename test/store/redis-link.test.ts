@@ -1,0 +1,289 @@
+// The connection itself: every kind of address that there is, over real servers, and what a crowd or a bad
+// network does to it.
+import { execFileSync, spawnSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+
+import { openLink, type LinkEvents } from '../../src/store/redis-link.ts'
+import { COUNT, LOOK_UP, PING } from '../../src/store/redis-scripts.ts'
+import { openRedisStore, type RedisSettings } from '../../src/store/redis.ts'
+import { StoreError } from '../../src/store/store.ts'
+import { NOW } from '../fixtures/clock.ts'
+import { freePort, NEEDS_REDIS, startRedis, until } from '../fixtures/redis.ts'
+import { hashOf, renewalAt, sessionOf, successor } from './sessions.ts'
+
+const SILENT: LinkEvents = {
+  up: () => undefined,
+  down: () => undefined,
+  listening: () => undefined,
+  message: () => undefined,
+}
+
+const linkTo = async (t: Test, url: string, timeout = 0.5, events: Partial<LinkEvents> = {}) => {
+  const link = await openLink({ url, timeout, channels: ['x{0}'] }, { ...SILENT, ...events })
+  t.teardown(() => link.close())
+  return link
+}
+
+const storeAt = async (t: Test, url: string, given: Partial<RedisSettings> = {}) => {
+  const store = await openRedisStore({ url, timeout: 1, pollSeconds: 0.2, ...given })
+  t.teardown(() => store.close())
+  return store
+}
+
+/** A login, a rotation, an end that is heard, and the lists: every kind of call there is. */
+const exercise = async (t: Test, url: string, given: Partial<RedisSettings> = {}) => {
+  const [store, other] = [await storeAt(t, url, given), await storeAt(t, url, given)]
+  const heard: string[] = []
+  other.feed.onEnded(({ sid }) => heard.push(sid))
+  for (const user of ['201', '202', '203']) {
+    t.ok((await store.identify(user)) > 0)
+    await store.openSession(sessionOf(user, { username: user }), hashOf(user))
+    const rotation = await other.rotate(hashOf(user), successor(`${user}/1`), renewalAt(0), 30)
+    t.equal(rotation.outcome, 'rotated')
+    t.match(await store.endSession(user, 'logout', NOW), { sid: user })
+  }
+  await until(() => heard.length === 3)
+  t.equal((await other.listEnded(NOW)).length, 3)
+  t.equal(await store.prune(NOW), 0)
+  t.equal(store.feed.state(), 'ok')
+  return store
+}
+
+void t.test('over a socket, with a database of its own', NEEDS_REDIS, async (t) => {
+  const server = await startRedis(t)
+  await exercise(t, `${server.socketUrl}?database=3`)
+  t.equal(server.cli('DBSIZE'), '0')
+  t.not(server.cli('-n', '3', 'DBSIZE'), '0')
+})
+
+void t.test('as an ACL user with no more rights than the message names', NEEDS_REDIS, async (t) => {
+  const server = await startRedis(t)
+  const rights = [
+    '~postern:*',
+    '&postern:*',
+    '-@all',
+    '+@read',
+    '+@write',
+    '+@scripting',
+    '+@pubsub',
+  ]
+  server.cli('ACL', 'SETUSER', 'p', 'on', '>se:cret', ...rights, '+@connection', '+info')
+  await exercise(t, `redis://p:se%3Acret@127.0.0.1:${server.port}`)
+  const wrong = await storeAt(t, `redis://p:wrong@127.0.0.1:${server.port}`)
+  await t.rejects(wrong.ping(), { code: 'unavailable', message: /refuses the user/ })
+  await t.rejects(wrong.ping(), (error: Error) => !error.message.includes('wrong@'))
+})
+
+void t.test('over TLS, trusting whom it is told to', NEEDS_REDIS, async (t) => {
+  const folder = t.testdir()
+  const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
+  const request = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
+  const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1']
+  execFileSync('openssl', [...request, '-keyout', key, '-out', cert, '-days', '2', ...subject], {
+    stdio: 'ignore',
+  })
+  const port = await freePort()
+  await startRedis(t, {
+    'tls-port': String(port),
+    'tls-cert-file': cert,
+    'tls-key-file': key,
+    'tls-auth-clients': 'no',
+  })
+  await exercise(t, `rediss://127.0.0.1:${port}`, { ca: cert })
+  const trusting = await storeAt(t, `rediss://127.0.0.1:${port}`)
+  await t.rejects(trusting.ping(), { message: /self-signed: name its ca/ })
+  await t.rejects(openRedisStore({ url: 'rediss://localhost', ca: join(folder, 'none') }), {
+    code: 'missing',
+    message: /cannot be read/,
+  })
+})
+
+void t.test('on a cluster no script leaves its slot', NEEDS_REDIS, async (t) => {
+  const options = { 'cluster-enabled': 'yes', 'cluster-node-timeout': '2000' }
+  const nodes = await Promise.all([startRedis(t, options), startRedis(t, options)])
+  const [one, two] = nodes
+  if (!one || !two) throw new Error('two nodes were started')
+  one.cli('CLUSTER', 'ADDSLOTSRANGE', '0', '8191')
+  two.cli('CLUSTER', 'ADDSLOTSRANGE', '8192', '16383')
+  one.cli('CLUSTER', 'SET-CONFIG-EPOCH', '1')
+  two.cli('CLUSTER', 'SET-CONFIG-EPOCH', '2')
+  one.cli('CLUSTER', 'MEET', '127.0.0.1', String(two.port))
+  await until(
+    () => nodes.every((node) => node.cli('CLUSTER', 'INFO').includes('cluster_state:ok')),
+    20,
+  )
+  await exercise(t, `redis+cluster://127.0.0.1:${one.port},127.0.0.1:${two.port}`)
+  t.not(one.cli('DBSIZE'), '0')
+  t.not(two.cli('DBSIZE'), '0')
+  const alone = await storeAt(t, one.url)
+  await t.rejects(alone.listEnded(NOW), { message: /redis\+cluster/ })
+})
+
+void t.test('through sentinels to the primary', NEEDS_REDIS, async (t) => {
+  const primary = await startRedis(t)
+  const file = join(t.testdir(), 'sentinel.conf')
+  writeFileSync(file, `sentinel monitor main 127.0.0.1 ${primary.port} 1\n`)
+  const sentinel = await startRedis(t, {}, [file, '--sentinel'])
+  await exercise(t, `redis+sentinel://127.0.0.1:${sentinel.port}/main`)
+})
+
+void t.test(
+  'one that cannot be reached says why, and nobody waits for it',
+  NEEDS_REDIS,
+  async (t) => {
+    const port = await freePort()
+    const cases = [
+      [`redis://127.0.0.1:${port}`, /nothing listens/],
+      ['unix:///nonexistent/socket', /no such socket/],
+      ['redis://no-such-name.invalid', /name/],
+      [`redis+cluster://127.0.0.1:${port}`, /./],
+      [`redis+sentinel://127.0.0.1:${port}/main`, /./],
+    ] as const
+    for (const [url, message] of cases) {
+      const store = await storeAt(t, url)
+      const startedAt = performance.now()
+      await t.rejects(store.findByRefresh(hashOf('a'), NOW), { code: 'unavailable', message }, url)
+      t.ok(performance.now() - startedAt < 50, 'at once')
+      await store.close()
+    }
+  },
+)
+
+void t.test('without the package it says what to install', async (t) => {
+  const settings = { url: 'redis://127.0.0.1', timeout: 1, channels: [] }
+  await t.rejects(
+    openLink(settings, SILENT, () => Promise.reject(new Error('no such module'))),
+    { name: 'StoreError', code: 'missing', message: /optional packages/ },
+  )
+})
+
+void t.test(
+  'past its bound it refuses at once, and the rest is answered',
+  NEEDS_REDIS,
+  async (t) => {
+    const { url } = await startRedis(t)
+    const link = await linkTo(t, url, 5)
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: 4100 }, () => link.run(COUNT, 'x{0}', [0])),
+    )
+    const refused = outcomes.flatMap((one) => (one.status === 'rejected' ? [one.reason] : []))
+    t.equal(refused.length, 4)
+    t.match(refused[0], { name: 'StoreError', code: 'busy' })
+    t.equal(await link.run(COUNT, 'x{0}', [0]), 0, 'there is room again')
+  },
+)
+
+void t.test(
+  'who waits too long in a crowd is sent away, though the server answers',
+  NEEDS_REDIS,
+  async (t) => {
+    const { url, cli } = await startRedis(t)
+    const link = await linkTo(t, url, 3)
+    await link.run(PING, 'x{0}')
+    const slow = {
+      text: "local n = 0 for i = 1, 4e8 do n = n + 1 end return 'late'",
+      sha: 'f'.repeat(40),
+    }
+    cli('CONFIG', 'SET', 'busy-reply-threshold', '60000')
+    const asked = link.run(slow, 'x{0}').catch((error: unknown) => error)
+    t.match(await asked, { code: 'busy', message: /too much to do/ })
+    await until(async () => (await link.run(PING, 'x{0}').catch(() => 'not yet')) !== 'not yet', 20)
+  },
+)
+
+void t.test('a pause of our own is not the silence of the server', NEEDS_REDIS, async (t) => {
+  const { url } = await startRedis(t)
+  const downs: unknown[] = []
+  const link = await linkTo(t, url, 0.2, { down: (fault) => downs.push(fault) })
+  for (let round = 0; round < 3; round++) {
+    const asked = link.run(PING, 'x{0}')
+    await pause(0)
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 400)
+    t.equal(typeof (await asked), 'number')
+  }
+  t.same(downs, [])
+})
+
+void t.test('what is cut off fails, and is never sent twice', NEEDS_REDIS, async (t) => {
+  const server = await startRedis(t)
+  const link = await linkTo(t, server.url)
+  server.signal('SIGSTOP')
+  const asked = Array.from({ length: 10 }, () =>
+    link.run(PING, 'x{0}').catch((error: unknown) => error),
+  )
+  for (const outcome of await Promise.all(asked)) t.match(outcome, { code: 'unavailable' })
+  await t.rejects(link.info('server'), { code: 'unavailable' })
+  server.signal('SIGCONT')
+  await until(async () => (await link.run(LOOK_UP, 'none').catch(() => 'away')) === null)
+})
+
+void t.test('let go of, it comes back; closed, it does not', NEEDS_REDIS, async (t) => {
+  const { url } = await startRedis(t)
+  const seen: string[] = []
+  const link = await linkTo(t, url, 0.5, {
+    up: () => seen.push('up'),
+    down: ({ message }) => seen.push(message),
+  })
+  link.drop(new StoreError('unavailable', 'wrong one'))
+  await until(() => seen.length === 3)
+  t.same(seen, ['up', 'wrong one', 'up'])
+  link.close()
+  await pause(50)
+  await t.rejects(link.run(PING, 'x{0}'), { message: /closed/ })
+  link.drop(new StoreError('unavailable', 'nobody is there'))
+  t.equal(seen.length, 3)
+})
+
+const rooted =
+  process.getuid?.() === 0 && spawnSync('unshare', ['-n', 'true'], { stdio: 'ignore' }).status === 0
+const netns = {
+  skip:
+    NEEDS_REDIS.skip !== false
+      ? NEEDS_REDIS.skip
+      : !rooted && process.env['CI'] !== 'true' && 'needs root, and network namespaces',
+}
+
+void t.test(
+  'over a slow or lossy wire it serves, and into a black hole nobody waits',
+  netns,
+  async (t) => {
+    const id = `p${process.pid % 100_000}`
+    const subnet = `10.213.${process.pid % 250}`
+    const run = (command: string) => {
+      execFileSync('sh', ['-ec', command], { stdio: 'pipe' })
+    }
+    run(`ip netns add ${id}`)
+    t.teardown(() => run(`ip netns del ${id}; ip link del ${id}a 2>/dev/null || true`))
+    run(`ip link add ${id}a type veth peer name ${id}b netns ${id}
+    ip addr add ${subnet}.1/30 dev ${id}a; ip link set ${id}a up
+    ip -n ${id} addr add ${subnet}.2/30 dev ${id}b; ip -n ${id} link set ${id}b up`)
+    const server = await startRedis(
+      t,
+      { bind: `${subnet}.2`, 'protected-mode': 'no' },
+      [],
+      ['ip', 'netns', 'exec', id],
+    )
+    const store = await openRedisStore({
+      url: `redis://${subnet}.2:${server.port}`,
+      timeout: 1.2,
+      pollSeconds: 0.2,
+    })
+    t.teardown(() => store.close())
+    await store.openSession(sessionOf('a'), hashOf('a'))
+    run(`ip netns exec ${id} tc qdisc add dev ${id}b root netem delay 200ms loss 1%`)
+    t.match(await store.rotate(hashOf('a'), successor('b'), renewalAt(0), 30), {
+      outcome: 'rotated',
+    })
+    run(`ip netns exec ${id} tc qdisc change dev ${id}b root netem loss 100%`)
+    const startedAt = performance.now()
+    await t.rejects(store.ping(), { code: 'unavailable' })
+    t.ok(performance.now() - startedAt < 2500)
+    await t.rejects(store.ping(), { code: 'unavailable' })
+    run(`ip netns exec ${id} tc qdisc del dev ${id}b root`)
+    t.ok((await until(() => store.feed.state() === 'ok')) < 3)
+    t.match(await store.findByRefresh(hashOf('b'), NOW), { state: 'live' })
+  },
+)
