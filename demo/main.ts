@@ -46,6 +46,7 @@ const readArguments = (): { port: number; check: boolean } => {
 
 const describe = ({ url }: Site): void => {
   say(`Postern stands beside nginx at ${url}`)
+  say(`Open ${url}/ in a browser: log in, live channels, recordings, your sessions`)
   say(`Users 201, 202 (role user) and 900 (role admin), password ${PASSWORD}`)
   say()
   say('# log in, and keep the access token')

@@ -19,6 +19,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 
 import { layOutNginx, nginxCommand } from './nginx.ts'
+import { layOutPage } from './page.ts'
 import { writeRecording } from './recording.ts'
 
 export const PASSWORD = 'b749601f329a635a19c4a87bc359be3d' // the one that the documents' curl lines use
@@ -40,6 +41,8 @@ const ROOT = join(import.meta.dirname, '..')
 const NODE = process.execPath
 const MAIN = join(ROOT, 'src', 'main.ts')
 const START_LIMIT = 15 // seconds
+const PATIENCE = 1000 // milliseconds: a stranger on our port may accept and say nothing
+const LONGEST = 240 // seconds of the first recording: more than a browser fetches ahead, so that seeking is asked for
 const STATES = ['Idle', 'Ringing', 'Up', 'OnHold'] as const
 
 export interface Site {
@@ -60,7 +63,8 @@ const run = (argv: readonly string[], input: string): void => {
 
 /** The status of a request over TCP or a unix socket, or 0 where nobody answers. */
 const statusOf = async (url: string, socketPath?: string): Promise<number> => {
-  const asked = request(url, { ...(socketPath !== undefined && { socketPath }) })
+  const signal = AbortSignal.timeout(PATIENCE)
+  const asked = request(url, { signal, ...(socketPath !== undefined && { socketPath }) })
   asked.end()
   try {
     const [response] = (await once(asked, 'response')) as [{ statusCode?: number; resume(): void }]
@@ -71,15 +75,17 @@ const statusOf = async (url: string, socketPath?: string): Promise<number> => {
   }
 }
 
-const until = async (
-  what: string,
-  child: ChildProcess,
-  ask: () => Promise<boolean>,
-): Promise<void> => {
+interface Part {
+  name: string
+  child: ChildProcess
+  said(): string
+}
+
+const until = async ({ name, child, said }: Part, ask: () => Promise<boolean>): Promise<void> => {
   const deadline = performance.now() / 1000 + START_LIMIT
   while (!(await ask())) {
     if (child.exitCode !== null || performance.now() / 1000 > deadline) {
-      throw new Error(`${what} did not start`)
+      throw new Error(`${name} did not start:\n${said()}`)
     }
     await delay(50)
   }
@@ -122,7 +128,8 @@ const startApplication = async (socket: string): Promise<Server> => {
   return server
 }
 
-export const startSite = async (port: number): Promise<Site> => {
+/** `settings`: lines that go below the demo's own in postern.toml. */
+export const startSite = async (port: number, settings = ''): Promise<Site> => {
   const closers: (() => Promise<void> | void)[] = []
   const life = { stopping: false }
   const stop = async (): Promise<void> => {
@@ -130,7 +137,7 @@ export const startSite = async (port: number): Promise<Site> => {
     for (const close of closers.splice(0).toReversed()) await close()
   }
   try {
-    return await build(port, life, closers, stop)
+    return await build(port, settings, life, closers, stop)
   } catch (error) {
     await stop()
     throw error
@@ -139,6 +146,7 @@ export const startSite = async (port: number): Promise<Site> => {
 
 const build = async (
   port: number,
+  settings: string,
   life: { stopping: boolean },
   closers: (() => Promise<void> | void)[],
   stop: () => Promise<void>,
@@ -174,25 +182,27 @@ kick_socket = "${at('private', 'kick.sock')}"
 
 [log]
 security = "${at('security.log')}"
-`,
+
+${settings}`,
   )
   for (const [name, role, display] of USERS) {
     const argv = ['user', 'add', name, '--role', role, '--display-name', display]
     run([...argv, '--users-file', at('users'), '--password-stdin'], `${PASSWORD}\n`)
   }
-  const start = (name: string, [file = '', ...argv]: readonly string[]): ChildProcess => {
+  const start = (name: string, [file = '', ...argv]: readonly string[]): Part => {
     // A process group of its own: Ctrl-C reaches the demo alone, which then stops its parts in order.
     const child = spawn(file, argv, { stdio: ['ignore', 'pipe', 'pipe'], detached: true })
     const log: string[] = []
     for (const stream of [child.stdout, child.stderr]) {
       stream?.setEncoding('utf8').on('data', (text: string) => log.push(text))
     }
-    logs.push(() => log.join(''))
+    const said = (): string => log.join('')
+    logs.push(said)
     child.on('exit', () => {
-      if (!life.stopping) gone.resolve(`${name} ended:\n${log.join('')}`)
+      if (!life.stopping) gone.resolve(`${name} ended:\n${said()}`)
     })
     closers.push(() => end(child))
-    return child
+    return { name, child, said }
   }
   const logs: (() => string)[] = []
   const daemon = start('Postern', [
@@ -206,16 +216,12 @@ security = "${at('security.log')}"
     '--config',
     at('postern.toml'),
   ])
-  await until(
-    'Postern',
-    daemon,
-    async () => (await statusOf('http://x/readyz', at('operator.sock'))) === 200,
-  )
+  await until(daemon, async () => (await statusOf('http://x/readyz', at('operator.sock'))) === 200)
 
   // ---- recordings, the application, nginx
   for (const [index, name] of RECORDINGS.entries()) {
     mkdirSync(join(at('recordings'), name, '..'), { recursive: true })
-    writeRecording(join(at('recordings'), name), 2 + index)
+    writeRecording(join(at('recordings'), name), index === 0 ? LONGEST : 2 + index)
   }
   const application = await startApplication(at('app.sock'))
   closers.push(() => {
@@ -231,11 +237,14 @@ security = "${at('security.log')}"
     asterisk: `unix:${at('app.sock')}`,
     pbx: `unix:${at('app.sock')}`,
     app: `unix:${at('app.sock')}`,
+    site: [layOutPage(at('page'))],
     ...(asRoot && { user: 'www-data' }),
   })
   const nginx = start('nginx', nginxCommand(at('nginx')))
   const url = `http://127.0.0.1:${port}`
-  await until('nginx', nginx, async () => (await statusOf(`${url}${BASE}/health`)) === 200)
+  // It writes its pid when the port is its own: another demo there would answer as well.
+  const isOurs = (): boolean => existsSync(at('nginx', 'nginx.pid'))
+  await until(nginx, async () => isOurs() && (await statusOf(`${url}${BASE}/health`)) === 200)
 
   // ---- the producer
   const publish = async (channel: string, message: string): Promise<number> => {
@@ -257,7 +266,11 @@ security = "${at('security.log')}"
         { state: STATES[(round + index) % STATES.length], name: display },
       ]),
     )
-    publish('users-state', JSON.stringify({ states })).catch(() => {})
+    // The same for each one's own channel: ids are given in the order of first logins.
+    const own = USERS.map((_, index) => `users-state-user-${index + 1}`)
+    for (const channel of ['users-state', ...own]) {
+      publish(channel, JSON.stringify({ states })).catch(() => {})
+    }
   }
   tell()
   const producer = setInterval(tell, 3000)

@@ -1,0 +1,93 @@
+// The shipped site has none of the traps; broken in one place, each is named with its cure. Every fixture is a
+// configuration that nginx itself accepts: `nginx -T` of the real nginx is what doctor reads.
+
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
+import t, { type Test } from 'tap'
+
+import { layOutNginx, nginxCommand } from '../../demo/nginx.ts'
+import { parseNginxDump } from '../../src/doctor/nginx-config.ts'
+import { findTraps } from '../../src/doctor/nginx-traps.ts'
+import { nginxMissing } from '../fixtures/nginx.ts'
+
+const FIXTURES = join(import.meta.dirname, '..', 'fixtures', 'doctor')
+
+interface Fault {
+  rule: string
+  file: string
+  from: string
+  to: string
+}
+
+const readFault = (name: string): Fault => {
+  const lines = readFileSync(join(FIXTURES, name), 'utf8').split('\n')
+  const say = (word: string): string =>
+    lines.find((line) => line.startsWith(`${word}: `))?.slice(word.length + 2) ?? ''
+  const part = (sign: string): string =>
+    lines
+      .filter((line) => line.startsWith(sign))
+      .map((line) => line.slice(2))
+      .join('\n')
+  return { rule: say('rule'), file: say('file'), from: part('- '), to: part('+ ') }
+}
+
+/** What `nginx -T` says of the shipped site, changed in one place. */
+const dump = (t: Test, fault?: Fault): string => {
+  const folder = mkdtempSync(join(tmpdir(), 'postern-doctor-'))
+  t.teardown(() => {
+    rmSync(folder, { recursive: true, force: true })
+  })
+  layOutNginx(folder, { listen: '127.0.0.1:1', postern: `${folder}/http.sock`, user: 'root' })
+  if (fault) {
+    const site = fault.file === 'site.example.conf'
+    const file = join(folder, site ? 'sites-enabled/postern.conf' : `postern/${fault.file}`)
+    const own = (text: string): string =>
+      text
+        .replaceAll('/var/log/nginx/', `${folder}/`)
+        .replaceAll('/run/postern-nginx/kick.sock', `${folder}/kick.sock`)
+        .replaceAll('unix:/run/postern/http.sock', `unix:${folder}/http.sock`)
+    const before = readFileSync(file, 'utf8')
+    const after = before.replace(own(fault.from), () => own(fault.to))
+    if (after === before) throw new Error(`nothing to replace in ${fault.file}`)
+    writeFileSync(file, after)
+  }
+  const [program = '', ...rest] = nginxCommand(folder)
+  const run = spawnSync(program, [...rest, '-T'], { encoding: 'utf8' })
+  if (run.status !== 0) throw new Error(run.stderr)
+  return run.stdout
+}
+
+void t.test('the shipped site has no trap', { skip: nginxMissing() }, (t) => {
+  t.same(findTraps(parseNginxDump(dump(t))), [])
+  t.end()
+})
+
+const faults = readdirSync(FIXTURES)
+
+void t.test('twenty and more faults, each named with its cure', { skip: nginxMissing() }, (t) => {
+  t.ok(faults.length >= 20)
+  for (const name of faults) {
+    const fault = readFault(name)
+    const found = findTraps(parseNginxDump(dump(t, fault)))
+    const hit = found.find(({ rule }) => rule === fault.rule)
+    t.ok(hit, `${basename(name, '.txt')}: ${found.map(({ rule }) => rule).join(', ')}`)
+    t.match(hit, { state: 'problem', where: /\S:\d+$|^nginx -T$/, text: /\S/, cure: /\S/ })
+  }
+  t.end()
+})
+
+void t.test('a decision cache that mixes users up is named', (t) => {
+  const site = (lines: string): string =>
+    `# configuration file /etc/nginx/nginx.conf:\nhttp { server { location = /c { internal; client_max_body_size 0; proxy_pass_request_body off; proxy_pass_request_headers off; proxy_set_header Content-Length ""; proxy_set_header Connection ""; proxy_http_version 1.1; proxy_read_timeout 500ms; ${lines} proxy_pass http://postern/check; } } }`
+  const rules = (lines: string) => findTraps(parseNginxDump(site(lines))).map(({ rule }) => rule)
+  t.same(rules(''), [])
+  t.same(rules('proxy_cache off;'), [])
+  t.same(rules('proxy_cache x; proxy_cache_key "$http_authorization";'), ['cache-key'])
+  const key =
+    'proxy_cache x; proxy_cache_key "$http_authorization$http_cookie$postern_action$postern_resource";'
+  t.same(rules(key), [])
+  t.same(rules(`${key} proxy_cache_valid any 5s;`), ['cache-refusals'])
+  t.end()
+})
