@@ -89,6 +89,7 @@ export const token: Command = {
       const given = await readPiped(io.stdin)
       if ('problem' in given) return wrong(given.problem)
       const text = given.given.trim()
+      if (text === '') return wrong('no token came on stdin')
       const [header, payload] = text.split('.')
       const said = { header: readSegment(header), payload: readSegment(payload) }
       const asked = { token: text, ...(action !== undefined && { action, resource }) }

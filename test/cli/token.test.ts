@@ -32,9 +32,9 @@ void t.test('the running daemon says what a check would answer', async (t) => {
     status: 1,
     out: 'header\n  not readable\npayload\n  not readable\ncheck: 401 malformed_token',
   })
-  const odd = `${Buffer.from('{"a":"\u001b[2J","iat":1e300,"l":[1]}').toString('base64url')}.WzFd.x`
+  const odd = `${Buffer.from('{"a":"\\u001b[2J\\u2028","iat":1e300,"l":[1]}').toString('base64url')}.WzFd.x`
   const shown = await inspect(odd)
-  t.match(shown.out, /a: "\\u001b\[2J"/, 'nothing of it reaches the terminal as it stands')
+  t.match(shown.out, /a: "\\u001b\[2J\\u2028"/, 'nothing of it reaches the terminal as it stands')
   t.match(shown.out, /payload\n {2}not readable/)
 
   const json = await inspect(access, '--json')

@@ -1,0 +1,148 @@
+// `postern doctor`: a whole report of a machine that is set up, and of one that is not.
+
+import { spawnSync } from 'node:child_process'
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+
+import { layOutNginx, nginxCommand } from '../../demo/nginx.ts'
+import { doctor } from '../../src/cli/doctor.ts'
+import type { Finding } from '../../src/doctor/finding.ts'
+import { startTestDaemon, type TestDaemon } from '../fixtures/daemon.ts'
+import { nginxMissing } from '../fixtures/nginx.ts'
+import { makePlace } from '../fixtures/postern.ts'
+import { runCommand } from './run.ts'
+
+const report = async (...argv: string[]): Promise<{ status: number; findings: Finding[] }> => {
+  const { status, out } = await runCommand(doctor, ['--json', ...argv])
+  return { status, findings: JSON.parse(out) as Finding[] }
+}
+
+const stateOf = (findings: readonly Finding[], rule: string) =>
+  findings.filter((found) => found.rule === rule).map(({ state }) => state)
+
+/** `nginx -T` of the shipped site for this daemon, saved; and its kick socket, listened on. */
+const saveNginx = async (t: Test, { place }: TestDaemon): Promise<string> => {
+  const folder = place.at('nginx')
+  mkdirSync(folder)
+  const kick = place.at('private', 'kick.sock')
+  mkdirSync(place.at('private'), { mode: 0o750 })
+  layOutNginx(folder, { listen: '127.0.0.1:1', postern: place.at('http.sock'), kick, user: 'root' })
+  const [program = '', ...rest] = nginxCommand(folder)
+  const { stdout } = spawnSync(program, [...rest, '-T'], { encoding: 'utf8' })
+  writeFileSync(place.at('dump'), stdout)
+  rmSync(kick, { force: true }) // what nginx -T left
+  const server = createServer().listen(kick)
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  return place.at('dump')
+}
+
+void t.test('a machine that is set up', { skip: nginxMissing() }, async (t) => {
+  const daemon = await startTestDaemon(t)
+  const { place } = daemon
+  await daemon.reload({ subscriptions: `kick_socket = "${place.at('private', 'kick.sock')}"` })
+  const dump = await saveNginx(t, daemon)
+  const { findings } = await report('--config', place.config, '--nginx', dump)
+  for (const rule of [
+    'node',
+    'config',
+    'keys',
+    'store',
+    'daemon',
+    'nginx',
+    'http-socket',
+    'kick-folder',
+  ]) {
+    t.same(stateOf(findings, rule), ['ok'], rule)
+  }
+  const { out } = await runCommand(doctor, ['--config', place.config, '--nginx', dump])
+  t.match(out, /^ok {4}.*postern\.toml: good$/m)
+
+  const probed = await report(
+    '--config',
+    place.config,
+    '--nginx',
+    dump,
+    '--url',
+    'http://127.0.0.1:1/x',
+  )
+  t.equal(probed.status, 1)
+  t.ok(
+    stateOf(probed.findings, 'probe').every((state) => state === 'problem'),
+    'nobody listens there',
+  )
+
+  chmodSync(place.at('state', 'keys.json'), 0o644)
+  const loose = await report('--config', place.config, '--nginx', dump)
+  t.equal(loose.status, 1)
+  t.same(stateOf(loose.findings, 'keys'), ['problem'])
+  chmodSync(place.at('state', 'keys.json'), 0o600)
+})
+
+void t.test('a machine that is not: each with its cure', async (t) => {
+  const place = makePlace(t)
+  place.configure({ subscriptions: `kick_socket = "${place.at('kick.sock')}"` })
+  writeFileSync(place.at('dump'), '# configuration file /etc/nginx/nginx.conf:\nhttp { }\n')
+  const { status, findings } = await report('--config', place.config, '--nginx', place.at('dump'))
+  t.equal(status, 1)
+  for (const rule of ['keys', 'store', 'daemon', 'no-check', 'http-socket', 'kick-socket']) {
+    t.ok(stateOf(findings, rule).includes('problem'), rule)
+  }
+  t.ok(findings.every(({ state, cure }) => state === 'ok' || cure !== undefined))
+  const { out } = await runCommand(doctor, ['--config', place.config, '--nginx', place.at('dump')])
+  t.match(out, /^BAD {3}.*\n {6}\S/m)
+
+  place.configure({ listen: 'http = "127.0.0.1:0"\nfrob = 1' })
+  const bad = await report('--config', place.config)
+  t.match(bad.findings, [{}, {}, { rule: 'config', text: /frob/ }])
+})
+
+void t.test('a daemon that cannot decide, and sockets that cannot be asked', async (t) => {
+  const daemon = await startTestDaemon(t)
+  const { place } = daemon
+  writeFileSync(place.at('dump'), '# configuration file /n:\nuser nobody-of-this-name;\n')
+  rmSync(place.at('state', 'store.db'))
+  const { findings } = await report('--config', place.config, '--nginx', place.at('dump'))
+  t.match(
+    findings.find(({ rule }) => rule === 'daemon'),
+    { state: 'problem', text: /it cannot decide: .*store\.db is gone/ },
+  )
+  t.same(stateOf(findings, 'http-socket'), ['warning'], 'nginx runs as nobody that there is')
+})
+
+void t.test('nginx itself is asked where no dump is given', async (t) => {
+  const place = makePlace(t)
+  place.configure({ listen: 'http = "127.0.0.1:0"' })
+  const folder = t.testdir({ nginx: '#!/bin/sh\necho "nginx: [emerg] it is broken" >&2\nexit 1\n' })
+  chmodSync(join(folder, 'nginx'), 0o755)
+  const { PATH } = process.env
+  t.teardown(() => {
+    process.env['PATH'] = PATH
+  })
+  process.env['PATH'] = `${folder}:${PATH}`
+  const broken = await report('--config', place.config)
+  t.match(
+    broken.findings.find(({ rule }) => rule === 'nginx'),
+    { text: /it is broken/ },
+  )
+  process.env['PATH'] = '/nowhere'
+  const none = await report('--config', place.config)
+  t.match(
+    none.findings.find(({ rule }) => rule === 'nginx'),
+    { text: 'nginx is not installed' },
+  )
+  writeFileSync(join(folder, 'nginx'), '#!/bin/sh\necho "# configuration file /n:"\n')
+  process.env['PATH'] = `${folder}:${PATH}`
+  t.ok(stateOf((await report('--config', place.config)).findings, 'no-check').length > 0)
+})
+
+void t.test('wrong usage says what is right', async (t) => {
+  for (const argv of [['--frob'], ['--url', 'nonsense'], ['--url', 'ftp://x'], ['extra']]) {
+    const { status, err } = await runCommand(doctor, argv)
+    t.equal(status, 64, argv.join(' '))
+    t.match(err, /usage: postern doctor/)
+  }
+})
