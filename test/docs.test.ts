@@ -1,0 +1,148 @@
+// README says what is there, and what README says is there: its tables against the code, both ways.
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+
+import { REASONS } from '../src/auth/decision.ts'
+import { settings } from '../src/config/schema.ts'
+import { type SecurityEvent, STATUS } from '../src/http/reply.ts'
+import { checkHeaders, login, makePlace, run, serve } from './fixtures/postern.ts'
+
+const ROOT = join(import.meta.dirname, '..')
+const README = readFileSync(join(ROOT, 'README.md'), 'utf8')
+
+/** The cells of the tables under a heading, by row; a bar in a cell is written `\|`. */
+const rowsUnder = (heading: string): string[][] => {
+  const [, after] = README.split(new RegExp(`^#{2,4} ${heading}$`, 'm'))
+  if (after === undefined) return []
+  const [section = ''] = after.split(/^#{1,4} /m)
+  return section
+    .split('\n')
+    .filter((line) => line.startsWith('|') && !/^\|[\s|:-]+$/.test(line))
+    .map((line) =>
+      line
+        .split(/(?<!\\)\|/)
+        .slice(1, -1)
+        .map((cell) => cell.trim()),
+    )
+}
+
+const unquote = (cell = ''): string => /^`([^`]*)`/.exec(cell)?.[1] ?? ''
+
+/** First column → the other cells; rows whose key is no code are headings. */
+const tableUnder = (heading: string): Map<string, string[]> =>
+  new Map(
+    rowsUnder(heading)
+      .filter(([key]) => unquote(key) !== '')
+      .map(([key, ...cells]) => [unquote(key), cells]),
+  )
+
+const same = (
+  t: Pick<Test, 'same' | 'equal'>,
+  heading: string,
+  inCode: Iterable<string>,
+): Map<string, string[]> => {
+  const table = tableUnder(heading)
+  t.same([...table.keys()].toSorted(), [...inCode].toSorted(), `## ${heading}`)
+  const keys = rowsUnder(heading).map(([key]) => key)
+  t.equal(new Set(keys).size, keys.length, `## ${heading}: no row twice`)
+  return table
+}
+void t.test('every setting, with its default', async (t) => {
+  const table = same(
+    t,
+    'Settings',
+    settings.map(({ name }) => name),
+  )
+  for (const { name, fallback, restart } of settings) {
+    const [written, what = ''] = table.get(name) ?? []
+    // A table per entry stands in the example file, which has tests of its own.
+    const isWhole = typeof fallback !== 'object' || Array.isArray(fallback)
+    if (isWhole) t.equal(unquote(written), JSON.stringify(fallback), name)
+    t.equal(/\(restart\)/.test(what), restart, `${name}: whether it needs a restart`)
+  }
+})
+
+void t.test('every reason, with its status', async (t) => {
+  const table = same(t, 'Reasons', REASONS)
+  for (const reason of REASONS) t.equal(table.get(reason)?.[0], String(STATUS[reason]), reason)
+})
+
+void t.test('every metric of our own, and every header that the check answers with', async (t) => {
+  const place = makePlace(t)
+  await serve(t, place)
+  const page = (await place.operator('/metrics')).body
+  const names = [...page.matchAll(/^# TYPE (postern_\w+)/gm)].map(([, name = '']) => name)
+  t.ok(names.length > 10)
+  same(t, 'Metrics', names)
+
+  const { access } = await login(place.ask)
+  const ask = async (token: string): Promise<Set<string>> => {
+    const headers = {
+      ...checkHeaders(token),
+      'X-Auth-Action': 'subscribe',
+      'X-Auth-Resource': 'users-state',
+    }
+    const reply = await place.ask('/check', { headers })
+    return new Set(Object.keys(reply.headers).filter((name) => /^(?:x-auth|www)-/.test(name)))
+  }
+  const allowed = await ask(access)
+  const refused = await ask('nonsense')
+  t.ok(allowed.has('x-auth-user') && refused.has('x-auth-reason'))
+  const table = tableUnder('Headers')
+  const written = [...table.keys()].map((name) => name.toLowerCase())
+  t.same(written.toSorted(), [...new Set([...allowed, ...refused])].toSorted(), '## Headers')
+  for (const [name, [on = '']] of table) {
+    t.equal(/204/.test(on), allowed.has(name.toLowerCase()), `${name} on 204`)
+    t.equal(/401/.test(on), refused.has(name.toLowerCase()), `${name} on 401`)
+  }
+})
+
+// The compiler keeps it complete.
+const EVENTS: Readonly<Record<SecurityEvent['name'], true>> = {
+  AUTH_SUCCESS: true,
+  AUTH_FAILED: true,
+  LOGOUT: true,
+  MEDIA_ACCESS_DENIED: true,
+  SUBSCRIBE_DENIED: true,
+  REFRESH_REUSED: true,
+  SESSION_ENDED: true,
+  BANNED: true,
+}
+
+void t.test('every event of the security log', async (t) => {
+  same(t, 'Security log', Object.keys(EVENTS))
+})
+
+void t.test('every command', async (t) => {
+  const help = run(t, ['--help'])
+  t.match(await help.ended, { code: 0 })
+  const named = [...help.out().matchAll(/^ {2}(postern [a-z-]*[a-z])\b/gm)].map(
+    ([, name = '']) => name,
+  )
+  const { bin } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+    bin: Record<string, string>
+  }
+  const others = Object.keys(bin).filter((name) => name !== 'postern')
+  const inReadme = new Set(
+    [...tableUnder('Commands').keys()].map((key) =>
+      key.startsWith('postern ') ? key.split(' ').slice(0, 2).join(' ') : (key.split(' ')[0] ?? ''),
+    ),
+  )
+  t.same([...inReadme].toSorted(), [...named, ...others].toSorted())
+})
+
+void t.test('every file of nginx/ that a site includes', async (t) => {
+  const site = readFileSync(join(ROOT, 'nginx', 'site.example.conf'), 'utf8')
+  const included = (text: string): string[] =>
+    [
+      ...new Set(
+        [...text.matchAll(/^\s*include postern\/(postern-[a-z]+\.conf);/gm)].map(([, f = '']) => f),
+      ),
+    ].toSorted()
+  const [, section = ''] = README.split(/^## From nothing to a protected recording$/m)
+  t.same(
+    included(section.split(/^#{2,3} /m)[0] ?? ''),
+    included(site).filter((f) => f !== 'postern-protect.conf'),
+  )
+})
