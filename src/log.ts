@@ -33,8 +33,8 @@ const SEVERITY: Readonly<Record<string, number>> = { 10: 7, 20: 7, 30: 6, 40: 4,
 const MAX_WAITING = 1024 * 1024 // bytes that wait for a slow reader; what comes beyond is counted and dropped
 
 export interface LogStream extends DestinationStream {
-  /** Resolves when everything is written, or after a moment where nobody reads. */
-  flush(): Promise<void>
+  /** Resolves when everything is written, or after a moment where nobody reads. Nothing is written after it. */
+  close(): Promise<void>
 }
 
 const FLUSH_WITHIN = 500 // milliseconds
@@ -47,7 +47,7 @@ export const openLogStream = (
   fd: number,
   options: { journal: boolean; onLost(): void },
 ): LogStream => {
-  const out = destination({ fd, sync: false, minLength: 0, maxLength: MAX_WAITING })
+  const out = destination({ fd, sync: false, minLength: 1, maxLength: MAX_WAITING })
   out.on('drop', options.onLost)
   out.on('error', options.onLost)
   return {
@@ -57,14 +57,16 @@ export const openLogStream = (
         : undefined
       out.write(severity === undefined ? line : `<${severity}>${line}`)
     },
-    flush() {
+    async close() {
       const { promise, resolve } = Promise.withResolvers<void>()
       const timer = setTimeout(resolve, FLUSH_WITHIN)
       out.flush(() => {
-        clearTimeout(timer)
         resolve()
       })
-      return promise
+      await promise
+      clearTimeout(timer)
+      // Else its exit hook writes what is left synchronously, and to a full disk for ever.
+      out.destroy()
     },
   }
 }

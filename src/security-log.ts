@@ -1,7 +1,7 @@
 // The security log as a file for jails and people: one line an event, appended and never rewritten. It never
 // stops the daemon: a line that cannot be written is counted, and the main log has it all the same.
 
-import { closeSync, openSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, fchmodSync, openSync, writeSync } from 'node:fs'
 
 import { formatSecurityLine, type SecurityLine } from './log.ts'
 
@@ -16,7 +16,13 @@ const MODE = 0o640 // the group of the log directory may read, others learn no u
 
 /** An empty path: no file, the main log alone. Throws where the file cannot be opened at start. */
 export const openSecurityLog = (path: string, onLost: (error: unknown) => void): SecurityLog => {
-  const open = (at: string): number | undefined => (at === '' ? undefined : openSync(at, 'a', MODE))
+  const open = (at: string): number | undefined => {
+    if (at === '') return undefined
+    const isNew = !existsSync(at)
+    const opened = openSync(at, 'a', MODE)
+    if (isNew) fchmodSync(opened, MODE) // the process's umask is for secrets
+    return opened
+  }
   let fd = open(path)
   const closeFile = (): void => {
     if (fd !== undefined) closeSync(fd)

@@ -129,7 +129,7 @@ void t.test('under the journal each line begins with its priority', async (t) =>
     const stream = openLogStream(1, { journal: true, onLost() {} })
     const log = createLog('trace', stream)
     for (const level of ['trace', 'debug', 'info', 'warn', 'error', 'fatal']) log[level](level)
-    await stream.flush()
+    await stream.close()
     process.exit(0)`)
   let text = ''
   child.stdout?.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))
@@ -148,7 +148,7 @@ void t.test(
     const child = run(`
     const stream = openLogStream(1, { journal: false, onLost() {} })
     createLog('info', stream).info('heard')
-    await stream.flush()
+    await stream.close()
     process.exit(0)`)
     let text = ''
     child.stdout?.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))
@@ -158,14 +158,14 @@ void t.test(
 )
 
 void t.test('F33: a reader that stops costs lines, never the process', async (t) => {
-  // 4 MB into a pipe of 64 KiB that nobody reads, then a sign of life, then a flush that gives up.
+  // 4 MB into a pipe of 64 KiB that nobody reads, then a sign of life, then an end that gives up.
   const child = run(`
     let lost = 0
     const stream = openLogStream(1, { journal: false, onLost: () => lost++ })
     const log = createLog('info', stream)
     for (let n = 0; n < 4096; n++) log.info('x'.repeat(1024))
     await new Promise((resolve) => setImmediate(resolve))
-    await stream.flush()
+    await stream.close()
     process.send({ lost })`)
   child.stdout?.pause()
   const [{ lost }] = (await once(child, 'message')) as [{ lost: number }]

@@ -66,6 +66,7 @@ export const createGuard = (parts: {
     if (revocations.has(claims.sid) || revocations.isBeforeEpoch(claims.iat)) {
       return refuse('session_ended')
     }
+    if (claims.foreign) return { claims, role: claims.role } // mapped already; the name is none of ours
     const known = peek(claims.username)
     if (known && 'refused' in known) return refuse(GONE[known.refused])
     const today = known && 'user' in known ? known.user.role : undefined

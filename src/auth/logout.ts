@@ -3,11 +3,13 @@
 
 import type { Store } from '../store/store.ts'
 import type { Guard } from './check.ts'
-import { hashRefreshToken } from './refresh-token.ts'
+import { hashRefreshToken, mayBeStored } from './refresh-token.ts'
 import type { Sessions } from './sessions.ts'
 import type { Tokens } from './token.ts'
 
 export type LogoutResult = { username: string; ended: number } | { refused: 'no_token_of_ours' }
+
+const NOT_OURS: LogoutResult = { refused: 'no_token_of_ours' }
 
 export interface Logout {
   /** By an access or refresh JWT. `everywhere` needs a token that still counts: a dead one ends only itself. */
@@ -38,23 +40,27 @@ export const createLogout = (parts: {
     return { username, ended: one ? 1 : 0 }
   }
 
+  const byRefreshToken = async (token: string, everywhere: boolean): Promise<LogoutResult> => {
+    const found = await store.findByRefresh(hashRefreshToken(token), now())
+    if (found.state === 'unknown') return NOT_OURS
+    if (everywhere && found.state !== 'live') return NOT_OURS
+    return leave(found.session.sid, found.session.username, everywhere)
+  }
+
   return {
     async byToken(token, everywhere) {
       const claims = await tokens.verify(token)
-      if ('refused' in claims) return { refused: 'no_token_of_ours' }
+      if ('refused' in claims) {
+        return mayBeStored(claims) ? byRefreshToken(token, everywhere) : NOT_OURS
+      }
       // A ticket travels in URLs: whoever finds one in a log must not be able to log its owner out.
-      if (claims.type === 'ticket') return { refused: 'no_token_of_ours' }
+      if (claims.type === 'ticket') return NOT_OURS
       // Its session is another system's: "logged out" would be a lie.
-      if (claims.foreign) return { refused: 'no_token_of_ours' }
+      if (claims.foreign) return NOT_OURS
       const standing = await guard.identify(token, claims.type)
-      if (everywhere && 'refused' in standing) return { refused: 'no_token_of_ours' }
+      if (everywhere && 'refused' in standing) return NOT_OURS
       return leave(claims.sid, claims.username, everywhere)
     },
-    async byRefreshToken(token, everywhere) {
-      const found = await store.findByRefresh(hashRefreshToken(token), now())
-      if (found.state === 'unknown') return { refused: 'no_token_of_ours' }
-      if (everywhere && found.state !== 'live') return { refused: 'no_token_of_ours' }
-      return leave(found.session.sid, found.session.username, everywhere)
-    },
+    byRefreshToken,
   }
 }

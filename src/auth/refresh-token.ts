@@ -3,9 +3,24 @@
 
 import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from 'node:crypto'
 
+import type { Reason, Refusal } from './decision.ts'
+
 /** What the store keeps instead of the token. Tokens carry ≥ 128 random bits, so a plain hash has no dictionary. */
 export const hashRefreshToken = (token: string): Buffer =>
   createHash('sha256').update(token).digest()
+
+const ROTATED: ReadonlySet<Reason> = new Set([
+  'unknown_key',
+  'bad_signature',
+  'wrong_issuer',
+  'wrong_audience',
+])
+
+/**
+ * Whether a refresh token may live on although it verifies no more: a rotated key, or another name of ours, ends
+ * no session. The store says so by its hash, and knows nothing that it did not store.
+ */
+export const mayBeStored = ({ refused }: Refusal): boolean => ROTATED.has(refused)
 
 /** 64 lower-case hex digits: the form that clients of the mikopbx dialect know. */
 export const createOpaqueToken = (): string => randomBytes(32).toString('hex')

@@ -4,9 +4,8 @@
 import type { Clock } from '../clock.ts'
 import type { EndCause, EndedSession, Renewal, Session, Store } from '../store/store.ts'
 import type { Lookup } from '../users/source.ts'
-import type { Reason } from './decision.ts'
 import { accessExpiry, type DialectTerms, issueAccessToken, issueRefreshToken } from './issue.ts'
-import { hashRefreshToken, sealSuccessor, unsealSuccessor } from './refresh-token.ts'
+import { hashRefreshToken, mayBeStored, sealSuccessor, unsealSuccessor } from './refresh-token.ts'
 import type { Sessions } from './sessions.ts'
 import { judgeTime, type Tokens } from './token.ts'
 
@@ -36,16 +35,6 @@ export type Refresh = (refreshToken: string) => Promise<RefreshResult>
 
 const SOURCE_RETRY = 5 // seconds: a user source that is away is asked again soon, the session stays
 const OPAQUE = /^[0-9a-f]{64}$/
-/**
- * What a rotated key, or another name of ours, makes of a refresh token that lives on: the store knows it by its
- * hash, and nothing that it did not store.
- */
-const LEFT_TO_THE_STORE: ReadonlySet<Reason> = new Set([
-  'unknown_key',
-  'bad_signature',
-  'wrong_issuer',
-  'wrong_audience',
-])
 
 export const createRefresh = (
   parts: {
@@ -67,7 +56,7 @@ export const createRefresh = (
     if (terms.dialect === 'mikopbx') return OPAQUE.test(token) ? undefined : { refused: 'invalid' }
     const verdict = await tokens.verify(token)
     if ('refused' in verdict) {
-      return LEFT_TO_THE_STORE.has(verdict.refused) ? undefined : { refused: 'invalid' }
+      return mayBeStored(verdict) ? undefined : { refused: 'invalid' }
     }
     if (verdict.type !== 'refresh') return { refused: 'wrong_type' }
     const untimely = judgeTime(verdict, clock.now(), leeway)

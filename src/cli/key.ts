@@ -101,20 +101,23 @@ const explain = (edit: Exclude<KeyEdit, { text: string }>): string => {
     : `access tokens signed with it may live until ${timeText(edit.gone)}: they would end at once, tickets with them, and clients would have to refresh; wait, or say --yes`
 }
 
-export const key: Command = {
+const USAGE_TEXT = [
+  'postern key list [--json]',
+  `       postern key add [--alg ${ALGORITHMS.join('|')}] [--standby]`,
+  '       postern key retire KID',
+  '       postern key remove KID [--yes]',
+  '       all of them: [--config FILE]',
+].join('\n')
+
+/** `now`: Unix seconds. */
+export const createKeyCommand = (now: () => number): Command => ({
   name: 'key',
   summary: 'list, add, retire and remove the keys that sign tokens',
-  usage: [
-    'postern key list [--json]',
-    `       postern key add [--alg ${ALGORITHMS.join('|')}] [--standby]`,
-    '       postern key retire KID',
-    '       postern key remove KID [--yes]',
-    '       all of them: [--config FILE]',
-  ].join('\n'),
+  usage: USAGE_TEXT,
   async run(argv, io) {
     const wrong = (problem: string): number => {
       io.err(`postern key: ${problem}`)
-      io.err(`usage: ${key.usage}`)
+      io.err(`usage: ${USAGE_TEXT}`)
       return USAGE
     }
     let parsed
@@ -142,7 +145,7 @@ export const key: Command = {
         config,
         kid: kids[0] ?? '',
         values: { ...values, alg },
-        now: systemClock.now(),
+        now: now(),
         life: Math.max(config.softphone.accessTtl, config.mikopbx.accessTtl),
       }
       return verb ? await change(verb, asked, io) : await list(asked, io)
@@ -156,7 +159,9 @@ export const key: Command = {
       return BAD_CONFIG
     }
   },
-}
+})
+
+export const key = createKeyCommand(systemClock.now)
 
 const change = async (verb: Verb, asked: Asked, io: Io): Promise<number> => {
   const { config } = asked

@@ -55,6 +55,8 @@ export const serve: Command = {
       return USAGE
     }
     try {
+      // A debugger would read the keys: the signal that Node opens its inspector for does nothing here.
+      if (process.listenerCount('SIGUSR1') === 0) process.on('SIGUSR1', () => {})
       process.umask(0o077) // whatever is created here holds secrets or names
       const config = loadConfig(file)
       const lost = { lines: 0 }
@@ -76,8 +78,6 @@ export const serve: Command = {
         lost,
         readConfig: () => loadConfig(file),
       })
-      // A debugger would read the keys: the signal that Node opens its inspector for does nothing here.
-      process.on('SIGUSR1', () => {})
       const stopped = nextStop(
         () => process.exit(KILLED),
         () => {
@@ -96,7 +96,7 @@ export const serve: Command = {
       log.info({ signal }, 'stopping')
       await daemon.stop()
       log.info('stopped')
-      await stream.flush()
+      await stream.close()
       return 0
     } catch (error) {
       if (error instanceof ConfigError) {

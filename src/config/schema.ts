@@ -69,10 +69,10 @@ export const settings = [
   row('http_users.login_url', kinds.text255, '', RESTART, 'asked at login: POST {username, password}'),
   row('http_users.lookup_url', kinds.text255, '', RESTART, 'asked at refresh: POST {username}'),
   row('http_users.timeout', kinds.whole(1, 60), 5, RESTART, 'seconds that one question may take'),
+  row('http_users.max_in_flight', kinds.whole(1, 1024), 32, RESTART, 'questions under way at once; more get 503'),
   row('http_users.ca_file', kinds.pathOrNone, '', RESTART, 'the authorities to trust instead of the system\'s, as PEM'),
   row('http_users.token_file', kinds.pathOrNone, '', RESTART, 'a file with the bearer token to show to that service'),
   row('http_users.allow_plain', kinds.flag, false, RESTART, 'allow http:// to another machine: passwords in the clear'),
-  row('http_users.max_in_flight', kinds.whole(1, 1024), 32, RESTART, 'questions under way at once; more get 503'),
 
   row('tokens.issuer', kinds.name, 'postern', RELOAD, 'the `iss` of every token'),
   row('tokens.audience', kinds.name, 'postern', RELOAD, 'the `aud` of every token'),

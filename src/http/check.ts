@@ -134,7 +134,7 @@ export const createCheckHandler = (parts: {
     const now = await decide(request, asked)
     if ('refused' in now) {
       // A token that ran out meanwhile is not the session's end: a refreshed one may hold other streams.
-      if (now.refused !== 'expired') await admissions.kickSession(claims.sid, 'session_ended')
+      if (now.refused !== 'expired') void admissions.kickSession(claims.sid, 'session_ended')
       return now
     }
     return ['X-Auth-Channel', channel, 'X-Auth-Kick', kick]

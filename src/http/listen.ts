@@ -61,11 +61,25 @@ const groupId = (group: string): number => {
   }
 }
 
+/** A process may give a file only to groups that it is in. */
+const giveTo = (path: string, group: string): void => {
+  const id = groupId(group)
+  try {
+    chownSync(path, -1, id)
+  } catch (cause) {
+    throw new ListenError(
+      `${path} cannot be given to the group ${group}: put the user of the service into it (usermod -a -G ${group} postern)`,
+      { cause },
+    )
+  }
+}
+
 const CURES: Readonly<Record<string, string>> = {
   EADDRINUSE: 'something else listens there: stop it, or listen elsewhere',
   EADDRNOTAVAIL: 'this machine has no such address (yet)',
-  EACCES: 'the service may not listen there: give its user the directory, or use a port over 1023',
-  ENOENT: 'the directory does not exist: create it, owned by the user of the service',
+  // libuv says EACCES for a folder that is not there, too.
+  EACCES:
+    'the service may not listen there: create the folder and give it to its user, or use a port over 1023',
 }
 
 /** Resolves when the server accepts connections. Throws a ListenError whose message names the cure. */
@@ -98,6 +112,6 @@ export const listen = async (server: Server, address: ListenAddress): Promise<vo
   await promise
   server.off('error', failed)
   if (!isPath) return
-  if (address.group !== '') chownSync(address.path, -1, groupId(address.group))
+  if (address.group !== '') giveTo(address.path, address.group)
   chmodSync(address.path, address.mode)
 }

@@ -188,15 +188,16 @@ export const createFeed = (settings: FeedSettings): Feed => {
       }
       const seen = new Map(rows.map((row) => [Number(row[4]), row[0]]))
       const full = rows.length === PAGE
-      const last = full ? Number(rows.at(-1)?.[4]) : Infinity
+      const last = full ? Math.max(...seen.keys()) : Infinity
       const missing = expected.some(
         ([seq, sid]) => seq > shard.seq && seq <= last && seen.get(seq) !== sid,
       )
-      if (shard.epoch !== '' && (epoch !== shard.epoch || intact === 0 || missing)) {
+      const other = shard.epoch !== '' && epoch !== shard.epoch
+      if (epoch === null || other || intact === 0 || missing) {
         await recover(shard, epoch)
         continue
       }
-      shard.epoch = epoch ?? ''
+      shard.epoch = epoch
       shard.founded = Number(founded)
       // A primary that came back without the last move is told of it again.
       if (moved < shard.moved) await connected().run(MOVE, shard.root, [shard.moved])

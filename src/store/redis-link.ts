@@ -48,7 +48,7 @@ export interface Link {
 }
 
 const MAX_UNANSWERED = 4096 // as many as the embedded store takes
-const LONGEST_WAIT = 1 // second: of a call in a crowd, when the server does answer
+const IN_A_CROWD = 4 // times the timeout: how long a call waits behind others, when the server does answer
 const LOOK_EVERY = 0.025 // seconds: how exact the limits are
 const CONNECT_WITHIN = 1 // second: name, TCP, TLS and greeting together
 const FIRST_RETRY = 0.05 // seconds, then doubled
@@ -133,11 +133,8 @@ const createDial = (redis: Package, address: RedisAddress, ca: string | undefine
 }
 
 const discard = async (wire: Wire): Promise<void> => {
-  try {
-    await wire.destroy()
-  } catch {
-    // It was broken already: there is nothing left to close.
-  }
+  // Where it was broken already there is nothing left to close.
+  await Promise.allSettled([(async () => wire.destroy())()])
 }
 
 const loadPackage = async (load: () => Promise<Package>): Promise<Package> => {
@@ -230,7 +227,7 @@ export const openLink = async (
       return
     }
     for (const caller of waiting) {
-      if (now - caller.askedAt <= LONGEST_WAIT * 1000) break // oldest first
+      if (now - caller.askedAt <= timeout * IN_A_CROWD * 1000) break // oldest first
       waiting.delete(caller)
       caller.reject(new StoreError('busy', `${label} has too much to do: try again`))
     }

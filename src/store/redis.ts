@@ -314,7 +314,7 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
     },
     async listEnded(now) {
       return (await viewsOf('ended', now)).map(([sid, [, , , until, , cause, username]]) =>
-        toEndedSession([sid, username, cause ?? '', until, '']),
+        toEndedSession([sid, username, String(cause), until, '']),
       )
     },
     async listSessions(now, username) {

@@ -47,7 +47,7 @@ export const createKicker = (socketPath: string): Kicker => {
       })
       response.on('error', reject)
       response.on('end', () => {
-        resolve({ status: response.statusCode ?? 0, body })
+        resolve({ status: Number(response.statusCode), body })
       })
     })
     asked.end()

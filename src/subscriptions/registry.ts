@@ -175,8 +175,6 @@ export const createRegistry = (parts: {
   }
 
   const start = (entry: Entry, cause: KickCause): Promise<void> => {
-    const known = kicks.get(entry.kick)
-    if (known) return known.done.promise
     forget(entry) // from here on a check of this session and resource gets a fresh id
     const now = clock.monotonic()
     const kick: Kick = {
