@@ -32,6 +32,9 @@ const createFull = (changes: Partial<MetricSources> = {}) => {
   metrics.ticketed('issued')
   metrics.storeAsked('rotate', '', 0.25)
   metrics.storeAsked('ping', 'unavailable', 0.5)
+  metrics.keysLoaded(2, NOW - 60)
+  metrics.issuerAsked('acme', 3, NOW)
+  metrics.issuerAsked('acme', undefined, NOW + 1)
   metrics.reloaded(true, NOW)
   metrics.reloaded(false, NOW + 1)
   metrics.kicked('logout', 'ended', 0.25)
@@ -70,6 +73,11 @@ const GOLDEN = [
   'counter postern_store_errors_total{verb,error}',
   'gauge postern_config_last_reload_successful{}',
   'gauge postern_config_last_reload_success_timestamp_seconds{}',
+  'gauge postern_keys{}',
+  'gauge postern_signing_key_created_timestamp_seconds{}',
+  'counter postern_issuer_fetches_total{issuer,result}',
+  'gauge postern_issuer_keys{issuer}',
+  'gauge postern_issuer_keys_timestamp_seconds{issuer}',
   'counter postern_tickets_total{result}',
   'counter postern_kicks_total{cause,result}',
   'histogram postern_kick_duration_seconds{le}',
@@ -146,6 +154,12 @@ void t.test('the page says what happened', async (t) => {
       'postern_faults_total{kind="internal"} 1',
       'postern_users_load_success{source="file"} 1',
       `postern_users_load_timestamp_seconds{source="file"} ${NOW}`,
+      'postern_keys 2',
+      `postern_signing_key_created_timestamp_seconds ${NOW - 60}`,
+      'postern_issuer_fetches_total{issuer="acme",result="ok"} 1',
+      'postern_issuer_fetches_total{issuer="acme",result="failed"} 1',
+      'postern_issuer_keys{issuer="acme"} 3',
+      `postern_issuer_keys_timestamp_seconds{issuer="acme"} ${NOW}`,
       'postern_sessions 12',
       'postern_revocations 3',
       'postern_subscriptions 4',

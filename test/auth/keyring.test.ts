@@ -1,11 +1,19 @@
 // Which keys may sign, and what is said of the others: never a byte of a secret.
 
-import { randomBytes } from 'node:crypto'
+import { createPublicKey, randomBytes } from 'node:crypto'
 import t from 'tap'
 import { decodeProtectedHeader } from 'jose'
-import { generateKeySet, parseKeyring } from '../../src/auth/keyring.ts'
+import {
+  ALGORITHMS,
+  formatKeySet,
+  generateKey,
+  generateKeySet,
+  parseKeyring,
+  publicKeySet,
+} from '../../src/auth/keyring.ts'
 import { NOW } from '../fixtures/clock.ts'
 import { jwk, keySet, secretOf } from '../fixtures/keys.ts'
+import { pairOf } from '../fixtures/pairs.ts'
 import { createTestTokens, header, token } from '../fixtures/tokens.ts'
 
 const problemsOf = async (text: string): Promise<readonly string[]> => {
@@ -133,11 +141,15 @@ void t.test('no key that was made at random is refused', async (t) => {
   t.same(await problemsOf(keySet(jwk('a', { k: encoded(randomBytes(64)) }))), [], '64 bytes')
 })
 
+const NOT_OURS = 'is none of HS256, EdDSA, ES256, RS256 with the kty and crv that belong to it'
+
 void t.test('S8 S200: no other kind of key or algorithm is taken', async (t) => {
   const rows: readonly (readonly [what: string, changes: Readonly<Record<string, unknown>>])[] = [
-    ['RSA', { kty: 'RSA', alg: 'RS256', n: 'AAAA', e: 'AQAB' }],
-    ['EC', { kty: 'EC', alg: 'ES256', crv: 'P-256', x: 'AAAA', y: 'AAAA' }],
-    ['OKP', { kty: 'OKP', alg: 'EdDSA', crv: 'Ed25519', x: 'AAAA' }],
+    ['RSA without alg', { kty: 'RSA', alg: undefined, n: 'AAAA', e: 'AQAB' }],
+    ['RSA under RS512', { kty: 'RSA', alg: 'RS512', n: 'AAAA', e: 'AQAB' }],
+    ['EC on another curve', { kty: 'EC', alg: 'ES256', crv: 'P-384', x: 'AAAA', y: 'AAAA' }],
+    ['ES256 without a curve', { kty: 'EC', alg: 'ES256', x: 'AAAA', y: 'AAAA' }],
+    ['EdDSA under ES256', { kty: 'OKP', alg: 'ES256', crv: 'Ed25519', x: 'AAAA' }],
     ['an RSA key under HS256', { kty: 'RSA' }],
     ['HS384', { alg: 'HS384' }],
     ['HS512', { alg: 'HS512' }],
@@ -150,7 +162,7 @@ void t.test('S8 S200: no other kind of key or algorithm is taken', async (t) => 
   ]
   for (const [what, changes] of rows) {
     const problems = await problemsOf(keySet(jwk('a', changes)))
-    t.same(problems, ['key 1 (a) is not kty oct with alg HS256'], what)
+    t.same(problems, [`key 1 (a) ${NOT_OURS}`], what)
   }
 })
 
@@ -189,7 +201,120 @@ void t.test('every problem is named at once, and no key material with it', async
     'key 2 is not an object',
     'key 3 is not an object',
     `key 4 (a) is 20 bytes long: ${SHORT}`,
-    'key 5 (b) is not kty oct with alg HS256',
+    `key 5 (b) ${NOT_OURS}`,
   ])
   t.notOk(problems.join('').includes(secret))
+})
+
+const issueWith = async (text: string) => {
+  const keyring = await parseKeyring(text)
+  if ('problems' in keyring) throw new Error(keyring.problems.join())
+  const tokens = await createTestTokens({ keyring })
+  const issued = await tokens.issue({
+    type: 'access',
+    sub: '7',
+    username: '201',
+    role: 'user',
+    sid: 's',
+    jti: 'j',
+    iat: NOW,
+    exp: NOW + 900,
+  })
+  return { keyring, tokens, issued }
+}
+
+void t.test('each algorithm signs and verifies, and only under its own kid', async (t) => {
+  const keys = ALGORITHMS.map((alg) => generateKey(alg, NOW))
+  for (const [index, alg] of ALGORITHMS.entries()) {
+    const rest = keys.filter((_, at) => at !== index)
+    const { keyring, tokens, issued } = await issueWith(formatKeySet([keys[index], ...rest]))
+    t.equal(keyring.signing.alg, alg)
+    t.equal(keyring.signing.created, NOW)
+    t.match(decodeProtectedHeader(issued), { alg, kid: keyring.signing.kid })
+    t.match(await tokens.verify(issued), { username: '201' }, alg)
+    const [, payload, signature] = issued.split('.')
+    for (const other of keyring.byKid.values()) {
+      if (other.alg === alg) continue
+      const head = encoded(Buffer.from(JSON.stringify(header({ kid: other.kid, alg: other.alg }))))
+      t.same(
+        await tokens.verify([head, payload, signature].join('.')),
+        { refused: 'bad_signature' },
+        `${alg} under the kid of ${other.alg}`,
+      )
+    }
+  }
+})
+
+void t.test('S8: no public key is ever taken for the secret of an HMAC', async (t) => {
+  for (const alg of ['RS256', 'ES256', 'EdDSA'] as const) {
+    const pair = pairOf(alg, 'a')
+    const { tokens } = await issueWith(keySet(pair.jwk))
+    const open = createPublicKey(pair.privateKey)
+    const pem = open.export({ format: 'pem', type: 'spki' }).toString()
+    const secrets: readonly (readonly [string, Buffer])[] = [
+      ['PEM', Buffer.from(pem)],
+      ['PEM without its line feed', Buffer.from(pem.trim())],
+      ['PEM after a blank', Buffer.from(` ${pem}`)],
+      ['PEM after a line feed', Buffer.from(`\n${pem}`)],
+      ['DER', open.export({ format: 'der', type: 'spki' })],
+      ['JWK', Buffer.from(JSON.stringify(open.export({ format: 'jwk' })))],
+    ]
+    for (const [what, key] of secrets) {
+      const forged = token({ header: header({ kid: 'a' }), key })
+      t.same(await tokens.verify(forged), { refused: 'bad_signature' }, `${alg}, ${what}`)
+    }
+  }
+})
+
+void t.test('a retired key verifies and never signs', async (t) => {
+  const { keyring, tokens } = await issueWith(
+    keySet(jwk('old', { retired: NOW, created: 7 }), jwk('new')),
+  )
+  t.equal(keyring.signing.kid, 'new')
+  t.match(keyring.byKid.get('old'), { retired: NOW, created: 7 })
+  const verdict = await tokens.verify(
+    token({ header: header({ kid: 'old' }), key: secretOf('old') }),
+  )
+  t.match(verdict, { username: '201' })
+  t.same(await problemsOf(keySet(jwk('a', { retired: NOW }))), [
+    'holds retired keys only, and none signs: take "retired" off one of them',
+  ])
+})
+
+void t.test('what stands beside a key must make sense', async (t) => {
+  const rows: readonly (readonly [Record<string, unknown>, string])[] = [
+    [{ use: 'enc' }, 'has a use other than sig'],
+    [{ retired: 'yes' }, 'has a "retired" that is not in whole Unix seconds'],
+    [{ retired: null }, 'has a "retired" that is not in whole Unix seconds'],
+    [{ created: 1.5 }, 'has a "created" that is not in whole Unix seconds'],
+  ]
+  for (const [changes, problem] of rows) {
+    t.same(await problemsOf(keySet(jwk('a', changes))), [`key 1 (a) ${problem}`])
+  }
+  t.same(await problemsOf(keySet(jwk('a', { use: undefined }))), [])
+})
+
+void t.test('a pair of which half is missing or another is refused', async (t) => {
+  const { jwk: good, open } = pairOf('ES256', 'a')
+  t.match(await problemsOf(keySet(open)), [/^key 1 \(a\) lacks its private part: d$/])
+  t.match(await problemsOf(keySet({ ...good, x: undefined })), [/^key 1 \(a\) lacks crv, x, y/])
+})
+
+void t.test('others see the public half of asymmetric keys, and nothing of a secret', async (t) => {
+  const pairs = [pairOf('EdDSA', 'e'), pairOf('RS256', 'r')]
+  const { keyring } = await issueWith(
+    keySet(
+      jwk('h'),
+      ...pairs.map((pair) => ({ ...pair.jwk, retired: NOW })),
+      pairOf('ES256', 'p').jwk,
+    ),
+  )
+  const { keys } = publicKeySet(keyring)
+  t.same(
+    keys.map(({ kid }) => kid),
+    ['e', 'r', 'p'],
+  )
+  t.same(keys[0], pairs[0]?.open)
+  t.same(keys[1], pairs[1]?.open)
+  t.same(publicKeySet((await issueWith(keySet(jwk('h')))).keyring), { keys: [] })
 })

@@ -2,8 +2,9 @@
 
 import t from 'tap'
 import { NOW } from '../fixtures/clock.ts'
-import { secretOf } from '../fixtures/keys.ts'
-import { claims, refreshToken, ticket, token } from '../fixtures/tokens.ts'
+import { createLogout } from '../../src/auth/logout.ts'
+import { keyringOf, secretOf } from '../fixtures/keys.ts'
+import { claims, createTestTokens, refreshToken, ticket, token } from '../fixtures/tokens.ts'
 import { enter, MIKOPBX, openRig } from './rig.ts'
 
 const NOT_OURS = { refused: 'no_token_of_ours' }
@@ -79,4 +80,28 @@ void t.test('S150: an opaque refresh token ends its session, or all while it liv
   t.equal(await rig.opens(two.accessToken), 'opens')
   t.same(await rig.logout.byRefreshToken(two.refreshToken, true), { username: '201', ended: 2 })
   t.equal(await rig.opens(three.accessToken), 'session_ended')
+})
+
+void t.test('a refresh token still ends its session when its key is gone', async (t) => {
+  const rig = await openRig(t)
+  const one = await enter(rig.login())
+  const tokens = await createTestTokens({ keyring: await keyringOf('k2') })
+  const logout = createLogout({ ...rig, tokens, now: rig.clock.now })
+  t.same(await logout.byToken(one.accessToken, false), NOT_OURS, 'nobody can tell whose it is')
+  t.same(await logout.byToken(refreshToken({ sid: one.session.sid }), false), NOT_OURS)
+  t.same(await logout.byToken(one.refreshToken, false), { username: '201', ended: 1 })
+  t.equal(await rig.opens(one.accessToken), 'session_ended')
+})
+
+void t.test('the session of another system is not ours to end', async (t) => {
+  const rig = await openRig(t)
+  const { username, sid } = (await enter(rig.login())).session
+  const found = await rig.tokens.verify(token({ payload: claims({ sid, username }) }))
+  if ('refused' in found) throw new Error(found.refused)
+  const foreign = { ...found, foreign: { issuer: 'acme', leeway: 5 } }
+  const logout = createLogout({ ...rig, tokens: { verify: () => foreign }, now: rig.clock.now })
+  for (const everywhere of [false, true]) {
+    t.same(await logout.byToken('theirs', everywhere), NOT_OURS)
+  }
+  t.same(rig.told, [])
 })

@@ -3,7 +3,8 @@
 import t from 'tap'
 import { createRefresh } from '../../src/auth/refresh.ts'
 import { NOW } from '../fixtures/clock.ts'
-import { claims, header, refreshToken, token } from '../fixtures/tokens.ts'
+import { keyringOf } from '../fixtures/keys.ts'
+import { claims, createTestTokens, header, refreshToken, token } from '../fixtures/tokens.ts'
 import { enter, MIKOPBX, openRig, SOFTPHONE } from './rig.ts'
 
 void t.test('the softphone dialect keeps its refresh token', async (t) => {
@@ -250,3 +251,28 @@ void t.test('what the store says last counts: a logout that came between wins', 
     })
   }
 })
+
+void t.test(
+  'a refresh token outlives the key that signed it, and only if it was stored',
+  async (t) => {
+    const rig = await openRig(t)
+    const { refreshToken: live, accessToken, session } = await enter(rig.login())
+    const never = refreshToken({ sid: session.sid })
+    for (const [what, kids] of [
+      ['its key was removed', ['k2']],
+      ['another key has its kid', ['k1']],
+    ] as const) {
+      // Of another secret: `k2` under whatever kid.
+      const keyring = await keyringOf('k2')
+      const byKid = new Map(kids.map((kid) => [kid, { ...keyring.signing, kid }]))
+      const tokens = await createTestTokens({ keyring: { ...keyring, byKid } })
+      const refresh = createRefresh({ ...rig, tokens, leeway: 5 }, SOFTPHONE)
+      const renewed = await refresh(live)
+      t.match(renewed, { outcome: 'renewed', session: { sid: session.sid } }, what)
+      t.same(await refresh(never), { refused: 'invalid' }, `${what}: never stored`)
+      t.same(await refresh(accessToken), { refused: 'invalid' }, `${what}: the access token`)
+      if (!('accessToken' in renewed) || kids[0] !== 'k2') continue
+      t.same(await refresh(renewed.accessToken), { refused: 'wrong_type' }, 'rightly signed')
+    }
+  },
+)

@@ -112,3 +112,14 @@ void t.test('a ticket to subscribe is used once, but for nginx asking twice', as
   for (let i = 0; i < 3; i++)
     t.equal(tickets.redeem(file, `range-${i}`), undefined, 'Range asks often')
 })
+
+void t.test(
+  'who is another system’s gets no ticket: no session of ours would end it',
+  async (t) => {
+    const { tickets, holder } = await setUp(t)
+    const foreign = { issuer: 'acme', leeway: 5 }
+    const theirs = { ...holder, claims: { ...holder.claims, foreign } }
+    const asked = { action: 'read', resource: 'recordings/201/a.mp3' }
+    t.same(await tickets.issue(theirs, asked), { refused: 'no_grant' })
+  },
+)

@@ -198,3 +198,25 @@ void t.test('only loopback addresses and sockets are local', async (t) => {
   }
   t.ok(kinds.isLocal({ path: '/run/a.sock' }))
 })
+
+void t.test('keys are fetched over https, or from this machine', async (t) => {
+  const good = [
+    '',
+    'https://id.example/a?b=c',
+    'http://127.0.0.1:80/a',
+    'http://[::1]/',
+    'http://localhost/a',
+  ]
+  for (const url of good) t.equal(v.parse(kinds.keysUrl.schema, url), url, url)
+  const bad = [
+    'id.example',
+    'ftp://id.example',
+    'http://id.example/',
+    'http://10.0.0.1/',
+    'https://a:b@id.example/',
+    'https://id.example/#a',
+    'https://id.example/\n',
+    '/etc/keys.json',
+  ]
+  for (const url of bad) t.notOk(v.safeParse(kinds.keysUrl.schema, url).success, url)
+})

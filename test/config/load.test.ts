@@ -67,7 +67,7 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
   'out-of-range': [
     '2: listen.max_connections: must be a whole number from 16 to 65535',
     '5: tokens.leeway: must be a whole number from 0 to 60',
-    '8: softphone.access_ttl: must be a whole number from 60 to 86400',
+    '8: softphone.access_ttl: must be a whole number from 1 to 86400',
     '11: passwords.memory_kib: must be a whole number from 7168 to 1048576',
     '14: log.level: must be one of "trace", "debug", "info", "warn", "error"',
   ],
@@ -127,7 +127,7 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
 
   // The rules about pairs keep silent while one of the pair is wrong by itself.
   'problems-everywhere': [
-    '3: softphone.access_ttl: must be a whole number from 60 to 86400',
+    '3: softphone.access_ttl: must be a whole number from 1 to 86400',
     '6: listen.public: must be true or false',
     '10: log.levle: is no setting: did you mean log.level?',
   ],
@@ -253,6 +253,7 @@ void t.test(
         ['admin', defaults.roles.get('admin')],
         ['guest', []],
       ]),
+      settings: config.settings,
     })
   },
 )

@@ -79,3 +79,56 @@ void t.test('names that every object has are no settings', async (t) => {
     t.match(problems({ tokens: table }), [/is no setting: remove it/], `tokens.${name}`)
   }
 })
+
+const ISSUER = {
+  issuer: 'https://id.acme.example',
+  audience: 'pbx',
+  jwks_file: '/etc/postern/acme.json',
+  role_claim: 'role',
+  roles: ['pbx=admin=admin', 'staff=user'],
+}
+
+void t.test(
+  'a section that the operator names has every key, its own or the default',
+  async (t) => {
+    const read = readSettings({ issuers: { acme: ISSUER, other: { ...ISSUER, issuer: 'o' } } })
+    if ('problems' in read) throw new Error(read.problems.map(({ text }) => text).join())
+    t.equal(read.values['issuers.*.leeway'].get('acme'), 5)
+    t.same(read.values['issuers.*.algorithms'].get('other'), ['EdDSA', 'ES256', 'RS256'])
+    t.same(
+      [...(read.values['issuers.*.roles'].get('acme') ?? [])],
+      [
+        ['pbx=admin', 'admin'],
+        ['staff', 'user'],
+      ],
+    )
+  },
+)
+
+void t.test('what such a section lacks, or has too much, is named with the section', async (t) => {
+  const rows: readonly (readonly [changes: object, problems: readonly RegExp[]])[] = [
+    [{ issuer: undefined }, [/^issuers\.acme\.issuer: is missing: must be/]],
+    [
+      { audience: undefined, roles: undefined },
+      [/acme\.audience: is missing/, /acme\.roles: is missing/],
+    ],
+    [{ verify: false }, [/^issuers\.acme\.verify: is no setting/]],
+    [{ algorithms: ['HS256'] }, [/^issuers\.acme\.algorithms\[0\]: must be a list of "EdDSA"/]],
+    [{ algorithms: [] }, [/^issuers\.acme\.algorithms: must be/]],
+    [{ algorithms: ['none'] }, [/^issuers\.acme\.algorithms\[0\]: must be/]],
+    [{ roles: [] }, [/^issuers\.acme\.roles: must be/]],
+    [{ roles: ['a=user', 'a=admin'] }, [/^issuers\.acme\.roles: must be/]],
+    [{ roles: ['staff=boss'] }, [/^issuers\.acme\.roles: maps to a role that is none of ours/]],
+    [{ jwks_file: '' }, [/^issuers\.acme\.jwks_file: name the keys in one place/]],
+    [{ jwks_url: 'https://id.acme.example/keys' }, [/^issuers\.acme\.jwks_file: name the keys/]],
+    [{ issuer: 'postern' }, [/^issuers\.acme\.issuer: is the name of another issuer/]],
+    [{ jwks_url: 'http://id.acme.example/keys' }, [/^issuers\.acme\.jwks_url: must be https/]],
+  ]
+  for (const [changes, expected] of rows) {
+    const found = problems({ issuers: { acme: { ...ISSUER, ...changes } } })
+    t.match(found, expected, JSON.stringify(changes))
+    t.equal(found.length, expected.length, JSON.stringify(changes))
+  }
+  t.match(problems({ issuers: { a: ISSUER, b: ISSUER } }), [/^issuers\.a\.issuer: is the name of/])
+  t.match(problems({ issuers: { acme: 7 } }), [/^issuers\.acme: must be a section/])
+})

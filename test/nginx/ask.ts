@@ -19,6 +19,7 @@ export interface Ask {
 }
 
 export const V1 = '/pbxcore/api/module-softphone-backend/v1'
+export const V3 = '/pbxcore/api/v3'
 export const RECORDINGS = '/pbxcore/softphone/recordings'
 export const SIP = '/pbxcore/softphone/ws'
 

@@ -1,39 +1,11 @@
 // auth_request as shipped: what the daemon gets to see, and what nginx makes of its answer.
-import { once } from 'node:events'
-import {
-  createServer,
-  type IncomingHttpHeaders,
-  type IncomingMessage,
-  type ServerResponse,
-} from 'node:http'
+import type { IncomingHttpHeaders } from 'node:http'
 import { writeFileSync } from 'node:fs'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { nginxMissing, startNginx } from '../fixtures/nginx.ts'
-import { ask, RECORDINGS, SIP, V1 } from './ask.ts'
+import { type Seen, startApplication } from './application.ts'
+import { ask, RECORDINGS, SIP, V1, V3 } from './ask.ts'
 import { type Answer, PASS, pass, refuse, startDaemon } from './daemon.ts'
-
-/** An application behind `/app/` that says which headers reached it and how long the body was. */
-async function startApplication(t: Test): Promise<string> {
-  const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
-    let length = 0
-    for await (const part of request as AsyncIterable<Buffer>) length += part.length
-    response.end(JSON.stringify({ headers: request.headers, length }))
-  }
-  const server = createServer((request, response) => void serve(request, response))
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.close()
-    server.closeAllConnections()
-  })
-  const address = server.address()
-  return typeof address === 'object' ? `127.0.0.1:${address?.port}` : ''
-}
-
-interface Seen {
-  headers: IncomingHttpHeaders
-  length: number
-}
 
 const ALWAYS = ['Host', 'X-Real-IP', 'X-Request-ID', 'X-Forwarded-Proto', 'X-Forwarded-Host']
 const CHECK = [
@@ -125,10 +97,45 @@ void t.test('nginx and the check', { skip: nginxMissing() }, async (t) => {
     })
   })
 
+  void t.test('that a WebSocket is asked for goes along', async (t) => {
+    daemon.answer = () => refuse(401, 'no_credential')
+    for (const path of [`${V1}/sub/users-state`, SIP]) {
+      await get(path, { Connection: 'Upgrade', Upgrade: 'websocket', 'X-Original-Upgrade': 'mine' })
+      t.equal(daemon.last().headers['x-original-upgrade'], 'websocket', path)
+      t.notOk(daemon.last().headers.upgrade, 'the check itself is no WebSocket')
+      await get(path, { 'X-Original-Upgrade': 'mine' })
+      t.notOk(daemon.last().headers['x-original-upgrade'], path)
+    }
+  })
+
+  void t.test('each location says where a credential may stand', async (t) => {
+    daemon.answer = () => refuse(401, 'no_credential')
+    const table: [path: string, accept: string][] = [
+      [`${V1}/sub/users-state`, 'header query ticket cookie'],
+      [`${V1}/sub/me/users-state`, 'header query ticket cookie'],
+      [SIP, 'header query ticket cookie'],
+      [`${RECORDINGS}/a.mp3`, 'header ticket cookie'],
+      [`${V3}/extensions`, 'header'],
+      ['/app/x', 'header'],
+    ]
+    for (const [path, accept] of table) {
+      await get(path)
+      t.equal(daemon.last().headers['x-auth-accept'], accept, path)
+    }
+  })
+
   void t.test('a line break in the path becomes no header', async (t) => {
     const injected =
       '%0d%0aAuthorization:%20Bearer%20A%0d%0aX-Original-Method:%20GET%0d%0aX:%20.mp3'
-    for (const path of [`${RECORDINGS}/`, `${RECORDINGS}/a`, '/app/', '/app/x', `${V1}/sub/x`]) {
+    for (const path of [
+      `${RECORDINGS}/`,
+      `${RECORDINGS}/a`,
+      '/app/',
+      '/app/x',
+      `${V1}/sub/x`,
+      `${V3}/`,
+      `${V3}/x`,
+    ]) {
       const asked = daemon.asked.length
       daemon.answer = () => refuse(401, 'no_credential')
       const { status } = await get(path + injected)
@@ -213,9 +220,20 @@ void t.test('nginx and the check', { skip: nginxMissing() }, async (t) => {
     'a daemon that is away lets nobody in, and is asked again when it is back',
     async (t) => {
       await daemon.stop()
-      const paths = [`${RECORDINGS}/a.mp3`, '/app/x', `${V1}/sub/users-state`, SIP, `${V1}/health`]
+      const paths = [
+        `${RECORDINGS}/a.mp3`,
+        '/app/x',
+        `${V1}/sub/users-state`,
+        `${V1}/sub/me/users-state`,
+        SIP,
+        `${V1}/health`,
+        `${V3}/extensions`,
+        `${V3}/auth:refresh`,
+      ]
       for (const path of paths)
         t.match(await get(path), { status: 503, headers: { 'retry-after': '2' } }, path)
+      const published = await ask(nginx.port, `${V1}/pub/users-state`, { body: 'x' })
+      t.equal(published.status, 202, 'publishing goes on')
       await daemon.listen()
       t.equal((await get('/app/x')).status, 200)
     },

@@ -10,7 +10,7 @@ import type { Test } from 'tap'
 
 /** `hang` answers never, `cut` closes the connection without an answer. */
 export type Answer =
-  | { status: number; headers?: Record<string, string>; body?: string }
+  | { status: number; headers?: Record<string, string | string[]>; body?: string }
   | 'hang'
   | 'cut'
 
@@ -31,6 +31,8 @@ export interface Daemon {
   readonly connections: number
   /** What the next requests get. The last word counts. */
   answer: (request: Asked) => Answer | Promise<Answer>
+  /** What nginx gets that tells of an end. */
+  answerEnded: Answer
   /** The last request, or a fault where none came. */
   last(): Asked
   stop(): Promise<void>
@@ -99,8 +101,11 @@ export async function startDaemon(t: Test): Promise<Daemon> {
       headers: request.headers,
       body: await readBody(request),
     }
-    if (one.url === '/subscription-ended') ended.push(String(one.headers['x-auth-kick']))
-    else asked.push(one)
+    if (one.url === '/subscription-ended') {
+      ended.push(String(one.headers['x-auth-kick']))
+      return void write(response, daemon.answerEnded)
+    }
+    asked.push(one)
     write(response, await daemon.answer(one))
   }
   // 75 s: more than the 60 s for which nginx keeps a connection.
@@ -117,6 +122,7 @@ export async function startDaemon(t: Test): Promise<Daemon> {
       return connections
     },
     answer: pass,
+    answerEnded: { status: 204 },
     last: () => {
       const one = asked.at(-1)
       if (one === undefined) throw new Error('nothing was asked')

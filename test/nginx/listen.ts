@@ -67,7 +67,9 @@ export const webSocket: Listen = async (t, port, channel) => {
   socket.addEventListener('close', (event) => {
     resolve(`${event.code} ${event.reason}`)
   })
-  await once(socket, 'open')
+  const refused = promise.then(() => Promise.reject(new Error('WebSocket: refused')))
+  await Promise.race([once(socket, 'open'), refused])
+  refused.catch(() => {})
   return {
     get text() {
       return text

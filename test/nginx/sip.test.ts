@@ -52,7 +52,7 @@ void t.test('SIP over WebSocket', { skip: nginxMissing() }, async (t) => {
     const outgoing = request({
       host: '127.0.0.1',
       port: nginx.port,
-      path: `${SIP}?authorization=A&x=1`,
+      path: `${SIP}?authorization=A&ticket=T&x=1`,
       headers: {
         ...HANDSHAKE,
         Authorization: 'Bearer A',
@@ -72,7 +72,8 @@ void t.test('SIP over WebSocket', { skip: nginxMissing() }, async (t) => {
       'x-auth-action': 'connect',
       'x-auth-resource': 'sip',
       'x-auth-accept': 'header query ticket cookie',
-      'x-original-uri': `${SIP}?authorization=A&x=1`,
+      'x-original-uri': `${SIP}?authorization=A&ticket=T&x=1`,
+      'x-original-upgrade': 'websocket',
     })
     const seen = asterisk.asked[0]
     t.equal(seen?.url, '/asterisk/ws')

@@ -82,6 +82,38 @@ void t.test('the token endpoints', { skip: nginxMissing() }, async (t) => {
     daemon.answer = () => answer
   })
 
+  void t.test('tickets and sessions are token endpoints too', async (t) => {
+    const table: [method: string, path: string, body?: string][] = [
+      ['POST', '/auth/ticket', '{"action":"read","resource":"recordings/a.mp3"}'],
+      ['GET', '/auth/sessions'],
+      ['DELETE', '/auth/sessions/3f2c9a'],
+      ['POST', '/auth/logout', ''],
+    ]
+    for (const [method, path, body] of table) {
+      const headers = { Authorization: 'Bearer A', Cookie: '__Host-postern=A' }
+      const reply = await ask(nginx.port, V1 + path, { method, headers, ...(body && { body }) })
+      t.equal(reply.status, 200, path)
+      t.match(daemon.last(), {
+        method,
+        url: V1 + path,
+        body: body ?? '',
+        headers: { cookie: '__Host-postern=A' },
+      })
+    }
+  })
+
+  void t.test('cookies of login and refresh reach the client, each on a line', async (t) => {
+    const cookies = ['__Host-postern=A; Path=/; Secure; HttpOnly', 'postern=; Path=/; Max-Age=0']
+    daemon.answer = () => ({ ...answer, headers: { ...answer.headers, 'Set-Cookie': cookies } })
+    for (const path of ['/auth/login', '/auth/refresh', '/auth/logout'])
+      t.same(
+        (await ask(nginx.port, V1 + path, { body: '{}' })).headers['set-cookie'],
+        cookies,
+        path,
+      )
+    daemon.answer = () => answer
+  })
+
   void t.test('a daemon that breaks off is a 503 in JSON', async (t) => {
     daemon.answer = () => 'cut'
     const reply = await ask(nginx.port, `${V1}/profile`)

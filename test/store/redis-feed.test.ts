@@ -14,7 +14,13 @@ import { hashOf, renewalAt, sessionOf, successor } from './sessions.ts'
 const POLL = 0.2
 
 const openAt = async (t: Test, url: string, given: Partial<RedisSettings> = {}) => {
-  const store = await openRedisStore({ url, pollSeconds: POLL, now: () => NOW, ...given })
+  const store = await openRedisStore({
+    url,
+    pollSeconds: POLL,
+    timeout: 0.5,
+    now: () => NOW,
+    ...given,
+  })
   t.teardown(() => store.close())
   return store
 }
@@ -71,7 +77,7 @@ void t.test('a host that starts knows every end there was', NEEDS_REDIS, async (
   t.equal(two.feed.state(), 'ok')
   t.ok(two.feed.age() < 5)
   t.equal((await two.listEnded(NOW)).length, 700)
-  t.equal(two.feed.bound, POLL + 0.5)
+  t.equal(two.feed.bound, POLL + 1)
 })
 
 void t.test(
@@ -225,7 +231,7 @@ for (const { name, options, strike, heal, says } of FAULTS) {
     await t.rejects(store.rotate(hashOf('a'), successor('x'), renewalAt(0), 30), {
       code: 'unavailable',
     })
-    t.ok(performance.now() - startedAt < 700, 'nobody waits')
+    t.ok(performance.now() - startedAt < 1500, 'nobody waits')
     t.ok(changes.length <= 3, `said once: ${JSON.stringify(changes)}`)
     await heal(server)
     t.ok((await until(() => store.feed.state() === 'ok')) < 2)
@@ -377,7 +383,7 @@ void t.test('a fault in the middle of a rotation is never an answer', NEEDS_REDI
   await t.rejects(store.rotate(hashOf('a'), successor('b'), renewalAt(0), 30), {
     code: 'unavailable',
   })
-  t.ok(performance.now() - startedAt < 700)
+  t.ok(performance.now() - startedAt < 1500)
   server.signal('SIGCONT')
   await until(() => store.feed.state() === 'ok')
   t.match(await store.rotate(hashOf('a'), successor('c'), renewalAt(1), 30), {

@@ -1,7 +1,9 @@
 // The connection itself: every kind of address that there is, over real servers, and what a crowd or a bad
 // network does to it.
 import { execFileSync, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -74,7 +76,7 @@ void t.test('as an ACL user with no more rights than the message names', NEEDS_R
   await exercise(t, `redis://p:se%3Acret@127.0.0.1:${server.port}`)
   const wrong = await storeAt(t, `redis://p:wrong@127.0.0.1:${server.port}`)
   await t.rejects(wrong.ping(), { code: 'unavailable', message: /refuses the user/ })
-  await t.rejects(wrong.ping(), (error: Error) => !error.message.includes('wrong@'))
+  t.notMatch(await wrong.ping().catch(String), /wrong/)
 })
 
 void t.test('over TLS, trusting whom it is told to', NEEDS_REDIS, async (t) => {
@@ -146,7 +148,7 @@ void t.test(
       const store = await storeAt(t, url)
       const startedAt = performance.now()
       await t.rejects(store.findByRefresh(hashOf('a'), NOW), { code: 'unavailable', message }, url)
-      t.ok(performance.now() - startedAt < 50, 'at once')
+      t.ok(performance.now() - startedAt < 200, 'at once')
       await store.close()
     }
   },
@@ -166,6 +168,7 @@ void t.test(
   async (t) => {
     const { url } = await startRedis(t)
     const link = await linkTo(t, url, 5)
+    await link.run(COUNT, 'x{0}', [0])
     const outcomes = await Promise.allSettled(
       Array.from({ length: 4100 }, () => link.run(COUNT, 'x{0}', [0])),
     )
@@ -177,20 +180,23 @@ void t.test(
 )
 
 void t.test(
-  'who waits too long in a crowd is sent away, though the server answers',
+  'who waits too long in a crowd is sent away, and the others are served',
   NEEDS_REDIS,
   async (t) => {
-    const { url, cli } = await startRedis(t)
-    const link = await linkTo(t, url, 3)
-    await link.run(PING, 'x{0}')
+    const { url } = await startRedis(t)
+    const downs: unknown[] = []
+    const link = await linkTo(t, url, 0.5, { down: (fault) => downs.push(fault) })
     const slow = {
-      text: "local n = 0 for i = 1, 4e8 do n = n + 1 end return 'late'",
+      text: "local n = 0 for i = 1, 3e6 do n = n + 1 end return 'done'",
       sha: 'f'.repeat(40),
     }
-    cli('CONFIG', 'SET', 'busy-reply-threshold', '60000')
-    const asked = link.run(slow, 'x{0}').catch((error: unknown) => error)
-    t.match(await asked, { code: 'busy', message: /too much to do/ })
-    await until(async () => (await link.run(PING, 'x{0}').catch(() => 'not yet')) !== 'not yet', 20)
+    const all = await Promise.all(
+      Array.from({ length: 300 }, () => link.run(slow, 'x{0}').catch((error: unknown) => error)),
+    )
+    const refused = all.filter((one) => one !== 'done')
+    t.ok(refused.length > 0 && refused.length < 300, `${refused.length} of 300`)
+    t.match(refused[0], { code: 'busy', message: /too much to do/ })
+    t.same(downs, [], 'the connection stays')
   },
 )
 
@@ -246,44 +252,69 @@ const netns = {
       : !rooted && process.env['CI'] !== 'true' && 'needs root, and network namespaces',
 }
 
-void t.test(
-  'over a slow or lossy wire it serves, and into a black hole nobody waits',
-  netns,
-  async (t) => {
-    const id = `p${process.pid % 100_000}`
-    const subnet = `10.213.${process.pid % 250}`
-    const run = (command: string) => {
-      execFileSync('sh', ['-ec', command], { stdio: 'pipe' })
-    }
-    run(`ip netns add ${id}`)
-    t.teardown(() => run(`ip netns del ${id}; ip link del ${id}a 2>/dev/null || true`))
-    run(`ip link add ${id}a type veth peer name ${id}b netns ${id}
+void t.test('a black hole keeps nobody waiting, and is left by itself', netns, async (t) => {
+  const id = `p${process.pid % 100_000}`
+  const subnet = `10.213.${process.pid % 250}`
+  const run = (command: string) => {
+    execFileSync('sh', ['-ec', command], { stdio: 'pipe' })
+  }
+  run(`ip netns add ${id}`)
+  t.teardown(() => run(`ip netns del ${id}; ip link del ${id}a 2>/dev/null || true`))
+  run(`ip link add ${id}a type veth peer name ${id}b netns ${id}
     ip addr add ${subnet}.1/30 dev ${id}a; ip link set ${id}a up
     ip -n ${id} addr add ${subnet}.2/30 dev ${id}b; ip -n ${id} link set ${id}b up`)
-    const server = await startRedis(
-      t,
-      { bind: `${subnet}.2`, 'protected-mode': 'no' },
-      [],
-      ['ip', 'netns', 'exec', id],
-    )
-    const store = await openRedisStore({
-      url: `redis://${subnet}.2:${server.port}`,
-      timeout: 1.2,
-      pollSeconds: 0.2,
+  const server = await startRedis(
+    t,
+    { bind: `${subnet}.2`, 'protected-mode': 'no' },
+    [],
+    ['ip', 'netns', 'exec', id],
+  )
+  const store = await storeAt(t, `redis://${subnet}.2:${server.port}`)
+  await store.openSession(sessionOf('a'), hashOf('a'))
+  // No packet comes back, and no RST either.
+  run(`ip -n ${id} route add blackhole ${subnet}.1/32`)
+  const startedAt = performance.now()
+  await t.rejects(store.ping(), { code: 'unavailable', message: /does not answer/ })
+  t.ok(performance.now() - startedAt < 2000)
+  const again = performance.now()
+  await t.rejects(store.ping(), { code: 'unavailable' })
+  t.ok(performance.now() - again < 200, 'at once, now that it is known')
+  run(`ip -n ${id} route del blackhole ${subnet}.1/32`)
+  t.ok((await until(() => store.feed.state() === 'ok')) < 3)
+  t.match(await store.findByRefresh(hashOf('a'), NOW), { state: 'live' })
+})
+
+void t.test('over a wire of 200 ms each way it is slow, and right', NEEDS_REDIS, async (t) => {
+  const server = await startRedis(t)
+  const wire = createServer((client) => {
+    const there = connect(server.socket)
+    client.on('data', (data) => setTimeout(() => there.write(data), 200))
+    there.on('data', (data) => setTimeout(() => client.destroyed || client.write(data), 200))
+    client.on('close', () => there.destroy()).on('error', () => there.destroy())
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => wire.close())
+  await once(wire, 'listening')
+  const { port } = wire.address() as AddressInfo
+  const store = await storeAt(t, `redis://127.0.0.1:${port}`)
+  await store.openSession(sessionOf('a'), hashOf('a'))
+  t.match(await store.rotate(hashOf('a'), successor('b'), renewalAt(0), 30), { outcome: 'rotated' })
+  t.match(await store.findByRefresh(hashOf('b'), NOW), { state: 'live' })
+})
+
+void t.test(
+  'one that takes the connection and says nothing is given up',
+  NEEDS_REDIS,
+  async (t) => {
+    const silent = createServer().listen(0, '127.0.0.1')
+    const sockets = new Set<Socket>()
+    silent.on('connection', (socket) => sockets.add(socket))
+    t.teardown(() => {
+      for (const socket of sockets) socket.destroy()
+      silent.close()
     })
-    t.teardown(() => store.close())
-    await store.openSession(sessionOf('a'), hashOf('a'))
-    run(`ip netns exec ${id} tc qdisc add dev ${id}b root netem delay 200ms loss 1%`)
-    t.match(await store.rotate(hashOf('a'), successor('b'), renewalAt(0), 30), {
-      outcome: 'rotated',
-    })
-    run(`ip netns exec ${id} tc qdisc change dev ${id}b root netem loss 100%`)
-    const startedAt = performance.now()
-    await t.rejects(store.ping(), { code: 'unavailable' })
-    t.ok(performance.now() - startedAt < 2500)
-    await t.rejects(store.ping(), { code: 'unavailable' })
-    run(`ip netns exec ${id} tc qdisc del dev ${id}b root`)
-    t.ok((await until(() => store.feed.state() === 'ok')) < 3)
-    t.match(await store.findByRefresh(hashOf('b'), NOW), { state: 'live' })
+    await once(silent, 'listening')
+    const { port } = silent.address() as AddressInfo
+    const store = await storeAt(t, `redis://127.0.0.1:${port}`)
+    await t.rejects(store.ping(), { code: 'unavailable', message: /does not answer/ })
   },
 )

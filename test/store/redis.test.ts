@@ -12,7 +12,7 @@ import { hashOf, renewalAt, sessionOf, subscriptionOf, successor } from './sessi
 const DAY = 86_400
 
 const openAt = async (t: Test, url: string, given: Partial<RedisSettings> = {}) => {
-  const store = await openRedisStore({ url, ...given })
+  const store = await openRedisStore({ url, timeout: 2, ...given })
   t.teardown(() => store.close())
   return store
 }
@@ -220,4 +220,17 @@ void t.test('of a refused login nothing stays behind', NEEDS_REDIS, async (t) =>
   t.equal(server.cli('EXISTS', `postern:token:${b}`), '0')
   server.cli('CONFIG', 'SET', 'maxmemory', '1')
   await t.rejects(store.openSession(sessionOf('c'), hashOf('c')), { code: 'unavailable' })
+})
+
+void t.test('what is of one second is listed in one order', NEEDS_REDIS, async (t) => {
+  const { url } = await startRedis(t)
+  const store = await openAt(t, url)
+  const names = ['c', 'a', 'e', 'b', 'd']
+  for (const name of names) {
+    await store.openSession(sessionOf(name, { username: name }), hashOf(name))
+    await store.openSubscription(subscriptionOf(name))
+  }
+  const sids = (await store.listSessions(NOW)).map(({ sid }) => sid)
+  const kicks = (await store.listSubscriptions()).map(({ kick }) => kick)
+  t.same([sids, kicks], [names.toSorted(), names.toSorted()])
 })
