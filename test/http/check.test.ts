@@ -1,0 +1,696 @@
+// GET /check against the real daemon: what nginx reads off the answer, byte for byte, and that nothing but a
+// good credential with a grant ever gets a 204.
+
+import t from 'tap'
+
+import { refuse } from '../../src/auth/decision.ts'
+import type { Claims } from '../../src/auth/token.ts'
+import { createCheckHandler } from '../../src/http/check.ts'
+import type { Reply } from '../../src/http/reply.ts'
+import { NOW } from '../fixtures/clock.ts'
+import {
+  type Answer,
+  type Ask,
+  bearer,
+  bytesOf,
+  HASH,
+  JSON_TYPE,
+  requestOf,
+  startTestDaemon,
+  V1,
+} from '../fixtures/daemon.ts'
+
+const ODD = ['Jürgen', '２０１', 'a b', 'x,admin', '100%', 'á', 'a\u0301', 'ж'.repeat(32)]
+const daemon = await startTestDaemon(t, {
+  users: [`ghost:${HASH}:nobody-knows`, ...ODD.map((name) => `${name}:${HASH}:user`)],
+})
+const user = await daemon.softphone('201')
+const admin = await daemon.softphone('900')
+
+const ask = (headers: Ask['headers'] = {}, path = '/check'): Promise<Answer> =>
+  daemon.ask(path, { headers })
+const READ = { 'X-Auth-Action': 'read', 'X-Auth-Resource': 'recordings/a.wav' }
+const SUBSCRIBE = { 'X-Auth-Action': 'subscribe', 'X-Auth-Resource': 'users-state' }
+const ANY = { 'X-Auth-Accept': 'header cookie ticket query' }
+const reasonOf = (answer: Answer): string =>
+  `${answer.status} ${answer.header('x-auth-reason') ?? ''}`.trim()
+
+/** The lines without the moment. */
+const linesOf = ({ lines }: Answer): string[] => lines.filter((line) => !line.startsWith('Date: '))
+const TAIL = ['Connection: keep-alive', 'Keep-Alive: timeout=75']
+const HEAD = ['Cache-Control: no-store', 'X-Content-Type-Options: nosniff']
+
+void t.test('a read that is granted is a 204 with exactly these headers', async (t) => {
+  const { sid } = daemon.claimsOf(user.access)
+  const answer = await ask({ ...READ, ...bearer(user.access) })
+  t.equal(answer.status, 204)
+  t.equal(answer.body, '')
+  t.same(linesOf(answer), [
+    ...HEAD,
+    'X-Auth-User: 201',
+    'X-Auth-Role: user',
+    `X-Auth-Session: ${String(sid)}`,
+    `X-Auth-Expires: ${NOW + 3600}`,
+    ...TAIL,
+  ])
+})
+
+void t.test('a subscribe that is granted names the channel and the kick id as well', async (t) => {
+  const { sid, sub } = daemon.claimsOf(user.access)
+  const answer = await ask({ ...SUBSCRIBE, ...bearer(user.access) })
+  t.equal(answer.status, 204)
+  const kick = answer.header('x-auth-kick')
+  t.match(kick, /^kick-[A-Za-z0-9_-]{22}$/)
+  t.same(linesOf(answer), [
+    ...HEAD,
+    'X-Auth-User: 201',
+    'X-Auth-Role: user',
+    `X-Auth-Session: ${String(sid)}`,
+    `X-Auth-Expires: ${NOW + 3600}`,
+    'X-Auth-Channel: users-state',
+    `X-Auth-Kick: ${kick}`,
+    ...TAIL,
+  ])
+  const again = await ask({ ...SUBSCRIBE, ...bearer(user.access) })
+  t.equal(again.header('x-auth-kick'), kick, 'one session and one channel have one kick id')
+  const other = await ask({ ...SUBSCRIBE, ...bearer(admin.access) })
+  t.not(other.header('x-auth-kick'), kick)
+  const own = await ask({
+    ...SUBSCRIBE,
+    'X-Auth-Resource': 'me/active-calls',
+    ...bearer(user.access),
+  })
+  t.equal(own.header('x-auth-channel'), `active-calls-user-${String(sub)}`)
+})
+
+void t.test(
+  'no channel of ours to end streams by, and none that nginx could not have named',
+  async (t) => {
+    for (const resource of [
+      'kick-AAAAAAAAAAAAAAAAAAAAAA',
+      'Users-State',
+      'users_state',
+      'a'.repeat(65),
+      'a/b',
+      'a,b',
+      'me/kick/x',
+      'me/',
+      'me/X',
+      `me/${'a'.repeat(41)}`,
+      '*',
+      '**',
+      'users-state ',
+    ]) {
+      const answer = await ask({
+        ...SUBSCRIBE,
+        'X-Auth-Resource': resource,
+        ...bearer(admin.access),
+      })
+      const isTrimmed = resource.endsWith(' ') // HTTP strips it (RFC 9110 §5.5)
+      t.equal(reasonOf(answer), isTrimmed ? '204' : '403 bad_resource', resource)
+      t.equal(answer.header('x-auth-channel'), isTrimmed ? 'users-state' : undefined)
+    }
+  },
+)
+
+void t.test('a refusal is empty, says why to nginx, and keeps the connection', async (t) => {
+  const none = await ask(READ)
+  t.equal(none.status, 401)
+  t.equal(none.body, '')
+  t.same(linesOf(none), [
+    ...HEAD,
+    'WWW-Authenticate: Bearer realm="postern"',
+    'X-Auth-Reason: no_credential',
+    'Content-Length: 0',
+    ...TAIL,
+  ])
+  const bad = await ask({ ...READ, ...bearer('a.b.c') })
+  t.same(linesOf(bad).slice(2, -3), [
+    'WWW-Authenticate: Bearer realm="postern", error="invalid_token"',
+    'X-Auth-Reason: malformed_token',
+  ])
+  const denied = await ask({ ...READ, 'X-Auth-Resource': 'other/x', ...bearer(user.access) })
+  t.equal(denied.status, 403)
+  t.same(linesOf(denied).slice(2), [
+    'WWW-Authenticate: Bearer realm="postern", error="insufficient_scope"',
+    'X-Auth-Reason: no_grant',
+    'Content-Length: 0',
+    ...TAIL,
+  ])
+})
+
+void t.test(
+  'every reason, by a request that has it; none of them carries an identity',
+  async (t) => {
+    const claims = daemon.claimsOf(user.access)
+    const [head, payload] = user.access.split('.')
+    const forged = (changes: object, header = {}): Record<string, string> =>
+      bearer(daemon.forge({ ...claims, ...changes }, header))
+    const ended = await daemon.softphone('201')
+    await daemon.ask(`${V1}/auth/logout`, { method: 'POST', headers: bearer(ended.access) })
+    const ghost = await daemon.softphone('ghost')
+    const good = bearer(user.access)
+    const rows: Record<string, [status: 401 | 403, headers: Ask['headers']]> = {
+      no_credential: [401, READ],
+      invalid_request: [401, { ...READ, Authorization: [`Bearer ${user.access}`, 'Bearer x'] }],
+      malformed_token: [401, { ...READ, ...bearer('null') }],
+      unknown_key: [401, { ...READ, ...forged({}, { kid: 'another' }) }],
+      bad_signature: [401, { ...READ, ...bearer(`${head}.${payload}.${'A'.repeat(43)}`) }],
+      wrong_type: [401, { ...READ, ...bearer(user.refresh) }],
+      bad_claims: [401, { ...READ, ...forged({ sub: null }) }],
+      wrong_issuer: [401, { ...READ, ...forged({ iss: 'postern.evil' }) }],
+      wrong_audience: [401, { ...READ, ...forged({ aud: [] }) }],
+      not_yet_valid: [401, { ...READ, ...forged({ nbf: NOW + 6 }) }],
+      expired: [401, { ...READ, ...forged({ iat: NOW - 9, nbf: NOW - 9, exp: NOW }) }],
+      session_ended: [401, { ...READ, ...bearer(ended.access) }],
+      user_removed: [401, { ...READ, ...forged({ username: 'nobody' }) }],
+      user_disabled: [401, { ...READ, ...forged({ username: '203' }) }],
+      unknown_role: [403, { ...READ, ...bearer(ghost.access) }],
+      bad_action: [403, { ...READ, 'X-Auth-Action': 'write', ...good }],
+      bad_resource: [403, { ...READ, 'X-Auth-Resource': '../x', ...good }],
+      no_grant: [403, { ...READ, 'X-Auth-Resource': 'other/x', ...good }],
+      cross_site: [
+        403,
+        { ...READ, ...ANY, Cookie: `postern=${user.access}`, 'Sec-Fetch-Site': 'cross-site' },
+      ],
+    }
+    for (const [reason, [status, headers]] of Object.entries(rows)) {
+      const answer = await ask(headers)
+      t.equal(reasonOf(answer), `${status} ${reason}`)
+      t.match(answer.header('www-authenticate'), /^Bearer realm="postern"/)
+      t.equal(answer.header('content-length'), '0')
+      const named = answer.lines.filter((line) => /^x-auth-(?!reason)/i.test(line))
+      t.same(named, [], 'I3')
+    }
+  },
+)
+
+void t.test('a missing, repeated or unknown action or resource is refused', async (t) => {
+  const good = bearer(user.access)
+  const { 'X-Auth-Action': _action, ...noAction } = READ
+  const { 'X-Auth-Resource': _resource, ...noResource } = READ
+  const rows: [due: string, headers: Ask['headers']][] = [
+    ['403 bad_action', good],
+    ['403 bad_action', { ...noAction, ...good }],
+    ['403 bad_resource', { ...noResource, ...good }],
+    ['403 bad_action', { ...READ, 'X-Auth-Action': ['read', 'read'], ...good }],
+    ['403 bad_action', { ...READ, 'X-Auth-Action': ['read', 'subscribe'], ...good }],
+    ['403 bad_resource', { ...READ, 'X-Auth-Resource': ['recordings/a', 'recordings/a'], ...good }],
+    ['403 bad_action', { ...READ, 'X-Auth-Action': '', ...good }],
+    ['403 bad_action', { ...READ, 'X-Auth-Action': 'Read', ...good }],
+    ['403 bad_action', { ...READ, 'X-Auth-Action': 'read,subscribe', ...good }],
+    ['403 bad_action', { ...READ, 'X-Auth-Action': '__proto__', ...good }],
+    ['403 bad_resource', { ...READ, 'X-Auth-Resource': '', ...good }],
+    ['403 bad_resource', { ...SUBSCRIBE, 'X-Auth-Resource': '', ...good }],
+  ]
+  for (const [due, headers] of rows) {
+    t.equal(reasonOf(await ask(headers)), due, JSON.stringify({ ...headers, Authorization: '' }))
+  }
+})
+
+void t.test('S80 to S86: no spelling of a resource climbs, decodes or folds', async (t) => {
+  const rows = [
+    'recordings/../other/a.mp3',
+    'recordings/./a',
+    'recordings//a',
+    '/recordings/a',
+    'recordings/',
+    'recordings',
+    'Recordings/a.wav',
+    'recordings%2fa.wav',
+    '..;/x',
+    'recordings/a b',
+    'recordings\\..\\other',
+    'recordings/../../etc/passwd',
+    'recordings/a\tb',
+    '.',
+    '..',
+    `recordings/${'a'.repeat(1100)}`,
+    Buffer.from('recordings/ü').toString('latin1'),
+  ]
+  for (const resource of rows) {
+    const answer = await ask({ ...READ, 'X-Auth-Resource': resource, ...bearer(user.access) })
+    t.equal(answer.status, 403, resource.slice(0, 40))
+  }
+  const literal = { ...READ, 'X-Auth-Resource': 'recordings/%2e%2e/a', ...bearer(user.access) }
+  t.equal((await ask(literal)).status, 204, 'what nginx left encoded is a name like any other')
+})
+
+void t.test('S60 to S76: the credential, over the wire', async (t) => {
+  const { access } = user
+  const query = (text: string): Ask['headers'] => ({
+    ...READ,
+    ...ANY,
+    'X-Original-URI': `/rec/a.mp3?${text}`,
+  })
+  const header = (value: string): Ask['headers'] => ({ ...READ, ...ANY, Authorization: value })
+  const rows: [id: string, due: string, headers: Ask['headers']][] = [
+    ['S60 lower case', '204', header(`bearer ${access}`)],
+    ['S60 upper case', '204', header(`BEARER ${access}`)],
+    ['S60 two spaces', '204', header(`Bearer  ${access}`)],
+    ['S60 space in front', '204', header(` Bearer ${access}`)],
+    ['S60 tab', '401 malformed_token', header(`Bearer\t${access}`)],
+    ['S61 two words', '401 malformed_token', header(`Bearer ${access} ${access}`)],
+    ['S61 a list', '401 malformed_token', header(`Bearer ${access},Bearer ${access}`)],
+    ['S61 Basic first', '401 malformed_token', header(`Basic x, Bearer ${access}`)],
+    ['S61 a parameter', '401 malformed_token', header(`Bearer token=${access}`)],
+    ['S28 trailing =', '401 malformed_token', header(`Bearer ${access}=`)],
+    ['S28 trailing dot', '401 malformed_token', header(`Bearer ${access}.`)],
+    ['S28 trailing space', '204', header(`Bearer ${access} `)],
+    ['S32 huge', '401 malformed_token', header(`Bearer ${'a'.repeat(15_000)}`)],
+    ['S32 dots', '401 malformed_token', header(`Bearer ${'.'.repeat(14_000)}`)],
+    ['S25 JSON', '401 malformed_token', header('Bearer {"payload":"x","signatures":[]}')],
+    [
+      'S62 good first',
+      '401 invalid_request',
+      { ...READ, Authorization: [`Bearer ${access}`, 'Bearer x'] },
+    ],
+    [
+      'S62 bad first',
+      '401 invalid_request',
+      { ...READ, Authorization: ['Bearer x', `Bearer ${access}`] },
+    ],
+    [
+      'S62 Basic',
+      '401 invalid_request',
+      { ...READ, Authorization: [`Bearer ${access}`, 'Basic x'] },
+    ],
+    ['S63', '401 invalid_request', { ...query(`token=${access}`), ...bearer(access) }],
+    ['S65', '401 malformed_token', { ...header('Bearer bad'), Cookie: `postern=${access}` }],
+    ['S66', '401 no_credential', { ...query(`token=${access}`), 'X-Auth-Accept': 'header' }],
+    ['S66 unsaid', '401 no_credential', { ...READ, 'X-Original-URI': `/?token=${access}` }],
+    [
+      'S66 said twice',
+      '401 no_credential',
+      { ...query(`token=${access}`), 'X-Auth-Accept': ['query', 'query'] },
+    ],
+    ['S68', '204', query(`token=${access}`)],
+    ['S68 escaped name', '204', query(`to%6ben=${access}`)],
+    ['S68 case', '401 no_credential', query(`TOKEN=${access}`)],
+    ['S68 list', '401 no_credential', query(`token[]=${access}`)],
+    ['S68 semicolon', '401 malformed_token', query(`token=${access};x=1`)],
+    ['S68 NUL', '401 malformed_token', query(`token=${access}%00`)],
+    ['S68 space', '401 malformed_token', query(`token=%20${access}`)],
+    ['S70', '401 invalid_request', query(`authorization=${access}&token=${access}`)],
+    ['S71 %20', '204', query(`authorization=Bearer%20${access}`)],
+    ['S71 +', '204', query(`authorization=Bearer+${access}`)],
+    ['S45 refresh in the query', '401 wrong_type', query(`token=${user.refresh}`)],
+    [
+      'S45 refresh as cookie',
+      '401 wrong_type',
+      { ...READ, ...ANY, Cookie: `postern=${user.refresh}` },
+    ],
+    [
+      'S76 Proxy',
+      '401 no_credential',
+      { ...READ, ...ANY, 'Proxy-Authorization': `Bearer ${access}` },
+    ],
+    ['S76 X-', '401 no_credential', { ...READ, ...ANY, 'X-Access-Token': access }],
+    ['cookie', '204', { ...READ, ...ANY, Cookie: `postern=${access}` }],
+    ['cookie not accepted', '401 no_credential', { ...READ, Cookie: `postern=${access}` }],
+    [
+      'the refresh cookie',
+      '401 no_credential',
+      { ...READ, ...ANY, Cookie: `refreshToken=${access}` },
+    ],
+    [
+      'S74 two values',
+      '401 invalid_request',
+      { ...READ, ...ANY, Cookie: `postern=${access}; postern=x` },
+    ],
+    ['S74 no space', '204', { ...READ, ...ANY, Cookie: `a=1;postern="${access}"` }],
+    [
+      'over https the plain name is nobody’s',
+      '401 no_credential',
+      { ...READ, ...ANY, Cookie: `postern=${access}`, 'X-Forwarded-Proto': 'https' },
+    ],
+    [
+      'over https',
+      '204',
+      { ...READ, ...ANY, Cookie: `__Host-postern=${access}`, 'X-Forwarded-Proto': 'https' },
+    ],
+    [
+      'S97',
+      '401 no_credential',
+      { ...READ, 'User-Agent': 'kube-probe/1.0', 'X-Health-Check': '1' },
+    ],
+    ['S99', '401 no_credential', { ...READ, 'X-Real-IP': "'", 'X-Forwarded-For': '127.0.0.1' }],
+  ]
+  for (const [id, due, headers] of rows) t.equal(reasonOf(await ask(headers)), due, id)
+  const body = { method: 'GET', headers: { ...READ, ...JSON_TYPE } }
+  const bodied = await daemon.ask('/check', {
+    ...body,
+    body: JSON.stringify({ access_token: access }),
+  })
+  t.equal(reasonOf(bodied), '401 no_credential', 'S73')
+  t.equal(bodied.header('connection'), 'close', 'its body is not read')
+  t.equal(
+    reasonOf(await ask(READ, `/check?token=${access}`)),
+    '401 no_credential',
+    'not its own query',
+  )
+})
+
+void t.test('S77, S78: what the original request was decides nothing', async (t) => {
+  for (const uri of [
+    'http://[',
+    '//',
+    '%',
+    '/%zz',
+    '/\xff',
+    `/${'x'.repeat(8000)}`,
+    '',
+    '?',
+    '/a?%',
+  ]) {
+    const headers = { ...READ, ...ANY, 'X-Original-URI': uri }
+    t.equal(reasonOf(await ask({ ...headers, ...bearer(user.access) })), '204', uri.slice(0, 20))
+    t.equal(reasonOf(await ask(headers)), '401 no_credential')
+    const other = { ...headers, 'X-Auth-Resource': 'other/x', ...bearer(user.access) }
+    t.equal((await ask(other)).status, 403)
+  }
+  const twice = { ...READ, ...ANY, 'X-Original-URI': [`/?token=${user.access}`, '/'] }
+  t.equal(reasonOf(await ask(twice)), '401 no_credential')
+})
+
+void t.test('S88: /check has one spelling', async (t) => {
+  const headers = { ...READ, ...bearer(user.access) }
+  t.equal((await ask(headers, '/check?x=1')).status, 204)
+  for (const path of [
+    '//evil/check',
+    'http://x/check',
+    '/check/',
+    '/CHECK',
+    '/%63heck',
+    '/check/../metrics',
+    '/check;x',
+    '/metrics',
+    '/healthz',
+    '/users/ids',
+    '/check#f',
+    '/check%20',
+    '/checks',
+  ]) {
+    const answer = await ask(headers, path)
+    t.equal(answer.status, 404, path)
+    t.notMatch(answer.lines.join('\n'), /^x-auth/im)
+  }
+  for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH', 'HEAD', 'TRACE']) {
+    const answer = await daemon.ask('/check', { method, headers })
+    t.equal(answer.status, 405, method)
+    t.equal(answer.header('allow'), 'GET')
+    t.notMatch(answer.lines.join('\n'), /^x-auth/im)
+  }
+})
+
+void t.test('S57, S58: a name is one header line, and can be told from every other', async (t) => {
+  const seen = new Set<string>()
+  for (const name of ODD) {
+    const { access } = await daemon.softphone(name)
+    const answer = await ask({ ...READ, ...bearer(access) })
+    const value = answer.header('x-auth-user') ?? ''
+    t.match(value, /^[!-+\--~]+$/, 'plain ASCII without a comma')
+    t.equal(decodeURIComponent(value), name)
+    seen.add(value)
+  }
+  t.equal(seen.size, ODD.length, 'nothing is folded')
+  const claims = daemon.claimsOf(user.access)
+  for (const username of [
+    '201\r\nX-Admin: 1',
+    '201\0',
+    '201\tx',
+    ' 201',
+    '201 ',
+    '201\u202e',
+    '',
+    null,
+  ]) {
+    const answer = await ask({ ...READ, ...bearer(daemon.forge({ ...claims, username })) })
+    t.equal(reasonOf(answer), '401 bad_claims', JSON.stringify(username))
+  }
+})
+
+type Guard = Parameters<typeof createCheckHandler>[0]['guard']
+type Admissions = Parameters<typeof createCheckHandler>[0]['admissions']
+
+/** The handler under rules that say what a test wants them to: names that no users file could hold, races. */
+const handlerUnder = (check: Guard['check'], admissions: Partial<Admissions> = {}) =>
+  createCheckHandler({
+    guard: { allows: () => true, identify: () => refuse('no_grant'), check },
+    tickets: { redeem: () => undefined },
+    admissions: { admit: () => 'kick-x', kickSession: async () => 0, ...admissions },
+    cookieSecurity: 'auto',
+    observe: () => undefined,
+    monotonic: () => 0,
+  })
+const CLAIMS: Claims = {
+  type: 'access',
+  sub: '1',
+  username: '201',
+  role: 'user',
+  sid: 's',
+  jti: 'j',
+  iat: 1,
+  nbf: 1,
+  exp: 5,
+}
+
+const answerTo = async (username: string, role: string): Promise<Reply> => {
+  const handler = handlerUnder(() => ({ claims: { ...CLAIMS, username }, role }))
+  return handler(requestOf(['Authorization', 'Bearer a.b.c', 'X-Auth-Action', 'read']))
+}
+
+void t.test('S58, S59: a role or name of any text stays in its own header', async (t) => {
+  const hostile = [
+    'a\r\nX-Admin: 1',
+    'a\0b',
+    'a\tb',
+    'x,admin',
+    ' a',
+    'a ',
+    'a,b',
+    '%0d%0a',
+    'я'.repeat(256),
+  ]
+  for (const text of hostile) {
+    const { status, headers } = await answerTo(text, text)
+    t.equal(status, 204)
+    for (const at of [0, 2]) {
+      const value = headers[at + 1] ?? ''
+      t.match(value, /^[!-$%-+\--~]+$/, JSON.stringify(text).slice(0, 30))
+      t.equal(decodeURIComponent(value), text)
+    }
+    t.ok(headers.join('').length < 4096, 'nginx reads 4 KiB of headers')
+  }
+  t.same((await answerTo('201', 'user')).headers.slice(0, 4), [
+    'X-Auth-User',
+    '201',
+    'X-Auth-Role',
+    'user',
+  ])
+})
+
+const ASKED = ['Authorization', 'Bearer a.b.c', 'X-Auth-Action', 'subscribe']
+
+void t.test('a right that ends while the kick id is written is no right', async (t) => {
+  for (const reason of ['session_ended', 'expired'] as const) {
+    const kicked: string[] = []
+    let asked = 0
+    const handler = handlerUnder(
+      () => (asked++ === 0 ? { claims: CLAIMS, role: 'user' } : refuse(reason)),
+      {
+        admit: async () => 'kick-x',
+        kickSession: async (sid) => {
+          kicked.push(sid)
+          return 1
+        },
+      },
+    )
+    const reply = await handler(requestOf([...ASKED, 'X-Auth-Resource', 'users-state']))
+    t.equal(reply.status, 401)
+    t.notMatch(reply.headers.join(' '), /X-Auth-(?!Reason)/)
+    t.same(kicked, reason === 'expired' ? [] : ['s'], 'a late token is not the end of its session')
+  }
+})
+
+void t.test('even where rules allowed it, no resource has no channel', async (t) => {
+  const reply = await handlerUnder(() => ({ claims: CLAIMS, role: 'user' }))(requestOf(ASKED))
+  t.match(reply, { status: 403, reason: 'bad_resource' })
+})
+
+void t.test('a WebSocket shows by its Origin that a page of ours opened it', async (t) => {
+  const cookie = { ...ANY, Cookie: `postern=${user.access}` }
+  const here = { 'X-Forwarded-Proto': 'http', 'X-Forwarded-Host': 'pbx' }
+  const rows: [what: string, due: string, headers: Ask['headers']][] = [
+    ['an EventSource', '204', { ...SUBSCRIBE, ...cookie }],
+    ['no Origin', '403 cross_site', { ...SUBSCRIBE, ...cookie, 'X-Original-Upgrade': 'WebSocket' }],
+    [
+      'ours',
+      '204',
+      { ...SUBSCRIBE, ...cookie, ...here, Origin: 'http://pbx', 'X-Original-Upgrade': 'websocket' },
+    ],
+    [
+      'SIP',
+      '403 cross_site',
+      { ...READ, ...cookie, 'X-Auth-Action': 'connect', 'X-Auth-Resource': 'sip' },
+    ],
+    [
+      'SIP of ours',
+      '204',
+      {
+        ...cookie,
+        ...here,
+        Origin: 'http://pbx',
+        'X-Auth-Action': 'connect',
+        'X-Auth-Resource': 'sip',
+      },
+    ],
+  ]
+  for (const [what, due, headers] of rows) t.equal(reasonOf(await ask(headers)), due, what)
+})
+
+void t.test('tickets: for exactly one action and resource, in a URL alone', async (t) => {
+  const ticketFor = async (action: string, resource: string): Promise<string> => {
+    const answer = await daemon.ask(`${V1}/auth/ticket`, {
+      headers: { ...JSON_TYPE, ...bearer(user.access) },
+      body: JSON.stringify({ action, resource }),
+    })
+    return String(answer.json()['ticket'])
+  }
+  const by = (ticket: string, headers: Ask['headers'], id = 'r0'): Promise<Answer> =>
+    ask({
+      'X-Auth-Accept': 'ticket',
+      'X-Original-URI': `/x?ticket=${ticket}`,
+      'X-Request-ID': id,
+      ...headers,
+    })
+  const read = await ticketFor('read', 'recordings/a.wav')
+  t.equal(reasonOf(await by(read, READ)), '204')
+  t.equal(reasonOf(await by(read, READ, 'r1')), '204', 'Range asks many times')
+  t.equal(
+    reasonOf(await by(read, { ...READ, 'X-Auth-Resource': 'recordings/b.wav' })),
+    '401 ticket_mismatch',
+  )
+  t.equal(reasonOf(await by(read, SUBSCRIBE)), '401 ticket_mismatch')
+  t.equal(reasonOf(await by(user.access, READ)), '401 wrong_type', 'a token is no ticket')
+  t.equal(
+    reasonOf(await ask({ ...READ, ...bearer(read) })),
+    '401 wrong_type',
+    'nor a ticket a token',
+  )
+  t.equal(
+    reasonOf(await by(read, { ...READ, 'X-Auth-Accept': 'header query' })),
+    '401 no_credential',
+  )
+
+  const once = await ticketFor('subscribe', 'users-state')
+  t.equal(reasonOf(await by(once, SUBSCRIBE, 'one')), '204')
+  t.equal(reasonOf(await by(once, SUBSCRIBE, 'one')), '204', 'nginx may ask twice for one request')
+  t.equal(reasonOf(await by(once, SUBSCRIBE, 'two')), '401 ticket_used')
+  await daemon.restart()
+  t.equal(
+    reasonOf(await by(once, SUBSCRIBE, 'three')),
+    '401 ticket_used',
+    'the mark survives a restart',
+  )
+})
+
+void t.test('S112: an Upgrade is a plain question', async (t) => {
+  const text = `GET /check HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\nX-Auth-Action: read\r\nX-Auth-Resource: recordings/a\r\nAuthorization: Bearer ${user.access}\r\n\r\n`
+  const [answer] = await daemon.raw(text, 1)
+  t.equal(answer?.status, 204)
+})
+
+void t.test(
+  'S113: pipelined questions are answered in order, each with its own identity',
+  async (t) => {
+    const question = (token: string): string =>
+      `GET /check HTTP/1.1\r\nHost: x\r\nX-Auth-Action: read\r\nX-Auth-Resource: recordings/a\r\nAuthorization: Bearer ${token}\r\n\r\n`
+    // Tokens never seen before wait for their signature, known ones do not: the order holds all the same.
+    const fresh = await Promise.all(['201', '202', '900'].map((name) => daemon.softphone(name)))
+    const tokens = [
+      fresh[0]?.access,
+      'a.b.c',
+      admin.access,
+      fresh[1]?.access,
+      user.access,
+      user.refresh,
+      fresh[2]?.access,
+      'x',
+      fresh[0]?.access,
+      admin.access,
+    ].map(String)
+    const answers = await daemon.raw(tokens.map(question).join(''), tokens.length)
+    t.same(
+      answers.map((answer) => answer.header('x-auth-user') ?? answer.status),
+      ['201', 401, '900', '202', '201', 401, '900', 401, '201', '900'],
+    )
+  },
+)
+
+void t.test('a kept connection serves refusals and grants alike', async (t) => {
+  const wire = daemon.wire()
+  const question = (more: string): string =>
+    `GET /check HTTP/1.1\r\nHost: x\r\nX-Auth-Action: read\r\nX-Auth-Resource: recordings/a\r\n${more}\r\n`
+  const rows = ['', 'Authorization: Bearer x\r\n', `Authorization: Bearer ${user.access}\r\n`]
+  for (let round = 0; round < 30; round++) {
+    wire.write(question(rows[round % 3] ?? ''))
+    const answers = await wire.answers(round + 1)
+    t.equal(answers[round]?.status, round % 3 === 2 ? 204 : 401)
+  }
+  wire.destroy()
+})
+
+void t.test(
+  'S182: bad signature, expired, ended, foreign: the same bytes but for the reason',
+  async (t) => {
+    const claims = daemon.claimsOf(user.access)
+    const ended = await daemon.softphone('202')
+    await daemon.ask(`${V1}/auth/logout`, { method: 'POST', headers: bearer(ended.access) })
+    const tokens = [
+      `${user.access.slice(0, -43)}${'A'.repeat(43)}`,
+      daemon.forge({ ...claims, iat: NOW - 9, nbf: NOW - 9, exp: NOW }),
+      ended.access,
+      daemon.forge({ ...claims, aud: 'other' }),
+      daemon.forge(claims, { kid: 'other' }),
+      'junk',
+    ]
+    const answers = await Promise.all(tokens.map((token) => ask({ ...READ, ...bearer(token) })))
+    const bytes = answers.map((answer) => bytesOf(answer).replace(/X-Auth-Reason: .*\n/, ''))
+    t.equal(new Set(bytes).size, 1)
+  },
+)
+
+void t.test('S176: an expired token is no attack', async (t) => {
+  const claims = daemon.claimsOf(user.access)
+  const before = daemon.securityLog().length
+  const late = daemon.forge({ ...claims, iat: NOW - 9, nbf: NOW - 9, exp: NOW })
+  for (let n = 0; n < 200; n++) await ask({ ...READ, ...bearer(late) })
+  await ask(READ)
+  t.equal(daemon.securityLog().length, before, 'not a line')
+  t.ok(
+    (await daemon.metric(
+      'postern_decisions_total{action="read",result="refused",reason="expired"}',
+    )) >= 200,
+  )
+})
+
+void t.test('what is denied is logged with its kind and address', async (t) => {
+  const at = { 'X-Real-IP': '192.0.2.44' }
+  await ask({ ...READ, ...at, ...bearer('x') })
+  await ask({ ...SUBSCRIBE, ...at, 'X-Auth-Resource': 'other', ...bearer(user.access) })
+  await ask({ ...READ, ...at, 'X-Auth-Action': 'connect', ...bearer('x') })
+  const lines = daemon
+    .securityLog()
+    .split('\n')
+    .filter((line) => line.includes('192.0.2.44'))
+    .map((line) => line.replace(/ \| Time.*/, ''))
+  t.same(lines, [
+    '[MEDIA_ACCESS_DENIED] malformed_token | From: 192.0.2.44 | User: -',
+    '[SUBSCRIBE_DENIED] no_grant | From: 192.0.2.44 | User: -',
+  ])
+})
+
+void t.test('S177: no password and no token stands in a log', async (t) => {
+  t.same(await daemon.leaks(), [])
+})

@@ -1,0 +1,72 @@
+// Cookies read and written. Without a server.
+
+import t from 'tap'
+
+import { isSecure, readCookie, writeCookie } from '../../src/http/cookie.ts'
+import { readHeaders } from '../../src/http/headers.ts'
+
+void t.test('S74: one value is found however the line is written', (t) => {
+  const rows: Record<string, string> = {
+    alone: 'x=v',
+    'among others': 'a=1; x=v; b=2',
+    'without spaces': 'a=1;x=v;b=2',
+    'with tabs': 'a=1;\tx=v\t; b',
+    quoted: 'x="v"',
+    'twice the same': 'x=v; x=v',
+    'twice the same, once quoted': 'x=v; x="v"',
+    'beside a nameless one': '=y; x=v; ;; =',
+    'beside other cases': 'X=w; x=v; X=u',
+    'beside longer names': 'ax=w; x=v; xa=u',
+    'beside prefixed names': '__Host-x=w; x=v; __host-x=u',
+  }
+  for (const [what, line] of Object.entries(rows))
+    t.same(readCookie(line, 'x'), { value: 'v' }, what)
+  t.same(readCookie('x=a=b==', 'x'), { value: 'a=b==' }, 'the first = divides')
+  t.same(readCookie('x=a b', 'x'), { value: 'a b' })
+  t.end()
+})
+
+void t.test('nothing under the name is missing', (t) => {
+  for (const line of [undefined, '', 'a=1', 'x', 'x=', 'x=""', 'X=v', '__Host-x=v']) {
+    t.same(readCookie(line, 'x'), { problem: 'missing' }, String(line))
+  }
+  t.end()
+})
+
+void t.test('S165: two values under one name are no value', (t) => {
+  for (const line of ['x=a; x=b', 'x=a;x=b;x=a', 'x=a; x=', 'x=; x=a', 'x="a"; x="b"']) {
+    t.same(readCookie(line, 'x'), { problem: 'ambiguous' }, line)
+  }
+  t.end()
+})
+
+void t.test(
+  'S163: what is written never lacks HttpOnly, SameSite and the path, and names no domain',
+  (t) => {
+    const base = 'x=v; Path=/; HttpOnly; SameSite=Strict'
+    t.equal(writeCookie('x', 'v', { secure: false }), base)
+    t.equal(writeCookie('x', 'v', { secure: true }), `${base}; Secure`)
+    t.equal(writeCookie('x', 'v', { secure: true, maxAge: 900 }), `${base}; Secure; Max-Age=900`)
+    t.equal(
+      writeCookie('x', '', { secure: false, maxAge: 0 }),
+      'x=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0',
+    )
+    t.end()
+  },
+)
+
+void t.test('a cookie is Secure where nginx says https, or always', (t) => {
+  const rows: [lines: string[], security: 'auto' | 'always', due: boolean][] = [
+    [['X-Forwarded-Proto', 'https'], 'auto', true],
+    [['X-Forwarded-Proto', 'http'], 'auto', false],
+    [['X-Forwarded-Proto', 'HTTPS'], 'auto', false],
+    [['X-Forwarded-Proto', 'https', 'x-forwarded-proto', 'https'], 'auto', false],
+    [[], 'auto', false],
+    [[], 'always', true],
+    [['X-Forwarded-Proto', 'http'], 'always', true],
+  ]
+  for (const [lines, security, due] of rows) {
+    t.equal(isSecure(readHeaders(lines), security), due, `${lines.join(' ')} ${security}`)
+  }
+  t.end()
+})

@@ -1,0 +1,103 @@
+// The table of routes: one spelling of every path. Without a server.
+
+import t from 'tap'
+
+import type { Reply } from '../../src/http/reply.ts'
+import type { Handler } from '../../src/http/request.ts'
+import { createRouter, type Match, type Route } from '../../src/http/routes.ts'
+import { NOW } from '../fixtures/clock.ts'
+import { requestOf } from '../fixtures/daemon.ts'
+
+const own = (error: string) => ({ own: error })
+const fallback = (error: string) => ({ fallback: error })
+const says =
+  (body: string): Handler =>
+  () => ({ status: 200, headers: [], body })
+const row = (name: string, method: Route['method'], path: string): Route => ({
+  name,
+  method,
+  path,
+  handler: says(name),
+  shape: own,
+})
+const router = createRouter(
+  [
+    row('read', 'GET', '/a/b'),
+    row('write', 'POST', '/a/b'),
+    row('list', 'GET', '/a/items'),
+    row('remove', 'DELETE', '/a/items/:id'),
+    row('exact', 'GET', '/a/items/exact'),
+  ],
+  fallback,
+  () => NOW,
+)
+const answer = ({ handler }: Match): Reply => handler(requestOf([])) as Reply
+
+void t.test('a path is matched whole, with its method', (t) => {
+  t.match(router('GET', '/a/b'), { name: 'read', id: '' })
+  t.match(router('POST', '/a/b'), { name: 'write' })
+  t.equal(answer(router('POST', '/a/b')).body, 'write')
+  t.end()
+})
+
+void t.test('S88: there is one spelling of a path', (t) => {
+  const rows = [
+    '/a/b/',
+    '/A/b',
+    '/a//b',
+    '//a/b',
+    '/a/./b',
+    '/a/x/../b',
+    '/%61/b',
+    '/a%2fb',
+    '/a\\b',
+    'http://x/a/b',
+    '/a/b#f',
+    '/a/b;x',
+    '',
+    '*',
+    '/',
+    'a/b',
+    '/a/b ',
+    '/a',
+    '/a/items/',
+    '/a/items/:id',
+    '/a/items/x/y',
+    '/a/items/x.y',
+    '/a/items/%61',
+    `/a/items/${'x'.repeat(65)}`,
+    '__proto__',
+    'constructor',
+    '/constructor',
+  ]
+  for (const path of rows) {
+    const match = router('GET', path)
+    t.equal(match.name, 'unknown', path)
+    t.match(answer(match), { status: 404, body: '{"fallback":"Not found"}' })
+  }
+  t.end()
+})
+
+void t.test(
+  'another method is a 405 that says which there are, in the words of its clients',
+  (t) => {
+    for (const method of ['PUT', 'get', 'HEAD', 'OPTIONS', 'TRACE', 'DELETE', '']) {
+      const match = router(method, '/a/b')
+      t.equal(match.name, 'wrong_method', method)
+      const { status, headers, body } = answer(match)
+      t.equal(status, 405)
+      t.same(headers.slice(-2), ['Allow', 'GET, POST'])
+      t.equal(body, '{"own":"Method not allowed"}')
+    }
+    t.same(answer(router('GET', '/a/items/x')).headers.slice(-2), ['Allow', 'DELETE'])
+    t.end()
+  },
+)
+
+void t.test('an id is one segment of its alphabet, and an exact path comes first', (t) => {
+  t.match(router('DELETE', '/a/items/Az-_09'), { name: 'remove', id: 'Az-_09' })
+  t.match(router('DELETE', `/a/items/${'x'.repeat(64)}`), { id: 'x'.repeat(64) })
+  t.match(router('GET', '/a/items/exact'), { name: 'exact', id: '' })
+  t.equal(router('DELETE', '/a/items/exact').name, 'wrong_method')
+  t.end()
+})

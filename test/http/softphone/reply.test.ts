@@ -1,0 +1,59 @@
+// The softphone dialect's shapes of an answer.
+
+import t from 'tap'
+
+import { refuse } from '../../../src/auth/decision.ts'
+import {
+  accessCookie,
+  failure,
+  refusal,
+  shape,
+  success,
+} from '../../../src/http/softphone/reply.ts'
+
+const TYPE = ['Content-Type', 'application/json; charset=utf-8']
+
+void t.test('success is said first, and an error says when', (t) => {
+  t.same(success({ a: 1 }), {
+    status: 200,
+    headers: TYPE,
+    body: '{"success":true,"a":1}',
+    events: [],
+  })
+  t.same(shape('no', 5), { success: false, error: 'no', timestamp: 5 })
+  t.same(failure(400, 'no', 5), {
+    status: 400,
+    headers: TYPE,
+    body: '{"success":false,"error":"no","timestamp":5}',
+    events: [],
+    reason: undefined,
+  })
+  t.end()
+})
+
+void t.test(
+  'who shows the wrong kind of token, or a foreign page, is a 403; everyone else a 401',
+  (t) => {
+    t.match(refusal(refuse('wrong_type'), 5), { status: 403, reason: 'wrong_type' })
+    t.match(refusal(refuse('cross_site'), 5), { status: 403, reason: 'cross_site', headers: TYPE })
+    t.match(refusal(refuse('expired'), 5), { status: 401, reason: 'expired' })
+    t.match(refusal(refuse('no_credential'), 5).headers, [
+      ...TYPE,
+      'WWW-Authenticate',
+      'Bearer realm="postern"',
+    ])
+    t.end()
+  },
+)
+
+void t.test('S163: the access cookie has the name of its site', (t) => {
+  t.same(accessCookie('x', true, 9), [
+    'Set-Cookie',
+    '__Host-postern=x; Path=/; HttpOnly; SameSite=Strict; Secure; Max-Age=9',
+  ])
+  t.same(accessCookie('', false, 0), [
+    'Set-Cookie',
+    'postern=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0',
+  ])
+  t.end()
+})
