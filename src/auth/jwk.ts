@@ -132,8 +132,7 @@ export const importPrivate = async (
 }
 
 /** A fresh key pair as a private JWK. */
-export const generateJwk = (alg: Asymmetric): Jwk =>
-  GENERATE[alg]().export({ format: 'jwk' }) as Jwk
+export const generateJwk = (alg: Asymmetric): Jwk => GENERATE[alg]().export({ format: 'jwk' })
 
 const GENERATE: Readonly<Record<Asymmetric, () => KeyObject>> = {
   EdDSA: () => generateKeyPairSync('ed25519').privateKey,

@@ -1,6 +1,6 @@
-// How often somebody may try a password. Failures are counted before the hash runs and taken back on
-// success, so fifty tries at once cannot race past the limit. Nothing here locks an owner out: what others
-// do to an account slows it to one try a second, never to none.
+// How often somebody may try a password. What is under way counts as if it failed, so fifty tries at once
+// cannot race past the limit; those of an honest crowd wait for each other. Nothing here locks an owner out:
+// what others do to an account slows it to one try a second, never to none.
 
 import type { Clock } from '../clock.ts'
 
@@ -17,6 +17,8 @@ export interface ThrottleLimits {
 
 export type Attempt =
   | { settle(outcome: 'succeeded' | 'failed' | 'not_judged'): void }
+  /** As many tries are under way as may still fail: ask again when one of them is judged. */
+  | { wait: Promise<void> }
   /** `first`: this refusal begins the ban, so it is logged; the ones after it are only counted. */
   | { retryAfter: number; by: 'pair' | 'address' | 'account'; first: boolean }
 
@@ -26,8 +28,13 @@ export interface Throttle {
 
 const MAX_ENTRIES = 100_000 // about 20 MB: a botnet of names and addresses cannot fill the memory
 
+const MAX_WAITING = 64 // tries of one pair or address that wait for others: beyond, they are sent away
+
 interface Window {
   failures: number
+  /** Tries whose password is being looked at. */
+  pending: number
+  waiting: (() => void)[]
   startedAt: number
   banLogged: boolean
   lastTryAt: number
@@ -69,7 +76,14 @@ export const createThrottle = (limitsNow: () => ThrottleLimits, clock: Clock): T
       const oldest = windows.keys().next()
       if (!oldest.done) windows.delete(oldest.value)
     }
-    const fresh = { failures: 0, startedAt: now, banLogged: false, lastTryAt: -Infinity }
+    const fresh: Window = {
+      failures: 0,
+      pending: 0,
+      waiting: [],
+      startedAt: now,
+      banLogged: false,
+      lastTryAt: -Infinity,
+    }
     windows.set(key, fresh)
     return fresh
   }
@@ -82,6 +96,13 @@ export const createThrottle = (limitsNow: () => ThrottleLimits, clock: Clock): T
     const first = !window.banLogged
     window.banLogged = true
     return { retryAfter: Math.max(1, Math.ceil(retryAfter)), by, first }
+  }
+
+  const waitFor = (window: Window, by: 'pair' | 'address'): Attempt => {
+    if (window.waiting.length >= MAX_WAITING) return { retryAfter: 1, by, first: false }
+    const { promise, resolve } = Promise.withResolvers<void>()
+    window.waiting.push(resolve)
+    return { wait: promise }
   }
 
   return {
@@ -112,20 +133,27 @@ export const createThrottle = (limitsNow: () => ThrottleLimits, clock: Clock): T
       ) {
         return refuse(knownAccount, 'account', 1)
       }
+      if (knownPair && knownPair.failures + knownPair.pending >= limits.pairFailures) {
+        return waitFor(knownPair, 'pair')
+      }
+      if (knownAddress && knownAddress.failures + knownAddress.pending >= limits.addressFailures) {
+        return waitFor(knownAddress, 'address')
+      }
       const pair = open(pairKey, now)
       const byAddress = open(addressKey, now)
       const byAccount = open(accountKey, now)
       byAccount.lastTryAt = now
-      for (const window of [pair, byAddress, byAccount]) window.failures++
+      const windows = [pair, byAddress, byAccount]
+      for (const window of windows) window.pending++
       return {
         settle(outcome) {
-          if (outcome === 'failed') return
-          // Never below zero: two logins at once that both succeed must not earn a sixth try.
-          for (const window of [pair, byAddress, byAccount]) {
-            window.failures = Math.max(0, window.failures - 1)
+          for (const window of windows) {
+            window.pending--
+            if (outcome === 'failed') window.failures++
           }
           // The owner is in: their earlier slips from this address count no more.
           if (outcome === 'succeeded') pair.failures = 0
+          for (const window of windows) for (const wake of window.waiting.splice(0)) wake()
         },
       }
     },

@@ -16,6 +16,7 @@ const setUp = (limits: Partial<typeof LIMITS> = {}) => {
 const fail = (throttle: Throttle, username: string, address: string): string => {
   const attempt = throttle.begin(username, address)
   if ('retryAfter' in attempt) return attempt.by
+  if ('wait' in attempt) return 'wait'
   attempt.settle('failed')
   return 'tried'
 }
@@ -23,6 +24,7 @@ const fail = (throttle: Throttle, username: string, address: string): string => 
 const succeed = (throttle: Throttle, username: string, address: string): string => {
   const attempt = throttle.begin(username, address)
   if ('retryAfter' in attempt) return attempt.by
+  if ('wait' in attempt) return 'wait'
   attempt.settle('succeeded')
   return 'in'
 }
@@ -135,8 +137,8 @@ void t.test('a try that was not judged counts for nothing', async (t) => {
   const { throttle } = setUp()
   for (let i = 0; i < 200; i++) {
     const attempt = throttle.begin('201', '192.0.2.1')
-    if ('retryAfter' in attempt) t.fail('throttled')
-    else attempt.settle('not_judged')
+    if ('settle' in attempt) attempt.settle('not_judged')
+    else t.fail('throttled')
   }
   t.equal(times(6, () => fail(throttle, '201', '192.0.2.1')).at(-1), 'pair')
 })
@@ -149,8 +151,38 @@ void t.test('S134: fifty at once get five tries, not fifty', async (t) => {
   begun.forEach((attempt, i) => {
     attempt.settle(i === 2 ? 'succeeded' : 'failed')
   })
+  t.equal(attempts.filter((attempt) => 'wait' in attempt).length, 45, 'the others wait')
+  await Promise.all(attempts.map(async (attempt) => 'wait' in attempt && attempt.wait))
   const later = times(50, () => fail(throttle, '201', '192.0.2.1'))
   t.ok(later.filter((each) => each === 'tried').length <= 5, 'at most the limit once more')
+})
+
+void t.test('fifty who know the password all get in, a few at a time', async (t) => {
+  const { throttle } = setUp()
+  const login = async (): Promise<string> => {
+    let attempt = throttle.begin('201', '192.0.2.1')
+    while ('wait' in attempt) {
+      await attempt.wait
+      attempt = throttle.begin('201', '192.0.2.1')
+    }
+    if ('retryAfter' in attempt) return attempt.by
+    const { settle } = attempt
+    await Promise.resolve()
+    settle('succeeded')
+    return 'in'
+  }
+  t.same(new Set(await Promise.all(Array.from({ length: 50 }, login))), new Set(['in']))
+})
+
+void t.test('those who wait are bounded: for a pair, and for an address', async (t) => {
+  const { throttle } = setUp({ addressFailures: 8 })
+  const begin = (name: string) => throttle.begin(name, '192.0.2.1')
+  for (let i = 0; i < 5; i++) begin('201')
+  for (let i = 0; i < 64; i++) t.ok('wait' in begin('201'))
+  t.same(begin('201'), { retryAfter: 1, by: 'pair', first: false })
+  for (let i = 0; i < 3; i++) t.ok('settle' in begin('202'))
+  for (let i = 0; i < 64; i++) t.ok('wait' in begin('203'))
+  t.same(begin('203'), { retryAfter: 1, by: 'address', first: false })
 })
 
 void t.test('logins that succeed at once never earn more tries than the limit', async (t) => {
