@@ -115,8 +115,7 @@ export const tellStory = async (site: Site, say: Say): Promise<number> => {
     })
     const reader = response.body?.getReader()
     const over = (async () => {
-      while (reader && !(await reader.read()).done);
-      return 'closed'
+      for (;;) if ((await reader?.read())?.done !== false) return 'closed'
     })()
     over.catch(() => {})
     return {

