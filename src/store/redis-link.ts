@@ -21,7 +21,7 @@ export interface LinkSettings {
   ca?: string | undefined
   /** Seconds that the server may be silent while a call waits. */
   timeout: number
-  /** What is published to; the slot of the first one says where a cluster's commands begin. */
+  /** What is published to. */
   channels: readonly string[]
 }
 
@@ -40,7 +40,7 @@ export interface Link {
   readonly label: string
   /** One atomic step. Rejects with a StoreError: then it may have happened or not. */
   run(script: Script, key: string, args?: readonly Argument[]): Promise<unknown>
-  /** What the server says of itself. */
+  /** What the server says of itself; of a cluster any one of its primaries. */
   info(section: string): Promise<string>
   /** Lets go of the server and tries anew, where its answers say that it is the wrong one. */
   drop(fault: StoreError): void
@@ -185,20 +185,22 @@ export const openLink = async (
       const wire = dial(lost.reject)
       const stop = new AbortController()
       const tooLong = async (): Promise<never> => {
-        await pause(CONNECT_WITHIN * 1000, undefined, { signal: stop.signal })
+        await pause(CONNECT_WITHIN * 1000, 0, { signal: stop.signal }).catch(() => undefined)
+        if (stop.signal.aborted) return lost.promise
         throw redisFault('ETIMEDOUT', label)
       }
       const quit = (): void => lost.reject(new StoreError('unavailable', 'the store is closed'))
       closing.signal.addEventListener('abort', quit)
-      try {
-        const ready = wire.connect().then(() => use(wire, lost.reject))
-        await Promise.race([ready, lost.promise, tooLong()])
+      const connect = async (): Promise<never> => {
+        await wire.connect()
+        await use(wire, lost.reject)
         stop.abort()
-        await lost.promise
-      } catch (error) {
+        return lost.promise
+      }
+      await Promise.race([connect(), lost.promise, tooLong()]).catch((error: unknown) => {
         stop.abort()
         failed(error)
-      }
+      })
       closing.signal.removeEventListener('abort', quit)
       await discard(wire)
       delay = performance.now() - startedAt > STEADY * 1000 ? FIRST_RETRY : delay
@@ -314,7 +316,7 @@ export const openLink = async (
     },
     async info(section) {
       try {
-        return String(await send(channels[0] ?? '', ['INFO', section]))
+        return String(await send(section, ['INFO', section]))
       } catch (error) {
         throw toRedisFault(error, label)
       }
