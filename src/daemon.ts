@@ -1,9 +1,7 @@
 // The wiring: every part built from a Config, by hand and in order. The only file that knows which adapter
 // is used; nothing here decides anything.
 
-import { existsSync, mkdirSync } from 'node:fs'
 import type { Server } from 'node:http'
-import { join } from 'node:path'
 
 import { REASONS } from './auth/decision.ts'
 import { ACTIONS } from './auth/grants.ts'
@@ -15,15 +13,16 @@ import type { Clock } from './clock.ts'
 import { findRestartOnly } from './config/changes.ts'
 import { ConfigError } from './config/config-error.ts'
 import type { Config } from './config/config.ts'
-import { keysFile, loadKeys } from './config/keys-file.ts'
+import { loadKeys } from './config/keys-file.ts'
 import { createGate } from './gate.ts'
+import { drain } from './http/drain.ts'
 import { listen, type ListenAddress, ListenError } from './http/listen.ts'
 import {
   createControlRoutes,
   createOperatorRoutes,
   shape as operatorShape,
 } from './http/operator.ts'
-import { type SecurityEvent, STATUS } from './http/reply.ts'
+import type { SecurityEvent } from './http/reply.ts'
 import type { Request } from './http/request.ts'
 import { createRouter, type Route, type Router } from './http/routes.ts'
 import { createHttpServer, type ServerParts } from './http/server.ts'
@@ -32,12 +31,12 @@ import { createLogLimit } from './log-limit.ts'
 import { type IssuerEvents, openIssuers } from './issuers/open-issuers.ts'
 import type { Log } from './log.ts'
 import { createMetrics } from './metrics.ts'
+import { makeStateDirectory, openSecurity, openStore, StartError } from './open-state.ts'
 import { openUsers } from './open-users.ts'
+import { createOperations } from './operations.ts'
 import { createPasswordPool } from './passwords/pool.ts'
-import { openSecurityLog, type SecurityLog } from './security-log.ts'
 import { observeStore } from './store/observed.ts'
-import { openSqliteStore } from './store/sqlite.ts'
-import { type EndCause, type Store, StoreError } from './store/store.ts'
+import { type EndCause, StoreError } from './store/store.ts'
 import type { UserChange } from './users/diff-users.ts'
 import { viewSessions } from './session-view.ts'
 import { createKicker } from './subscriptions/kicker.ts'
@@ -67,19 +66,9 @@ export interface Reloaded {
   ignored: readonly string[]
 }
 
-/** Why the daemon does not start, in words that name the cure. */
-export class StartError extends Error {
-  constructor(message: string, options?: ErrorOptions) {
-    super(message, options)
-    this.name = 'StartError'
-  }
-}
-
 export const NOT_RELOADED = 'not reloaded: the running configuration stays in force'
-const DRAIN = 5000 // milliseconds that requests under way get at a stop
 const PRUNE_EVERY = 30_000
 const READY_WITHIN = 1000
-const END_AT_ONCE = 256 // sessions that share a commit
 const LOG_LIMIT = { most: 20, window: 10 } // lines that say the same thing in so many seconds
 const SOCKETS: ReadonlySet<string> = new Set(['http', 'operator', 'notify']) // what systemd may open for us
 
@@ -88,43 +77,6 @@ const CAUSES: Readonly<Partial<Record<UserChange['change'], EndCause>>> = {
   removed: 'user_removed',
   disabled: 'user_disabled',
   password: 'password_changed',
-}
-
-const openStore = async (directory: string): Promise<Store> => {
-  const file = join(directory, 'store.db')
-  // The store is made before the keys: keys without a store mean that it was lost, and with it every
-  // revocation. Starting afresh would let ended sessions back in.
-  if (existsSync(keysFile(directory)) && !existsSync(file)) {
-    throw new StoreError(
-      'missing',
-      `${file} is gone while ${keysFile(directory)} is there: restore it, or remove the keys as well, which ends every session`,
-    )
-  }
-  return openSqliteStore(file)
-}
-
-const makeStateDirectory = (directory: string): void => {
-  try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 })
-  } catch (cause) {
-    throw new StartError(
-      `${directory} cannot be made: create it, owned by the user of the service, or set state.directory`,
-      { cause },
-    )
-  }
-}
-
-const openSecurity = (path: string, log: Log): SecurityLog => {
-  try {
-    return openSecurityLog(path, (error) => {
-      log.error({ err: error }, 'a line of the security log was lost')
-    })
-  } catch (cause) {
-    throw new StartError(
-      `${path} cannot be written: give its directory to the user of the service, or set log.security`,
-      { cause },
-    )
-  }
 }
 
 const within = <Value>(promise: Promise<Value>, milliseconds: number): Promise<Value> => {
@@ -432,13 +384,18 @@ const build = async (
     createHttpServer(
       operatorParts(
         createControlRoutes({
+          ...createOperations({
+            store,
+            sessions,
+            revocations,
+            registry,
+            users,
+            gate: () => gate,
+            clock,
+          }),
           reload: reloadOrSayWhy,
           reloadUsers,
-          userIds,
           listSessions,
-          endSessions,
-          kickSessions,
-          inspect,
           findObstacle,
           now,
         }),
@@ -491,65 +448,9 @@ const build = async (
     const found = [...problems.values()].flat()
     return found.length > 0 ? { problems: found } : { ended: endedByChange }
   }
-  /** Whom the operator means; undefined: everybody. */
-  const chosen = async ({ id, user }: { id?: string; user?: string }) => {
-    const all = await store.listSessions(clock.now(), user)
-    return id === undefined ? all : all.filter(({ sid }) => sid === id)
-  }
-  async function endSessions(which: { id?: string; user?: string }) {
-    let ended = 0
-    if (which.id === undefined && which.user === undefined) {
-      // Also what no session of the store stands behind: a restored backup knows nothing of later logins.
-      const since = clock.now() + 1
-      await store.moveEpoch(since)
-      revocations.moveEpoch(since)
-    }
-    const all = await chosen(which)
-    for (let at = 0; at < all.length; at += END_AT_ONCE) {
-      const slice = all.slice(at, at + END_AT_ONCE)
-      const results = await Promise.all(slice.map(({ sid }) => sessions.end(sid, 'operator')))
-      ended += results.filter(Boolean).length
-    }
-    return ended
-  }
-  async function kickSessions(which: { id?: string; user?: string }) {
-    const all = await chosen(which)
-    const kicked = await Promise.all(all.map(({ sid }) => registry.kickSession(sid, 'operator')))
-    return kicked.reduce((sum, count) => sum + count, 0)
-  }
-  async function inspect(token: string, action?: string, resource?: string) {
-    const { guard } = gate
-    const decision =
-      action === undefined
-        ? await guard.identify(token)
-        : await guard.check({ token, action, resource })
-    return 'refused' in decision
-      ? { status: STATUS[decision.refused], answer: decision.refused }
-      : { status: 204, answer: `allowed, for ${decision.claims.username} as ${decision.role}` }
-  }
-  async function userIds() {
-    const ids: Record<string, number> = {}
-    for (const name of users.names()) ids[name] = await store.identify(name)
-    return ids
-  }
 
   return {
     reload,
     stop: closeAll,
   }
-}
-
-/** Idle connections close at once, busy ones after their answer, stubborn ones after DRAIN. */
-const drain = async (server: Server): Promise<void> => {
-  if (!server.listening) return
-  const { promise, resolve } = Promise.withResolvers<void>()
-  server.close(() => {
-    resolve()
-  })
-  server.closeIdleConnections()
-  const timer = setTimeout(() => {
-    server.closeAllConnections()
-  }, DRAIN)
-  await promise
-  clearTimeout(timer)
 }

@@ -245,3 +245,9 @@ void t.test(
     t.equal(status, 0)
   },
 )
+
+void t.test('the age of a key that nobody wrote down is not known', async (t) => {
+  const metrics = createMetrics(SOURCES)
+  metrics.keysLoaded(1, undefined)
+  t.match(await metrics.expose(), /^postern_signing_key_created_timestamp_seconds Nan$/m)
+})

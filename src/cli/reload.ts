@@ -33,6 +33,7 @@ export const reload: Command = {
       io.err('postern reload: the daemon is not running: it reads everything when it starts')
       return IO_FAILED
     } catch (error) {
+      /* c8 ignore next: a bug, for main.ts to show */
       if (!(error instanceof ConfigError)) throw error
       for (const problem of error.problems) io.err(problem)
       return BAD_CONFIG

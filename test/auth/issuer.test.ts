@@ -294,6 +294,8 @@ void t.test('S8: their public key is no secret of an HMAC, nor ours a key of the
       t.ok(['bad_signature', 'unknown_key'].includes(found), found)
     }
   }
+  const forged = foreignToken({ ...pairOf('EdDSA', ED.kid) })
+  t.equal(await verdict(forged), 'bad_signature', 'somebody else’s key under their kid')
   // The key must belong to the issuer (RFC 8725bis §3.8): theirs says nothing in our name, nor ours in theirs.
   t.equal(
     await verdict(foreignToken(ED, { payload: claims(), header: { typ: 'at+jwt' } })),

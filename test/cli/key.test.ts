@@ -143,6 +143,7 @@ void t.test('a key file that is missing or broken is not made or mended here', a
     status: 78,
     err: /lock: cannot be made \(ENOENT\)/,
   })
+  t.match(await runCommand(key, ['list']), { status: 78, err: /postern\.toml/ })
   t.match(await runCommand(key, ['list', '--config', '/nowhere']), {
     status: 78,
     err: /no such file/,

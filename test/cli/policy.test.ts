@@ -8,10 +8,12 @@ import { HASH, makePlace } from '../fixtures/postern.ts'
 import { runCommand } from './run.ts'
 
 const explain = (config: string, user: string, action: string, resource: string) =>
-  runCommand(policy, [
-    ...['explain', '--config', config],
-    ...['--user', user, '--action', action, '--resource', resource],
-  ])
+  runCommand(
+    policy,
+    `explain --config ${config} --user ${user} --action ${action} --resource ${resource}`.split(
+      ' ',
+    ),
+  )
 
 void t.test('while the daemon is down, the files answer', async (t) => {
   const place = makePlace(t)

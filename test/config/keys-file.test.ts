@@ -22,7 +22,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { generateKeySet } from '../../src/auth/keyring.ts'
 import { ConfigError } from '../../src/config/config-error.ts'
-import { keysFile, loadKeys } from '../../src/config/keys-file.ts'
+import { editKeys, keysFile, loadKeys } from '../../src/config/keys-file.ts'
 import { jwk, keySet } from '../fixtures/keys.ts'
 
 const isRoot = process.geteuid?.() === 0
@@ -264,4 +264,14 @@ void t.test('S198: two first starts at once, 50 times: one key, used by both', a
     t.equal((await loadKeys(directory)).signing.kid, one.kid)
     rmSync(directory, { recursive: true })
   }
+})
+
+void t.test('an edit that cannot be written leaves the old file, and no draft', async (t) => {
+  const directory = makeState(t, keySet(jwk('a')))
+  const before = readFileSync(keysFile(directory), 'utf8')
+  breakFs(t, 'fsyncSync', new Error('no space left'))
+  const edit = editKeys(directory, () => ({ text: keySet(jwk('b')) }))
+  await t.rejects(edit, { message: 'no space left' })
+  t.equal(readFileSync(keysFile(directory), 'utf8'), before)
+  t.same(readdirSync(directory), ['keys.json'])
 })

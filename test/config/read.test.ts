@@ -65,6 +65,7 @@ void t.test('a rule about two settings names the one that stands in the file', a
   t.match(problems({ softphone: { refresh_ttl: 60, access_ttl: 61 } }), [
     /^softphone\.refresh_ttl: /,
   ])
+  t.match(problems({ users: { sources: ['http'] } }), [/^users\.sources: names "http"/])
   t.match(problems({ listen: { http: '127.0.0.1:9478' } }), [/^listen\.http: /])
 })
 

@@ -1,0 +1,69 @@
+// What the operator can do to a running daemon, over its control socket: the same steps as everybody else's,
+// in the operator's name.
+
+import type { Revocations } from './auth/revocations.ts'
+import type { Sessions } from './auth/sessions.ts'
+import type { Clock } from './clock.ts'
+import type { Gate } from './gate.ts'
+import type { Which } from './http/operator.ts'
+import { STATUS } from './http/reply.ts'
+import type { Session, Store } from './store/store.ts'
+import type { Registry } from './subscriptions/registry.ts'
+import type { Directory } from './users/directory.ts'
+
+const END_AT_ONCE = 256 // sessions that share a commit
+
+export const createOperations = (parts: {
+  store: Store
+  sessions: Sessions
+  revocations: Revocations
+  registry: Registry
+  users: Directory
+  gate(): Gate
+  clock: Clock
+}) => {
+  const { store, sessions, revocations, registry, users, gate, clock } = parts
+  /** Whom the operator means: neither id nor user is everybody. */
+  const chosen = async ({ id, user }: Which): Promise<Session[]> => {
+    const all = await store.listSessions(clock.now(), user)
+    return id === undefined ? all : all.filter(({ sid }) => sid === id)
+  }
+  return {
+    async endSessions(which: Which): Promise<number> {
+      if (which.id === undefined && which.user === undefined) {
+        // Also what no session of the store stands behind: a restored backup knows nothing of later logins.
+        const since = clock.now() + 1
+        await store.moveEpoch(since)
+        revocations.moveEpoch(since)
+      }
+      let ended = 0
+      const all = await chosen(which)
+      for (let at = 0; at < all.length; at += END_AT_ONCE) {
+        const slice = all.slice(at, at + END_AT_ONCE)
+        const results = await Promise.all(slice.map(({ sid }) => sessions.end(sid, 'operator')))
+        ended += results.filter(Boolean).length
+      }
+      return ended
+    },
+    async kickSessions(which: Which): Promise<number> {
+      const all = await chosen(which)
+      const kicked = await Promise.all(all.map(({ sid }) => registry.kickSession(sid, 'operator')))
+      return kicked.reduce((sum, count) => sum + count, 0)
+    },
+    async inspect(token: string, action?: string, resource?: string) {
+      const { guard } = gate()
+      const decision =
+        action === undefined
+          ? await guard.identify(token)
+          : await guard.check({ token, action, resource })
+      return 'refused' in decision
+        ? { status: STATUS[decision.refused], answer: decision.refused }
+        : { status: 204, answer: `allowed, for ${decision.claims.username} as ${decision.role}` }
+    },
+    async userIds(): Promise<Record<string, number>> {
+      const ids: Record<string, number> = {}
+      for (const name of users.names()) ids[name] = await store.identify(name)
+      return ids
+    },
+  }
+}

@@ -1,0 +1,100 @@
+// A right that ends while the kick id of a new stream is being written down: the check takes its word back.
+
+import t from 'tap'
+
+import type { Decision } from '../../src/auth/check.ts'
+import { type Reason, refuse } from '../../src/auth/decision.ts'
+import type { Claims } from '../../src/auth/token.ts'
+import { createCheckHandler } from '../../src/http/check.ts'
+import { readHeaders } from '../../src/http/headers.ts'
+import { NOW } from '../fixtures/clock.ts'
+
+const claims: Claims = {
+  type: 'access',
+  sub: '7',
+  username: '201',
+  role: 'user',
+  sid: 's1',
+  jti: 'j1',
+  iat: NOW,
+  nbf: NOW,
+  exp: NOW + 60,
+}
+
+const setUp = (second: Decision) => {
+  const answers: Decision[] = [{ claims, role: 'user' }, second]
+  const kicked: string[] = []
+  const observed: Decision[] = []
+  const written = Promise.withResolvers<string>()
+  const handler = createCheckHandler({
+    guard: {
+      allows: () => true,
+      identify: () => refuse('no_credential'),
+      check: () => answers.shift() ?? refuse('no_credential'),
+    },
+    tickets: { redeem: () => undefined },
+    admissions: {
+      admit: () => written.promise,
+      async kickSession(sid) {
+        kicked.push(sid)
+        return 1
+      },
+    },
+    cookieSecurity: 'auto',
+    observe: ({ decision }) => void observed.push(decision),
+    monotonic: () => 0,
+  })
+  const headers = readHeaders([
+    'Authorization',
+    'Bearer x',
+    'X-Auth-Action',
+    'subscribe',
+    'X-Auth-Resource',
+    'users-state',
+  ])
+  const reply = handler({
+    method: 'GET',
+    headers,
+    id: '',
+    query: '',
+    address: 'unknown',
+    body: () => Promise.reject(new Error('nobody reads it')),
+  })
+  return { reply, written, kicked, observed }
+}
+
+void t.test(
+  'whatever ended meanwhile is refused, and only an ended session is kicked',
+  async (t) => {
+    const rows: [reason: Reason, status: number, kicked: string[]][] = [
+      ['session_ended', 401, ['s1']],
+      ['user_disabled', 401, ['s1']],
+      ['no_grant', 403, ['s1']],
+      ['expired', 401, []], // a refreshed token may hold other streams
+    ]
+    for (const [reason, status, kicked] of rows) {
+      const check = setUp(refuse(reason))
+      check.written.resolve('kick-x')
+      const reply = await check.reply
+      t.match(reply, { status, reason })
+      t.notOk(reply.headers.includes('X-Auth-Kick'), 'no id leaves')
+      t.same(check.kicked, kicked, reason)
+      t.same(check.observed, [{ refused: reason }])
+    }
+  },
+)
+
+void t.test('what still holds passes, with its id', async (t) => {
+  const check = setUp({ claims, role: 'user' })
+  check.written.resolve('kick-x')
+  const { status, headers } = await check.reply
+  t.equal(status, 204)
+  t.same(headers.slice(-4), ['X-Auth-Channel', 'users-state', 'X-Auth-Kick', 'kick-x'])
+  t.same(check.kicked, [])
+})
+
+void t.test('an id that cannot be written is a fault, and nobody passes', async (t) => {
+  const check = setUp({ claims, role: 'user' })
+  check.written.reject(new Error('disk full'))
+  await t.rejects(Promise.resolve(check.reply), /disk full/)
+})

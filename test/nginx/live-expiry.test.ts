@@ -1,0 +1,79 @@
+// A token that ends takes its streams along, on channels that are never quiet; a refresh keeps them.
+
+import { setTimeout as delay } from 'node:timers/promises'
+import t from 'tap'
+
+import { nginxMissing } from '../fixtures/nginx.ts'
+import { ask, V1 } from './ask.ts'
+import { bearer, claimsOf, openSite, WAYS, withToken } from './live.ts'
+import { eventSource, webSocket } from './listen.ts'
+
+const ROUNDS = 20
+const BOUND = 500 // milliseconds after the end of the right
+
+void t.test('the end of a token', { skip: nginxMissing() }, async (t) => {
+  const site = await openSite(t, { sections: { softphone: 'access_ttl = 2' } })
+  const { nginx, enter, post } = site
+  const channel = 'room-busy'
+  site.keepBusy(t, channel)
+
+  for (const [way, listen] of WAYS) {
+    await t.test(`${way}: closed within half a second, and cannot come back`, async (t) => {
+      const one = async (): Promise<number> => {
+        const { access } = await enter('201')
+        const stream = await listen(t, nginx.port, withToken(channel, access))
+        const end = claimsOf(access).exp * 1000
+        const outcome = await Promise.race([stream.ended, delay(6000, 'still open')])
+        const took = Date.now() - end
+        t.not(outcome, 'still open')
+        t.ok(stream.text.includes('busy'))
+        const back = { 'Last-Event-ID': '1:0', 'If-None-Match': '0' }
+        const path = `${V1}/sub/${withToken(channel, access)}`
+        t.equal((await ask(nginx.port, path, { headers: back })).status, 401)
+        return took
+      }
+      const rounds: Promise<number>[] = []
+      for (let round = 0; round < ROUNDS; round++) {
+        rounds.push(one())
+        await delay(100) // so that the ends fall on every part of a second's ticks
+      }
+      const took = await Promise.all(rounds)
+      t.comment(`${way}: ${Math.min(...took)} to ${Math.max(...took)} ms after exp`)
+      t.ok(Math.min(...took) >= 0, 'not before')
+      t.ok(Math.max(...took) < BOUND, `${Math.max(...took)} ms`)
+    })
+  }
+
+  await t.test('a session that refreshes keeps its streams', async (t) => {
+    const { access, refresh } = await enter('201')
+    const streams = [
+      await eventSource(t, nginx.port, withToken(channel, access)),
+      await webSocket(t, nginx.port, withToken(channel, access)),
+    ]
+    const end = claimsOf(access).exp * 1000
+    let until = end
+    while (until < end + 3000) {
+      const reply = await post('/auth/refresh', refresh)
+      t.equal(reply.status, 200)
+      const token = (JSON.parse(reply.body) as { access_token: string }).access_token
+      until = claimsOf(token).exp * 1000
+      await delay(900)
+    }
+    t.ok(Date.now() > end + 1000)
+    t.ok(
+      streams.every(({ live }) => live),
+      'long after the token they came with',
+    )
+    const bodies = await Promise.all(streams.map(({ ended }) => ended))
+    t.ok(Date.now() >= until && Date.now() < until + BOUND, `${Date.now() - until} ms`)
+    t.equal(bodies.length, 2)
+  })
+
+  await t.test('headers do as well', async (t) => {
+    const { access } = await enter('201')
+    const stream = await eventSource(t, nginx.port, channel, bearer(access))
+    await stream.ended
+    const late = Date.now() - claimsOf(access).exp * 1000
+    t.ok(late >= 0 && late < BOUND, `${late} ms`)
+  })
+})

@@ -1,0 +1,138 @@
+// The daemon dies, is away, comes back, or is told of fewer rights: nothing stays open that should not, and
+// nothing opens that should not.
+
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+
+import { nginxMissing } from '../fixtures/nginx.ts'
+import { until } from '../fixtures/postern.ts'
+import { ask, RECORDINGS, V1 } from './ask.ts'
+import { bearer, endsWithin, HASH, openSite, QUIET_WAYS, ROOMS, withToken } from './live.ts'
+import { eventSource, type Stream, webSocket } from './listen.ts'
+
+const BOUND = 500 // milliseconds after the end of the right
+
+void t.test('streams and the daemon that let them in', { skip: nginxMissing() }, async (t) => {
+  const recordings = t.testdir({ 'a.wav': 'RIFF' })
+  const site = await openSite(t, { nginx: { recordings } })
+  const { nginx, enter, post, publish, place } = site
+  const all = async (channel: string, token: string): Promise<Stream[]> => {
+    const streams: Stream[] = []
+    // The long-poll first: it does not say when it is open, the others do.
+    for (const [, listen] of QUIET_WAYS.toReversed()) {
+      streams.push(await listen(t, nginx.port, withToken(channel, token)))
+    }
+    await until('they are let in', async () => (await site.admitted(token)) >= 2)
+    return streams
+  }
+
+  await t.test('kill -9, start, logout: they close', async (t) => {
+    for (let round = 0; round < 3; round++) {
+      const channel = `room-kill-${round}`
+      const [mine, other] = [await enter('201'), await enter('202')]
+      const streams = await all(channel, mine.access)
+      const stays = await all(channel, other.access)
+      await site.kill()
+      t.ok(
+        streams.every(({ live }) => live),
+        'nginx holds them without us',
+      )
+      await site.start()
+      t.ok(
+        [...streams, ...stays].every(({ live }) => live),
+        'taken over',
+      )
+      // Those of before, and those of after.
+      const later = await all(channel, mine.access)
+      const ended = endsWithin([...streams, ...later], BOUND)
+      t.equal((await post('/auth/logout', mine.access)).status, 200)
+      const took = await ended
+      t.ok(took < 1000, `${Math.round(took)} ms`)
+      t.ok(stays.every(({ live }) => live))
+      for (const stream of stays) stream.close()
+      await post('/auth/logout', other.access)
+    }
+  })
+
+  await t.test('who was put out while it was away finds no stream left', async (t) => {
+    const { access } = await enter('201')
+    const streams = await all('room-away', access)
+    await site.kill()
+    place.users(`202:${HASH}:user`)
+    const ended = endsWithin(streams, 3000)
+    await site.start()
+    t.ok((await ended) > 0)
+    t.equal((await post('/profile', access, 'GET')).status, 401)
+  })
+
+  await t.test('away: 503 and when to try again, nothing open, and producers go on', async (t) => {
+    place.users(`201:${HASH}:user:Anna`, `202:${HASH}:user`, `300:${HASH}:guest`)
+    await site.control('/users/reload')
+    const { access } = await enter('201')
+    mkdirSync(join(recordings, 'x'), { recursive: true })
+    writeFileSync(join(recordings, 'x', 'b.wav'), 'RIFF')
+    const stream = await eventSource(t, nginx.port, withToken('room-out', access))
+    const recording = () => ask(nginx.port, `${RECORDINGS}/x/b.wav`, { headers: bearer(access) })
+    const channel = () => ask(nginx.port, `${V1}/sub/room-out`, { headers: bearer(access) })
+    t.equal((await recording()).status, 200)
+    await site.kill()
+    for (const [what, asked] of [
+      ['recording', recording],
+      ['channel', channel],
+    ] as const) {
+      const { status, headers, body } = await asked()
+      t.equal(status, 503, what)
+      t.ok(Number(headers['retry-after']) > 0, what)
+      t.match(JSON.parse(body), { success: false, error: 'Service unavailable' }, what)
+    }
+    t.equal((await ask(nginx.port, `${RECORDINGS}/x/b.wav`)).status, 503, 'and without a token too')
+    t.match(await publish('room-out', 'while away'), { status: 201 })
+    await until('who listens hears it', () => stream.text.includes('while away'))
+    await site.start()
+    const began = performance.now()
+    await until('it decides again', async () => (await recording()).status === 200)
+    t.ok(performance.now() - began < 1000)
+    stream.close()
+  })
+
+  await t.test('a grant that a reload takes away takes its streams along', async (t) => {
+    const { access } = await enter('201')
+    const lost = [
+      await eventSource(t, nginx.port, withToken('room-lost', access)),
+      await webSocket(t, nginx.port, withToken('room-lost', access)),
+    ]
+    const kept = await eventSource(t, nginx.port, withToken('room-kept', access))
+    place.configure({
+      subscriptions: `kick_socket = "${place.at('kick.sock')}"\nper_session = 3`,
+      'roles.user': 'grants = ["subscribe:room-kept"]',
+      'roles.guest': `grants = ["${ROOMS}"]`,
+    })
+    site.daemon().child.kill('SIGHUP')
+    await endsWithin(lost, 3000)
+    t.ok(kept.live)
+    t.equal((await ask(nginx.port, `${V1}/sub/${withToken('room-lost', access)}`)).status, 403)
+    kept.close()
+  })
+
+  await t.test('so does another role in the users file', async (t) => {
+    const { access } = await enter('300')
+    const lost = await eventSource(t, nginx.port, withToken('room-lost', access))
+    const kept = await webSocket(t, nginx.port, withToken('room-kept', access))
+    place.users(`201:${HASH}:user:Anna`, `300:${HASH}:user`)
+    await endsWithin([lost], 4000)
+    t.ok(kept.live)
+    kept.close()
+  })
+
+  await t.test('at the limit of a session its oldest stream goes', async (t) => {
+    const { access } = await enter('201')
+    const streams: Stream[] = []
+    for (let at = 0; at < 4; at++) {
+      streams.push(await webSocket(t, nginx.port, withToken('room-kept', access)))
+    }
+    await endsWithin(streams.slice(0, 1), BOUND)
+    t.ok(streams.slice(1).every(({ live }) => live))
+    for (const stream of streams) stream.close()
+  })
+})

@@ -1,0 +1,180 @@
+// The sources in their order, each broken at start, and a SIP account from its file to the end of its session.
+
+import { cpSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+
+import { loadConfig } from '../src/config/load.ts'
+import { openUsers } from '../src/open-users.ts'
+import { createPasswordPool } from '../src/passwords/pool.ts'
+import type { UsersDiff } from '../src/users/diff-users.ts'
+import { answer, openCannedServer } from './fixtures/canned-server.ts'
+import {
+  bearer,
+  CHEAP,
+  HASH,
+  login,
+  makePlace,
+  PASSWORD,
+  serve,
+  until,
+} from './fixtures/postern.ts'
+import { V1 } from './nginx/ask.ts'
+
+const SAMPLES = join(import.meta.dirname, 'fixtures', 'asterisk', 'mikopbx')
+const SECRET = 'b749601f329a635a19c4a87bc359be3d' // of 201 in the samples
+
+const setUp = (t: Test, sections: Readonly<Record<string, string>>) => {
+  const place = makePlace(t, sections)
+  const pool = createPasswordPool({ workers: 1, queue: 8, ...CHEAP })
+  t.teardown(() => pool.close())
+  const changes: [string, UsersDiff][] = []
+  const problems: [string, readonly string[]][] = []
+  const warnings: string[] = []
+  return {
+    place,
+    changes,
+    problems,
+    warnings,
+    async open() {
+      const users = await openUsers(loadConfig(place.config), pool, {
+        async onChange(source, diff) {
+          changes.push([source, diff])
+        },
+        onProblem: (source, found) => void problems.push([source, found]),
+        onWarning: (line) => void warnings.push(line),
+      })
+      t.teardown(() => {
+        users.close()
+      })
+      return users
+    },
+  }
+}
+
+const samples = (t: Test): string => {
+  const folder = t.testdir({ asterisk: {} })
+  cpSync(SAMPLES, join(folder, 'asterisk'), { recursive: true })
+  return join(folder, 'asterisk', 'pjsip.conf')
+}
+
+void t.test('the first source that knows a name decides', async (t) => {
+  const pbx = samples(t)
+  const server = await openCannedServer(t, [answer(200, { name: 'alice', role: 'user' })])
+  const url = `http://127.0.0.1:${server.port}`
+  const { open, place, problems } = setUp(t, {
+    users: 'sources = ["file", "asterisk", "http"]',
+    asterisk: `file = "${pbx}"\nrole = "user"`,
+    http_users: `login_url = "${url}/login"\nlookup_url = "${url}/lookup"`,
+  })
+  place.users(`201:${HASH}:admin:From the file`)
+  const users = await open()
+  t.match(await users.authenticate('201', PASSWORD), { user: { role: 'admin' } })
+  t.match(await users.authenticate('201', SECRET), { refused: 'wrong_password' }, 'no second try')
+  t.match(await users.authenticate('alice', 'any'), { user: { name: 'alice' } })
+  t.equal(users.peek('alice'), undefined, 'only asking would tell')
+  t.same([...users.names()].includes('201'), true)
+
+  place.configure({
+    users: 'sources = ["asterisk", "file"]',
+    asterisk: `file = "${pbx}"\nrole = "user"`,
+  })
+  const turned = await open()
+  t.match(await turned.authenticate('201', SECRET), { user: { role: 'user' } })
+  t.match(await turned.authenticate('201', PASSWORD), { refused: 'wrong_password' })
+  t.match(await turned.authenticate('nobody', PASSWORD), { refused: 'unknown_user' })
+  t.same(problems, [])
+})
+
+void t.test('changes and problems are told with the name of their source', async (t) => {
+  const pbx = samples(t)
+  const { open, place, changes, problems } = setUp(t, {
+    users: 'sources = ["file", "asterisk"]',
+    asterisk: `file = "${pbx}"`,
+  })
+  const users = await open()
+  const text = readFileSync(pbx, 'utf8')
+  place.users(`201:${HASH}:user:Anna`)
+  writeFileSync(pbx, text.replace(SECRET, 'another-secret-0123456789'))
+  await users.reload()
+  t.match(changes.find(([source]) => source === 'file')?.[1], [{ name: '900', change: 'removed' }])
+  t.match(changes.find(([source]) => source === 'asterisk')?.[1], [
+    { name: '201', change: 'password' },
+  ])
+  place.users('broken')
+  await users.reload()
+  t.match(problems, [['file', [/users:1: /]]])
+})
+
+void t.test('a service that is away is a problem of its own source', async (t) => {
+  const { open, problems, place } = setUp(t, {
+    users: 'sources = ["http"]',
+    http_users: 'login_url = "http://127.0.0.1:1/l"\nlookup_url = "http://127.0.0.1:1/u"',
+  })
+  const users = await open()
+  t.match(await users.authenticate('alice', 'x'), { unavailable: 'source_away' })
+  t.match(problems, [['http', [/login_url/]]])
+
+  writeFileSync(place.at('token'), ' let-me-in\n')
+  const server = await openCannedServer(t, [answer(200, { name: 'alice', role: 'user' })])
+  place.configure({
+    users: 'sources = ["http"]',
+    http_users: [
+      `login_url = "http://127.0.0.1:${server.port}/l"`,
+      `lookup_url = "http://127.0.0.1:${server.port}/u"`,
+      `token_file = "${place.at('token')}"`,
+    ].join('\n'),
+  })
+  await (await open()).authenticate('alice', 'x')
+  t.match(server.requests[0], /authorization: Bearer let-me-in\r\n/i)
+})
+
+void t.test('each source broken at start is said, and what was opened is closed', async (t) => {
+  const { open, place } = setUp(t, {})
+  place.users('broken')
+  await t.rejects(open(), { name: 'ConfigError', problems: [/users:1: /] })
+  place.users(`201:${HASH}:user`)
+  const rows: [sections: Record<string, string>, problem: RegExp][] = [
+    [{ users: 'sources = ["file", "asterisk"]', asterisk: 'file = "/nowhere.conf"' }, /nowhere/],
+    [
+      {
+        users: 'sources = ["file", "http"]',
+        http_users:
+          'login_url = "https://x/l"\nlookup_url = "https://x/u"\ntoken_file = "/nowhere"',
+      },
+      /\/nowhere: cannot be read \(ENOENT\): see http_users\.token_file/,
+    ],
+    [
+      {
+        users: 'sources = ["file", "http"]',
+        http_users: 'login_url = "https://x/l"\nlookup_url = "https://x/u"\nca_file = "/nowhere"',
+      },
+      /^ca: cannot be read/,
+    ],
+  ]
+  for (const [sections, problem] of rows) {
+    place.configure(sections)
+    await t.rejects(open(), { name: 'ConfigError', problems: [problem] })
+  }
+})
+
+void t.test('a SIP account logs in, and is out when its file says so', async (t) => {
+  const pbx = samples(t)
+  const place = makePlace(t, {
+    users: 'sources = ["asterisk"]',
+    asterisk: `file = "${pbx}"`,
+  })
+  await serve(t, place)
+  const { access } = await login(place.ask, '201', SECRET)
+  const profile = () => place.ask(`${V1}/profile`, { headers: bearer(access) })
+  t.match(JSON.parse((await profile()).body), { user: { username: '201', role: 'user' } })
+  await t.rejects(login(place.ask, '201', 'wrong'), /401/)
+
+  const text = readFileSync(pbx, 'utf8')
+  writeFileSync(pbx, text.replace(`password = ${SECRET}`, 'password ='))
+  const began = performance.now()
+  await until('the session has ended', async () => (await profile()).status === 401)
+  const took = performance.now() - began
+  t.ok(took < 3000, `${Math.round(took)} ms`)
+  await t.rejects(login(place.ask, '201', SECRET), /401/)
+})

@@ -1,0 +1,62 @@
+// Sessions as people see them: the store's, each with what is live in it, and no secret of either.
+
+import t from 'tap'
+
+import { viewSessions } from '../src/session-view.ts'
+import type { Subscription } from '../src/subscriptions/subscription.ts'
+import { NOW } from './fixtures/clock.ts'
+import { sessionOf } from './store/sessions.ts'
+
+const subscription = (sid: string, resource: string): Subscription => ({
+  kick: `kick-${sid}-${resource}`,
+  sid,
+  username: '201',
+  userId: 7,
+  role: 'user',
+  resource,
+  startedAt: NOW - 5,
+  until: NOW + 55,
+  address: '192.0.2.7',
+  agent: 'a page',
+})
+
+void t.test('each session with its own streams', async (t) => {
+  const asked: unknown[] = []
+  const store = {
+    async listSessions(now: number, username?: string) {
+      asked.push([now, username])
+      return [sessionOf('s1'), sessionOf('s2', { username: '202' })]
+    },
+  }
+  const registry = {
+    list: () => [
+      subscription('s1', 'users-state'),
+      subscription('ended-meanwhile', 'users-state'),
+      subscription('s1', 'me/users-state'),
+    ],
+  }
+  const [first, second, ...rest] = await viewSessions(store, registry, NOW, '201')
+  t.same(asked, [[NOW, '201']])
+  t.same(rest, [])
+  const session = sessionOf('s1')
+  const stream = { since: NOW - 5, until: NOW + 55, address: '192.0.2.7', agent: 'a page' }
+  t.same(first, {
+    id: 's1',
+    username: session.username,
+    dialect: session.dialect,
+    created_at: session.createdAt,
+    expires_at: session.expiresAt,
+    last_seen_at: session.seenAt,
+    address: session.address,
+    agent: session.agent,
+    subscriptions: [
+      { resource: 'users-state', ...stream },
+      { resource: 'me/users-state', ...stream },
+    ],
+  })
+  t.same(second?.subscriptions, [])
+  t.notMatch(JSON.stringify([first, second]), /kick-|credential/, 'no id by which streams end')
+
+  await viewSessions(store, registry, NOW)
+  t.same(asked[1], [NOW, undefined])
+})

@@ -1,0 +1,768 @@
+// What is live, by a clock and a tick of the test's own and an nginx that does as it is told. No waiting.
+
+import t, { type Test } from 'tap'
+
+import type { Kicker } from '../../src/subscriptions/kicker.ts'
+import {
+  type Admission,
+  createRegistry,
+  type KickObservation,
+  type SubscriptionStore,
+} from '../../src/subscriptions/registry.ts'
+import type { Subscription } from '../../src/subscriptions/subscription.ts'
+import { createTestClock, NOW } from '../fixtures/clock.ts'
+
+const YEAR = 365 * 86_400
+
+/** An nginx that holds streams by id, and can be away. */
+const createNginx = () => {
+  const streams = new Map<string, number>()
+  const known = new Set<string>()
+  let miscounts = false
+  const deleted: string[] = []
+  let away: Error | undefined
+  let gate: Promise<void> = Promise.resolve()
+  let counted = 0
+  const kicker: Kicker = {
+    async end(kick) {
+      deleted.push(kick)
+      await gate
+      if (away) throw away
+      if (!known.has(kick)) return 'nobody'
+      streams.delete(kick)
+      return 'ended'
+    },
+    async count(kick) {
+      counted++
+      await gate
+      if (away) throw away
+      if (!known.has(kick)) return 'unknown'
+      return miscounts ? 0 : (streams.get(kick) ?? 0)
+    },
+    close: () => undefined,
+  }
+  return {
+    kicker,
+    deleted,
+    counted: () => counted,
+    deletes: (kick: string) => deleted.filter((one) => one === kick).length,
+    open(kick: string) {
+      known.add(kick)
+      streams.set(kick, (streams.get(kick) ?? 0) + 1)
+    },
+    close(kick: string) {
+      streams.delete(kick)
+    },
+    /** As after its restart, or once it has tidied up. */
+    forget(kick: string) {
+      known.delete(kick)
+      streams.delete(kick)
+    },
+    /** From now on it counts nobody, whoever is there. */
+    miscount(from: boolean) {
+      miscounts = from
+    },
+    isLive: (kick: string) => streams.has(kick),
+    leave(error = new Error('nginx is away')) {
+      away = error
+    },
+    comeBack() {
+      away = undefined
+    },
+    /** Answers wait until the returned function is called. */
+    hang() {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      gate = promise
+      return resolve
+    },
+  }
+}
+
+const createStore = () => {
+  const rows = new Map<string, Subscription>()
+  let broken: Error | undefined
+  let gate: Promise<void> = Promise.resolve()
+  const store: SubscriptionStore = {
+    async openSubscription(subscription) {
+      await gate
+      if (broken) throw broken
+      rows.set(subscription.kick, subscription)
+    },
+    async closeSubscriptions(kicks) {
+      if (broken) throw broken
+      for (const kick of kicks) rows.delete(kick)
+    },
+  }
+  return {
+    store,
+    rows,
+    break(error: Error) {
+      broken = error
+    },
+    hang() {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      gate = promise
+      return resolve
+    },
+  }
+}
+
+const setUp = (t: Test, options: { perSession?: number } = {}) => {
+  const nginx = createNginx()
+  const written = createStore()
+  const clock = createTestClock()
+  const seen: KickObservation[] = []
+  const faults: unknown[] = []
+  const limit = { perSession: options.perSession ?? 16 }
+  let beat = (): void => undefined
+  let stopped = false
+  const create = () =>
+    createRegistry({
+      store: written.store,
+      kicker: nginx.kicker,
+      clock,
+      perSession: () => limit.perSession,
+      observe: (kick) => void seen.push(kick),
+      onFault: (error) => void faults.push(error),
+      every(_milliseconds, tick) {
+        beat = tick
+        return () => {
+          stopped = true
+        }
+      },
+    })
+  const registry = create()
+  t.teardown(() => {
+    registry.close()
+  })
+  /** All that is promised by now comes to pass. */
+  const settle = async (): Promise<void> => {
+    for (let turn = 0; turn < 20; turn++) await Promise.resolve()
+  }
+  const admission = (changes: Partial<Admission> = {}): Admission => ({
+    sid: 's1',
+    username: '201',
+    userId: 7,
+    role: 'user',
+    resource: 'users-state',
+    until: NOW + 60,
+    address: '192.0.2.1',
+    agent: 'a page',
+    alone: false,
+    ...changes,
+  })
+  return {
+    registry,
+    create,
+    nginx,
+    written,
+    clock,
+    seen,
+    faults,
+    limit,
+    settle,
+    isStopped: () => stopped,
+    /** Time goes by in ticks of 0.2 s. */
+    async pass(seconds: number): Promise<void> {
+      for (let left = seconds; left > 1e-9; left -= 0.2) {
+        clock.advance(Math.min(left, 0.2))
+        beat()
+        await settle()
+      }
+    },
+    async tick(): Promise<void> {
+      beat()
+      await settle()
+    },
+    admission,
+    admit: async (changes: Partial<Admission> = {}) => registry.admit(admission(changes)),
+    /** Admitted, and the stream is open. */
+    async listen(changes: Partial<Admission> = {}): Promise<string> {
+      const kick = await registry.admit(admission(changes))
+      nginx.open(kick)
+      return kick
+    },
+  }
+}
+
+void t.test('an id is random, written down before it is given, and shared', async (t) => {
+  const { registry, written, admission, admit } = setUp(t)
+  const go = written.hang()
+  const first = registry.admit(admission())
+  const second = registry.admit(admission({ until: NOW + 90, address: '192.0.2.9' }))
+  t.ok(first instanceof Promise && second instanceof Promise, 'not before it is written')
+  t.equal(registry.count(), 1, 'a logout in this moment finds it')
+  go()
+  const kick = await first
+  t.match(kick, /^kick-[A-Za-z0-9_-]{22}$/)
+  t.equal(await second, kick)
+  const { until: _until, alone: _alone, ...rest } = admission()
+  t.same(written.rows.get(kick), { ...rest, until: NOW + 60, kick, startedAt: NOW })
+  t.equal(registry.admit(admission()), kick, 'at once where there is one')
+  t.match(registry.list(), [{ kick, until: NOW + 90 }])
+
+  const ids = new Set([
+    kick,
+    await admit({ resource: 'contacts' }),
+    await admit({ sid: 's2' }),
+    await admit({ sid: 's2', resource: 'contacts' }),
+  ])
+  t.equal(ids.size, 4, 'another session or resource has its own')
+  t.equal(registry.count(), 4)
+})
+
+void t.test('what cannot be written down is not given, and not kept', async (t) => {
+  const { registry, written, admission } = setUp(t)
+  written.break(new Error('disk full'))
+  const both = [registry.admit(admission()), registry.admit(admission())]
+  for (const one of both) await t.rejects(Promise.resolve(one), /disk full/)
+  t.equal(registry.count(), 0)
+})
+
+void t.test('a write that fails late takes nothing along', async (t) => {
+  const { registry, written, admission } = setUp(t)
+  for (const again of [false, true]) {
+    const go = written.hang()
+    const first = Promise.resolve(registry.admit(admission()))
+    void registry.kickSession('s1', 'operator')
+    const second = again ? Promise.resolve(registry.admit(admission())) : undefined
+    t.equal(registry.count(), again ? 1 : 0)
+    written.break(new Error('disk full'))
+    go()
+    await t.rejects(first, /disk full/)
+    if (second) await t.rejects(second, /disk full/)
+    t.equal(registry.count(), 0)
+  }
+})
+
+void t.test('a stream is closed within half a second of its end, and only it', async (t) => {
+  const { listen, pass, nginx, registry, seen, written, clock } = setUp(t)
+  const short = await listen({ until: NOW + 2 })
+  const long = await listen({ sid: 's2', until: NOW + 60 })
+  await pass(1.8)
+  t.ok(nginx.isLive(short))
+  t.equal(nginx.deleted.length, 0)
+  await pass(0.6)
+  t.notOk(nginx.isLive(short))
+  t.ok(nginx.isLive(long))
+  t.match(seen, [{ cause: 'expired', result: 'ended' }])
+  t.match(registry.list(), [{ kick: long }])
+  t.ok(written.rows.has(short), 'kept while a check under way could bring another')
+  await pass(9)
+  t.notOk(written.rows.has(short))
+  const asked = nginx.deleted.length
+  await pass(5)
+  t.equal(nginx.deleted.length, asked, 'then nobody asks for it any more')
+  t.ok(clock.now() > NOW)
+})
+
+void t.test('a refresh extends and never kicks, nor does it shorten', async (t) => {
+  const { listen, pass, nginx, registry } = setUp(t)
+  const kick = await listen({ until: NOW + 2 })
+  const all = (): boolean => true
+  registry.extend({ sid: 's1', role: 'user', until: NOW + 30 }, all)
+  registry.extend({ sid: 's1', role: 'user', until: NOW + 3 }, all)
+  registry.extend({ sid: 'nobody', role: 'user', until: NOW + 3 }, all)
+  await pass(29)
+  t.ok(nginx.isLive(kick))
+  await pass(1.4)
+  t.notOk(nginx.isLive(kick))
+})
+
+void t.test('a refresh under a role that may less ends what it may no longer', async (t) => {
+  const { listen, nginx, registry, settle, seen } = setUp(t)
+  const kept = await listen()
+  const lost = await listen({ resource: 'event-bus' })
+  const roles: string[] = []
+  registry.extend({ sid: 's1', role: 'guest', until: NOW + 99 }, ({ role, resource }) => {
+    roles.push(role)
+    return resource === 'users-state'
+  })
+  await settle()
+  t.same(roles, ['guest', 'guest'])
+  t.ok(nginx.isLive(kept))
+  t.notOk(nginx.isLive(lost))
+  t.match(seen, [{ cause: 'grant_removed', result: 'ended' }])
+  t.match(registry.list(), [{ kick: kept, role: 'guest', until: NOW + 99 }])
+})
+
+void t.test(
+  'deadlines years away fire when they come, and a clock that jumps moves them',
+  async (t) => {
+    const { listen, pass, tick, nginx, clock } = setUp(t)
+    const far = await listen({ until: NOW + 3 * YEAR })
+    await pass(1)
+    clock.advance(3 * YEAR - 10)
+    await tick()
+    t.ok(nginx.isLive(far), 'ten seconds before')
+    clock.advance(10)
+    await tick()
+    t.notOk(nginx.isLive(far))
+
+    const kick = await listen({ sid: 's2', until: clock.now() + 60 })
+    clock.jump(-2 * YEAR)
+    await pass(30)
+    t.ok(nginx.isLive(kick), 'set back: its token lives as much longer')
+    clock.jump(2 * YEAR)
+    await pass(20)
+    t.ok(nginx.isLive(kick), 'and right again')
+    clock.jump(YEAR)
+    await pass(0.4)
+    t.notOk(nginx.isLive(kick), 'set forward: its token is over as well')
+  },
+)
+
+void t.test('an id is never given again after a kick, whatever the kick finds', async (t) => {
+  const { listen, admit, registry, nginx, settle, pass } = setUp(t)
+  const given = new Set<string>()
+  for (let round = 0; round < 20; round++) {
+    const kick = round % 2 === 0 ? await listen() : await admit()
+    t.notOk(given.has(kick))
+    given.add(kick)
+    void registry.kickSession('s1', 'operator')
+    t.equal(registry.count(), 0, 'at once')
+    await settle()
+    if (round % 5 === 0) await pass(1)
+  }
+  nginx.leave()
+  const first = await admit()
+  await registry.kickSession('s1', 'operator')
+  t.not(await admit(), first, 'also where nginx could not be told')
+})
+
+void t.test('a kick that comes before its stream is repeated until none can come', async (t) => {
+  const { admit, registry, nginx, pass, seen, written, clock } = setUp(t)
+  const kick = await admit() // its check is still under way
+  await pass(1)
+  const issued = clock.monotonic() - 1
+  const told = registry.kickSession('s1', 'session_ended')
+  await pass(3)
+  t.ok(nginx.deletes(kick) >= 10, `${nginx.deletes(kick)} tries`)
+  t.same(seen, [], 'nobody there is not yet an end')
+  nginx.open(kick)
+  await pass(0.4)
+  t.notOk(nginx.isLive(kick))
+  t.match(seen, [{ cause: 'session_ended', result: 'ended' }])
+  t.ok((seen[0]?.took ?? 0) > 3)
+  await told
+
+  nginx.open(kick) // a second tab, whose check was the slower one
+  await pass(0.4)
+  t.notOk(nginx.isLive(kick), 'that one too')
+  t.equal(seen.length, 1, 'one kick is counted once')
+  t.ok(written.rows.has(kick))
+  await pass(10 - (clock.monotonic() - issued) + 0.4)
+  t.notOk(written.rows.has(kick))
+  const tries = nginx.deletes(kick)
+  await pass(3)
+  t.equal(nginx.deletes(kick), tries, 'ten seconds after its last check it is over')
+})
+
+void t.test('the ten seconds run from the last check that got the id', async (t) => {
+  const { admit, registry, nginx, pass, seen } = setUp(t)
+  const kick = await admit()
+  await pass(9)
+  t.equal(await admit(), kick)
+  void registry.kickSession('s1', 'session_ended')
+  await pass(5)
+  t.same(seen, [])
+  nginx.open(kick)
+  await pass(0.4)
+  t.notOk(nginx.isLive(kick))
+})
+
+void t.test('a kick that finds nobody is over as soon as no stream can come', async (t) => {
+  const { admit, registry, pass, seen, written, settle, nginx } = setUp(t)
+  const kick = await admit()
+  await pass(11)
+  t.equal(await registry.kickSession('s1', 'operator'), 1)
+  await settle()
+  t.match(seen, [{ cause: 'operator', result: 'nobody' }])
+  t.notOk(written.rows.has(kick))
+  t.equal(nginx.deletes(kick), 1)
+})
+
+void t.test('a WebSocket has an id of its own, and one end is enough for it', async (t) => {
+  const { listen, registry, nginx, settle, seen, written, pass } = setUp(t)
+  const shared = await listen()
+  const first = await listen({ alone: true })
+  const second = await listen({ alone: true })
+  t.equal(new Set([shared, first, second]).size, 3)
+  t.equal(await listen(), shared)
+  t.equal(registry.count(), 3)
+
+  t.equal(await registry.kickSession('s1', 'session_ended'), 3)
+  await settle()
+  t.same(
+    [shared, first, second].map((kick) => nginx.isLive(kick)),
+    [false, false, false],
+  )
+  t.equal(seen.length, 3)
+  await pass(2)
+  t.equal(nginx.deletes(first), 1)
+  t.ok(nginx.deletes(shared) > 5, 'where another could come it is repeated')
+  t.same([...written.rows.keys()], [shared])
+})
+
+void t.test('a WebSocket that is not there yet is waited for, and ends as it comes', async (t) => {
+  const { admit, registry, nginx, pass, written } = setUp(t)
+  const kick = await admit({ alone: true })
+  void registry.kickSession('s1', 'session_ended')
+  await pass(3)
+  nginx.open(kick)
+  await pass(0.4)
+  t.notOk(nginx.isLive(kick))
+  t.equal(written.rows.size, 0)
+})
+
+void t.test('the end of a WebSocket is the end of its id', async (t) => {
+  const { listen, registry, nginx, written, settle } = setUp(t)
+  const kick = await listen({ alone: true })
+  const other = await listen({ alone: true })
+  nginx.close(kick)
+  registry.streamEnded(kick)
+  await settle()
+  t.match(registry.list(), [{ kick: other }])
+  t.same([...written.rows.keys()], [other])
+  t.equal(nginx.deleted.length, 0)
+})
+
+void t.test('a logout waits for its streams, and for no more than a second', async (t) => {
+  const { listen, registry, nginx, seen } = setUp(t)
+  t.equal(await registry.kickSession('s1', 'session_ended'), 0, 'nothing to wait for')
+  await listen()
+  await listen({ resource: 'contacts' })
+  await listen({ sid: 's2' })
+  t.equal(await registry.kickSession('s1', 'session_ended'), 2)
+  t.equal(seen.length, 2)
+  t.equal(registry.count(), 1)
+
+  const go = nginx.hang()
+  const began = performance.now()
+  t.equal(await registry.kickSession('s2', 'session_ended'), 1)
+  const took = performance.now() - began
+  t.ok(took > 900 && took < 1500, `${Math.round(took)} ms`)
+  go()
+})
+
+void t.test('two ends at once are one kick', async (t) => {
+  const { listen, registry, nginx, seen, tick, clock } = setUp(t)
+  const kick = await listen({ until: NOW + 1 })
+  const go = nginx.hang()
+  const both = [
+    registry.kickSession('s1', 'session_ended'),
+    registry.kickSession('s1', 'session_ended'),
+  ]
+  registry.review(() => false)
+  clock.advance(2)
+  await tick()
+  await tick()
+  t.equal(nginx.deletes(kick), 1, 'while one is under way no other starts')
+  go()
+  await Promise.all(both)
+  t.match(seen, [{ cause: 'session_ended', result: 'ended' }])
+})
+
+void t.test('nginx away: said once, counted once a stream, tried until it answers', async (t) => {
+  const { listen, registry, nginx, pass, seen, faults, written, admit } = setUp(t)
+  const first = await listen()
+  const second = await listen({ sid: 's2' })
+  await listen({ sid: 's3', until: NOW + YEAR })
+  nginx.leave()
+  await registry.kickSession('s1', 'session_ended')
+  await registry.kickSession('s2', 'session_ended')
+  t.match(seen, [{ result: 'failed' }, { result: 'failed' }])
+  t.match(faults, [/nginx is away/])
+  await pass(90)
+  t.equal(seen.length, 2)
+  t.equal(faults.length, 1, 'the sweep says nothing new either')
+  t.ok(nginx.deletes(first) >= 80 && nginx.deletes(first) <= 100, 'about once a second')
+  t.ok(nginx.isLive(first))
+  t.ok(written.rows.has(first), 'a crash now would not orphan it')
+
+  nginx.comeBack()
+  await pass(1.4)
+  t.notOk(nginx.isLive(first))
+  t.notOk(nginx.isLive(second))
+  t.equal(seen.length, 2)
+  t.notOk(written.rows.has(first))
+
+  nginx.leave()
+  await admit()
+  await registry.kickSession('s1', 'session_ended')
+  t.equal(faults.length, 2, 'the next outage is another')
+})
+
+void t.test('a sweep that works ends an outage as well', async (t) => {
+  const { listen, nginx, pass, faults } = setUp(t)
+  await listen({ until: NOW + YEAR })
+  nginx.leave()
+  await pass(61)
+  t.equal(faults.length, 1)
+  nginx.comeBack()
+  await pass(60)
+  nginx.leave()
+  await pass(60)
+  t.equal(faults.length, 2)
+})
+
+void t.test('at the limit of a session the oldest goes', async (t) => {
+  const { listen, registry, nginx, settle, seen, limit } = setUp(t, { perSession: 3 })
+  const kicks: string[] = []
+  for (const resource of ['a', 'b', 'c', 'd']) {
+    kicks.push(await listen({ resource }))
+    await settle()
+  }
+  await listen({ sid: 's2' })
+  t.same(
+    kicks.map((kick) => nginx.isLive(kick)),
+    [false, true, true, true],
+  )
+  t.match(seen, [{ cause: 'limit', result: 'ended' }])
+
+  limit.perSession = 1 // by a reload
+  const last = await listen({ resource: 'e' })
+  await settle()
+  t.match(
+    registry.list().filter(({ sid }) => sid === 's1'),
+    [{ kick: last }],
+  )
+  t.equal(seen.length, 4)
+})
+
+void t.test('a review ends what is no longer allowed, and nothing else', async (t) => {
+  const { listen, registry, nginx, settle, seen } = setUp(t)
+  const kept = await listen()
+  const lost = await listen({ resource: 'contacts' })
+  registry.review(({ resource, role, userId }) => {
+    t.match({ role, userId }, { role: 'user', userId: 7 })
+    return resource !== 'contacts'
+  })
+  await settle()
+  t.ok(nginx.isLive(kept))
+  t.notOk(nginx.isLive(lost))
+  t.match(seen, [{ cause: 'grant_removed' }])
+})
+
+void t.test('what nginx does not know is forgotten by the sweep', async (t) => {
+  const { listen, registry, nginx, pass, written } = setUp(t)
+  const gone = await listen({ until: NOW + YEAR })
+  const live = await listen({ sid: 's2', until: NOW + YEAR })
+  nginx.forget(gone)
+  await pass(59)
+  t.equal(registry.count(), 2)
+  await pass(2)
+  t.match(registry.list(), [{ kick: live }])
+  t.notOk(written.rows.has(gone))
+  t.equal(nginx.deletes(gone), 0)
+  await pass(600)
+  t.match(registry.list(), [{ kick: live }])
+})
+
+void t.test('a count of nobody is believed only in a row, and never without a kick', async (t) => {
+  const { listen, registry, nginx, pass, written, seen } = setUp(t)
+  const gone = await listen({ until: NOW + YEAR })
+  const live = await listen({ sid: 's2', until: NOW + YEAR })
+  nginx.close(gone)
+  await pass(7 * 60 + 1)
+  t.equal(registry.count(), 2)
+  await pass(60)
+  t.match(registry.list(), [{ kick: live }])
+  t.match(seen, [{ cause: 'swept' }])
+  t.notOk(written.rows.has(gone))
+
+  nginx.miscount(true)
+  await pass(6 * 60)
+  nginx.miscount(false)
+  await pass(60)
+  nginx.miscount(true)
+  await pass(6 * 60)
+  t.ok(nginx.isLive(live), 'one right count, and it begins anew')
+  await pass(3 * 60)
+  t.notOk(nginx.isLive(live), 'rather closed than forgotten alive: its client comes back')
+  t.equal(registry.count(), 0)
+})
+
+void t.test('a sweep asks for so many at a time', async (t) => {
+  const { admit, nginx, pass, tick, clock, registry } = setUp(t)
+  for (let at = 0; at < 200; at++) await admit({ sid: `s${at}`, until: NOW + YEAR })
+  clock.advance(61)
+  await tick()
+  t.equal(nginx.counted(), 64)
+  await pass(0.6)
+  t.equal(nginx.counted(), 200)
+  t.equal(registry.count(), 0)
+})
+
+void t.test('the end of a stream that may share is a hint: nginx is asked', async (t) => {
+  const { listen, registry, nginx, pass, admit } = setUp(t)
+  const kick = await listen({ until: NOW + YEAR })
+  nginx.open(kick) // a second tab
+  registry.streamEnded(kick)
+  registry.streamEnded('kick-that-nobody-knows')
+  await pass(11)
+  t.equal(nginx.counted(), 1)
+  t.equal(registry.count(), 1, 'the second tab is there')
+  nginx.forget(kick)
+  registry.streamEnded(kick)
+  await pass(0.4)
+  t.equal(registry.count(), 0)
+
+  const next = await listen({ until: NOW + YEAR })
+  nginx.forget(next)
+  registry.streamEnded(next)
+  await pass(5)
+  t.equal(registry.count(), 1, 'not while a check under way could bring another')
+  t.equal(await admit({ until: NOW + YEAR }), next)
+  await pass(5.4)
+  t.equal(registry.count(), 1, 'a check in between got the id: it counts from there')
+})
+
+void t.test('a check while nginx is asked keeps the id', async (t) => {
+  const { listen, admit, registry, nginx, pass, settle, clock, tick } = setUp(t)
+  const kick = await listen({ until: NOW + YEAR })
+  nginx.forget(kick)
+  await pass(59)
+  const go = nginx.hang()
+  clock.advance(2)
+  await tick()
+  t.equal(await admit({ until: NOW + YEAR }), kick)
+  go()
+  await settle()
+  t.equal(registry.count(), 1)
+
+  // And where it is kicked in that moment, the sweep leaves it to the kick.
+  clock.advance(61)
+  const goOn = nginx.hang()
+  await tick()
+  const told = registry.kickSession('s1', 'operator')
+  goOn()
+  await told
+  await settle()
+  t.equal(registry.count(), 0)
+})
+
+void t.test('what an earlier process handed out is ended like any other', async (t) => {
+  const { registry, nginx, pass, seen, written, admit, settle } = setUp(t)
+  const old = (kick: string, changes: Partial<Subscription> = {}): Subscription => ({
+    kick: `kick-${kick}`,
+    sid: 's1',
+    username: '201',
+    userId: 7,
+    role: 'user',
+    resource: 'users-state',
+    startedAt: NOW - 100,
+    until: NOW + 60,
+    address: '192.0.2.1',
+    agent: '',
+    ...changes,
+  })
+  const rows = [
+    old('kicked-before-the-crash'),
+    old('the-one-after-it'),
+    old('expired-meanwhile', { sid: 's2', until: NOW - 1 }),
+    old('gone-meanwhile', { sid: 's3', until: NOW + YEAR }),
+    old('lives-on', { sid: 's4', until: NOW + YEAR }),
+  ]
+  for (const row of rows) {
+    written.rows.set(row.kick, row)
+    if (row.kick !== 'kick-gone-meanwhile') nginx.open(row.kick)
+  }
+  registry.adopt(rows)
+  t.equal(registry.count(), 5)
+  const fresh = await admit()
+  t.notOk(
+    rows.some(({ kick }) => kick === fresh),
+    'none of them is given again',
+  )
+  nginx.open(fresh)
+
+  await pass(0.4)
+  t.notOk(nginx.isLive('kick-expired-meanwhile'))
+  await pass(11)
+  t.equal(await registry.kickSession('s1', 'session_ended'), 3)
+  await settle()
+  t.equal(seen.filter(({ result }) => result === 'ended').length, 4)
+  t.notOk(nginx.isLive('kick-kicked-before-the-crash'))
+  t.notOk(nginx.isLive('kick-the-one-after-it'))
+  t.notOk(nginx.isLive(fresh))
+  await pass(75)
+  t.match(registry.list(), [{ kick: 'kick-lives-on' }], 'within 70 s nginx was asked for each')
+  t.same([...written.rows.keys()], ['kick-lives-on'])
+})
+
+void t.test('a store that cannot forget is said, and harms nothing', async (t) => {
+  const { admit, registry, pass, written, faults } = setUp(t)
+  await admit()
+  await pass(11)
+  written.break(new Error('disk full'))
+  await registry.kickSession('s1', 'operator')
+  await pass(1)
+  t.match(faults, [/disk full/])
+  t.equal(registry.count(), 0)
+})
+
+void t.test('a fault of the observer stops no kick', async (t) => {
+  const nginx = createNginx()
+  const clock = createTestClock()
+  const faults: unknown[] = []
+  const registry = createRegistry({
+    store: createStore().store,
+    kicker: nginx.kicker,
+    clock,
+    perSession: () => 16,
+    observe() {
+      throw new Error('no metric')
+    },
+    onFault: (error) => void faults.push(error),
+  })
+  const admission = {
+    sid: 's1',
+    username: '201',
+    userId: 7,
+    role: 'user',
+    resource: 'users-state',
+    until: NOW + 60,
+    address: '',
+    agent: '',
+    alone: false,
+  }
+  const kick = await registry.admit(admission)
+  nginx.open(kick)
+  const told = registry.kickSession('s1', 'operator')
+  await told
+  t.notOk(nginx.isLive(kick))
+  t.match(faults[0], /no metric/)
+  registry.close()
+})
+
+void t.test('closing waits for nobody, and nothing is said afterwards', async (t) => {
+  const { registry, nginx, listen, faults, isStopped, settle } = setUp(t)
+  await listen()
+  const go = nginx.hang()
+  const told = registry.kickSession('s1', 'operator')
+  nginx.leave()
+  registry.close()
+  t.equal(await told, 1)
+  t.ok(isStopped())
+  go()
+  await settle()
+  t.same(faults, [])
+})
+
+void t.test('10,000 subscriptions fit into a few MiB', async (t) => {
+  const { registry, admission } = setUp(t)
+  const gc = globalThis.gc ?? (() => undefined)
+  gc()
+  const before = process.memoryUsage().heapUsed
+  for (let at = 0; at < 10_000; at++) {
+    await registry.admit(
+      admission({ sid: `session-${at >> 2}-abcdefghij`, resource: `r-${at & 3}` }),
+    )
+  }
+  gc()
+  const each = (process.memoryUsage().heapUsed - before) / 10_000
+  t.comment(`${Math.round(each)} bytes a subscription${globalThis.gc ? '' : ' and garbage'}`)
+  t.ok(each < 4096, `${Math.round(each)} bytes`)
+  t.equal(registry.count(), 10_000)
+})
