@@ -103,7 +103,8 @@ export async function startDaemon(t: Test): Promise<Daemon> {
     }
     if (one.url === '/subscription-ended') {
       ended.push(String(one.headers['x-auth-kick']))
-      return void write(response, daemon.answerEnded)
+      write(response, daemon.answerEnded)
+      return
     }
     asked.push(one)
     write(response, await daemon.answer(one))

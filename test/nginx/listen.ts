@@ -83,7 +83,7 @@ export const webSocket: Listen = async (t, port, channel) => {
 }
 
 /** Resolves at once: nginx says nothing until there is a message. */
-export const longPoll: Listen = (t, port, channel, headers = {}) => {
+export const longPoll: Listen = (_t, port, channel, headers = {}) => {
   let [text, live] = ['', true]
   const asked = ask(port, `${V1}/sub/${channel}`, { headers })
   const ended = asked.then(
