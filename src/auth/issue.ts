@@ -23,8 +23,8 @@ export interface DialectTerms {
   roleName(role: string): string
 }
 
-/** 128 random bits (ASVS 7.2.3), in an alphabet that needs quoting nowhere. */
-export const createId = (): string => randomBytes(16).toString('base64url')
+/** 128 random bits (ASVS 7.2.3). Hex: an id that begins with `-` would be an option to the operator's shell. */
+export const createId = (): string => randomBytes(16).toString('hex')
 
 export const accessExpiry = (
   terms: DialectTerms,

@@ -184,7 +184,7 @@ export const parseKeyring = async (text: string): Promise<Keyring | { problems: 
 
 /** A fresh key as it stands in the file. */
 export const generateKey = (alg: Algorithm, now?: number): Readonly<Record<string, unknown>> => ({
-  kid: randomBytes(9).toString('base64url'),
+  kid: randomBytes(8).toString('hex'), // never begins with `-`: it is an argument of `postern key`
   alg,
   use: 'sig',
   created: now,

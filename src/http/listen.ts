@@ -77,9 +77,8 @@ const giveTo = (path: string, group: string): void => {
 const CURES: Readonly<Record<string, string>> = {
   EADDRINUSE: 'something else listens there: stop it, or listen elsewhere',
   EADDRNOTAVAIL: 'this machine has no such address (yet)',
-  // libuv says EACCES for a folder that is not there, too.
-  EACCES:
-    'the service may not listen there: create the folder and give it to its user, or use a port over 1023',
+  EACCES: 'the service may not listen there: give its user the directory, or use a port over 1023',
+  ENOENT: 'the directory does not exist: create it, owned by the user of the service',
 }
 
 /** Resolves when the server accepts connections. Throws a ListenError whose message names the cure. */

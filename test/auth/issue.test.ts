@@ -35,7 +35,7 @@ const tokens = await createTestTokens()
 void t.test('an id has 128 random bits and needs no quoting', async (t) => {
   const ids = Array.from({ length: 1000 }, createId)
   t.equal(new Set(ids).size, 1000)
-  for (const id of ids) if (!/^[A-Za-z0-9_-]{22}$/.test(id)) t.fail(id)
+  for (const id of ids) if (!/^[0-9a-f]{32}$/.test(id)) t.fail(id)
 })
 
 void t.test('an access token lives its time, and never longer than its session', async (t) => {
