@@ -219,11 +219,16 @@ const build = async (
   }
   const users = await openUsers(config, pool, {
     async onChange(source, diff) {
-      for (const { name, change } of diff) {
+      const gone = diff.flatMap(({ name, change }) => {
         const cause = CAUSES[change]
-        if (cause) await endAllOf(name, cause)
-      }
+        return cause ? [{ name, cause }] : []
+      })
+      // All at once: each waits for its streams to close, and the last of 200 must not wait for the others.
+      const ending = Promise.all(gone.map(async ({ name, cause }) => endAllOf(name, cause)))
       review()
+      await ending
+      // A name that is new here may have been another source's: its sessions were that one's user's.
+      if (diff.some(({ change }) => change === 'added')) await endStale()
       problems.delete(source)
       metrics.usersLoaded(source, true, clock.now())
       log.info({ source, changes: diff.length }, 'users were read again')
@@ -274,6 +279,7 @@ const build = async (
     metrics,
     registry,
     listSessions,
+    today: () => gate.guard,
     clock,
   }
   const issuerEvents: IssuerEvents = {
@@ -297,6 +303,7 @@ const build = async (
     const keys = await loadKeys(config.stateDirectory, { mustExist: true })
     // Before the swap: where the store cannot end what the users file asks for, nothing changes.
     await users.reload()
+    if (problems.size > 0) throw new ConfigError([...problems.values()].flat())
     issuers = await openIssuers(next.issuers, issuerEvents, issuers)
     gate = createGate(next, keys, issuers.all, gateParts)
     metrics.keysLoaded(keys.byKid.size, keys.signing.created)
@@ -445,8 +452,9 @@ const build = async (
   async function reloadUsers() {
     endedByChange = 0
     await users.reload()
-    const found = [...problems.values()].flat()
-    return found.length > 0 ? { problems: found } : { ended: endedByChange }
+    // The command that asks has changed the users file: what stands against another source is not its failure.
+    const found = problems.get('file')
+    return found ? { problems: found } : { ended: endedByChange }
   }
 
   return {

@@ -40,6 +40,8 @@ export interface GateParts {
   metrics: Metrics
   registry: Registry
   listSessions: SessionParts['list']
+  /** The rules in force: those of the latest gate. */
+  today(): Guard
   clock: Clock
 }
 
@@ -117,6 +119,7 @@ export const createGate = (
     shape,
     handler: createCheckHandler({
       guard,
+      today: parts.today,
       tickets,
       admissions: registry,
       cookieSecurity,

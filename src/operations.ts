@@ -28,6 +28,16 @@ export const createOperations = (parts: {
     const all = await store.listSessions(clock.now(), user)
     return id === undefined ? all : all.filter(({ sid }) => sid === id)
   }
+  const kick = async ({ id, user }: Which): Promise<number> => {
+    const meant = registry
+      .list()
+      .filter(({ sid, username }) => (id ?? sid) === sid && (user ?? username) === username)
+    const sids = new Set(meant.map(({ sid }) => sid))
+    const kicked = await Promise.all(
+      Array.from(sids, (sid) => registry.kickSession(sid, 'operator')),
+    )
+    return kicked.reduce((sum, count) => sum + count, 0)
+  }
   return {
     async endSessions(which: Which): Promise<number> {
       if (which.id === undefined && which.user === undefined) {
@@ -43,19 +53,22 @@ export const createOperations = (parts: {
         const results = await Promise.all(slice.map(({ sid }) => sessions.end(sid, 'operator')))
         ended += results.filter(Boolean).length
       }
+      // Also what listens with no session of the store behind it: another issuer's user, a leaked key's holder.
+      await kick(which)
       return ended
     },
-    async kickSessions(which: Which): Promise<number> {
-      const all = await chosen(which)
-      const kicked = await Promise.all(all.map(({ sid }) => registry.kickSession(sid, 'operator')))
-      return kicked.reduce((sum, count) => sum + count, 0)
-    },
+    kickSessions: kick,
     async inspect(token: string, action?: string, resource?: string) {
       const { guard } = gate()
-      const decision =
+      const first = await guard.identify(token)
+      const type = 'refused' in first && first.refused === 'wrong_type' ? 'ticket' : 'access'
+      const asked =
         action === undefined
-          ? await guard.identify(token)
-          : await guard.check({ token, action, resource })
+          ? await guard.identify(token, type)
+          : await guard.check({ token, type, action, resource })
+      // Neither a token nor a ticket: what was said of it as a token is the answer.
+      const isOther = type === 'ticket' && 'refused' in asked && asked.refused === 'wrong_type'
+      const decision = isOther ? first : asked
       return 'refused' in decision
         ? { status: STATUS[decision.refused], answer: decision.refused }
         : { status: 204, answer: `allowed, for ${decision.claims.username} as ${decision.role}` }

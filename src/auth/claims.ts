@@ -5,7 +5,8 @@ const isText = (value: unknown, max: number): value is string =>
   typeof value === 'string' && value.length > 0 && value.length <= max && value.isWellFormed()
 
 // Unicode is welcome in a name, what a terminal, a log or a header could choke on is not.
-const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u
+// The two joiners are letters of Persian and of Indian scripts.
+const UNPRINTABLE = /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}]|(?![\u200c\u200d])\p{Cf}/u
 
 export const isName = (value: unknown, max: number): value is string =>
   isText(value, max) && !UNPRINTABLE.test(value) && value === value.trim()

@@ -119,7 +119,8 @@ export const createLogin = (
     const refreshToken = await issueRefreshToken(tokens, session, now)
     const accessToken = await issueAccessToken(tokens, session, terms, now)
     const surplus = await store.openSession(session, hashRefreshToken(refreshToken), terms.perUser)
-    for (const ended of surplus) await sessions.ended(ended)
+    // Each is revoked at once, before any of them waits for its streams to close.
+    await Promise.all(surplus.map(async (ended) => sessions.ended(ended)))
     // The user may have been disabled, or the password changed, while the hash ran and the session was
     // written: whoever ended the user's sessions then did not see this one.
     const gone = judgeAgain(users.peek(user.name), user)

@@ -57,6 +57,8 @@ export const createLogout = (parts: {
       if (claims.type === 'ticket') return NOT_OURS
       // Its session is another system's: "logged out" would be a lie.
       if (claims.foreign) return NOT_OURS
+      // A refresh token outlives what is known of its session here: the store says whether it still counts.
+      if (claims.type === 'refresh' && everywhere) return byRefreshToken(token, everywhere)
       const standing = await guard.identify(token, claims.type)
       if (everywhere && 'refused' in standing) return NOT_OURS
       return leave(claims.sid, claims.username, everywhere)

@@ -38,9 +38,12 @@ const restore = (store: string, file: string, io: Io): number => {
     rmSync(draft, { force: true })
     copyDatabase(file, draft)
     keepOwner(store, draft)
-    rmSync(aside, { force: true })
-    if (existsSync(store)) renameSync(store, aside)
-    for (const rest of ['-wal', '-shm']) rmSync(`${store}${rest}`, { force: true })
+    // With its log: after kill -9 the newest sessions stand there alone.
+    for (const part of ['', '-wal']) {
+      rmSync(`${aside}${part}`, { force: true })
+      if (existsSync(`${store}${part}`)) renameSync(`${store}${part}`, `${aside}${part}`)
+    }
+    rmSync(`${store}-shm`, { force: true })
     renameSync(draft, store)
   })
   io.out(`${store}: restored, ${sessions} sessions; the old one is ${aside}`)

@@ -95,7 +95,7 @@ export const token: Command = {
       const asked = { token: text, ...(action !== undefined && { action, resource }) }
       const told = await askDaemon(socket, 'POST', '/tokens/inspect', undefined, asked)
       const answer =
-        told === 'not_running' || 'problem' in told
+        told === 'not_running' || 'problem' in told || told.status !== 200
           ? undefined
           : (told.body as { answer?: string; status?: number })
       if (json) io.out(JSON.stringify({ ...said, check: answer ?? null }))
@@ -106,7 +106,11 @@ export const token: Command = {
       }
       if (answer) return answer.status === 204 ? OK : REFUSED
       const why =
-        told === 'not_running' ? 'the daemon is not running' : (told as { problem: string }).problem
+        told === 'not_running'
+          ? 'the daemon is not running'
+          : 'problem' in told
+            ? told.problem
+            : `it answered ${told.status}: see its log`
       io.err(`postern token: what a check would answer only the daemon knows: ${why}`)
       return IO_FAILED
     } catch (error) {

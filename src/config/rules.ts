@@ -37,7 +37,17 @@ const findEntry = <T>(
   holds: (name: string, value: T) => boolean,
 ): string | false => [...entries].find(([name, value]) => holds(name, value))?.[0] ?? false
 
+/** Else a client that renews just before the end of its token is always too late. */
+const idleRule = (setting: 'softphone.access_ttl' | 'mikopbx.access_ttl'): Rule => ({
+  of: ['refresh.idle_ttl', setting],
+  isBroken: (values) =>
+    values['refresh.idle_ttl'] > 0 && values['refresh.idle_ttl'] <= values[setting],
+  problem: `must be 0, or longer than ${setting}: clients refresh when their token is about to end`,
+})
+
 export const rules: readonly Rule[] = [
+  idleRule('softphone.access_ttl'),
+  idleRule('mikopbx.access_ttl'),
   publicRule('listen.http'),
   publicRule('listen.operator'),
   {

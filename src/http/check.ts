@@ -85,15 +85,17 @@ const channelOf = (resource: string, userId: string): string | undefined => {
 
 export const createCheckHandler = (parts: {
   guard: Guard
+  /** The rules as they are by now: a reload may have come while a kick id was written down. */
+  today(): Guard
   tickets: Pick<Tickets, 'redeem'>
   admissions: Admissions
   cookieSecurity: CookieSecurity
   observe(observation: CheckObservation): void
   monotonic(): number
 }): Handler => {
-  const { guard, tickets, admissions, cookieSecurity, observe, monotonic } = parts
+  const { guard, today, tickets, admissions, cookieSecurity, observe, monotonic } = parts
 
-  const decide = ({ headers }: Request, { action, resource }: Asked) => {
+  const decide = (rules: Guard, { headers }: Request, { action, resource }: Asked) => {
     const credential = readCredential({
       headers,
       accept: headers.get('x-auth-accept') ?? 'header',
@@ -103,7 +105,7 @@ export const createCheckHandler = (parts: {
         action === 'connect' || headers.get('x-original-upgrade')?.toLowerCase() === 'websocket',
     })
     if ('refused' in credential) return credential
-    return guard.check({ ...credential, action, resource })
+    return rules.check({ ...credential, action, resource })
   }
 
   /** The answer to an allowed subscribe needs a kick id; while one is written down, the right to it may end. */
@@ -131,7 +133,7 @@ export const createCheckHandler = (parts: {
       // Whatever wants to become something else may be a WebSocket, however it spells that.
       alone: headers.get('x-original-upgrade') !== undefined,
     })
-    const now = await decide(request, asked)
+    const now = await decide(today(), request, asked)
     if ('refused' in now) {
       // A token that ran out meanwhile is not the session's end: a refreshed one may hold other streams.
       if (now.refused !== 'expired') void admissions.kickSession(claims.sid, 'session_ended')
@@ -156,7 +158,7 @@ export const createCheckHandler = (parts: {
         'refused' in outcome ? answer(outcome) : answer(decision, outcome),
       )
     }
-    const decision = decide(request, asked)
+    const decision = decide(guard, request, asked)
     return decision instanceof Promise ? decision.then(follow) : follow(decision)
   }
 }

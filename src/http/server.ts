@@ -75,7 +75,8 @@ export const createHttpServer = (parts: ServerParts): Server => {
     // would drop the connection (a quarter of the throughput, measured).
     if (body !== undefined) headers.push('Content-Length', String(Buffer.byteLength(body)))
     else if (reply.status !== 204) headers.push('Content-Length', '0')
-    if (close) headers.push('Connection', 'close')
+    // Once the server stops, a kept-alive connection would go on being served and then be cut mid-request.
+    if (close || !server.listening) headers.push('Connection', 'close')
     response.writeHead(reply.status, headers)
     response.end(body)
   }

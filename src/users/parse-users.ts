@@ -115,7 +115,7 @@ export function findDisplayNameProblem(displayName: string): string | undefined 
 
 /** Also what ends a line to other programs: one user could become two, or rewrite a terminal. */
 function hasControl(text: string): boolean {
-  return /[\p{Cc}\u2028\u2029]/u.test(text)
+  return /[\p{Cc}\p{Zl}\p{Zp}]|(?![\u200c\u200d])\p{Cf}/u.test(text)
 }
 
 function splitLines(content: Uint8Array): Uint8Array[] {

@@ -114,6 +114,10 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
     '3: softphone.refresh_ttl: softphone.refresh_ttl must be longer than softphone.access_ttl, else no access token can ever be refreshed',
   ],
 
+  'idle-ends-before-access': [
+    '3: refresh.idle_ttl: must be 0, or longer than softphone.access_ttl: clients refresh when their token is about to end',
+  ],
+
   'bad-grants': [
     '2: roles.user.grants[1]: names no action: use one of read, subscribe, connect, publish',
     '3: roles.user.grants[2]: has an empty segment: no leading, trailing or double slash',

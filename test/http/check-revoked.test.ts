@@ -26,12 +26,14 @@ const setUp = (second: Decision) => {
   const kicked: string[] = []
   const observed: Decision[] = []
   const written = Promise.withResolvers<string>()
+  const guard = {
+    allows: () => true,
+    identify: () => refuse('no_credential'),
+    check: () => answers.shift() ?? refuse('no_credential'),
+  }
   const handler = createCheckHandler({
-    guard: {
-      allows: () => true,
-      identify: () => refuse('no_credential'),
-      check: () => answers.shift() ?? refuse('no_credential'),
-    },
+    guard,
+    today: () => guard,
     tickets: { redeem: () => undefined },
     admissions: {
       admit: () => written.promise,

@@ -434,15 +434,18 @@ type Guard = Parameters<typeof createCheckHandler>[0]['guard']
 type Admissions = Parameters<typeof createCheckHandler>[0]['admissions']
 
 /** The handler under rules that say what a test wants them to: names that no users file could hold, races. */
-const handlerUnder = (check: Guard['check'], admissions: Partial<Admissions> = {}) =>
-  createCheckHandler({
-    guard: { allows: () => true, identify: () => refuse('no_grant'), check },
+const handlerUnder = (check: Guard['check'], admissions: Partial<Admissions> = {}) => {
+  const guard: Guard = { allows: () => true, identify: () => refuse('no_grant'), check }
+  return createCheckHandler({
+    guard,
+    today: () => guard,
     tickets: { redeem: () => undefined },
     admissions: { admit: () => 'kick-x', kickSession: async () => 0, ...admissions },
     cookieSecurity: 'auto',
     observe: () => undefined,
     monotonic: () => 0,
   })
+}
 const CLAIMS: Claims = {
   type: 'access',
   sub: '1',
