@@ -127,6 +127,7 @@ const build = async (
     sessions: () => store.countSessions(clock.now()),
     revocations: () => revocations.prune(),
     subscriptions: () => registry.count(),
+    nchan: () => nchan(),
     logLinesLost: () => lost.lines,
     hashQueue: () => pool.queued(),
     ready: () => ready,
@@ -189,9 +190,20 @@ const build = async (
     },
   })
 
+  const kicker = createKicker(config.subscriptions.kickSocket)
+  let nchanAsked = {
+    at: -Infinity,
+    answer: Promise.resolve<ReadonlyMap<string, number>>(new Map()),
+  }
+  /** One look a scrape, though four metrics ask. */
+  const nchan = () => {
+    const at = clock.monotonic()
+    if (at - nchanAsked.at >= 1) nchanAsked = { at, answer: kicker.status() }
+    return nchanAsked.answer
+  }
   const registry = createRegistry({
     store,
-    kicker: createKicker(config.subscriptions.kickSocket),
+    kicker,
     clock,
     perSession: () => current.subscriptions.perSession,
     observe({ cause, result, took }) {

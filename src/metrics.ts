@@ -35,6 +35,8 @@ export interface MetricSources {
   sessions(): Promise<number>
   revocations(): number
   subscriptions(): number
+  /** What Nchan counts of itself; rejects where nginx is away. */
+  nchan(): Promise<ReadonlyMap<string, number>>
   /** So far. */
   logLinesLost(): number
   hashQueue(): number
@@ -229,6 +231,18 @@ export const createMetrics = (sources: MetricSources): Metrics => {
   gauge('postern_subscriptions', 'Live subscriptions, one a session and resource.', () =>
     sources.subscriptions(),
   )
+  const nchan = (name: string, help: string, word: string): void => {
+    gauge(name, `${help}; NaN while nginx is away.`, () =>
+      sources.nchan().then(
+        (counts) => counts.get(word) ?? Number.NaN,
+        () => Number.NaN,
+      ),
+    )
+  }
+  nchan('postern_nchan_channels', "Nchan's channels, the private ones included", 'channels')
+  nchan('postern_nchan_subscribers', "Nchan's subscribers", 'subscribers')
+  nchan('postern_nchan_stored_messages', 'Messages that Nchan keeps', 'stored messages')
+  nchan('postern_nchan_shared_memory_bytes', "Memory of Nchan's zone in use", 'shared memory used')
   gauge('postern_hash_queue', 'Passwords that wait for a hash worker.', sources.hashQueue)
   gauge('postern_ready', 'Whether the daemon can decide (1) or not (0), as /readyz says.', () =>
     sources.ready() ? 1 : 0,

@@ -16,6 +16,12 @@ const SOURCES: MetricSources = {
   hashQueue: () => 2,
   subscriptions: () => 4,
   logLinesLost: () => 5,
+  nchan: async () =>
+    new Map([
+      ['channels', 6],
+      ['subscribers', 7],
+      ['stored messages', 8],
+    ]),
   ready: () => true,
 }
 
@@ -68,6 +74,10 @@ const GOLDEN = [
   'counter postern_faults_total{kind}',
   'gauge postern_users_load_success{source}',
   'gauge postern_users_load_timestamp_seconds{source}',
+  'gauge postern_nchan_channels{}',
+  'gauge postern_nchan_subscribers{}',
+  'gauge postern_nchan_stored_messages{}',
+  'gauge postern_nchan_shared_memory_bytes{}',
   'counter postern_log_lines_lost_total{}',
   'histogram postern_store_duration_seconds{le,verb}',
   'counter postern_store_errors_total{verb,error}',
@@ -163,6 +173,10 @@ void t.test('the page says what happened', async (t) => {
       'postern_sessions 12',
       'postern_revocations 3',
       'postern_subscriptions 4',
+      'postern_nchan_channels 6',
+      'postern_nchan_subscribers 7',
+      'postern_nchan_stored_messages 8',
+      'postern_nchan_shared_memory_bytes Nan',
       'postern_hash_queue 2',
       'postern_ready 1',
       `postern_build_info{version="1.2.3",node="${process.version}"} 1`,

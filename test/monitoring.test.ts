@@ -30,6 +30,7 @@ const createTestMetrics = () =>
     subscriptions: () => 0,
     hashQueue: () => 0,
     logLinesLost: () => 0,
+    nchan: async () => new Map(),
     ready: () => true,
   })
 
@@ -50,7 +51,11 @@ void t.test(
     const rules = readFileSync(join(FOLDER, 'postern.rules.yml'), 'utf8')
     const tests = readFileSync(join(FOLDER, 'postern.rules.test.yml'), 'utf8')
     for (const [, name] of rules.matchAll(/- alert: (\w+)/g)) {
-      t.match(tests, new RegExp(`ALERTS\\{alertname="${name}"[^}]*\\}', value: 1`), `${name} fires`)
+      t.match(
+        tests,
+        new RegExp(`ALERTS\\{alertname="${name}"[^}]*\\}',\\s+value: 1`),
+        `${name} fires`,
+      )
     }
     t.end()
   },

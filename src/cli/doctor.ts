@@ -2,14 +2,14 @@
 // changes nothing.
 
 import { spawnSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 
 import { systemClock } from '../clock.ts'
 import { ConfigError } from '../config/config-error.ts'
 import type { Config } from '../config/config.ts'
-import { loadKeys } from '../config/keys-file.ts'
+import { keysFile, loadKeys } from '../config/keys-file.ts'
 import { CONFIG_FILE, loadConfig } from '../config/load.ts'
 import type { Finding } from '../doctor/finding.ts'
 import { checkClock, checkClosed, checkNode, checkSocket, idsOf } from '../doctor/host.ts'
@@ -57,6 +57,17 @@ const problemsOf = (rule: string, where: string, error: unknown): Finding[] => {
 const checkState = async (config: Config): Promise<Finding[]> => {
   const findings: Finding[] = []
   const store = join(config.stateDirectory, 'store.db')
+  if (!existsSync(store) && !existsSync(keysFile(config.stateDirectory))) {
+    return [
+      {
+        rule: 'state',
+        state: 'warning',
+        where: config.stateDirectory,
+        text: 'neither keys nor store, or they may not be looked at',
+        cure: 'the first start makes both; run doctor as root',
+      },
+    ]
+  }
   try {
     await loadKeys(config.stateDirectory, { mustExist: true })
     findings.push(good('keys', config.stateDirectory, 'the key file is good'))
@@ -65,7 +76,7 @@ const checkState = async (config: Config): Promise<Finding[]> => {
   }
   try {
     const { sessions } = inspectStore(store)
-    findings.push(good('store', store, `whole, ${sessions} sessions`))
+    findings.push(good('store', store, `whole; live sessions: ${sessions}`))
   } catch (error) {
     findings.push(...problemsOf('store', store, error))
   }
@@ -77,38 +88,62 @@ const checkDaemon = async (config: Config): Promise<Finding> => {
   const told = await askDaemon(control, 'GET', '/ready')
   const start = 'systemctl start postern, and look at its log'
   if (told === 'not_running') return wrong('daemon', control, 'nobody answers', start)
-  if ('problem' in told) return wrong('daemon', control, told.problem, start)
+  if ('problem' in told) {
+    return wrong(
+      'daemon',
+      control,
+      told.problem,
+      'run doctor as root, and look at the daemon’s log',
+    )
+  }
   const { obstacle } = told.body as { obstacle?: string | null }
   return obstacle === null
     ? good('daemon', control, 'it runs and can decide')
     : wrong('daemon', control, `it cannot decide: ${obstacle}`, 'see its log')
 }
 
+interface NginxRead {
+  tree: readonly Directive[]
+  /** What nginx itself finds odd: a site that another one hides, for one. */
+  warnings: readonly string[]
+}
+
+const linesOf = (text: string, level: string): string[] =>
+  text.split('\n').filter((line) => line.includes(`[${level}]`))
+
 /** The configuration as nginx itself reads it; saved text for where doctor may not run it. */
-const readNginx = (file: string | undefined): readonly Directive[] | Finding => {
-  if (file !== undefined) return parseNginxDump(readFileSync(file, 'utf8'))
+const readNginx = (file: string | undefined): NginxRead | Finding => {
+  if (file !== undefined) {
+    return { tree: parseNginxDump(readFileSync(file, 'utf8')), warnings: [] }
+  }
   const { status, stdout, stderr } = spawnSync('nginx', ['-T'], { encoding: 'utf8' })
-  if (status === 0) return parseNginxDump(stdout)
-  const why = (stderr ?? '').trim().split('\n').at(-1) ?? ''
+  if (status === 0) return { tree: parseNginxDump(stdout), warnings: linesOf(stderr, 'warn') }
+  const why = linesOf(stderr ?? '', 'emerg')[0] ?? (stderr ?? '').trim().split('\n').at(-1) ?? ''
   return wrong(
     'nginx',
     'nginx -T',
     why === '' ? 'nginx is not installed' : why,
-    'run doctor as root, or save `nginx -T` to a file and give it by --nginx',
+    'mend what nginx names (`nginx -t`), and run doctor as root; or give the saved `nginx -T` by --nginx',
   )
 }
 
 const checkNginx = (config: Config, file: string | undefined): Finding[] => {
-  const tree = readNginx(file)
-  if ('state' in tree) return [tree]
+  const kick = config.subscriptions.kickSocket
+  const folder = checkClosed('kick-folder', dirname(kick))
+  const read = readNginx(file)
+  if ('state' in read) return [read, folder]
+  const { tree, warnings } = read
   const traps = findTraps(tree)
   const findings = traps.length > 0 ? traps : [good('nginx', 'nginx -T', 'no trap found')]
+  for (const text of warnings) {
+    const cure = 'mend it: a site that nginx ignores answers nothing'
+    findings.push({ rule: 'nginx-warning', state: 'warning', where: 'nginx -T', text, cure })
+  }
   const user = Array.from(walk(tree)).find(({ directive }) => directive.name === 'user')
   const name = user?.directive.args[0] ?? 'nobody'
   if ('path' in config.listen.http) {
     findings.push(checkSocket('http-socket', config.listen.http.path, name, idsOf(name)))
   }
-  const kick = config.subscriptions.kickSocket
   const listens = Array.from(walk(tree)).some(
     ({ directive }) => directive.name === 'listen' && directive.args[0] === `unix:${kick}`,
   )
@@ -121,7 +156,7 @@ const checkNginx = (config: Config, file: string | undefined): Finding[] => {
           'nginx does not listen there: no stream can be ended',
           'make the path in postern-local.conf the one of subscriptions.kick_socket',
         ),
-    checkClosed('kick-folder', dirname(kick)),
+    folder,
   )
   return findings
 }
@@ -135,13 +170,15 @@ const SIGN: Readonly<Record<Finding['state'], string>> = {
 export const doctor: Command = {
   name: 'doctor',
   summary: 'say what is right and wrong on this machine, with the cure',
-  usage: 'postern doctor [--url URL] [--nginx FILE] [--json] [--config FILE]',
+  usage: [
+    'postern doctor [--url URL] [--nginx FILE] [--json] [--config FILE]',
+    '       --url URL      a protected address, e.g. of a recording: tried as a stranger would',
+    '       --nginx FILE   the saved output of `nginx -T`',
+  ].join('\n'),
   async run(argv, io) {
     const usage = (problem: string): number => {
       io.err(`postern doctor: ${problem}`)
       io.err(`usage: ${doctor.usage}`)
-      io.err('  --url URL      something protected, to be tried as a stranger would')
-      io.err('  --nginx FILE   the saved output of `nginx -T`')
       return USAGE
     }
     let values

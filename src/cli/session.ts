@@ -83,11 +83,11 @@ const plural = (count: number, noun: string): string => `${count} ${noun}${count
 
 export const session: Command = {
   name: 'session',
-  summary: 'list and end logins and live subscriptions',
+  summary: 'list and end sessions and live subscriptions',
   usage: [
     'postern session list [--user NAME] [--json]',
     '       postern session end ID | --user NAME | --all',
-    '       postern session kick ID | --user NAME | --all   (ends live streams, not the login)',
+    '       postern session kick ID | --user NAME | --all   (ends live streams, not the session)',
     '       all of them: [--config FILE]',
   ].join('\n'),
   async run(argv, io) {

@@ -25,7 +25,7 @@ const backup = (store: string, file: string, io: Io): number => {
   process.umask(0o077) // names, addresses and hashes of tokens stand in it
   copyDatabase(store, file)
   io.out(
-    `${file}: ${inspectStore(file).sessions} sessions; the keys are not in it, back up keys.json too`,
+    `${file}: whole; live sessions: ${inspectStore(file).sessions}. The keys are not in it: back up keys.json too`,
   )
   return OK
 }
@@ -46,7 +46,7 @@ const restore = (store: string, file: string, io: Io): number => {
     rmSync(`${store}-shm`, { force: true })
     renameSync(draft, store)
   })
-  io.out(`${store}: restored, ${sessions} sessions; the old one is ${aside}`)
+  io.out(`${store}: restored; live sessions: ${sessions}. The old one is ${aside}`)
   io.err(
     'Logouts, bans and rotations since the backup are undone: sessions that ended live again, and',
   )

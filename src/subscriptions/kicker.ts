@@ -8,6 +8,8 @@ export interface Kicker {
   end(kick: string): Promise<'ended' | 'nobody'>
   /** How many streams hang on this id, as far as Nchan knows: it may say 0 of a live one, and 1 of an ended one. */
   count(kick: string): Promise<number | 'unknown'>
+  /** What Nchan counts of itself, by its own words: `channels`, `subscribers`, `stored messages` … */
+  status(): Promise<ReadonlyMap<string, number>>
   close(): void
 }
 
@@ -20,7 +22,7 @@ export const createKicker = (socketPath: string): Kicker => {
 
   const ask = (
     method: 'DELETE' | 'GET',
-    kick: string,
+    path: string,
     isRetry = false,
   ): Promise<{ status: number; body: string }> => {
     const { promise, resolve, reject } = Promise.withResolvers<{ status: number; body: string }>()
@@ -28,7 +30,7 @@ export const createKicker = (socketPath: string): Kicker => {
       socketPath,
       agent,
       method,
-      path: `/kick/${kick}`,
+      path,
       headers: { Accept: 'text/json', Host: 'nginx' },
       timeout: TIMEOUT,
     })
@@ -36,7 +38,7 @@ export const createKicker = (socketPath: string): Kicker => {
     asked.on('error', (error: NodeJS.ErrnoException) => {
       // nginx closed an idle connection at the moment of its use: both verbs may be said twice.
       const stale = asked.reusedSocket && error.code === 'ECONNRESET' && !isRetry
-      if (stale) resolve(ask(method, kick, true))
+      if (stale) resolve(ask(method, path, true))
       else reject(error)
     })
     asked.on('response', (response) => {
@@ -59,17 +61,29 @@ export const createKicker = (socketPath: string): Kicker => {
 
   return {
     async end(kick) {
-      const { status } = await ask('DELETE', kick)
+      const { status } = await ask('DELETE', `/kick/${kick}`)
       if (status === 404) return 'nobody'
       if (status !== 200 && status !== 202 && status !== 204) throw unexpected(status)
       return 'ended'
     },
     async count(kick) {
-      const { status, body } = await ask('GET', kick)
+      const { status, body } = await ask('GET', `/kick/${kick}`)
       if (status === 404) return 'unknown'
       const found = status === 200 ? /"subscribers"\s*:\s*(\d+)/.exec(body)?.[1] : undefined
       if (found === undefined) throw unexpected(status)
       return Number(found)
+    },
+    async status() {
+      const { status, body } = await ask('GET', '/nchan')
+      if (status !== 200) throw unexpected(status)
+      // Lines such as `channels: 3` and `shared memory used: 16K`.
+      const lines = body.matchAll(/^([a-z][a-z ]*): (\d+)(K?)/gm)
+      return new Map(
+        Array.from(lines, ([, name = '', count, kilo]) => [
+          name,
+          Number(count) * (kilo === 'K' ? 1024 : 1),
+        ]),
+      )
     },
     close() {
       agent.destroy()

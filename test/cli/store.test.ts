@@ -15,7 +15,10 @@ void t.test('what ended after the backup lives again until everything is ended',
   const run = (...argv: string[]) => runCommand(store, [...argv, '--config', place.config])
   const early = await daemon.softphone('201')
   const backup = place.at('backup.db')
-  t.match(await run('backup', backup), { status: 0, out: /: 1 sessions; the keys are not in it/ })
+  t.match(await run('backup', backup), {
+    status: 0,
+    out: /live sessions: 1\. The keys are not in it/,
+  })
   t.equal(statSync(backup).mode & 0o777, 0o600)
   t.match(await run('backup', backup), { status: 1, err: /is there already/ })
 
@@ -27,7 +30,7 @@ void t.test('what ended after the backup lives again until everything is ended',
 
   await daemon.stop()
   const restored = await run('restore', backup)
-  t.match(restored, { status: 0, out: /restored, 1 sessions; the old one is/ })
+  t.match(restored, { status: 0, out: /restored; live sessions: 1\. The old one is/ })
   t.match(restored.err, /postern session end --all/)
   t.ok(existsSync(place.at('state', 'store.db.before-restore')))
   await daemon.start()

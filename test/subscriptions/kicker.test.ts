@@ -80,8 +80,18 @@ void t.test('with a real nginx', { skip: nginxMissing() }, async (t) => {
     t.ok(performance.now() - began < 2000)
   })
 
+  await t.test('what Nchan counts of itself, by its own words', async (t) => {
+    const counts = await kicker.status()
+    t.equal(counts.get('subscribers'), 0)
+    for (const word of ['channels', 'stored messages', 'shared memory used']) {
+      t.type(counts.get(word), 'number', word)
+    }
+    t.ok(Number(counts.get('shared memory used')) % 1024 === 0, 'in bytes')
+  })
+
   await t.test('nginx away is a fault, and back it works again', async (t) => {
     await nginx.stop()
+    await t.rejects(kicker.status())
     await t.rejects(kicker.end(kickId()), { code: /ENOENT|ECONNREFUSED/ })
     await t.rejects(kicker.count(kickId()), { code: /ENOENT|ECONNREFUSED/ })
     const next = await startNginx(t, { postern: daemon.socket })

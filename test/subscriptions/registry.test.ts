@@ -39,6 +39,7 @@ const createNginx = () => {
       if (!known.has(kick)) return 'unknown'
       return miscounts ? 0 : (streams.get(kick) ?? 0)
     },
+    status: async () => new Map(),
     close: () => undefined,
   }
   return {
