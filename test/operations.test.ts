@@ -1,10 +1,19 @@
 // What an operator does to a running daemon, where the daemon's own tests do not look: streams without a
 // session, tickets under inspection, an old token after everything.
 
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { DatabaseSync } from 'node:sqlite'
 import t from 'tap'
 
-import { bearer, startTestDaemon, V1 } from './fixtures/daemon.ts'
 import { askDaemon } from '../src/cli/control-client.ts'
+import { loadConfig } from '../src/config/load.ts'
+import { startDaemon } from '../src/daemon.ts'
+import { createLog } from '../src/log.ts'
+import { createTestClock } from './fixtures/clock.ts'
+import { bearer, startTestDaemon, V1 } from './fixtures/daemon.ts'
+import { HASH, makePlace } from './fixtures/postern.ts'
 
 const subscribe = (more: Record<string, string> = {}) => ({
   'X-Auth-Action': 'subscribe',
@@ -80,3 +89,59 @@ void t.test(
     t.equal((await daemon.check(access)).status, 204, 'the last good users stay')
   },
 )
+
+void t.test('a socket of an unknown name is none of ours', async (t) => {
+  const place = makePlace(t)
+  place.configure()
+  place.users(`201:${HASH}:user`)
+  const log = createLog('silent', { write: () => {} })
+  const parts = { log, clock: createTestClock(), sockets: new Map([['odd', 3]]) }
+  await t.rejects(startDaemon(loadConfig(place.config), parts), /a socket named odd/)
+})
+
+void t.test(
+  'a stream of a session that ended while the daemon was down is kicked at start',
+  async (t) => {
+    const daemon = await startTestDaemon(t)
+    const { access } = await daemon.softphone()
+    t.equal((await daemon.check(access, subscribe())).status, 204)
+    await daemon.stop()
+    const db = new DatabaseSync(daemon.place.at('state', 'store.db'))
+    db.exec("UPDATE sessions SET ended_at = seen_at, cause = 'operator'")
+    db.close()
+    await daemon.start()
+    t.equal(await daemon.metric('postern_subscriptions'), 0)
+  },
+)
+
+void t.test('users of a service: kept over a restart, counted while it is away', async (t) => {
+  const server = createServer((_, response) => {
+    response.setHeader('Content-Type', 'application/json')
+    response.end(JSON.stringify({ name: 'remote', role: 'user' }))
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const url = `http://127.0.0.1:${port}`
+  const daemon = await startTestDaemon(t, {
+    sections: {
+      users: 'sources = ["file", "http"]',
+      http_users: `login_url = "${url}/l"\nlookup_url = "${url}/u"`,
+    },
+  })
+  const { access } = await daemon.softphone('remote', 'any')
+  await daemon.restart()
+  t.equal((await daemon.check(access)).status, 204)
+  server.close()
+  server.closeAllConnections()
+  await t.rejects(daemon.softphone('remote', 'any'), /503/)
+  t.equal(await daemon.metric('postern_faults_total{kind="user_source_away"}'), 1)
+})
+
+void t.test('what is refused over and over fills no log', async (t) => {
+  const daemon = await startTestDaemon(t)
+  const forged = daemon.forge({ iss: 'another' })
+  for (let time = 0; time < 50; time++) await daemon.check(forged)
+  const denied = daemon.log().filter(({ event }) => event === 'MEDIA_ACCESS_DENIED')
+  t.equal(denied.length, 20)
+  t.equal(daemon.securityLog().match(/MEDIA_ACCESS_DENIED/g)?.length, 50, 'the jail sees them all')
+})

@@ -260,7 +260,7 @@ void t.test('on a machine', { skip: systemdMissing(), timeout: LIMIT }, async (t
     await until('test -e /var/log/postern/security.log')
     t.equal(
       await ask('stat -c "%a %U" /var/log/postern/security.log /var/log/postern/security.log.1'),
-      '600 postern\n600 postern',
+      '640 postern\n640 postern',
     )
   })
 

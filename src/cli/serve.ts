@@ -108,6 +108,7 @@ export const serve: Command = {
         io.err(error.message)
         return CONFIG_BAD
       }
+      /* c8 ignore next 2: a fault is main's to tell */
       throw error
     }
   },

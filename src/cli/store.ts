@@ -94,6 +94,7 @@ export const store: Command = {
         for (const problem of error.problems) io.err(problem)
         return BAD_CONFIG
       }
+      /* c8 ignore next: a fault is main's to tell */
       if (!(error instanceof StoreError)) throw error
       io.err(`postern store: ${error.message}`)
       return error.code === 'locked' ? REFUSED : IO_FAILED

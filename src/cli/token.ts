@@ -114,6 +114,7 @@ export const token: Command = {
       io.err(`postern token: what a check would answer only the daemon knows: ${why}`)
       return IO_FAILED
     } catch (error) {
+      /* c8 ignore next: a fault is main's to tell */
       if (!(error instanceof ConfigError)) throw error
       for (const problem of error.problems) io.err(problem)
       return BAD_CONFIG

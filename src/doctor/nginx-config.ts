@@ -123,22 +123,23 @@ const toPattern = (text: string): RegExp =>
 /** The whole configuration with every include put in where it stands. */
 export const parseNginxDump = (dump: string): readonly Directive[] => {
   const files = parseFiles(dump)
-  const [main] = files.keys()
-  if (main === undefined) return []
+  const [first] = files
+  if (!first) return []
+  const [main, top] = first
   const prefix = main.slice(0, main.lastIndexOf('/') + 1)
   const expand = (directives: readonly Directive[], depth: number): Directive[] =>
     directives.flatMap((directive) => {
       if (directive.name === 'include' && depth < 16) {
-        const asked = directive.args[0] ?? ''
+        const [asked = ''] = directive.args
         const pattern = toPattern(asked.startsWith('/') ? asked : prefix + asked)
-        return [...files.keys()]
-          .filter((file) => pattern.test(file))
-          .flatMap((file) => expand(files.get(file) ?? [], depth + 1))
+        return [...files]
+          .filter(([file]) => pattern.test(file))
+          .flatMap(([, found]) => expand(found, depth + 1))
       }
       const { block } = directive
       return [block ? { ...directive, block: expand(block, depth + 1) } : directive]
     })
-  return expand(files.get(main) ?? [], 0)
+  return expand(top, 0)
 }
 
 /** Every directive with the blocks it stands in, outermost first. */

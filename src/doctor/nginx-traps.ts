@@ -11,10 +11,16 @@ interface Place {
   parents: readonly Directive[]
 }
 
+/** A word of a directive; nginx itself refuses most that are too short, and the rest match nothing. */
+const word = (args: readonly string[], at: number): string => args[at] ?? ''
+
 const where = ({ file, line }: Directive): string => `${file}:${line}`
 
+/** A simple directive, or none at all, has nothing inside. */
+const insideOf = (directive: Directive | undefined): readonly Directive[] => directive?.block ?? []
+
 const own = (block: Directive, name: string): Directive[] =>
-  (block.block ?? []).filter((directive) => directive.name === name)
+  insideOf(block).filter((directive) => directive.name === name)
 
 /** As nginx inherits most directives: the innermost block that has any wins. */
 const effective = (place: Place, name: string): Directive[] => {
@@ -44,7 +50,7 @@ const isProtected = (place: Place): boolean => {
 /** The location that asks the daemon: by the path it passes on to. */
 const isCheck = (place: Place): boolean =>
   own(place.location, 'proxy_pass').some(({ args }) =>
-    /^http:\/\/[^/]+\/check$/.test(args[0] ?? ''),
+    /^http:\/\/[^/]+\/check$/.test(word(args, 0)),
   )
 
 const setsHeader = (place: Place, header: string, text?: string): boolean =>
@@ -100,8 +106,8 @@ const checkLocation = (place: Place): Finding[] => {
     'every check opens a connection of its own (0.68 of the throughput)',
     'write `proxy_http_version 1.1;` and `proxy_set_header Connection "";`, and `keepalive` in the upstream',
   )
-  const timeout = /^(\d+)(ms|s)?$/.exec(value(place, 'proxy_read_timeout') ?? '60s')
-  const seconds = Number(timeout?.[1] ?? 60) / (timeout?.[2] === 'ms' ? 1000 : 1)
+  const timeout = value(place, 'proxy_read_timeout') ?? '60s'
+  const seconds = Number.parseInt(timeout, 10) / (timeout.endsWith('ms') ? 1000 : 1)
   expect(
     'check-timeout',
     seconds <= 10,
@@ -159,8 +165,8 @@ const protectedLocation = (place: Place): Finding[] => {
   }
   for (const directive of own(location, 'rewrite')) {
     if (
-      /^(?:redirect|permanent)$/.test(directive.args[2] ?? '') ||
-      /^https?:/.test(directive.args[1] ?? '')
+      /^(?:redirect|permanent)$/.test(word(directive.args, 2)) ||
+      /^https?:/.test(word(directive.args, 1))
     ) {
       found.push(
         problem(
@@ -176,7 +182,7 @@ const protectedLocation = (place: Place): Finding[] => {
     found.push(
       problem(
         'satisfy-any',
-        effective(place, 'satisfy')[0] ?? location,
+        location,
         'an allowed address passes without a check',
         'write `satisfy all;`, or leave it out',
       ),
@@ -197,7 +203,7 @@ const protectedLocation = (place: Place): Finding[] => {
   }
   const [modifier = '', pattern = ''] = location.args
   const usesCapture = own(location, 'set').some(
-    ({ args }) => args[0] === '$postern_resource' && /\$/.test(args[1] ?? ''),
+    ({ args }) => args[0] === '$postern_resource' && /\$/.test(word(args, 1)),
   )
   if (usesCapture && modifier.startsWith('~') && !/^\^.*(?:\$|\\z)$/.test(pattern)) {
     found.push(
@@ -212,7 +218,7 @@ const protectedLocation = (place: Place): Finding[] => {
   const named = (name: string): boolean =>
     effective(place, 'set').some(({ args }) => args[0] === name) ||
     own(location, 'set').some(({ args }) => args[0] === name)
-  const asksUs = /postern/.test(value(place, 'auth_request') ?? '')
+  const asksUs = /postern/.test(String(value(place, 'auth_request')))
   if (asksUs && !(named('$postern_action') && named('$postern_resource'))) {
     found.push(
       problem(
@@ -260,7 +266,7 @@ const nchanLocation = (place: Place): Finding[] => {
       ),
     )
   }
-  const isNamed = (location.args[0] ?? '').startsWith('@')
+  const isNamed = word(location.args, 0).startsWith('@')
   const subscribers = own(location, 'nchan_subscriber')
   if (subscribers.length > 0 && !isNamed && !isProtected(place)) {
     found.push(
@@ -281,14 +287,14 @@ const nchanLocation = (place: Place): Finding[] => {
     found.push(
       problem(
         'no-kick',
-        ids[0] ?? location,
+        location,
         'a stream without a kick id cannot be ended',
         'write `nchan_channel_id "$postern_channel" "$postern_kick";`',
       ),
     )
   }
   const publishes = own(location, 'nchan_publisher').length > 0
-  const isKick = (location.args.at(-1) ?? '').includes('kick-[')
+  const isKick = word(location.args, location.args.length - 1).includes('kick-[')
   const guarded =
     own(location, 'allow').length + own(location, 'deny').length > 0 ||
     own(location, 'if').some(({ args }) => args.join(' ').includes('$postern_publisher')) ||
@@ -304,8 +310,9 @@ const nchanLocation = (place: Place): Finding[] => {
     )
   }
   const server = place.parents.find(({ name }) => name === 'server')
-  const listens = server ? own(server, 'listen') : []
-  const exposed = listens.find(({ args }) => !(args[0] ?? '').startsWith('unix:'))
+  const exposed = insideOf(server).find(
+    ({ name, args: [at = ''] }) => name === 'listen' && !at.startsWith('unix:'),
+  )
   if (publishes && isKick && exposed) {
     found.push(
       problem(
@@ -362,13 +369,13 @@ const findLeaks = (config: readonly Directive[], places: readonly Place[]): Find
   return places
     .filter((place) =>
       own(place.location, 'set').some(
-        ({ args }) => args[0] === '$postern_accept' && /query|ticket/.test(args[1] ?? ''),
+        ({ args }) => args[0] === '$postern_accept' && /query|ticket/.test(word(args, 1)),
       ),
     )
     .flatMap((place) => effective(place, 'access_log'))
     .filter(
       (log) =>
-        log.args[0] !== 'off' && LOGS_QUERY.test(formats.get(log.args[1] ?? 'combined') ?? ''),
+        log.args[0] !== 'off' && LOGS_QUERY.test(String(formats.get(log.args[1] ?? 'combined'))),
     )
     .flatMap((log) => {
       if (seen.has(where(log))) return []
@@ -391,7 +398,7 @@ const serverWide = (config: readonly Directive[]): Finding[] =>
     if (
       name === 'set' &&
       parent === 'server' &&
-      /^\$postern_(?:action|resource|accept)$/.test(args[0] ?? '')
+      /^\$postern_(?:action|resource|accept)$/.test(word(args, 0))
     ) {
       return [
         problem(
@@ -402,7 +409,7 @@ const serverWide = (config: readonly Directive[]): Finding[] =>
         ),
       ]
     }
-    if (name === 'set_real_ip_from' && /^(?:0\.0\.0\.0\/0|::\/0)$/.test(args[0] ?? '')) {
+    if (name === 'set_real_ip_from' && /^(?:0\.0\.0\.0\/0|::\/0)$/.test(word(args, 0))) {
       return [
         problem(
           'real-ip',
@@ -432,7 +439,7 @@ const serverWide = (config: readonly Directive[]): Finding[] =>
         ),
       ]
     }
-    const isOurs = name === 'upstream' && /^postern$/.test(args[0] ?? '')
+    const isOurs = name === 'upstream' && /^postern$/.test(word(args, 0))
     if (isOurs && own(directive, 'keepalive').length === 0) {
       return [
         problem(

@@ -34,7 +34,7 @@ const ask = (
   outgoing.on('response', (response) => {
     response.destroy()
     resolve({
-      status: response.statusCode ?? 0,
+      status: Number(response.statusCode),
       challenge: response.headers['www-authenticate'] ?? '',
     })
   })

@@ -66,6 +66,7 @@ const giveTo = (path: string, group: string): void => {
   const id = groupId(group)
   try {
     chownSync(path, -1, id)
+    /* c8 ignore next 6: root may always; the test of it runs as nobody, who may not write coverage down */
   } catch (cause) {
     throw new ListenError(
       `${path} cannot be given to the group ${group}: put the user of the service into it (usermod -a -G ${group} postern)`,

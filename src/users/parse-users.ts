@@ -88,12 +88,12 @@ export function findNameProblem(name: string): string | undefined {
   const bytes = Buffer.byteLength(name)
   if (bytes === 0) return 'no name: write name:hash:role:display name'
   if (bytes > MAX_NAME) return `the name has more than ${MAX_NAME} bytes: take a shorter one`
-  if (hasControl(name)) return 'a control character in the name: remove it'
   // A name goes into grants, channels and paths, each of which means something by these.
   if (name === '.' || name === '..') return 'a name cannot be . or ..: take another one'
   if (/[:/]/.test(name)) return 'a name cannot hold : or /: take another one'
   if (name.startsWith('#')) return 'a name cannot start with #: that is a comment'
   if (name !== name.trim()) return 'a space or a byte order mark around the name: remove it'
+  if (hasControl(name)) return 'a control character in the name: remove it'
   return undefined
 }
 

@@ -101,6 +101,39 @@ void t.test('a machine that is not: each with its cure', async (t) => {
   t.match(bad.findings, [{}, {}, { rule: 'config', text: /frob/ }])
 })
 
+void t.test('a daemon that does not talk, and an nginx that warns', async (t) => {
+  const place = makePlace(t)
+  place.configure()
+  const server = createServer((socket) => void socket.end('no answer\n'))
+  server.listen(place.at('control.sock'))
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  mkdirSync(place.at('state'), { mode: 0o700 })
+  writeFileSync(place.at('state', 'store.db'), '')
+  const folder = t.testdir({
+    nginx:
+      '#!/bin/sh\necho "nginx: [warn] conflicting server name" >&2\necho "# configuration file /n:"\n',
+  })
+  chmodSync(join(folder, 'nginx'), 0o755)
+  const { PATH } = process.env
+  t.teardown(() => {
+    process.env['PATH'] = PATH
+  })
+  process.env['PATH'] = `${folder}:${PATH}`
+  const { findings } = await report('--config', place.config)
+  t.match(
+    findings.find(({ rule }) => rule === 'daemon'),
+    { state: 'problem', text: /did not answer rightly/, cure: /run doctor as root/ },
+  )
+  t.match(
+    findings.find(({ rule }) => rule === 'nginx-warning'),
+    { state: 'warning', text: /conflicting server name/ },
+  )
+  t.same(stateOf(findings, 'keys'), ['problem'], 'a store without keys')
+  t.same(stateOf(findings, 'store'), ['problem'])
+  t.ok((await report()).findings.length > 2, 'without --config it is the one of /etc')
+})
+
 void t.test('a daemon that cannot decide, and sockets that cannot be asked', async (t) => {
   const daemon = await startTestDaemon(t)
   const { place } = daemon

@@ -54,11 +54,11 @@ void t.test('a key is added, takes over, is retired and goes', async (t) => {
   })
   const { out } = await run('list')
   t.equal(
-    out.replaceAll(kid, 'KID-OF-12-CH'),
+    out.replaceAll(kid, 'KID-OF-16-DIGITS'),
     [
-      'KID           ALG    STATE    CREATED               RETIRED               LAST TOKEN GONE',
-      `KID-OF-12-CH  EdDSA  signing  ${AT}  -                     -`,
-      'a             HS256  retired  2027-01-15T07:59:00Z  2027-01-15T08:01:00Z  2027-01-15T09:01:00Z',
+      'KID               ALG    STATE    CREATED               RETIRED               LAST TOKEN GONE',
+      `KID-OF-16-DIGITS  EdDSA  signing  ${AT}  -                     -`,
+      'a                 HS256  retired  2027-01-15T07:59:00Z  2027-01-15T08:01:00Z  2027-01-15T09:01:00Z',
     ].join('\n'),
   )
   t.match(JSON.parse((await run('list', '--json')).out), [

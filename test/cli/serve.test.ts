@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 import type { Io } from '../../src/cli/io.ts'
 import { serve as command } from '../../src/cli/serve.ts'
 import { CONFIG_FILE } from '../../src/config/load.ts'
-import { check, login, makePlace, run, serve, until } from '../fixtures/postern.ts'
+import { check, HASH, login, makePlace, run, serve, until } from '../fixtures/postern.ts'
 import { V1 } from '../nginx/ask.ts'
 
 /** Runs inside this process: for what never starts. */
@@ -168,4 +168,17 @@ void t.test('and it stops there as well', async (t) => {
   const { daemon } = await startOnFullDisk(t)
   const ended = await Promise.race([daemon.end('SIGTERM'), delay(5000, undefined, { ref: false })])
   t.same(ended, { code: 0, signal: null })
+})
+
+void t.test('where systemd cannot be told it says so, and serves', async (t) => {
+  const place = makePlace(t)
+  place.configure()
+  place.users(`201:${HASH}:user`)
+  const daemon = await serve(t, place, {
+    covered: true,
+    env: { NOTIFY_SOCKET: '/nowhere/notify', WATCHDOG_USEC: '200000' },
+  })
+  await until('it says so', () => daemon.out().includes('systemd could not be told'))
+  t.equal((await place.operator('/readyz')).status, 200)
+  t.match(await daemon.end('SIGTERM'), { code: 0 })
 })

@@ -74,6 +74,8 @@ void t.test('wrong usage and a bad configuration say so', async (t) => {
     t.equal(status, 64, argv.join(' '))
     t.match(err, /usage: postern store/)
   }
+  const standard = await runCommand(store, ['backup', place.at('standard')])
+  t.ok(standard.status !== 64, 'without --config it is the one of /etc')
   place.configure({ listen: 'frob = 1' })
   t.equal((await runCommand(store, ['backup', 'x', '--config', place.config])).status, 78)
   place.configure()

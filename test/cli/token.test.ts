@@ -1,6 +1,8 @@
 // `postern token inspect`: what a token says and what a check would answer, without ever printing what could
 // be used as one.
 
+import { once } from 'node:events'
+import { createServer } from 'node:http'
 import t from 'tap'
 
 import { token } from '../../src/cli/token.ts'
@@ -60,6 +62,28 @@ void t.test(
     t.same(JSON.parse(json.out), { check: null })
   },
 )
+
+void t.test('a daemon that answers oddly was not asked', async (t) => {
+  const daemon = await startTestDaemon(t)
+  const { config } = daemon.place
+  const long = await runCommand(token, ['inspect', '--config', config], 'x'.repeat(9000))
+  t.match(long, { status: 64, err: /bytes on standard input/ })
+  const place = makePlace(t)
+  place.configure()
+  let answer = 'no json'
+  const server = createServer((_, response) => void response.writeHead(503).end(answer))
+  server.listen(place.at('control.sock'))
+  await once(server, 'listening')
+  t.teardown(() => {
+    server.close()
+    server.closeAllConnections()
+  })
+  const odd = await runCommand(token, ['inspect', '--config', place.config], 'x.y.z')
+  t.match(odd, { status: 74, err: /did not answer rightly/ })
+  answer = '{}'
+  const busy = await runCommand(token, ['inspect', '--config', place.config], 'x.y.z')
+  t.match(busy, { status: 74, out: /check: not asked/, err: /it answered 503/ })
+})
 
 void t.test(
   'a token among the words is not repeated; wrong usage says what is right',

@@ -1,6 +1,14 @@
 // The machine around Postern, on real files, sockets and users.
 
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -43,6 +51,29 @@ void t.test('a socket is reachable by its mode, its group and its folder', async
     t.equal(check(ids).state, state, `${directory.toString(8)} ${mode.toString(8)} ${ids.uid}`)
   }
 })
+
+void t.test(
+  'the owner of a socket can open it',
+  { skip: process.getuid?.() !== 0 && 'only root may give files away' },
+  async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'postern-h-'))
+    const path = join(folder, 's.sock')
+    const server = createServer().listen(path)
+    await once(server, 'listening')
+    t.teardown(() => {
+      server.close()
+      rmSync(folder, { recursive: true, force: true })
+    })
+    const owner = { uid: 54_321, gids: new Set<number>() }
+    chownSync(path, owner.uid, 0)
+    chownSync(folder, owner.uid, 0)
+    chmodSync(folder, 0o700)
+    chmodSync(path, 0o600)
+    t.equal(checkSocket('s', path, 'u', owner).state, 'ok')
+    chmodSync(path, 0o400)
+    t.equal(checkSocket('s', path, 'u', owner).state, 'problem')
+  },
+)
 
 void t.test('users are looked up where the system keeps them', (t) => {
   t.match(idsOf('root'), { uid: 0 })

@@ -22,6 +22,7 @@ void t.test(
       [String.raw`log "a \"b\" c" 'd "e" f';`, [['log', 'a "b" c', 'd "e" f']]],
       ['set $x "${y}z;{";', [['set', '$x', '${y}z;{']]],
       ['set $x ${y}z;', [['set', '$x', '${y}z']]],
+      ['log "over\ntwo lines";', [['log', 'over\ntwo lines']]],
       [
         'location ~ "^/a{1,2}\\z" { return 1; }',
         [['location', '~', '^/a{1,2}\\z', [['return', '1']]]],
@@ -41,6 +42,7 @@ void t.test('includes are put in where they stand, by name, pattern or relative 
     file('b;', '/etc/nginx/conf.d/two.conf') +
     file('no;', '/etc/nginx/conf.d/deeper/three.conf') +
     file('c;\n\nd {\n e;\n}', '/srv/x.conf')
+  t.same(shape(`${file('include;')}`), [])
   t.same(shape(dump), [['http', [['a'], ['b'], ['c'], ['d', [['e']]]]]])
   const places = Array.from(walk(parseNginxDump(dump)), ({ directive, parents }) => [
     `${directive.file}:${directive.line}`,
@@ -52,6 +54,8 @@ void t.test('includes are put in where they stand, by name, pattern or relative 
 
 void t.test('a file that includes itself ends, and text that is no dump is nothing', (t) => {
   t.ok(parseNginxDump(file('include nginx.conf; a;')).length > 0)
+  t.same(shape('# configuration file /n:\na; # no line end'), [['a']])
+  t.same(shape('# configuration file /n:\na; b \\'), [['a']])
   t.same(parseNginxDump('hello'), [])
   t.same(parseNginxDump(file('a { b;')), parseNginxDump(file('a { b; }')))
   t.end()

@@ -78,6 +78,20 @@ void t.test('twenty and more faults, each named with its cure', { skip: nginxMis
   t.end()
 })
 
+void t.test('what only looks like a trap is none', (t) => {
+  const rules = (lines: string) =>
+    findTraps(
+      parseNginxDump(
+        `# configuration file /n:\nhttp { location ~ kick-[a] { nchan_publisher; } server { access_log /l; access_log /m nosuchformat; location /a { auth_request /c; set; rewrite; rewrite ^ /x; allow; ${lines} } location /b { auth_request off; nchan_publisher; deny all; } location { alias; } if ($x) { set; } upstream { } } }`,
+      ),
+    ).map(({ rule }) => rule)
+  t.same(rules(''), ['no-check'])
+  t.same(rules('rewrite ^ https://elsewhere.test/;'), ['no-check', 'return'])
+  t.same(rules('set $postern_accept query; access_log off;'), ['no-check'])
+  t.same(rules('set $postern_accept ticket;'), ['no-check', 'log-format'])
+  t.end()
+})
+
 void t.test('a decision cache that mixes users up is named', (t) => {
   const site = (lines: string): string =>
     `# configuration file /etc/nginx/nginx.conf:\nhttp { server { location = /c { internal; client_max_body_size 0; proxy_pass_request_body off; proxy_pass_request_headers off; proxy_set_header Content-Length ""; proxy_set_header Connection ""; proxy_http_version 1.1; proxy_read_timeout 500ms; ${lines} proxy_pass http://postern/check; } } }`
@@ -89,5 +103,21 @@ void t.test('a decision cache that mixes users up is named', (t) => {
     'proxy_cache x; proxy_cache_key "$http_authorization$http_cookie$postern_action$postern_resource";'
   t.same(rules(key), [])
   t.same(rules(`${key} proxy_cache_valid any 5s;`), ['cache-refusals'])
+  t.end()
+})
+
+void t.test('a check location with nothing set is wrong in every way', (t) => {
+  const bare =
+    '# configuration file /n:\nhttp { location = /c { proxy_pass http://postern/check; } }'
+  const rules = findTraps(parseNginxDump(bare)).map(({ rule }) => rule)
+  for (const rule of [
+    'check-internal',
+    'check-body',
+    'check-headers',
+    'check-http',
+    'check-timeout',
+  ]) {
+    t.ok(rules.includes(rule), rule)
+  }
   t.end()
 })

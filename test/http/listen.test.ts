@@ -213,3 +213,25 @@ void t.test('a descriptor that systemd opened', async (t) => {
   t.ok(await answers(port))
   await refuses(t, listen(create(t), { fd: 9999 }), /^cannot listen on fd 9999: .+/)
 })
+
+void t.test(
+  'a group that the service is not in is named with its cure',
+  { skip: process.getuid?.() !== 0 && 'only root may become somebody else' },
+  async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'postern-g-'))
+    t.teardown(() => {
+      rmSync(folder, { recursive: true, force: true })
+    })
+    chmodSync(folder, 0o777)
+    const source = JSON.stringify(new URL('../../src/http/listen.ts', import.meta.url).href)
+    const where = JSON.stringify({ path: join(folder, 'x.sock'), mode: 0o660, group: 'adm' })
+    const script = `const { listen } = await import(${source}); const { createServer } = await import('node:http'); await listen(createServer(), ${where}).catch((error) => console.log(error.message)); process.exit(0)`
+    const nobody = ['--reuid', '65534', '--regid', '65534', '--clear-groups', '--']
+    const { stdout } = spawnSync(
+      'setpriv',
+      [...nobody, process.execPath, '--input-type=module', '-e', script],
+      { encoding: 'utf8', env: {} },
+    )
+    t.match(stdout, /cannot be given to the group adm: put the user of the service into it/)
+  },
+)

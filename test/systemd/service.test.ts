@@ -66,7 +66,7 @@ void t.test('the daemon under systemd', { skip: systemdMissing(), timeout: LIMIT
       [
         '600 postern /var/lib/postern/keys.json',
         '600 postern /var/lib/postern/store.db',
-        '600 postern /var/log/postern/security.log',
+        '640 postern /var/log/postern/security.log',
         '600 postern /run/postern/control.sock',
       ].join('\n'),
     )

@@ -1,4 +1,6 @@
 // The HTTP source against real servers, well-behaved and not.
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { ConfigError } from '../../src/config/config-error.ts'
@@ -205,7 +207,12 @@ void t.test('close ends what is under way, in silence', async (t) => {
 })
 
 void t.test('a unix socket is spelled as nginx spells it', async (t) => {
-  const path = join(t.testdir(), 'directory.sock')
+  // Not t.testdir(): a socket's path has 107 bytes, and the tree may stand anywhere.
+  const folder = mkdtempSync(join(tmpdir(), 'postern-u-'))
+  t.teardown(() => {
+    rmSync(folder, { recursive: true, force: true })
+  })
+  const path = join(folder, 'directory.sock')
   const server = await openCannedServer(t, [answer(200, alice)], { path })
   const { source } = openSource(t, 0, {
     loginUrl: `http://unix:${path}:/v1/login?x=1`,
