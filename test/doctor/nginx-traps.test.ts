@@ -109,7 +109,7 @@ void t.test('a decision cache that mixes users up is named', (t) => {
 void t.test('a check location with nothing set is wrong in every way', (t) => {
   const bare =
     '# configuration file /n:\nhttp { location = /c { proxy_pass http://postern/check; } }'
-  const rules = findTraps(parseNginxDump(bare)).map(({ rule }) => rule)
+  const rules = new Set(findTraps(parseNginxDump(bare)).map(({ rule }) => rule))
   for (const rule of [
     'check-internal',
     'check-body',
@@ -117,7 +117,7 @@ void t.test('a check location with nothing set is wrong in every way', (t) => {
     'check-http',
     'check-timeout',
   ]) {
-    t.ok(rules.includes(rule), rule)
+    t.ok(rules.has(rule), rule)
   }
   t.end()
 })
