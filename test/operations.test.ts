@@ -95,7 +95,14 @@ void t.test('a socket of an unknown name is none of ours', async (t) => {
   place.configure()
   place.users(`201:${HASH}:user`)
   const log = createLog('silent', { write: () => {} })
-  const parts = { log, clock: createTestClock(), sockets: new Map([['odd', 3]]) }
+  const parts = {
+    log,
+    clock: createTestClock(),
+    sockets: new Map([
+      ['notify', 3], // systemd's own, which is none of the listeners
+      ['odd', 4],
+    ]),
+  }
   await t.rejects(startDaemon(loadConfig(place.config), parts), /a socket named odd/)
 })
 

@@ -192,3 +192,8 @@ void t.test('nobody there, and closed', async (t) => {
   other.close()
   await t.rejects(asked, { code: 'ECONNRESET' })
 })
+
+void t.test('counts that nginx does not give are a fault', async (t) => {
+  const { kicker } = await pretend(t, () => http(404, ''))
+  await t.rejects(kicker.status(), /nginx answered 404/)
+})
