@@ -227,7 +227,6 @@ void t.test('every source file has a test of its name', (t) => {
     'store/sqlite-verbs.ts': 'store/sqlite-engine.test.ts',
     'store/sqlite-copy.ts': 'cli/store.test.ts',
     'open-state.ts': 'daemon.test.ts',
-    'http/drain.ts': 'daemon.test.ts',
   }
   for (const file of files) {
     if (without.has(file) || file.endsWith('-worker.ts')) continue

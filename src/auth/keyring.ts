@@ -41,8 +41,8 @@ const MIN_BYTES = 32 // RFC 7518 §3.2: a key at least as long as the hash outpu
 const KID = /^[A-Za-z0-9_-]{1,64}$/
 const BASE64URL = /^[A-Za-z0-9_-]+$/
 
-// Keys that stand in a document everybody can read, by their SHA-256: RFC 7515 A.1, RFC 7520 §3.5,
-// and the secrets that JWT tutorials and debuggers come with.
+// Keys that stand in a document everybody can read: RFC 7515 A.1 and RFC 7520 §3.5. The secrets that tutorials
+// come with are words, which `weakness` refuses as such.
 const PUBLIC_KNOWLEDGE = [
   'AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow',
   'hJtXIZ2uSN5kbQfbtTNWbpdmhkV8FJG-Onbc6mxCcYg',
