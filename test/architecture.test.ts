@@ -74,7 +74,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   store: [],
   users: ['passwords', 'config', 'post.ts'],
   passwords: [],
-  config: ['auth'],
+  config: ['auth', 'store'],
   'security-log.ts': ['log.ts'],
   'log-limit.ts': ['clock.ts'],
   'log.ts': [],

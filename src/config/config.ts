@@ -23,6 +23,15 @@ export interface Config {
   }
   /** Keys and store live here. */
   stateDirectory: string
+  /** Empty url: a file in the state directory, of one instance alone. */
+  store: {
+    url: string
+    passwordFile: string
+    caFile: string
+    prefix: string
+    /** How long checks go on from memory while the store is away. */
+    staleSeconds: number
+  }
   usersFile: string
   /** Where users come from, in the order in which they are asked. */
   userSources: readonly ('file' | 'asterisk' | 'http')[]
@@ -62,6 +71,8 @@ export interface Config {
   subscriptions: {
     /** nginx's private socket, on which a stream is ended. */
     kickSocket: string
+    /** Whose streams these are, among several nginx; empty: those of the nginx of this host. */
+    nginx: string
     perSession: number
   }
   cookies: { secure: 'auto' | 'always' }

@@ -5,6 +5,7 @@ import { BlockList, isIP, SocketAddress } from 'node:net'
 import { posix } from 'node:path'
 import * as v from 'valibot'
 import { parseGrant } from '../auth/grants.ts'
+import { findUrlProblem } from '../store/redis-address.ts'
 import type { Address } from './config.ts'
 
 export interface Kind<T> {
@@ -59,6 +60,25 @@ export const oneOf = <const T extends readonly [string, ...string[]]>(
 
 /** Printable, since it travels in tokens and log lines. */
 export const name = shaped('1 to 255 printable ASCII characters', /^[!-~](?:[ -~]{0,253}[!-~])?$/)
+
+/** As a name of a host or a deployment goes into a key, a log line and a label. */
+export const nameOrNone = shaped(
+  'letters, digits, . _ and -, at most 64, or empty',
+  /^[A-Za-z0-9._-]{0,64}$/,
+)
+
+export const keyPrefix = shaped(
+  'at most 64 letters, digits, : . _ and -',
+  /^[A-Za-z0-9:._-]{0,64}$/,
+)
+
+export const storeUrl = text<string>(
+  'redis://…, rediss://…, unix://…, redis+sentinel://… or redis+cluster://…, or empty',
+  (found) => {
+    const problem = found === '' ? undefined : findUrlProblem(found)
+    return problem === undefined ? found : { problem }
+  },
+)
 
 export const group = shaped(
   'the name of a group, or empty',

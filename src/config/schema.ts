@@ -60,6 +60,12 @@ export const settings = [
 
   row('state.directory', kinds.path, '/var/lib/postern', RESTART, 'where keys and sessions are kept'),
 
+  row('store.url', kinds.storeUrl, '', RESTART, 'the Redis or Valkey that several instances share; empty: a file in state.directory'),
+  row('store.password_file', kinds.pathOrNone, '', RESTART, 'a file with its password, to keep that out of the url'),
+  row('store.ca_file', kinds.pathOrNone, '', RESTART, 'the authorities to trust for rediss:// instead of the system\'s, as PEM'),
+  row('store.prefix', kinds.keyPrefix, 'postern:', RESTART, 'what every key there begins with'),
+  row('store.stale_seconds', kinds.whole(0, 3600), 30, RELOAD, 'seconds that checks go on from memory while it is away'),
+
   row('users.sources', kinds.someOf(['file', 'asterisk', 'http']), ['file'], RESTART, 'where users come from, in this order'),
   row('users.file', kinds.path, '/etc/postern/users', RESTART, 'the users and their password hashes'),
 
@@ -108,6 +114,7 @@ export const settings = [
   row('tickets.max_ttl', kinds.whole(1, 3600), 600, RELOAD, 'the longest life that a client may ask for'),
 
   row('subscriptions.kick_socket', kinds.socketPath, '/run/postern-nginx/kick.sock', RESTART, 'the private socket of nginx on which a live stream is ended'),
+  row('subscriptions.nginx', kinds.nameOrNone, '', RESTART, 'the nginx that holds the streams, by a name of its own; empty: the name of this host'),
   row('subscriptions.per_session', kinds.whole(1, 10_000), 16, RELOAD, 'resources that a session may listen to at once, the oldest stream is ended'),
 
   row('cookies.secure', kinds.oneOf(['auto', 'always']), 'auto', RELOAD, 'when cookies are marked Secure'),
@@ -159,6 +166,13 @@ export const toConfig = (values: Values): Config => ({
     maxConnections: values['listen.max_connections'],
   },
   stateDirectory: values['state.directory'],
+  store: {
+    url: values['store.url'],
+    passwordFile: values['store.password_file'],
+    caFile: values['store.ca_file'],
+    prefix: values['store.prefix'],
+    staleSeconds: values['store.stale_seconds'],
+  },
   usersFile: values['users.file'],
   userSources: values['users.sources'],
   asterisk: { file: values['asterisk.file'], role: values['asterisk.role'] },
@@ -213,6 +227,7 @@ export const toConfig = (values: Values): Config => ({
   tickets: { ttl: values['tickets.ttl'], maxTtl: values['tickets.max_ttl'] },
   subscriptions: {
     kickSocket: values['subscriptions.kick_socket'],
+    nginx: values['subscriptions.nginx'],
     perSession: values['subscriptions.per_session'],
   },
   cookies: { secure: values['cookies.secure'] },

@@ -90,3 +90,13 @@ export const parseRedisUrl = (url: string): RedisAddress => {
   if (!node || others.length > 0) throw refuse('names several hosts')
   return { kind: 'server', ...as, nodes: [node], database: parseDatabase(path.slice(1)), label }
 }
+
+/** For a configuration: what is wrong with a url, or undefined. */
+export const findUrlProblem = (url: string): string | undefined => {
+  try {
+    parseRedisUrl(url)
+    return undefined
+  } catch (error) {
+    return (error as StoreError).message
+  }
+}

@@ -121,6 +121,33 @@ const cases: readonly (readonly [Kind<unknown>, readonly (readonly [unknown, unk
     ],
   ],
   [
+    kinds.storeUrl,
+    [
+      ['', ''],
+      ['redis://a', 'redis://a'],
+      ['redis+cluster://a,b', 'redis+cluster://a,b'],
+      ['http://a', REFUSED],
+      ['redis://', REFUSED],
+      ['redis://a\n', REFUSED],
+    ],
+  ],
+  [
+    kinds.nameOrNone,
+    [
+      ['', ''],
+      ['edge-1.example.org', 'edge-1.example.org'],
+      ['a b', REFUSED],
+      ['a/b', REFUSED],
+    ],
+  ],
+  [
+    kinds.keyPrefix,
+    [
+      ['postern:', 'postern:'],
+      ['{x}', REFUSED],
+    ],
+  ],
+  [
     kinds.group,
     [
       ['', ''],
