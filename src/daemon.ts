@@ -31,9 +31,10 @@ import { createLogLimit } from './log-limit.ts'
 import { type IssuerEvents, openIssuers } from './issuers/open-issuers.ts'
 import type { Log } from './log.ts'
 import { createMetrics } from './metrics.ts'
-import { makeStateDirectory, openSecurity, openStore, StartError } from './open-state.ts'
+import { makeStateDirectory, openSecurity, openState, StartError } from './open-state.ts'
 import { openUsers } from './open-users.ts'
-import { createOperations } from './operations.ts'
+import { createOperations, kickLive } from './operations.ts'
+import { alone, createPeers, type Peers } from './peers.ts'
 import { createPasswordPool } from './passwords/pool.ts'
 import { observeStore } from './store/observed.ts'
 import { type EndCause, StoreError } from './store/store.ts'
@@ -41,6 +42,7 @@ import type { UserChange } from './users/diff-users.ts'
 import { viewSessions } from './session-view.ts'
 import { createKicker } from './subscriptions/kicker.ts'
 import { createRegistry } from './subscriptions/registry.ts'
+import type { Subscription } from './subscriptions/subscription.ts'
 import { version } from './version.ts'
 
 export interface Daemon {
@@ -57,6 +59,8 @@ export interface DaemonParts {
   sockets?: ReadonlyMap<string, number>
   /** Lines of the log that nobody took. */
   lost?: { lines: number }
+  /** One line for `systemctl status`, whenever it changes. */
+  onStanding?: (line: string) => void
   /** The config as it stands now, for a reload; without, the running one is taken anew. */
   readConfig?: () => Config
 }
@@ -114,12 +118,21 @@ export const startDaemon = async (config: Config, parts: DaemonParts): Promise<D
 
 const build = async (
   config: Config,
-  { log, clock, sockets = new Map(), lost = { lines: 0 }, readConfig }: DaemonParts,
+  {
+    log,
+    clock,
+    sockets = new Map(),
+    lost = { lines: 0 },
+    onStanding = () => {},
+    readConfig,
+  }: DaemonParts,
   opened: (() => Promise<void> | void)[],
   closeAll: () => Promise<void>,
 ): Promise<Daemon> => {
   let current = config
+  let peers: Peers
   let ready = true
+  const now = (): number => clock.now()
   const metrics = createMetrics({
     version,
     actions: ACTIONS,
@@ -130,7 +143,9 @@ const build = async (
     nchan: () => nchan(),
     logLinesLost: () => lost.lines,
     hashQueue: () => pool.queued(),
-    ready: () => ready,
+    ready: () => ready && peers.trouble() === undefined,
+    storeState: () => peers.state(),
+    storeAge: () => peers.age(),
   })
   for (const name of sockets.keys()) {
     if (SOCKETS.has(name)) continue
@@ -143,19 +158,15 @@ const build = async (
   opened.push(() => {
     security.close()
   })
+  const { store: plain, shared, keyring } = await openState(config, now, opened)
   const store = observeStore(
-    await openStore(config.stateDirectory),
+    plain,
     () => clock.monotonic(),
     ({ verb, took, error = '' }) => {
       metrics.storeAsked(verb, error, took)
     },
   )
-  opened.push(() => store.close())
-  const keyring = await loadKeys(config.stateDirectory)
-
   const revocations = createRevocations(clock)
-  for (const { sid, until } of await store.listEnded(clock.now())) revocations.add(sid, until)
-  revocations.moveEpoch(await store.epoch())
 
   const pool = createPasswordPool({
     ...config.passwords,
@@ -209,6 +220,12 @@ const build = async (
     observe({ cause, result, took }) {
       metrics.kicked(cause, result, took)
     },
+    async renew(expired) {
+      if (!shared) return
+      // Where it is away they end with the tokens that we know of.
+      const found = await shared.accessOf(expired, now()).catch(() => undefined)
+      for (const [sid, access] of found ?? []) registry.extend({ sid, ...access }, mayGoOn)
+    },
     onFault(error) {
       log.error({ err: error }, 'a live subscription could not be ended: tried again until it is')
     },
@@ -216,13 +233,6 @@ const build = async (
   opened.push(() => {
     registry.close()
   })
-  // Before anything can end: what an earlier process handed out must be there to be kicked.
-  const adopted = await store.listSubscriptions()
-  registry.adopt(adopted)
-  for (const { sid } of adopted) {
-    if (revocations.has(sid)) void registry.kickSession(sid, 'session_ended')
-  }
-
   // ---- users: where they come from, and what their changes mean for sessions
   const problems = new Map<string, readonly string[]>()
   let endedByChange = 0
@@ -276,9 +286,6 @@ const build = async (
   for (const source of config.userSources) {
     if (source !== 'http') metrics.usersLoaded(source, true, clock.now())
   }
-  await endStale()
-  const now = (): number => clock.now()
-
   // ---- the rules and routes, swapped whole by a reload
   const throttle = createThrottle(() => current.throttle, clock)
   const listSessions = (username?: string) => viewSessions(store, registry, clock.now(), username)
@@ -291,6 +298,10 @@ const build = async (
     metrics,
     registry,
     listSessions,
+    obstacle: () => peers.obstacle(),
+    streamEnded(kick: string) {
+      if (!registry.streamEnded(kick)) peers.streamEnded(kick)
+    },
     today: () => gate.guard,
     clock,
   }
@@ -306,11 +317,42 @@ const build = async (
   let issuers = await openIssuers(config.issuers, issuerEvents)
   let gate = createGate(config, keyring, issuers.all, gateParts)
   metrics.keysLoaded(keyring.byKid.size, keyring.signing.created)
+  function mayGoOn(subscription: Subscription): boolean {
+    return gate.mayGoOn(subscription)
+  }
   /** A right that a reload or a new role took away ends what is live by it. */
   function review(): void {
-    registry.review((subscription) => gate.mayGoOn(subscription))
+    registry.review(mayGoOn)
   }
-  review() // what an earlier process allowed may be more than this config does
+  /** What must be known before anything is decided. */
+  const learn = async (): Promise<void> => {
+    for (const { sid, until } of await store.listEnded(now())) revocations.add(sid, until)
+    revocations.moveEpoch(await store.epoch())
+    const adopted = await store.listSubscriptions()
+    registry.adopt(adopted)
+    for (const { sid } of adopted) {
+      if (revocations.has(sid)) void registry.kickSession(sid, 'session_ended')
+    }
+    await endStale()
+    review() // what an earlier process allowed may be more than this config does
+  }
+  peers = shared
+    ? createPeers({
+        shared,
+        revocations,
+        registry,
+        kick: async (which) => kickLive(registry, which),
+        learn,
+        staleSeconds: () => current.store.staleSeconds,
+        log,
+        allows: limit.allows,
+        onStanding,
+      })
+    : alone(learn)
+  opened.push(() => {
+    peers.close()
+  })
+  await peers.join()
   const takeUp = async (next: Config): Promise<Reloaded> => {
     const keys = await loadKeys(config.stateDirectory, { mustExist: true })
     // Before the swap: where the store cannot end what the users file asks for, nothing changes.
@@ -355,6 +397,8 @@ const build = async (
   }
 
   const findObstacle = async (): Promise<string | undefined> => {
+    const trouble = peers.trouble()
+    if (trouble !== undefined) return trouble
     try {
       await within(store.ping(), READY_WITHIN)
       ready = true
@@ -381,8 +425,10 @@ const build = async (
       for (const event of events) securityEvent(event, address)
     },
     onFault(error, route) {
-      metrics.faulted(kindOf(error))
-      log.error({ err: error, route }, 'a request could not be decided')
+      const kind = kindOf(error)
+      metrics.faulted(kind)
+      // While the store is away every check is one.
+      if (limit.allows(kind)) log.error({ err: error, route }, 'a request could not be decided')
     },
     now,
   })
@@ -411,6 +457,7 @@ const build = async (
             revocations,
             registry,
             users,
+            peers,
             gate: () => gate,
             clock,
           }),

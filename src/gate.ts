@@ -40,6 +40,10 @@ export interface GateParts {
   metrics: Metrics
   registry: Registry
   listSessions: SessionParts['list']
+  /** What keeps us from knowing of every end of a session. */
+  obstacle(): Error | undefined
+  /** nginx tells of the end of one stream. */
+  streamEnded(kick: string): void
   /** The rules in force: those of the latest gate. */
   today(): Guard
   clock: Clock
@@ -93,6 +97,7 @@ export const createGate = (
     ownRole: new Map(Array.from(config.mikopbx.roleNames, ([role, name]) => [name, role])),
     clock,
     leeway,
+    obstacle: parts.obstacle,
   })
   const logout = createLogout({ guard, tokens, store, sessions, now })
   const ownUsers = {
@@ -134,7 +139,7 @@ export const createGate = (
     method: 'GET',
     path: '/subscription-ended',
     shape,
-    handler: createSubscriptionEndedHandler(registry.streamEnded),
+    handler: createSubscriptionEndedHandler(parts.streamEnded),
   }
   const jwks: Route = {
     name: 'jwks',

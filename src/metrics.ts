@@ -41,7 +41,12 @@ export interface MetricSources {
   logLinesLost(): number
   hashQueue(): number
   ready(): boolean
+  storeState(): (typeof STORE_STATES)[number]
+  /** Seconds. */
+  storeAge(): number
 }
+
+const STORE_STATES = ['ok', 'away', 'lost'] as const
 
 // From what an empty answer takes (50 µs) to what nginx gives up on.
 const CHECK_BUCKETS = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1]
@@ -246,6 +251,23 @@ export const createMetrics = (sources: MetricSources): Metrics => {
   gauge('postern_hash_queue', 'Passwords that wait for a hash worker.', sources.hashQueue)
   gauge('postern_ready', 'Whether the daemon can decide (1) or not (0), as /readyz says.', () =>
     sources.ready() ? 1 : 0,
+  )
+  registry.registerMetric(
+    new Gauge({
+      name: 'postern_store_state',
+      help: 'Whether the store is in this state (1): ok, away, or lost (it lacks what it had acknowledged).',
+      labelNames: ['state'],
+      registers: [],
+      collect() {
+        for (const state of STORE_STATES)
+          this.set({ state }, state === sources.storeState() ? 1 : 0)
+      },
+    }),
+  )
+  gauge(
+    'postern_store_age_seconds',
+    'Time since every end of a session was known for certain; 0 where no store is shared.',
+    sources.storeAge,
   )
   new Gauge({
     name: 'postern_build_info',

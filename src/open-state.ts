@@ -1,12 +1,17 @@
 // What must be there before the daemon can stand: its folder, its store, its security log. What cannot be
 // opened stops the start, with the cure; nothing is ever made afresh where something was lost.
 
-import { existsSync, mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 
-import { keysFile } from './config/keys-file.ts'
+import type { Keyring } from './auth/keyring.ts'
+import { ConfigError } from './config/config-error.ts'
+import type { Config } from './config/config.ts'
+import { keysFile, loadKeys } from './config/keys-file.ts'
 import type { Log } from './log.ts'
 import { openSecurityLog, type SecurityLog } from './security-log.ts'
+import { openRedisStore, type RedisStore } from './store/redis.ts'
 import { openSqliteStore } from './store/sqlite.ts'
 import { type Store, StoreError } from './store/store.ts'
 
@@ -18,7 +23,7 @@ export class StartError extends Error {
   }
 }
 
-export const openStore = async (directory: string): Promise<Store> => {
+const openOwnStore = (directory: string): Promise<Store> => {
   const file = join(directory, 'store.db')
   // The store is made before the keys: keys without a store mean that it was lost, and with it every
   // revocation. Starting afresh would let ended sessions back in.
@@ -29,6 +34,76 @@ export const openStore = async (directory: string): Promise<Store> => {
     )
   }
   return openSqliteStore(file)
+}
+
+const readPassword = (file: string): string | undefined => {
+  if (file === '') return undefined
+  try {
+    return readFileSync(file, 'utf8').trim()
+  } catch (error) {
+    const { code = 'unknown' } = error as NodeJS.ErrnoException
+    throw new ConfigError([`${file}: cannot be read (${code}): see store.password_file`])
+  }
+}
+
+/** Whose streams an instance hands out: two nginx under one name would forget each other's. */
+export const nginxName = (name: string, host: string): string => {
+  if (name !== '') return name
+  if (host !== '' && !host.startsWith('localhost')) return host
+  throw new ConfigError([
+    `this host is called "${host}", as others may be: give its nginx a name in subscriptions.nginx`,
+  ])
+}
+
+/** The shared store that the config names; undefined where it names none. Resolves also while it is away. */
+export const openSharedStore = async (
+  { store, subscriptions }: Pick<Config, 'store' | 'subscriptions'>,
+  now: () => number,
+): Promise<RedisStore | undefined> => {
+  const { url, caFile, prefix } = store
+  if (url === '') return undefined
+  return openRedisStore({
+    url,
+    password: readPassword(store.passwordFile),
+    ca: caFile === '' ? undefined : caFile,
+    prefix,
+    instance: nginxName(subscriptions.nginx, hostname()),
+    now,
+  })
+}
+
+/**
+ * Instances that share a store need the same keys: only the very first one may make them. Throws where it is
+ * not, or where the store is away and nobody can tell.
+ */
+const mayMakeKeys = async (shared: RedisStore, file: string, now: number): Promise<void> => {
+  const used = (await shared.countSessions(now)) > 0 || (await shared.listEnded(now)).length > 0
+  if (!used) return
+  throw new StartError(
+    `${file} is not there, and ${shared.label} has sessions: copy keys.json from another instance; if it is lost everywhere, set a new store.prefix, which ends every session`,
+  )
+}
+
+export interface OpenedState {
+  store: Store
+  shared: RedisStore | undefined
+  keyring: Keyring
+}
+
+/** Store and keys, as the config wants them. `opened`: what to close again, also where this throws. */
+export const openState = async (
+  config: Config,
+  now: () => number,
+  opened: (() => Promise<void> | void)[],
+): Promise<OpenedState> => {
+  const { stateDirectory } = config
+  const shared = await openSharedStore(config, now)
+  const store = shared ?? (await openOwnStore(stateDirectory))
+  opened.push(() => store.close())
+  if (shared && !existsSync(keysFile(stateDirectory))) {
+    await mayMakeKeys(shared, keysFile(stateDirectory), now())
+  }
+  return { store, shared, keyring: await loadKeys(stateDirectory) }
 }
 
 export const makeStateDirectory = (directory: string): void => {

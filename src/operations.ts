@@ -7,11 +7,22 @@ import type { Clock } from './clock.ts'
 import type { Gate } from './gate.ts'
 import type { Which } from './http/operator.ts'
 import { STATUS } from './http/reply.ts'
+import type { Peers } from './peers.ts'
 import type { Session, Store } from './store/store.ts'
 import type { Registry } from './subscriptions/registry.ts'
 import type { Directory } from './users/directory.ts'
 
 const END_AT_ONCE = 256 // sessions that share a commit
+
+/** Ends live streams here: those of the session or user, or all. How many. */
+export const kickLive = async (registry: Registry, { id, user }: Which): Promise<number> => {
+  const meant = registry
+    .list()
+    .filter(({ sid, username }) => (id ?? sid) === sid && (user ?? username) === username)
+  const sids = new Set(meant.map(({ sid }) => sid))
+  const kicked = await Promise.all(Array.from(sids, (sid) => registry.kickSession(sid, 'operator')))
+  return kicked.reduce((sum, count) => sum + count, 0)
+}
 
 export const createOperations = (parts: {
   store: Store
@@ -19,24 +30,19 @@ export const createOperations = (parts: {
   revocations: Revocations
   registry: Registry
   users: Directory
+  peers: Pick<Peers, 'kick'>
   gate(): Gate
   clock: Clock
 }) => {
-  const { store, sessions, revocations, registry, users, gate, clock } = parts
+  const { store, sessions, revocations, registry, users, peers, gate, clock } = parts
   /** Whom the operator means: neither id nor user is everybody. */
   const chosen = async ({ id, user }: Which): Promise<Session[]> => {
     const all = await store.listSessions(clock.now(), user)
     return all.filter(({ sid }) => (id ?? sid) === sid)
   }
-  const kick = async ({ id, user }: Which): Promise<number> => {
-    const meant = registry
-      .list()
-      .filter(({ sid, username }) => (id ?? sid) === sid && (user ?? username) === username)
-    const sids = new Set(meant.map(({ sid }) => sid))
-    const kicked = await Promise.all(
-      Array.from(sids, (sid) => registry.kickSession(sid, 'operator')),
-    )
-    return kicked.reduce((sum, count) => sum + count, 0)
+  const kick = async (which: Which): Promise<number> => {
+    peers.kick(which)
+    return kickLive(registry, which)
   }
   return {
     async endSessions(which: Which): Promise<number> {

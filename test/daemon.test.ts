@@ -622,7 +622,8 @@ void t.test('a fault of ours is 503 to nginx, 500 to a client, and counted', asy
   const { daemon, lines } = await startInside(place, {
     ...clock,
     now() {
-      if (!odd) return clock.now()
+      // Not where the registry looks at its streams by the way.
+      if (!odd || String(new Error('where').stack).includes('registry.ts')) return clock.now()
       odd = false
       throw new Error('odd')
     },

@@ -23,6 +23,8 @@ const SOURCES: MetricSources = {
       ['stored messages', 8],
     ]),
   ready: () => true,
+  storeState: () => 'ok',
+  storeAge: () => 0,
 }
 
 const createFull = (changes: Partial<MetricSources> = {}) => {
@@ -96,6 +98,8 @@ const GOLDEN = [
   'gauge postern_revocations{}',
   'gauge postern_hash_queue{}',
   'gauge postern_ready{}',
+  'gauge postern_store_state{state}',
+  'gauge postern_store_age_seconds{}',
   'gauge postern_build_info{version,node}',
   'counter process_cpu_user_seconds_total',
   'counter process_cpu_system_seconds_total',
@@ -179,6 +183,10 @@ void t.test('the page says what happened', async (t) => {
       'postern_nchan_shared_memory_bytes Nan',
       'postern_hash_queue 2',
       'postern_ready 1',
+      'postern_store_state{state="ok"} 1',
+      'postern_store_state{state="away"} 0',
+      'postern_store_state{state="lost"} 0',
+      'postern_store_age_seconds 0',
       `postern_build_info{version="1.2.3",node="${process.version}"} 1`,
     ],
   )

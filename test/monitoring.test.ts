@@ -32,6 +32,8 @@ const createTestMetrics = () =>
     logLinesLost: () => 0,
     nchan: async () => new Map(),
     ready: () => true,
+    storeState: () => 'ok',
+    storeAge: () => 0,
   })
 
 void t.test(

@@ -55,8 +55,10 @@ export const createGuard = (parts: {
   ownRole: ReadonlyMap<string, string>
   clock: Clock
   leeway: number
+  /** What keeps us from knowing of every end: thrown instead of a pass, since it is no answer about the token. */
+  obstacle?(): Error | undefined
 }): Guard => {
-  const { tokens, revocations, policy, peek, ownRole, clock, leeway } = parts
+  const { tokens, revocations, policy, peek, ownRole, clock, leeway, obstacle } = parts
   const isForeign = parts.isForeign ?? (() => false)
 
   const judge = (claims: Claims, type: TokenType): Decision => {
@@ -66,9 +68,11 @@ export const createGuard = (parts: {
     if (revocations.has(claims.sid) || revocations.isBeforeEpoch(claims.iat)) {
       return refuse('session_ended')
     }
-    if (claims.foreign) return { claims, role: claims.role } // mapped already; the name is none of ours
-    const known = peek(claims.username)
+    const known = claims.foreign ? undefined : peek(claims.username)
     if (known && 'refused' in known) return refuse(GONE[known.refused])
+    const fault = obstacle?.()
+    if (fault) throw fault
+    if (claims.foreign) return { claims, role: claims.role } // mapped already; the name is none of ours
     const today = known && 'user' in known ? known.user.role : undefined
     return { claims, role: today ?? ownRole.get(claims.role) ?? claims.role }
   }

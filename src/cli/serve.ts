@@ -72,11 +72,16 @@ export const serve: Command = {
       const notifier = createNotifier(process.env, sockets, (error) => {
         log.warn({ err: error }, 'systemd could not be told: let ExecStart= run notify-exec.pl')
       })
+      let standing = 'deciding'
       const daemon = await startDaemon(config, {
         log,
         clock: systemClock,
         sockets,
         lost,
+        onStanding(line) {
+          standing = line
+          notifier.status(line)
+        },
         readConfig: () => loadConfig(file),
       })
       const stopped = nextStop(
@@ -84,12 +89,12 @@ export const serve: Command = {
         () => {
           notifier.reloading()
           void reload(daemon, log).finally(() => {
-            notifier.ready('deciding')
+            notifier.ready(standing)
           })
         },
       )
       // Only now: a SIGHUP before its handler is there would end the process.
-      notifier.ready('deciding')
+      notifier.ready(standing)
       const { watchdog } = notifier
       if (watchdog) setInterval(notifier.ping, watchdog.intervalSeconds * 1000).unref()
       const signal = await stopped

@@ -40,6 +40,7 @@ const CURES: Readonly<Record<string, string>> = {
 export const faultCode = (error: unknown): string => {
   const { code, message } = Object(error) as { code?: unknown; message?: unknown }
   if (typeof code === 'string') return code
+  if (message === 'Socket closed unexpectedly') return 'ECONNRESET' // the package's own words
   return /^[A-Z]{2,}(?= |$)/.exec(String(message))?.[0] ?? ''
 }
 

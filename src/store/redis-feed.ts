@@ -21,6 +21,8 @@ export interface StateChange {
 /** What a host must know to decide without asking. An ability beside the port: one host alone needs none. */
 export interface RevocationFeed {
   state(): StoreState
+  /** What was told last. */
+  change(): StateChange
   /** Seconds since all ends were known for certain: what `stale_seconds` is compared with. */
   age(): number
   /**
@@ -272,6 +274,7 @@ export const createFeed = (settings: FeedSettings): Feed => {
 
   return {
     state: () => change.state,
+    change: () => change,
     age: () => (performance.now() - completeAt) / 1000,
     trustedSince,
     onTrustedSince: (listener) => void onTrustedSince.push(listener),

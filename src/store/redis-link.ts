@@ -17,6 +17,8 @@ export type Argument = string | number | Buffer
 
 export interface LinkSettings {
   url: string
+  /** In the place of the url's own. */
+  password?: string | undefined
   /** A file with the certificates (PEM) of who signed the server's. */
   ca?: string | undefined
   /** Seconds that the server may be silent while a call waits. */
@@ -163,11 +165,12 @@ const readCa = (file: string | undefined): string | undefined => {
  * other. Rejects where no attempt could ever succeed (url, ca file, package).
  */
 export const openLink = async (
-  { url, ca, timeout, channels }: LinkSettings,
+  { url, password, ca, timeout, channels }: LinkSettings,
   events: LinkEvents,
   load: () => Promise<Package> = () => import('@redis/client'),
 ): Promise<Link> => {
-  const address = parseRedisUrl(url)
+  const parsed = parseRedisUrl(url)
+  const address = { ...parsed, password: password ?? parsed.password }
   const authority = readCa(ca)
   const dial = createDial(await loadPackage(load), address, authority)
   const { label } = address

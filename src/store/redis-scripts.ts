@@ -319,6 +319,9 @@ end
 return #gone
 `)
 
+/** KEYS[1] a channel; what is said there. */
+export const TELL = plain(`return redis.call('PUBLISH', KEYS[1], ARGV[1])`)
+
 /** A write that a full server refuses, as it would refuse a login. */
 export const PING = plain(`return redis.call('HSET', KEYS[1], 'ping', '1')`)
 

@@ -27,6 +27,7 @@ import {
   type Script,
   SUBSCRIBE,
   SUBSCRIPTIONS,
+  TELL,
   UNPOINT,
   UNSUBSCRIBE,
   USE_TICKET,
@@ -44,6 +45,8 @@ import {
 
 export interface RedisSettings {
   url: string
+  /** In the place of the url's own. */
+  password?: string | undefined
   /** A file with the certificates (PEM) of who signed the server's. */
   ca?: string | undefined
   /** What every key begins with: two deployments may share a server. */
@@ -60,9 +63,30 @@ export interface RedisSettings {
   trustSince?: number
 }
 
+/** Whose session, so that its place is known. */
+export interface SessionName {
+  readonly sid: string
+  readonly username: string
+}
+
+/** What every instance hears at once, itself included. A hint that may be lost: nothing may rest on it. */
+export interface Signals {
+  /** Rejects with a StoreError where it could not be said. */
+  tell(text: string): Promise<void>
+  onTold(listener: (text: string) => void): void
+}
+
 export interface RedisStore extends Store {
   readonly feed: RevocationFeed
   readonly throttle: SharedThrottle
+  readonly signals: Signals
+  /** For people: the server, without credentials. */
+  readonly label: string
+  /** The live ones of these sessions: until when they have access tokens, and in which role. */
+  accessOf(
+    sessions: readonly SessionName[],
+    now: number,
+  ): Promise<ReadonlyMap<string, { until: number; role: string }>>
   /** What of the server's settings could un-revoke a token, each with its cure. */
   inspect(): Promise<string[]>
 }
@@ -123,7 +147,15 @@ const readPointer = (text: string): Pointer => {
  * could (url, ca file, package), with a StoreError that names the cure.
  */
 export const openRedisStore = async (settings: RedisSettings): Promise<RedisStore> => {
-  const { url, ca, prefix = 'postern:', instance = '', timeout = 0.25, pollSeconds = 1 } = settings
+  const {
+    url,
+    password,
+    ca,
+    prefix = 'postern:',
+    instance = '',
+    timeout = 0.25,
+    pollSeconds = 1,
+  } = settings
   const { now: clock = () => Math.floor(Date.now() / 1000), trustSince } = settings
   if (!/^[\w:.-]{0,64}$/.test(prefix)) {
     throw new StoreError(
@@ -138,6 +170,7 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
     `${prefix}token:${Buffer.from(hash).toString('base64url')}`
   const sidKey = (sid: string): string => `${prefix}sid:${sid}`
   const usersRoot = `${prefix}{users}`
+  const signalsChannel = `${prefix}{signals}`
   const subscriptionsRoot = `${prefix}{subscriptions:${digest(instance).toString('hex', 0, 8)}}`
   const userHash = (username: string): string => digest(username).toString('base64url', 0, 16)
 
@@ -151,13 +184,17 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
     now: clock,
     trustSince,
   })
+  const onTold: ((text: string) => void)[] = []
   const link = await openLink(
-    { url, ca, timeout, channels: roots },
+    { url, password, ca, timeout, channels: [...roots, signalsChannel] },
     {
       up: feed.up,
       down: feed.down,
       listening: feed.up,
-      message: feed.message,
+      message(channel, text) {
+        if (channel !== signalsChannel) feed.message(channel, text)
+        else for (const hear of onTold) hear(text)
+      },
     },
   ).catch((error: unknown) => {
     feed.close()
@@ -215,8 +252,21 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
       .map(([, view]) => toSession(view))
       .sort(newestFirst)
 
+  /** Of those sessions that are there, of whatever state. */
+  const viewsOfNames = async (names: readonly SessionName[]): Promise<[string, View][]> => {
+    const views: [string, View][] = []
+    for (const [shard, those] of Map.groupBy(names, ({ username }) => shardOf(username))) {
+      const sids = [...new Set(those.map(({ sid }) => sid))]
+      for (let at = 0; at < sids.length; at += DETAIL_SLICE) {
+        const slice = sids.slice(at, at + DETAIL_SLICE)
+        views.push(...((await run(DETAILS, rootAt(shard), slice)) as [string, View][]))
+      }
+    }
+    return views
+  }
+
   let highestId = 0
-  const verbs: Omit<Store, 'close'> & { inspect(): Promise<string[]> } = {
+  const verbs: Omit<Store, 'close'> & Pick<RedisStore, 'inspect' | 'accessOf'> = {
     async identify(username) {
       const highest = highestId
       // Where the count was lost it goes on far above any that was given: one user a second is never reached.
@@ -359,16 +409,8 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
     async listSubscriptions() {
       const texts = (await run(SUBSCRIPTIONS, subscriptionsRoot)) as string[]
       const all = texts.map((text) => JSON.parse(text) as Subscription)
-      const sidsAt = Map.groupBy(all, ({ username }) => shardOf(username))
-      const until = new Map<string, number>()
-      for (const [shard, those] of sidsAt) {
-        const sids = [...new Set(those.map(({ sid }) => sid))]
-        for (let at = 0; at < sids.length; at += DETAIL_SLICE) {
-          const slice = sids.slice(at, at + DETAIL_SLICE)
-          const views = (await run(DETAILS, rootAt(shard), slice)) as [string, View][]
-          for (const [sid, view] of views) until.set(sid, Number(view[3]))
-        }
-      }
+      const views = await viewsOfNames(all)
+      const until = new Map(views.map(([sid, view]) => [sid, Number(view[3])]))
       return all
         .map((one) => ({ ...one, until: Math.max(one.until, until.get(one.sid) ?? 0) }))
         .sort((one, two) => one.startedAt - two.startedAt || (one.kick < two.kick ? -1 : 1))
@@ -385,6 +427,11 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
       await run(PING, usersRoot)
     },
     inspect: () => inspectRedis(link),
+    async accessOf(sessions, now) {
+      const views = await viewsOfNames(sessions)
+      const live = views.filter(([, view]) => stateOf(view, now) === 'live')
+      return new Map(live.map(([sid, view]) => [sid, { role: view[1], until: Number(view[3]) }]))
+    },
   }
 
   const underWay = new Set<Promise<unknown>>()
@@ -437,5 +484,13 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
     close: () => (closed ??= shut()),
     feed,
     throttle: createSharedThrottle(link, `${prefix}{throttle}`),
+    signals: {
+      async tell(text) {
+        await run(TELL, signalsChannel, [text])
+      },
+      onTold: (listener) => void onTold.push(listener),
+    },
+    label: link.label,
+    accessOf: counted(verbs.accessOf),
   }
 }

@@ -35,15 +35,21 @@ export interface Registry {
     session: { sid: string; role: string; until: number },
     isAllowed: (subscription: Subscription) => boolean,
   ): void
-  /** Resolves when everything of the session is closed as far as nginx can tell, or after a second. */
+  /**
+   * Resolves when everything of the session is closed as far as nginx can tell, also what is being kicked
+   * already, or after a second. How many this call kicked.
+   */
   kickSession(sid: string, cause: KickCause): Promise<number>
   /** Kicks what is no longer allowed. */
-  review(isAllowed: (subscription: Subscription) => boolean): void
-  /** nginx says that one stream on this id has ended. */
-  streamEnded(kick: string): void
+  review(isAllowed: (subscription: Subscription) => boolean, cause?: KickCause): void
+  /** nginx says that one stream on this id has ended. False: no id of ours. */
+  streamEnded(kick: string): boolean
   list(): Subscription[]
   count(): number
-  /** What an earlier process handed out: ended like any other, but given to nobody, lest it was kicked already. */
+  /**
+   * What an earlier process, or one beside us, handed out: ended like any other, but given to nobody, lest it
+   * was kicked already.
+   */
   adopt(subscriptions: readonly Subscription[]): void
   close(): void
 }
@@ -77,6 +83,8 @@ interface Entry extends Subscription {
   /** When to ask nginx whether anybody is left. */
   askAt: number
   written: Promise<void> | undefined
+  /** Whether it is being asked if the session was refreshed elsewhere. */
+  renewing: boolean
 }
 
 interface Kick {
@@ -100,14 +108,18 @@ export const createRegistry = (parts: {
   perSession(): number
   observe(kick: KickObservation): void
   onFault(error: unknown): void
+  /** Extends those whose session was refreshed elsewhere, before they are kicked as expired; never rejects. */
+  renew?(expired: readonly Subscription[]): Promise<void>
   every?: (milliseconds: number, tick: () => void) => () => void
 }): Registry => {
-  const { store, kicker, clock, perSession, observe, onFault } = parts
+  const { store, kicker, clock, perSession, observe, onFault, renew } = parts
   const every = parts.every ?? everyUnref
   /** sid → key → entry. */
   const bySession = new Map<string, Map<string, Entry>>()
   const byKick = new Map<string, Entry>()
   const kicks = new Map<string, Kick>()
+  /** sid → its kicks under way: a second end of a session waits for the streams that the first one closes. */
+  const kicksOf = new Map<string, Set<Kick>>()
   let away = false
   let closed = false
 
@@ -155,6 +167,9 @@ export const createRegistry = (parts: {
       }
       settle(kick, 'nobody')
       kicks.delete(entry.kick)
+      const ofSession = kicksOf.get(entry.sid)
+      ofSession?.delete(kick)
+      if (ofSession?.size === 0) kicksOf.delete(entry.sid)
       unwrite([entry])
     } catch (error) {
       // nginx is away, and its streams with it, or it may not be reached: tried until it answers.
@@ -187,6 +202,7 @@ export const createRegistry = (parts: {
       done: Promise.withResolvers<void>(),
     }
     kicks.set(entry.kick, kick)
+    kicksOf.set(entry.sid, (kicksOf.get(entry.sid) ?? new Set()).add(kick))
     run(kick)
     return kick.done.promise
   }
@@ -206,19 +222,33 @@ export const createRegistry = (parts: {
     }
   }
 
+  const expire = (entries: readonly Entry[]): void => {
+    const wall = clock.now()
+    for (const entry of entries) {
+      entry.renewing = false
+      if (wall >= entry.until && byKick.get(entry.kick) === entry) void start(entry, 'expired')
+    }
+  }
+
   const tick = (): void => {
     const wall = clock.now()
     const now = clock.monotonic()
     for (const kick of kicks.values()) if (kick.nextAt <= now) run(kick)
     let asked = 0
+    const expired: Entry[] = []
     for (const entry of byKick.values()) {
-      if (wall >= entry.until) void start(entry, 'expired')
-      else if (entry.askAt <= now && asked < CHECKS_AT_ONCE) {
+      if (wall >= entry.until) {
+        if (!entry.renewing) expired.push(entry)
+      } else if (entry.askAt <= now && asked < CHECKS_AT_ONCE) {
         asked++
         entry.askAt = now + SWEEP_EVERY
         ask(entry).catch(complain)
       }
     }
+    if (expired.length === 0) return
+    for (const entry of expired) entry.renewing = true
+    if (renew) void renew(expired).finally(() => expire(expired))
+    else expire(expired)
   }
   const stop = every(TICK, tick)
 
@@ -253,6 +283,7 @@ export const createRegistry = (parts: {
         issuedAt: now,
         askAt: now + SWEEP_EVERY,
         written: undefined,
+        renewing: false,
       }
       // Known to a logout from now on, also while it is being written.
       insert(entry)
@@ -284,16 +315,18 @@ export const createRegistry = (parts: {
     },
     async kickSession(sid, cause) {
       const entries = [...(bySession.get(sid)?.values() ?? [])]
-      if (entries.length === 0) return 0
+      for (const entry of entries) void start(entry, cause)
+      const underWay = [...(kicksOf.get(sid) ?? [])]
+      if (underWay.length === 0) return 0
       const late = Promise.withResolvers<void>()
       const timer = setTimeout(late.resolve, ANSWER_WITHIN)
-      await Promise.race([Promise.all(entries.map((entry) => start(entry, cause))), late.promise])
+      await Promise.race([Promise.all(underWay.map(({ done }) => done.promise)), late.promise])
       clearTimeout(timer)
       return entries.length
     },
-    review(isAllowed) {
+    review(isAllowed, cause = 'grant_removed') {
       for (const entry of byKick.values()) {
-        if (!isAllowed(entry)) void start(entry, 'grant_removed')
+        if (!isAllowed(entry)) void start(entry, cause)
       }
     },
     streamEnded(kick) {
@@ -302,12 +335,14 @@ export const createRegistry = (parts: {
         forget(entry)
         unwrite([entry])
       } else if (entry) entry.askAt = Math.max(clock.monotonic(), entry.issuedAt + IN_FLIGHT)
+      return entry !== undefined
     },
     list: () => [...byKick.values()],
     count: () => byKick.size,
     adopt(subscriptions) {
       const now = clock.monotonic()
       for (const subscription of subscriptions) {
+        if (byKick.has(subscription.kick)) continue
         // Spread over a minute, so that a restart with 10,000 streams asks nginx gently.
         const askAt = now + IN_FLIGHT + Math.random() * SWEEP_EVERY
         const key = subscription.kick
@@ -319,6 +354,7 @@ export const createRegistry = (parts: {
           issuedAt: now,
           askAt,
           written: undefined,
+          renewing: false,
         })
       }
     },

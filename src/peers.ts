@@ -1,0 +1,154 @@
+// What an instance owes to the others on its store: to hear of every end there is, to tell what only another can
+// act on, and to say so when it knows too little to decide. Alone on a store of its own, it knows everything.
+
+import type { Revocations } from './auth/revocations.ts'
+import type { Which } from './http/operator.ts'
+import type { Log } from './log.ts'
+import type { StateChange, StoreState } from './store/redis-feed.ts'
+import type { RedisStore } from './store/redis.ts'
+import { StoreError } from './store/store.ts'
+import type { Registry } from './subscriptions/registry.ts'
+
+export interface Peers {
+  /** Reads what must be known before anything is decided; where the store is away, as soon as it is back. */
+  join(): Promise<void>
+  /** What keeps a check from deciding on what is in memory; it is thrown, and becomes a 503. */
+  obstacle(): StoreError | undefined
+  /** What is wrong with the store, though checks may go on for a while. */
+  trouble(): string | undefined
+  /** One line for `systemctl status`. */
+  standing(): string
+  state(): StoreState
+  /** Seconds since every end of a session was known for certain. */
+  age(): number
+  /** nginx told us of the end of a stream that another instance handed out. */
+  streamEnded(kick: string): void
+  /** The operator wants live streams ended, wherever they are. */
+  kick(which: Which): void
+  close(): void
+}
+
+/** For an instance that shares its store with nobody. `learn` reads it; what it throws ends the start. */
+export const alone = (learn: () => Promise<void>): Peers => ({
+  join: learn,
+  obstacle: () => undefined,
+  trouble: () => undefined,
+  standing: () => 'deciding',
+  state: () => 'ok',
+  age: () => 0,
+  streamEnded: () => undefined,
+  kick: () => undefined,
+  close: () => undefined,
+})
+
+export interface PeersParts {
+  shared: Pick<RedisStore, 'feed' | 'signals' | 'label'>
+  revocations: Pick<Revocations, 'add' | 'moveEpoch'>
+  registry: Pick<Registry, 'kickSession' | 'review' | 'streamEnded'>
+  /** Ends live streams here: those of the session or user, or all. */
+  kick(which: Which): Promise<unknown>
+  learn(): Promise<void>
+  staleSeconds(): number
+  log: Log
+  allows(kind: string): boolean
+  /** The line for `systemctl status` has changed. */
+  onStanding(line: string): void
+}
+
+const TRY_AGAIN = 1000 // milliseconds, where what must be known could not be read though the store answers
+
+type Signal = { stream: string } | { kick: Which }
+
+const parseSignal = (text: string): Partial<{ stream: string; kick: Which }> => {
+  try {
+    return Object(JSON.parse(text)) as Partial<{ stream: string; kick: Which }>
+  } catch {
+    return {} // a newer version's, or somebody else's: a hint that we do not understand
+  }
+}
+
+export const createPeers = (parts: PeersParts): Peers => {
+  const { shared, revocations, registry, kick, learn, staleSeconds, log, allows, onStanding } =
+    parts
+  const { feed, signals, label } = shared
+  let known = false
+  let learning = false
+  let closed = false
+  let retry: NodeJS.Timeout | undefined
+
+  const tell = (signal: Signal): void => {
+    // Lost while the store is away: the sweep finds an ended stream, and the operator is told of the store.
+    signals.tell(JSON.stringify(signal)).catch(() => undefined)
+  }
+
+  const trust = (since: number): void => {
+    revocations.moveEpoch(since)
+    // What opened before stands on a token that counts no more.
+    registry.review(({ startedAt }) => startedAt >= since, 'session_ended')
+  }
+
+  const standing = (): string => {
+    if (feed.state() !== 'ok') return `the store is away: ${feed.change().message}`
+    return known ? 'deciding' : 'reading the shared store'
+  }
+
+  const join = async (): Promise<void> => {
+    if (known || learning || closed || feed.state() !== 'ok') return
+    learning = true
+    try {
+      await learn()
+      trust(feed.trustedSince())
+      known = true
+      onStanding(standing())
+      log.info({ store: label }, 'the shared store: everything is known, checks are decided')
+    } catch (error) {
+      if (allows('store learn'))
+        log.warn({ err: error }, 'the shared store could not be read: tried again')
+      retry = setTimeout(() => void join(), TRY_AGAIN)
+    } finally {
+      learning = false
+    }
+  }
+
+  feed.onEnded(({ sid, until }) => {
+    revocations.add(sid, until)
+    void registry.kickSession(sid, 'session_ended')
+  })
+  feed.onTrustedSince(trust)
+  const onState = ({ state, message }: StateChange): void => {
+    if (allows(`store ${state}`)) {
+      const line = `the shared store: ${message}`
+      if (state === 'ok') log.info({ state, store: label }, line)
+      else log.error({ state, store: label }, line)
+    }
+    onStanding(standing())
+    if (state === 'ok') void join()
+  }
+  feed.onState(onState)
+  if (feed.state() !== 'ok') onState(feed.change()) // it was away before anybody listened
+  signals.onTold((text) => {
+    const { stream, kick: which } = parseSignal(text)
+    if (typeof stream === 'string') registry.streamEnded(stream)
+    else if (typeof which === 'object') void kick(which)
+  })
+
+  return {
+    join,
+    obstacle() {
+      if (!known) return new StoreError('unavailable', `nothing is decided yet: ${standing()}`)
+      // Never less than what a reading takes: with 0 a store in good order would be too old each second.
+      if (feed.age() <= Math.max(staleSeconds(), feed.bound)) return undefined
+      return new StoreError('unavailable', `nothing is decided any more: ${standing()}`)
+    },
+    trouble: () => (known && feed.state() === 'ok' ? undefined : standing()),
+    standing,
+    state: feed.state,
+    age: feed.age,
+    streamEnded: (stream) => tell({ stream }),
+    kick: (which) => tell({ kick: which }),
+    close() {
+      closed = true
+      clearTimeout(retry)
+    },
+  }
+}

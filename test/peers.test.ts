@@ -1,0 +1,377 @@
+// What instances on one store owe to each other: whole daemons of this process on a real Redis, and the odd
+// moments with parts that do as they are told.
+
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { setTimeout as pause } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+
+import { createRevocations } from '../src/auth/revocations.ts'
+import { askDaemon } from '../src/cli/control-client.ts'
+import { createLog } from '../src/log.ts'
+import { nginxName } from '../src/open-state.ts'
+import { alone, createPeers, type PeersParts } from '../src/peers.ts'
+import type { StateChange } from '../src/store/redis-feed.ts'
+import type { EndedSession } from '../src/store/store.ts'
+import { createTestClock, NOW } from './fixtures/clock.ts'
+import { bearer, startTestDaemon, type TestDaemon, V1 } from './fixtures/daemon.ts'
+import { NEEDS_REDIS, type RedisServer, startRedis, until } from './fixtures/redis.ts'
+
+const SUBSCRIBE = { 'X-Auth-Action': 'subscribe', 'X-Auth-Resource': 'users-state' }
+const WEBSOCKET = { ...SUBSCRIBE, 'X-Original-Upgrade': 'websocket' }
+const SOON = 20 // seconds: the machine may be busy
+
+/** An nginx's kick socket on which everybody is there. */
+const startNginx = async (t: Test, path: string): Promise<string[]> => {
+  const kicked: string[] = []
+  const server = createServer(({ url = '', method }, response) => {
+    if (method === 'DELETE') kicked.push(url.replace('/kick/', ''))
+    response.end(JSON.stringify({ subscribers: 1 }))
+  }).listen(path)
+  await once(server, 'listening')
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return kicked
+}
+
+const store = (redis: RedisServer, more = ''): string => `url = "${redis.url}"\n${more}`
+
+/** Two instances that share a Redis and their keys. */
+const startPair = async (t: Test, more = ''): Promise<[RedisServer, TestDaemon, TestDaemon]> => {
+  const redis = await startRedis(t)
+  const one = await startTestDaemon(t, { sections: { store: store(redis, more) } })
+  const state = `directory = "${one.place.at('state')}"`
+  const two = await startTestDaemon(t, { sections: { store: store(redis, more), state } })
+  return [redis, one, two]
+}
+
+const logout = async (daemon: TestDaemon, token: string): Promise<number> =>
+  (await daemon.ask(`${V1}/auth/logout`, { method: 'POST', headers: bearer(token) })).status
+
+const refresh = async (daemon: TestDaemon, token: string): Promise<number> =>
+  (await daemon.ask(`${V1}/auth/refresh`, { method: 'POST', headers: bearer(token) })).status
+
+const reason = async (daemon: TestDaemon, token: string): Promise<string> => {
+  const answer = await daemon.check(token)
+  return answer.header('x-auth-reason') ?? String(answer.status)
+}
+
+const live = (daemon: TestDaemon): Promise<number> => daemon.metric('postern_subscriptions')
+
+void t.test('an end is an end on every instance', NEEDS_REDIS, async (t) => {
+  const [, one, two] = await startPair(t)
+  const kicked = await startNginx(t, two.place.at('kick.sock'))
+  const { access, refresh: token } = await one.softphone()
+  t.equal(await reason(two, access), '204', 'a login there is a login here')
+  t.equal((await two.check(access, SUBSCRIBE)).status, 204)
+  t.equal(await live(two), 1)
+  t.equal(await logout(one, access), 200)
+  await until(async () => (await reason(two, access)) === 'session_ended', SOON)
+  await until(() => kicked.length > 0, SOON)
+  t.equal(await live(two), 0, 'and its stream is closed by whose nginx holds it')
+  t.equal(await refresh(two, token), 401)
+  t.equal(await refresh(one, token), 401)
+})
+
+void t.test('a logout waits for its own streams, whoever says it first', NEEDS_REDIS, async (t) => {
+  const [, one] = await startPair(t)
+  const kicked = await startNginx(t, one.place.at('kick.sock'))
+  const { access } = await one.softphone()
+  const kick = (await one.check(access, WEBSOCKET)).header('x-auth-kick') ?? ''
+  t.equal(await logout(one, access), 200)
+  t.same(kicked, [kick])
+})
+
+void t.test('a refresh elsewhere keeps a stream open', NEEDS_REDIS, async (t) => {
+  const [redis, one, two] = await startPair(t)
+  await startNginx(t, two.place.at('kick.sock'))
+  const renewed = await one.softphone('201')
+  const forgotten = await one.softphone('202')
+  for (const { access } of [renewed, forgotten]) {
+    t.equal((await two.check(access, SUBSCRIBE)).status, 204)
+  }
+  t.equal(await live(two), 2)
+  for (const { clock } of [one, two]) clock.advance(3590)
+  t.equal(await refresh(one, renewed.refresh), 200)
+  for (const { clock } of [one, two]) clock.advance(20)
+  await until(async () => (await live(two)) === 1, SOON)
+  await pause(500) // two more looks
+  t.equal(await live(two), 1, 'that of the session which went on')
+  for (const { clock } of [one, two]) clock.advance(3600)
+  await redis.kill()
+  await until(async () => (await live(two)) === 0, SOON)
+})
+
+void t.test(
+  'the end of a stream and the operator’s kick find who knows it',
+  NEEDS_REDIS,
+  async (t) => {
+    const [, one, two] = await startPair(t)
+    const kicked = await startNginx(t, two.place.at('kick.sock'))
+    const { access } = await one.softphone()
+    const id = async (): Promise<string> =>
+      (await two.check(access, WEBSOCKET)).header('x-auth-kick') ?? ''
+    const [gone, other] = [await id(), await id()]
+    t.equal(await live(two), 2)
+    const told = await one.ask('/subscription-ended', { headers: { 'X-Auth-Kick': gone } })
+    t.equal(told.status, 204)
+    await until(async () => (await live(two)) === 1, SOON)
+    t.same(kicked, [], 'nobody was kicked')
+    await askDaemon(one.controlSocket, 'POST', '/sessions/kick?user=201')
+    await until(async () => (await live(two)) === 0, SOON)
+    t.same(kicked, [other])
+    t.equal(await reason(two, access), '204', 'and the session goes on')
+  },
+)
+
+void t.test('all that was issued before counts no more, anywhere', NEEDS_REDIS, async (t) => {
+  const [, one, two] = await startPair(t)
+  const kicked = await startNginx(t, two.place.at('kick.sock'))
+  const { access } = await one.softphone()
+  // As a trusted issuer's user would hold one: no session of the store stands behind it.
+  const other = one.forge({ ...one.claimsOf(access), sid: 'nobodys-session', jti: 'x' })
+  t.equal((await two.check(other, SUBSCRIBE)).status, 204)
+  await askDaemon(one.controlSocket, 'POST', '/sessions/end?all=true')
+  await until(async () => (await reason(two, other)) === 'session_ended', SOON)
+  await until(() => kicked.length > 0, SOON)
+  t.equal(await live(two), 0)
+})
+
+void t.test('while the store is away', NEEDS_REDIS, async (t) => {
+  const [redis, one, two] = await startPair(t, 'stale_seconds = 1')
+  const { access, refresh: token } = await one.softphone()
+  const { access: ended } = await one.softphone()
+  await logout(one, ended)
+  await until(async () => (await reason(two, ended)) === 'session_ended', SOON)
+  await redis.kill()
+  const says = async (what: RegExp) => what.test((await two.operator('/readyz')).body)
+  await until(() => says(/^not ready: .*ECONNREFUSED: nothing listens there/), SOON)
+  t.equal((await two.operator('/readyz')).status, 503)
+  t.equal(await two.metric('postern_store_state{state="away"}'), 1)
+  t.equal(await two.metric('postern_ready'), 0)
+
+  await until(async () => (await reason(two, access)) === '503', SOON)
+  t.equal(await reason(two, ended), 'session_ended', 'what is known stays known')
+  t.ok((await two.metric('postern_store_age_seconds')) >= 1)
+  const login = await two.ask(`${V1}/auth/login`, {
+    headers: { 'Content-Type': 'application/json' },
+    body: '{"username":"201","password":"correct horse"}',
+  })
+  t.same([login.status, login.header('retry-after')], [503, '1'])
+  t.equal(await refresh(two, token), 503)
+  t.equal(await logout(two, access), 503)
+  const away = two.log().filter(({ msg }) => /^the shared store: .*ECONN/.test(String(msg)))
+  t.ok(away.length >= 1 && away.length <= 3, `said ${away.length} times`)
+
+  await redis.start() // with nothing: no append-only file was kept
+  await until(async () => (await two.operator('/readyz')).status === 200, SOON)
+  t.equal(await reason(two, access), 'session_ended', 'it has lost what it knew')
+  t.equal(await refresh(two, token), 401)
+  await until(async () => (await one.operator('/readyz')).status === 200, SOON)
+  for (const { clock } of [one, two]) clock.advance(2)
+  t.equal(await reason(two, (await one.softphone()).access), '204')
+})
+
+void t.test('a store that is away at the start', NEEDS_REDIS, async (t) => {
+  const [redis, one] = await startPair(t)
+  const { access } = await one.softphone()
+  redis.cli('SAVE')
+  await redis.kill()
+  const state = `directory = "${one.place.at('state')}"`
+  const late = await startTestDaemon(t, { sections: { store: store(redis), state } })
+  t.equal(await reason(late, access), '503')
+  t.match((await late.operator('/readyz')).body, /not ready: the store is away: redis:/)
+  await redis.start()
+  await until(async () => (await late.operator('/readyz')).status === 200, SOON)
+  t.equal(await reason(late, access), '204')
+})
+
+void t.test('keys are made by the first instance alone', NEEDS_REDIS, async (t) => {
+  const [redis, one] = await startPair(t)
+  t.ok(existsSync(one.place.at('state', 'keys.json')))
+  await one.softphone()
+  await t.rejects(startTestDaemon(t, { sections: { store: store(redis) } }), {
+    message: /copy keys.json from another instance/,
+  })
+  await redis.kill()
+  await t.rejects(startTestDaemon(t, { sections: { store: store(redis) } }), {
+    message: /ECONNREFUSED/,
+  })
+})
+
+void t.test('its password comes from a file', NEEDS_REDIS, async (t) => {
+  const redis = await startRedis(t, { requirepass: 'hunter2' })
+  const folder = t.testdir({ right: 'hunter2\n' })
+  const start = (file: string) =>
+    startTestDaemon(t, { sections: { store: store(redis, `password_file = "${file}"`) } })
+  const daemon = await start(`${folder}/right`)
+  t.equal((await daemon.operator('/readyz')).status, 200)
+  t.notMatch(daemon.logText(), /hunter2/)
+  await t.rejects(start(`${folder}/none`), {
+    message: /none: cannot be read \(ENOENT\)/,
+  })
+})
+
+void t.test('an nginx needs a name of its own', (t) => {
+  t.equal(nginxName('edge', 'localhost'), 'edge')
+  t.equal(nginxName('', 'pbx-1'), 'pbx-1')
+  for (const host of ['', 'localhost', 'localhost.localdomain']) {
+    t.throws(() => nginxName('', host), { message: /subscriptions.nginx/ })
+  }
+  t.end()
+})
+
+void t.test('alone there is nothing to hear and nobody to tell', async (t) => {
+  let learned = 0
+  const peers = alone(async () => void learned++)
+  await peers.join()
+  t.equal(learned, 1)
+  t.same(
+    [peers.obstacle(), peers.trouble(), peers.standing(), peers.state(), peers.age()],
+    [undefined, undefined, 'deciding', 'ok', 0],
+  )
+  peers.streamEnded('kick-x')
+  peers.kick({})
+  peers.close()
+})
+
+/** Peers on a feed that the test moves. */
+const createRig = (more: Partial<PeersParts> = {}) => {
+  let change: StateChange = { state: 'ok', message: 'in step' }
+  let age = 0
+  let trusted = 0
+  const heard = {
+    onState: (_: StateChange): void => undefined,
+    onEnded: (_: EndedSession): void => undefined,
+    onTrustedSince: (_: number): void => undefined,
+    onTold: (_: string): void => undefined,
+  }
+  const clock = createTestClock()
+  const revocations = createRevocations(clock)
+  const [lines, standing, kicked, ended]: string[][] = [[], [], [], []]
+  const failing: Error[] = []
+  const peers = createPeers({
+    shared: {
+      label: 'redis://a',
+      feed: {
+        state: () => change.state,
+        change: () => change,
+        age: () => age,
+        bound: 1.5,
+        trustedSince: () => trusted,
+        onTrustedSince: (listener) => void (heard.onTrustedSince = listener),
+        onEnded: (listener) => void (heard.onEnded = listener),
+        onState: (listener) => void (heard.onState = listener),
+        resync: async () => undefined,
+      },
+      signals: {
+        tell: async () => {
+          throw new Error('away')
+        },
+        onTold: (listener) => void (heard.onTold = listener),
+      },
+    },
+    revocations,
+    registry: {
+      kickSession: async (sid) => {
+        kicked?.push(sid)
+        return 1
+      },
+      review: () => undefined,
+      streamEnded: (kick) => {
+        ended?.push(kick)
+        return true
+      },
+    },
+    kick: async ({ user = '' }) => kicked?.push(user),
+    learn: async () => {
+      const error = failing.pop()
+      if (error) throw error
+    },
+    staleSeconds: () => 0,
+    log: createLog('trace', { write: (line: string) => void lines?.push(line) }),
+    allows: () => true,
+    onStanding: (line) => void standing?.push(line),
+    ...more,
+  })
+  return {
+    peers,
+    heard,
+    revocations,
+    lines,
+    standing,
+    kicked,
+    ended,
+    failing,
+    become(next: StateChange) {
+      change = next
+      heard.onState(next)
+    },
+    setAge: (seconds: number) => void (age = seconds),
+    setTrusted: (since: number) => void (trusted = since),
+  }
+}
+
+void t.test('nothing is decided before everything is known', async (t) => {
+  const rig = createRig()
+  rig.failing.push(new Error('busy'))
+  t.match(rig.peers.obstacle(), { code: 'unavailable', message: /reading the shared store/ })
+  t.equal(rig.peers.trouble(), 'reading the shared store')
+  await rig.peers.join()
+  t.match(rig.lines?.join(''), /could not be read: tried again/)
+  t.ok(rig.peers.obstacle())
+  await until(() => rig.peers.obstacle() === undefined, SOON)
+  t.same(rig.standing, ['deciding'])
+  rig.peers.close()
+})
+
+void t.test('a reading is not too old before the next one is due', async (t) => {
+  const rig = createRig()
+  await rig.peers.join()
+  rig.setAge(1.4)
+  t.equal(rig.peers.obstacle(), undefined)
+  rig.setAge(1.6)
+  t.match(rig.peers.obstacle(), { message: /nothing is decided any more/ })
+  rig.peers.close()
+})
+
+void t.test('what is said of a state is said once, and to systemd', async (t) => {
+  const rig = createRig({ allows: () => false })
+  await rig.peers.join()
+  rig.become({ state: 'away', message: 'redis://a: ECONNREFUSED' })
+  rig.become({ state: 'ok', message: 'in step' })
+  t.same(rig.standing, ['deciding', 'the store is away: redis://a: ECONNREFUSED', 'deciding'])
+  t.notMatch(rig.lines?.join(''), /ECONNREFUSED/, 'where the log is full')
+  rig.failing.push(new Error('busy'))
+  rig.peers.close()
+})
+
+void t.test('a hint that is not understood does nothing', async (t) => {
+  const rig = createRig()
+  for (const text of ['', 'null', '[]', '{"stream":1}', '{"kick":"all"}', 'x'])
+    rig.heard.onTold(text)
+  t.same([rig.kicked, rig.ended], [[], []])
+  rig.heard.onTold('{"stream":"kick-x"}')
+  rig.heard.onTold('{"kick":{"user":"201"}}')
+  t.same([rig.kicked, rig.ended], [['201'], ['kick-x']])
+  rig.peers.streamEnded('kick-y') // nobody hears it, and nothing breaks
+  rig.heard.onEnded({ sid: 's', username: '201', cause: 'logout', until: NOW + 60 })
+  t.ok(rig.revocations.has('s'))
+  rig.setTrusted(NOW)
+  await rig.peers.join()
+  t.ok(rig.revocations.isBeforeEpoch(NOW - 1))
+  rig.heard.onTrustedSince(NOW + 5)
+  t.ok(rig.revocations.isBeforeEpoch(NOW + 4))
+  rig.peers.close()
+})
+
+void t.test('a stop while it is being read is no fault', async (t) => {
+  const rig = createRig()
+  rig.failing.push(new Error('closed'))
+  rig.peers.close()
+  await rig.peers.join()
+  t.same(rig.lines, [])
+})
