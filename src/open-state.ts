@@ -11,9 +11,12 @@ import type { Config } from './config/config.ts'
 import { keysFile, loadKeys } from './config/keys-file.ts'
 import type { Log } from './log.ts'
 import { openSecurityLog, type SecurityLog } from './security-log.ts'
+import { inspectRedisAt } from './store/redis-inspect.ts'
 import { openRedisStore, type RedisStore } from './store/redis.ts'
 import { openSqliteStore } from './store/sqlite.ts'
 import { type Store, StoreError } from './store/store.ts'
+
+const INSPECT_WITHIN = 1 // second
 
 /** Why the daemon does not start, in words that name the cure. */
 export class StartError extends Error {
@@ -70,6 +73,14 @@ export const openSharedStore = async (
     instance: nginxName(subscriptions.nginx, hostname()),
     now,
   })
+}
+
+/** What of the shared store's server could un-revoke a token, each with its cure. It only looks. */
+export const inspectSharedStore = async ({ store }: Pick<Config, 'store'>): Promise<string[]> => {
+  const { url, passwordFile, caFile } = store
+  if (url === '') return []
+  const ca = caFile === '' ? undefined : caFile
+  return inspectRedisAt({ url, password: readPassword(passwordFile), ca, timeout: INSPECT_WITHIN })
 }
 
 /**

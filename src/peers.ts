@@ -42,7 +42,7 @@ export const alone = (learn: () => Promise<void>): Peers => ({
 })
 
 export interface PeersParts {
-  shared: Pick<RedisStore, 'feed' | 'signals' | 'label'>
+  shared: Pick<RedisStore, 'feed' | 'inspect' | 'label' | 'signals'>
   revocations: Pick<Revocations, 'add' | 'moveEpoch'>
   registry: Pick<Registry, 'kickSession' | 'review' | 'streamEnded'>
   /** Ends live streams here: those of the session or user, or all. */
@@ -101,6 +101,8 @@ export const createPeers = (parts: PeersParts): Peers => {
       known = true
       onStanding(standing())
       log.info({ store: label }, 'the shared store: everything is known, checks are decided')
+      const warnings = await shared.inspect().catch(() => []) // away again: said already
+      for (const warning of warnings) log.warn({ store: label }, warning)
     } catch (error) {
       if (allows('store learn'))
         log.warn({ err: error }, 'the shared store could not be read: tried again')

@@ -256,6 +256,10 @@ const createRig = (more: Partial<PeersParts> = {}) => {
   const peers = createPeers({
     shared: {
       label: 'redis://a',
+      inspect: async () => {
+        if (age > 0) throw new Error('away')
+        return ['Redis forgets']
+      },
       feed: {
         state: () => change.state,
         change: () => change,
@@ -323,15 +327,17 @@ void t.test('nothing is decided before everything is known', async (t) => {
   await rig.peers.join()
   t.match(rig.lines?.join(''), /could not be read: tried again/)
   t.ok(rig.peers.obstacle())
+  t.notMatch(rig.lines?.join(''), /Redis forgets/)
   await until(() => rig.peers.obstacle() === undefined, SOON)
   t.same(rig.standing, ['deciding'])
+  await until(() => /Redis forgets/.test(String(rig.lines)), SOON)
   rig.peers.close()
 })
 
 void t.test('a reading is not too old before the next one is due', async (t) => {
   const rig = createRig()
-  await rig.peers.join()
   rig.setAge(1.4)
+  await rig.peers.join()
   t.equal(rig.peers.obstacle(), undefined)
   rig.setAge(1.6)
   t.match(rig.peers.obstacle(), { message: /nothing is decided any more/ })

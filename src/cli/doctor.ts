@@ -16,6 +16,7 @@ import { checkClock, checkClosed, checkNode, checkSocket, idsOf } from '../docto
 import { type Directive, parseNginxDump, walk } from '../doctor/nginx-config.ts'
 import { findTraps } from '../doctor/nginx-traps.ts'
 import { probe } from '../doctor/probe.ts'
+import { inspectSharedStore } from '../open-state.ts'
 import { inspectStore } from '../store/sqlite-copy.ts'
 import { StoreError } from '../store/store.ts'
 import { askDaemon } from './control-client.ts'
@@ -55,10 +56,25 @@ const problemsOf = (rule: string, where: string, error: unknown): Finding[] => {
   throw error
 }
 
+const checkSharedStore = async (config: Config): Promise<Finding[]> => {
+  try {
+    const warnings = await inspectSharedStore(config)
+    if (warnings.length === 0)
+      return [good('store', 'store.url', 'nothing there un-revokes a token')]
+    return warnings.map((warning) => {
+      const [text = '', cure = 'see the message'] = warning.split(/: (?=set |point |install )/)
+      return { rule: 'store', state: 'warning', where: 'store.url', text, cure }
+    })
+  } catch (error) {
+    return problemsOf('store', 'store.url', error)
+  }
+}
+
 const checkState = async (config: Config): Promise<Finding[]> => {
   const findings: Finding[] = []
+  const shared = config.store.url !== ''
   const store = join(config.stateDirectory, 'store.db')
-  if (!existsSync(store) && !existsSync(keysFile(config.stateDirectory))) {
+  if (!shared && !existsSync(store) && !existsSync(keysFile(config.stateDirectory))) {
     return [
       {
         rule: 'state',
@@ -75,6 +91,7 @@ const checkState = async (config: Config): Promise<Finding[]> => {
   } catch (error) {
     findings.push(...problemsOf('keys', config.stateDirectory, error))
   }
+  if (shared) return [...findings, ...(await checkSharedStore(config))]
   try {
     const { sessions } = inspectStore(store)
     findings.push(good('store', store, `whole; live sessions: ${sessions}`))

@@ -2,13 +2,17 @@
 // It must never change one.
 
 import { evictingPolicy } from './redis-feed.ts'
-import type { Link } from './redis-link.ts'
+import { type Link, type LinkSettings, openLink } from './redis-link.ts'
+import { StoreError } from './store.ts'
 
 const field = (info: string, name: string): string =>
   new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? ''
 
 /** Each line names its cure; none: nothing to say. */
-export const inspectRedis = async ({ info }: Pick<Link, 'info'>): Promise<string[]> => {
+export const inspectRedis = async ({
+  info,
+  setting,
+}: Pick<Link, 'info' | 'setting'>): Promise<string[]> => {
   const sections = ['server', 'memory', 'persistence', 'replication']
   const all = (await Promise.all(sections.map(info))).join('\n')
   const warnings: string[] = []
@@ -28,6 +32,10 @@ export const inspectRedis = async ({ info }: Pick<Link, 'info'>): Promise<string
     warnings.push(
       'Redis forgets its last seconds when it dies, logouts among them: set appendonly yes and appendfsync always',
     )
+  } else if (((await setting('appendfsync')) ?? 'always') !== 'always') {
+    warnings.push(
+      'Redis forgets up to a second of logouts when its machine dies: set appendfsync always',
+    )
   }
   if (field(all, 'role') !== 'master') {
     warnings.push('this Redis is a replica: point the url at the primary')
@@ -40,4 +48,21 @@ export const inspectRedis = async ({ info }: Pick<Link, 'info'>): Promise<string
     )
   }
   return warnings
+}
+
+const NOBODY = { up() {}, down() {}, listening() {}, message() {} }
+
+/** The same of a server that nobody here has open: nothing is written there. One line more where it is away. */
+export const inspectRedisAt = async (
+  settings: Pick<LinkSettings, 'url' | 'password' | 'ca' | 'timeout'>,
+): Promise<string[]> => {
+  const link = await openLink({ ...settings, channels: [] }, NOBODY)
+  try {
+    return await inspectRedis(link)
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error
+    return [`the shared store is away: ${error.message}`]
+  } finally {
+    link.close()
+  }
 }

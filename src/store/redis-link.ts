@@ -23,7 +23,7 @@ export interface LinkSettings {
   ca?: string | undefined
   /** Seconds that the server may be silent while a call waits. */
   timeout: number
-  /** What is published to. */
+  /** What is published to; none: nothing is listened to. */
   channels: readonly string[]
 }
 
@@ -44,6 +44,8 @@ export interface Link {
   run(script: Script, key: string, args?: readonly Argument[]): Promise<unknown>
   /** What the server says of itself; of a cluster any one of its primaries. */
   info(section: string): Promise<string>
+  /** One of its settings; undefined where it does not say, for instance because its ACL forbids us to ask. */
+  setting(name: string): Promise<string | undefined>
   /** Lets go of the server and tries anew, where its answers say that it is the wrong one. */
   drop(fault: StoreError): void
   close(): void
@@ -263,13 +265,14 @@ export const openLink = async (
       if (!closing.signal.aborted) events.down(fault)
     },
   )
-  void hold(
-    async (wire) => {
-      await wire.subscribe([...channels], (text, channel) => events.message(channel, text))
-      events.listening()
-    },
-    () => undefined, // the poll makes up for it, and the other connection says why
-  )
+  if (channels.length > 0)
+    void hold(
+      async (wire) => {
+        await wire.subscribe([...channels], (text, channel) => events.message(channel, text))
+        events.listening()
+      },
+      () => undefined, // the poll makes up for it, and the other connection says why
+    )
 
   const send = async (key: string, args: (string | Buffer)[]): Promise<unknown> => {
     const connection = current
@@ -323,6 +326,12 @@ export const openLink = async (
       } catch (error) {
         throw toRedisFault(error, label)
       }
+    },
+    async setting(name) {
+      const reply = await send(name, ['CONFIG', 'GET', name]).catch(() => undefined)
+      // A list, or by RESP3 a map.
+      const values = Array.isArray(reply) ? reply : Object.entries(Object(reply)).flat()
+      return values[1] === undefined ? undefined : String(values[1])
     },
     drop(reason) {
       current?.lose(reason)

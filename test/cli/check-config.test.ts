@@ -1,10 +1,12 @@
 // `postern check-config` as an operator meets it: what is printed where, and the exit code.
 
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import t from 'tap'
 import type * as command from '../../src/cli/check-config.ts'
 import { checkConfig } from '../../src/cli/check-config.ts'
+import { NEEDS_REDIS, startRedis } from '../fixtures/redis.ts'
 
 const run = async (...argv: string[]) => {
   const out: string[] = []
@@ -40,7 +42,7 @@ void t.test('without a file it asks about the one that the daemon reads', async 
     {
       '../../src/config/load.ts': {
         CONFIG_FILE: '/etc/postern/postern.toml',
-        loadConfig: () => ({}),
+        loadConfig: () => ({ store: { url: '' } }),
       },
     },
   )
@@ -75,3 +77,26 @@ void t.test('anything else is wrong usage and exit 64', async (t) => {
     })
   }
 })
+
+void t.test(
+  'a shared store is looked at, and is no reason not to start',
+  NEEDS_REDIS,
+  async (t) => {
+    const redis = await startRedis(t)
+    const folder = t.testdir({})
+    const file = join(folder, 'postern.toml')
+    writeFileSync(file, `[store]\nurl = "${redis.url}"\n`)
+    const { code, out, err } = await run(file)
+    t.same([code, out], [0, [`${file}: ok`]])
+    t.match(err, [/^warning: Redis forgets .*appendonly yes/])
+    await redis.kill()
+    t.match(await run(file), {
+      code: 0,
+      err: [/^warning: the shared store is away: .*ECONNREFUSED/],
+    })
+    writeFileSync(file, `[store]\nurl = "rediss://127.0.0.1"\nca_file = "${folder}/none"\n`)
+    t.match(await run(file), { code: 78, out: [], err: [/none cannot be read/] })
+    writeFileSync(file, `[store]\nurl = "${redis.url}"\npassword_file = "${folder}/none"\n`)
+    t.match(await run(file), { code: 78, out: [], err: [/see store.password_file/] })
+  },
+)

@@ -11,6 +11,7 @@ import { layOutNginx, nginxCommand } from '../../demo/nginx.ts'
 import { doctor } from '../../src/cli/doctor.ts'
 import type { Finding } from '../../src/doctor/finding.ts'
 import { startTestDaemon, type TestDaemon } from '../fixtures/daemon.ts'
+import { NEEDS_REDIS, startRedis } from '../fixtures/redis.ts'
 import { nginxMissing } from '../fixtures/nginx.ts'
 import { makePlace } from '../fixtures/postern.ts'
 import { runCommand } from './run.ts'
@@ -179,4 +180,25 @@ void t.test('wrong usage says what is right', async (t) => {
     t.equal(status, 64, argv.join(' '))
     t.match(err, /usage: postern doctor/)
   }
+})
+
+void t.test('a shared store is looked at too', NEEDS_REDIS, async (t) => {
+  const redis = await startRedis(t, { appendonly: 'yes', appendfsync: 'always' })
+  const sections = { store: `url = "${redis.url}"` }
+  const { place } = await startTestDaemon(t, { sections })
+  const look = async () => (await report('--config', place.config)).findings
+  t.same(stateOf(await look(), 'store'), ['ok'])
+  redis.cli('CONFIG', 'SET', 'appendonly', 'no', 'maxmemory-policy', 'allkeys-lru')
+  const warned = (await look()).filter(({ rule }) => rule === 'store')
+  t.match(warned, [
+    { state: 'warning', where: 'store.url', cure: 'set maxmemory-policy noeviction' },
+    { state: 'warning', cure: 'set appendonly yes and appendfsync always' },
+  ])
+  await redis.kill()
+  t.match(
+    (await look()).filter(({ rule }) => rule === 'store'),
+    [{ state: 'warning', text: /is away/, cure: 'see the message' }],
+  )
+  place.configure({ store: `url = "${redis.url}"\nca_file = "/none"` })
+  t.same(stateOf(await look(), 'store'), ['problem'])
 })
