@@ -146,6 +146,7 @@ const build = async (
     ready: () => ready && peers.trouble() === undefined,
     storeState: () => peers.state(),
     storeAge: () => peers.age(),
+    storeLosses: () => peers.losses(),
   })
   for (const name of sockets.keys()) {
     if (SOCKETS.has(name)) continue

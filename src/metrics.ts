@@ -44,6 +44,8 @@ export interface MetricSources {
   storeState(): (typeof STORE_STATES)[number]
   /** Seconds. */
   storeAge(): number
+  /** So far. */
+  storeLosses(): number
 }
 
 const STORE_STATES = ['ok', 'away', 'lost'] as const
@@ -261,6 +263,17 @@ export const createMetrics = (sources: MetricSources): Metrics => {
       collect() {
         for (const state of STORE_STATES)
           this.set({ state }, state === sources.storeState() ? 1 : 0)
+      },
+    }),
+  )
+  registry.registerMetric(
+    new Counter({
+      name: 'postern_store_losses_total',
+      help: 'Times that the shared store was found to lack what it had acknowledged.',
+      registers: [],
+      collect() {
+        this.reset()
+        this.inc(sources.storeLosses())
       },
     }),
   )

@@ -21,6 +21,8 @@ export interface Peers {
   state(): StoreState
   /** Seconds since every end of a session was known for certain. */
   age(): number
+  /** How often the store was found to lack what it had acknowledged. */
+  losses(): number
   /** nginx told us of the end of a stream that another instance handed out. */
   streamEnded(kick: string): void
   /** The operator wants live streams ended, wherever they are. */
@@ -36,6 +38,7 @@ export const alone = (learn: () => Promise<void>): Peers => ({
   standing: () => 'deciding',
   state: () => 'ok',
   age: () => 0,
+  losses: () => 0,
   streamEnded: () => undefined,
   kick: () => undefined,
   close: () => undefined,
@@ -146,6 +149,7 @@ export const createPeers = (parts: PeersParts): Peers => {
     standing,
     state: feed.state,
     age: feed.age,
+    losses: feed.losses,
     streamEnded: (stream) => tell({ stream }),
     kick: (which) => tell({ kick: which }),
     close() {

@@ -25,6 +25,7 @@ const SOURCES: MetricSources = {
   ready: () => true,
   storeState: () => 'ok',
   storeAge: () => 0,
+  storeLosses: () => 0,
 }
 
 const createFull = (changes: Partial<MetricSources> = {}) => {
@@ -100,6 +101,7 @@ const GOLDEN = [
   'gauge postern_ready{}',
   'gauge postern_store_state{state}',
   'gauge postern_store_age_seconds{}',
+  'counter postern_store_losses_total{}',
   'gauge postern_build_info{version,node}',
   'counter process_cpu_user_seconds_total',
   'counter process_cpu_system_seconds_total',
@@ -186,6 +188,7 @@ void t.test('the page says what happened', async (t) => {
       'postern_store_state{state="ok"} 1',
       'postern_store_state{state="away"} 0',
       'postern_store_state{state="lost"} 0',
+      'postern_store_losses_total 0',
       'postern_store_age_seconds 0',
       `postern_build_info{version="1.2.3",node="${process.version}"} 1`,
     ],

@@ -34,6 +34,7 @@ const createTestMetrics = () =>
     ready: () => true,
     storeState: () => 'ok',
     storeAge: () => 0,
+    storeLosses: () => 0,
   })
 
 void t.test(

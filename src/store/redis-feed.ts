@@ -21,6 +21,8 @@ export interface StateChange {
 /** What a host must know to decide without asking. An ability beside the port: one host alone needs none. */
 export interface RevocationFeed {
   state(): StoreState
+  /** How often the server was found to lack what it had acknowledged. */
+  losses(): number
   /** What was told last. */
   change(): StateChange
   /** Seconds since all ends were known for certain: what `stale_seconds` is compared with. */
@@ -46,8 +48,6 @@ export interface Feed extends RevocationFeed {
   ended(root: string, ended: EndedSession, seq: number): void
   /** Why nothing may rest on the server though it answers. */
   refusal(): StoreError | undefined
-  /** How often data was lost while we looked. */
-  losses(): number
   up(): void
   down(fault: StoreError): void
   message(root: string, text: string): void
