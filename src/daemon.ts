@@ -8,6 +8,7 @@ import { ACTIONS } from './auth/grants.ts'
 import { IssuerAwayError } from './auth/issuer.ts'
 import { createRevocations } from './auth/revocations.ts'
 import { createSessions } from './auth/sessions.ts'
+import { createSharedThrottle } from './auth/shared-throttle.ts'
 import { createThrottle } from './auth/throttle.ts'
 import type { Clock } from './clock.ts'
 import { findRestartOnly } from './config/changes.ts'
@@ -288,7 +289,11 @@ const build = async (
     if (source !== 'http') metrics.usersLoaded(source, true, clock.now())
   }
   // ---- the rules and routes, swapped whole by a reload
-  const throttle = createThrottle(() => current.throttle, clock)
+  const limitsNow = () => current.throttle
+  const ownThrottle = createThrottle(limitsNow, clock)
+  const throttle = shared
+    ? createSharedThrottle(ownThrottle, shared.throttle, limitsNow)
+    : ownThrottle
   const listSessions = (username?: string) => viewSessions(store, registry, clock.now(), username)
   const gateParts = {
     store,

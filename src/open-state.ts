@@ -84,14 +84,16 @@ export const inspectSharedStore = async ({ store }: Pick<Config, 'store'>): Prom
 }
 
 /**
- * Instances that share a store need the same keys: only the very first one may make them. Throws where it is
- * not, or where the store is away and nobody can tell.
+ * Instances that share a store need the same keys: only one of them may make them, and only where nobody is
+ * logged in yet. Throws where it may not, or where the store is away and nobody can tell.
  */
-const mayMakeKeys = async (shared: RedisStore, file: string, now: number): Promise<void> => {
-  const used = (await shared.countSessions(now)) > 0 || (await shared.listEnded(now)).length > 0
-  if (!used) return
+const claimKeys = async (shared: RedisStore, file: string, now: number): Promise<void> => {
+  const isUsed = (await shared.countSessions(now)) > 0 || (await shared.listEnded(now)).length > 0
+  const me = `${hostname()}:${file}`
+  const maker = isUsed ? 'another instance' : await shared.claimKeys(me)
+  if (maker === me) return
   throw new StartError(
-    `${file} is not there, and ${shared.label} has sessions: copy keys.json from another instance; if it is lost everywhere, set a new store.prefix, which ends every session`,
+    `${file} is not there: copy keys.json from ${maker}, since instances that share ${shared.label} need the same keys; if it is lost everywhere, set a new store.prefix, which ends every session`,
   )
 }
 
@@ -112,7 +114,7 @@ export const openState = async (
   const store = shared ?? (await openOwnStore(stateDirectory))
   opened.push(() => store.close())
   if (shared && !existsSync(keysFile(stateDirectory))) {
-    await mayMakeKeys(shared, keysFile(stateDirectory), now())
+    await claimKeys(shared, keysFile(stateDirectory), now())
   }
   return { store, shared, keyring: await loadKeys(stateDirectory) }
 }

@@ -4,6 +4,7 @@
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { createServer } from 'node:http'
+import { hostname } from 'node:os'
 import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 
@@ -140,6 +141,23 @@ void t.test('all that was issued before counts no more, anywhere', NEEDS_REDIS, 
   t.equal(await live(two), 0)
 })
 
+void t.test('whoever may try no more may not try elsewhere', NEEDS_REDIS, async (t) => {
+  const [, one, two] = await startPair(t)
+  const attempt = (daemon: TestDaemon, password: string) =>
+    daemon.ask(`${V1}/auth/login`, {
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ username: '201', password }),
+    })
+  for (const daemon of [one, two, one, two, one]) {
+    t.equal((await attempt(daemon, 'wrong')).status, 401)
+  }
+  const answer = await attempt(two, 'correct horse')
+  t.equal(answer.status, 429)
+  t.ok(Number(answer.header('retry-after')) > 800)
+  t.equal((await attempt(one, 'correct horse')).status, 429)
+  t.equal((one.securityLog() + two.securityLog()).split('[BANNED]').length, 2, 'said once')
+})
+
 void t.test('while the store is away', NEEDS_REDIS, async (t) => {
   const [redis, one, two] = await startPair(t, 'stale_seconds = 1')
   const { access, refresh: token } = await one.softphone()
@@ -192,7 +210,11 @@ void t.test('a store that is away at the start', NEEDS_REDIS, async (t) => {
 
 void t.test('keys are made by the first instance alone', NEEDS_REDIS, async (t) => {
   const [redis, one] = await startPair(t)
-  t.ok(existsSync(one.place.at('state', 'keys.json')))
+  const keys = one.place.at('state', 'keys.json')
+  t.ok(existsSync(keys))
+  await t.rejects(startTestDaemon(t, { sections: { store: store(redis) } }), {
+    message: `copy keys.json from ${hostname()}:${keys}`,
+  })
   await one.softphone()
   await t.rejects(startTestDaemon(t, { sections: { store: store(redis) } }), {
     message: /copy keys.json from another instance/,

@@ -75,10 +75,10 @@ export const createLogin = (
   const { users, store, sessions, tokens, throttle, clock } = parts
 
   const authenticate = async ({ username, password, address }: LoginRequest) => {
-    let attempt = throttle.begin(username, address)
+    let attempt = await throttle.begin(username, address)
     while ('wait' in attempt) {
       await attempt.wait
-      attempt = throttle.begin(username, address)
+      attempt = await throttle.begin(username, address)
     }
     if ('retryAfter' in attempt) {
       return { throttled: attempt.by, retryAfter: attempt.retryAfter, first: attempt.first }

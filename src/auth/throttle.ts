@@ -15,14 +15,22 @@ export interface ThrottleLimits {
   accountFailures: number
 }
 
+/** Which count stopped a try. */
+export type CountedBy = 'pair' | 'address' | 'account'
+
 export type Attempt =
   | { settle(outcome: 'succeeded' | 'failed' | 'not_judged'): void }
   /** As many tries are under way as may still fail: ask again when one of them is judged. */
-  | { wait: Promise<void> }
+  | { wait: Promise<void>; by: CountedBy }
   /** `first`: this refusal begins the ban, so it is logged; the ones after it are only counted. */
-  | { retryAfter: number; by: 'pair' | 'address' | 'account'; first: boolean }
+  | { retryAfter: number; by: CountedBy; first: boolean }
 
 export interface Throttle {
+  begin(username: string, address: string): Attempt | Promise<Attempt>
+}
+
+/** One that counts in this process, so that it has to ask nobody. */
+export interface LocalThrottle extends Throttle {
   begin(username: string, address: string): Attempt
 }
 
@@ -59,8 +67,22 @@ export const throttleAddress = (address: string): string => {
 /** One count for all spellings of a name (CVE-2025-24806): only the count folds, the look-up never does. */
 const throttleName = (username: string): string => username.normalize('NFKC').trim().toLowerCase()
 
+/** Whom a try is counted for. Lists in JSON: no choice of name and address can spell another pair (CVE-2026-39972). */
+export const throttleKeys = (
+  username: string,
+  address: string,
+): Readonly<Record<CountedBy, string>> => {
+  const name = throttleName(username)
+  const from = throttleAddress(address)
+  return {
+    pair: JSON.stringify(['pair', name, from]),
+    address: JSON.stringify(['address', from]),
+    account: JSON.stringify(['account', name]),
+  }
+}
+
 /** `limitsNow` is asked at each attempt: a reload moves the limits and keeps the counts. */
-export const createThrottle = (limitsNow: () => ThrottleLimits, clock: Clock): Throttle => {
+export const createThrottle = (limitsNow: () => ThrottleLimits, clock: Clock): LocalThrottle => {
   const windows = new Map<string, Window>()
 
   const find = (key: string, now: number): Window | undefined => {
@@ -88,49 +110,37 @@ export const createThrottle = (limitsNow: () => ThrottleLimits, clock: Clock): T
     return fresh
   }
 
-  const refuse = (
-    window: Window,
-    by: 'pair' | 'address' | 'account',
-    retryAfter: number,
-  ): Attempt => {
+  const refuse = (window: Window, by: CountedBy, retryAfter: number): Attempt => {
     const first = !window.banLogged
     window.banLogged = true
     return { retryAfter: Math.max(1, Math.ceil(retryAfter)), by, first }
   }
 
-  const waitFor = (window: Window, by: 'pair' | 'address'): Attempt => {
+  const waitFor = (window: Window, by: CountedBy): Attempt => {
     if (window.waiting.length >= MAX_WAITING) return { retryAfter: 1, by, first: false }
     const { promise, resolve } = Promise.withResolvers<void>()
     window.waiting.push(resolve)
-    return { wait: promise }
+    return { wait: promise, by }
   }
 
   return {
     begin(username, address) {
       const limits = limitsNow()
       const now = clock.monotonic()
-      const name = throttleName(username)
-      const from = throttleAddress(address)
-      // Keys are JSON lists: no choice of name and address can spell another pair (CVE-2026-39972).
-      const pairKey = JSON.stringify(['pair', name, from])
-      const addressKey = JSON.stringify(['address', from])
-      const accountKey = JSON.stringify(['account', name])
+      const keys = throttleKeys(username, address)
       const left = (window: Window): number => window.startedAt + limits.window - now
       // A refused try opens no window: else 50,000 of them, which cost nothing, would drive out the ban itself.
-      const knownPair = find(pairKey, now)
+      const knownPair = find(keys.pair, now)
       if (knownPair && knownPair.failures >= limits.pairFailures) {
         return refuse(knownPair, 'pair', left(knownPair))
       }
-      const knownAddress = find(addressKey, now)
+      const knownAddress = find(keys.address, now)
       if (knownAddress && knownAddress.failures >= limits.addressFailures) {
         return refuse(knownAddress, 'address', left(knownAddress))
       }
-      const knownAccount = find(accountKey, now)
-      if (
-        knownAccount &&
-        knownAccount.failures >= limits.accountFailures &&
-        now - knownAccount.lastTryAt < 1
-      ) {
+      const knownAccount = find(keys.account, now)
+      const justTried = knownAccount && now - knownAccount.lastTryAt < 1
+      if (justTried && knownAccount.failures >= limits.accountFailures) {
         return refuse(knownAccount, 'account', 1)
       }
       if (knownPair && knownPair.failures + knownPair.pending >= limits.pairFailures) {
@@ -139,9 +149,13 @@ export const createThrottle = (limitsNow: () => ThrottleLimits, clock: Clock): T
       if (knownAddress && knownAddress.failures + knownAddress.pending >= limits.addressFailures) {
         return waitFor(knownAddress, 'address')
       }
-      const pair = open(pairKey, now)
-      const byAddress = open(addressKey, now)
-      const byAccount = open(accountKey, now)
+      // Else a thousand addresses at once would have a thousand tries before the first of them has failed.
+      if (justTried && knownAccount.failures + knownAccount.pending >= limits.accountFailures) {
+        return waitFor(knownAccount, 'account')
+      }
+      const pair = open(keys.pair, now)
+      const byAddress = open(keys.address, now)
+      const byAccount = open(keys.account, now)
       byAccount.lastTryAt = now
       const windows = [pair, byAddress, byAccount]
       for (const window of windows) window.pending++

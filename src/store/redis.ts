@@ -8,6 +8,7 @@ import type { Subscription } from '../subscriptions/subscription.ts'
 import { createFeed, type Feed, type RevocationFeed, toEndedSession } from './redis-feed.ts'
 import { type Argument, type Link, openLink } from './redis-link.ts'
 import {
+  CLAIM,
   COUNT,
   DETAILS,
   END,
@@ -32,7 +33,7 @@ import {
   UNSUBSCRIBE,
   USE_TICKET,
 } from './redis-scripts.ts'
-import { createSharedThrottle, type SharedThrottle } from './redis-throttle.ts'
+import { createRedisThrottle, type SharedThrottle } from './redis-throttle.ts'
 import { inspectRedis } from './redis-inspect.ts'
 import {
   type EndedSession,
@@ -82,6 +83,8 @@ export interface RedisStore extends Store {
   readonly signals: Signals
   /** For people: the server, without credentials. */
   readonly label: string
+  /** Who may make the keys that all instances share: the first who asked, for good. */
+  claimKeys(who: string): Promise<string>
   /** The live ones of these sessions: until when they have access tokens, and in which role. */
   accessOf(
     sessions: readonly SessionName[],
@@ -266,7 +269,7 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
   }
 
   let highestId = 0
-  const verbs: Omit<Store, 'close'> & Pick<RedisStore, 'inspect' | 'accessOf'> = {
+  const verbs: Omit<Store, 'close'> & Pick<RedisStore, 'accessOf' | 'claimKeys' | 'inspect'> = {
     async identify(username) {
       const highest = highestId
       // Where the count was lost it goes on far above any that was given: one user a second is never reached.
@@ -427,6 +430,9 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
       await run(PING, usersRoot)
     },
     inspect: () => inspectRedis(link),
+    async claimKeys(who) {
+      return (await run(CLAIM, `${usersRoot}:keys`, [who])) as string
+    },
     async accessOf(sessions, now) {
       const views = await viewsOfNames(sessions)
       const live = views.filter(([, view]) => stateOf(view, now) === 'live')
@@ -483,7 +489,7 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
     inspect: verbs.inspect,
     close: () => (closed ??= shut()),
     feed,
-    throttle: createSharedThrottle(link, `${prefix}{throttle}`),
+    throttle: createRedisThrottle(link, `${prefix}{throttle}`),
     signals: {
       async tell(text) {
         await run(TELL, signalsChannel, [text])
@@ -492,5 +498,6 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
     },
     label: link.label,
     accessOf: counted(verbs.accessOf),
+    claimKeys: counted(verbs.claimKeys),
   }
 }

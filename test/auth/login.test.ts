@@ -1,10 +1,12 @@
 // A name and a password become a session, or a refusal that nobody can race past.
 
 import t from 'tap'
+import { createLogin } from '../../src/auth/login.ts'
+import type { Attempt } from '../../src/auth/throttle.ts'
 import type { Store } from '../../src/store/store.ts'
 import type { Authentication, Lookup } from '../../src/users/source.ts'
 import { NOW } from '../fixtures/clock.ts'
-import { enter, MIKOPBX, openRig, REQUEST } from './rig.ts'
+import { enter, MIKOPBX, openRig, REQUEST, SOFTPHONE } from './rig.ts'
 
 void t.test('who is right gets a session and its tokens', async (t) => {
   const rig = await openRig(t)
@@ -113,6 +115,37 @@ void t.test('S134: fifty logins at once hash no more than the limit', async (t) 
   t.ok(hashed <= 10, `the limit, and once more after the right one: ${hashed}`)
   t.equal(results.filter((result) => 'issued' in result).length, 1)
   t.equal(results.filter((result) => 'throttled' in result).length, 50 - hashed)
+})
+
+void t.test('a throttle that has to ask is waited for before any hash', async (t) => {
+  const rig = await openRig(t)
+  const asked: string[] = []
+  const answers: (Attempt | Error)[] = [
+    { wait: Promise.resolve(), by: 'pair' },
+    { settle: (outcome) => void asked.push(outcome) },
+    { retryAfter: 7, by: 'address', first: true },
+    new Error('the store is away'),
+  ]
+  const throttle = {
+    async begin(name: string): Promise<Attempt> {
+      asked.push(name)
+      const answer = answers.shift() ?? new Error('nothing more')
+      if (answer instanceof Error) throw answer
+      return answer
+    },
+  }
+  const users = {
+    ...rig.users,
+    authenticate: async (name: string, password: string): Promise<Authentication> => {
+      asked.push('hash')
+      return rig.users.authenticate(name, password)
+    },
+  }
+  const login = createLogin({ ...rig, users, throttle }, SOFTPHONE)
+  t.ok(await enter(login))
+  t.same(await login(REQUEST), { throttled: 'address', retryAfter: 7, first: true })
+  await t.rejects(login(REQUEST), { message: 'the store is away' })
+  t.same(asked, ['201', '201', 'hash', 'succeeded', '201', '201'])
 })
 
 void t.test('a source that is away judges nobody', async (t) => {

@@ -2,7 +2,12 @@
 
 import * as fc from 'fast-check'
 import t from 'tap'
-import { createThrottle, type Throttle, throttleAddress } from '../../src/auth/throttle.ts'
+import {
+  createThrottle,
+  type LocalThrottle,
+  throttleAddress,
+  throttleKeys,
+} from '../../src/auth/throttle.ts'
 import { createTestClock } from '../fixtures/clock.ts'
 
 const LIMITS = { window: 900, pairFailures: 5, addressFailures: 100, accountFailures: 50 }
@@ -13,7 +18,7 @@ const setUp = (limits: Partial<typeof LIMITS> = {}) => {
 }
 
 /** A wrong password: whether it was tried, or why not. */
-const fail = (throttle: Throttle, username: string, address: string): string => {
+const fail = (throttle: LocalThrottle, username: string, address: string): string => {
   const attempt = throttle.begin(username, address)
   if ('retryAfter' in attempt) return attempt.by
   if ('wait' in attempt) return 'wait'
@@ -21,7 +26,7 @@ const fail = (throttle: Throttle, username: string, address: string): string => 
   return 'tried'
 }
 
-const succeed = (throttle: Throttle, username: string, address: string): string => {
+const succeed = (throttle: LocalThrottle, username: string, address: string): string => {
   const attempt = throttle.begin(username, address)
   if ('retryAfter' in attempt) return attempt.by
   if ('wait' in attempt) return 'wait'
@@ -71,6 +76,15 @@ void t.test('S132: spellings of one name share one count', async (t) => {
   }
 })
 
+void t.test('whom a try is counted for: one account and address, however spelt', async (t) => {
+  t.same(throttleKeys('２01 ', '2001:DB8::1'), throttleKeys('201', '2001:db8:0:0:2::'))
+  t.same(throttleKeys('201', '192.0.2.1'), {
+    pair: '["pair","201","192.0.2.1"]',
+    address: '["address","192.0.2.1"]',
+    account: '["account","201"]',
+  })
+})
+
 void t.test('S115: no name and address pass for another pair', async (t) => {
   const { throttle } = setUp()
   const pairs = [
@@ -118,6 +132,20 @@ void t.test('an account under attack is slowed to one try a second, never locked
   clock.advance(0.5)
   t.equal(succeed(throttle, '201', '198.51.100.3'), 'in', 'the owner')
   t.equal(fail(throttle, '202', '198.51.100.2'), 'tried', 'nobody else is slowed')
+})
+
+void t.test('S134: a thousand addresses at once have no more tries at an account', async (t) => {
+  const { throttle, clock } = setUp()
+  const attempts = Array.from({ length: 60 }, (_, i) => throttle.begin('201', `192.0.2.${i}`))
+  const begun = attempts.filter((attempt) => 'settle' in attempt)
+  t.equal(begun.length, 50)
+  t.match(attempts.at(-1), { by: 'account', wait: Promise })
+  t.ok('settle' in throttle.begin('202', '192.0.2.1'), 'nobody else waits')
+  begun[0]?.settle('succeeded')
+  t.ok('settle' in throttle.begin('201', '192.0.2.60'), 'the owner, once one of them was right')
+  clock.advance(1)
+  t.ok('settle' in throttle.begin('201', '192.0.2.61'), 'one a second, whatever is under way')
+  t.ok('wait' in throttle.begin('201', '192.0.2.62'))
 })
 
 void t.test('a login that succeeds takes its try back, and the slips before it', async (t) => {

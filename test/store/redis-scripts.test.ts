@@ -10,6 +10,7 @@ void t.test(
   async (t) => {
     const server = await startRedis(t)
     for (const [name, script] of Object.entries(scripts)) {
+      if (typeof script === 'function') continue // what makes one
       t.equal(server.cli('SCRIPT', 'LOAD', script.text), script.sha, name)
       t.equal(createHash('sha1').update(script.text).digest('hex'), script.sha)
     }
@@ -19,8 +20,8 @@ void t.test(
 void t.test('a replica answers no question about a session', NEEDS_REDIS, async (t) => {
   const server = await startRedis(t)
   server.cli('REPLICAOF', '127.0.0.1', '1')
-  const { LOOK_UP, FIND, DETAILS, MEMBERS, OF_USER, COUNT, SUBSCRIPTIONS, READ_FEED } = scripts
-  const asking = { LOOK_UP, FIND, DETAILS, MEMBERS, OF_USER, COUNT, SUBSCRIPTIONS, READ_FEED }
+  const { LOOK_UP, FIND, DETAILS, MEMBERS, OF_USER, COUNT, SUBSCRIPTIONS, READ_FEED, TRY } = scripts
+  const asking = { LOOK_UP, FIND, DETAILS, MEMBERS, OF_USER, COUNT, SUBSCRIPTIONS, READ_FEED, TRY }
   for (const [name, { text }] of Object.entries(asking)) {
     t.match(server.cli('EVAL', text, '1', 'x{0}', 'a', 'b', 'c'), /^READONLY/, name)
   }

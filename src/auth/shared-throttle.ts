@@ -1,0 +1,104 @@
+// The throttle where several hosts share a store: the counts are there, so that a limit holds over all of them.
+// In front of it stands the local one, which bounds what is under way here; it never counts a failure, since
+// it would not hear of the login elsewhere that forgives it. No try goes on that the store has not counted.
+
+import { setTimeout as pause } from 'node:timers/promises'
+
+import type { SharedLimit, SharedThrottle } from '../store/redis-throttle.ts'
+import {
+  type Attempt,
+  type CountedBy,
+  type LocalThrottle,
+  type Throttle,
+  throttleKeys,
+  type ThrottleLimits,
+} from './throttle.ts'
+
+const WAIT_AT_MOST = 5 // seconds: a client that has stood in line so long had better come again
+const ASK_AGAIN = 0.05 // seconds, and up to twice that by chance, so that those who wait do not ask in step
+
+interface NamedLimit extends SharedLimit {
+  readonly by: CountedBy
+}
+
+const limitsOf = (
+  keys: Readonly<Record<CountedBy, string>>,
+  limits: ThrottleLimits,
+): readonly NamedLimit[] => [
+  { by: 'pair', key: keys.pair, failures: limits.pairFailures, spacing: 0, forgiving: true },
+  { by: 'address', key: keys.address, failures: limits.addressFailures, spacing: 0 },
+  { by: 'account', key: keys.account, failures: limits.accountFailures, spacing: 1 },
+]
+
+const later = (by: CountedBy): Attempt => ({ retryAfter: 1, by, first: false })
+
+/** Its `begin` rejects with the store's StoreError where that cannot count now. It does the waiting by itself. */
+export const createSharedThrottle = (
+  local: LocalThrottle,
+  shared: SharedThrottle,
+  limitsNow: () => ThrottleLimits,
+): Throttle => {
+  const ask = async (
+    keys: Readonly<Record<CountedBy, string>>,
+    free: () => void,
+    late: Promise<'late'>,
+  ): Promise<Attempt> => {
+    for (;;) {
+      const limits = limitsNow()
+      const attempt = await shared.begin(limitsOf(keys, limits), limits.window)
+      if ('settle' in attempt) {
+        return {
+          // Nobody waits for it: the try is counted as one that may fail until this arrives, so no order of
+          // arrival earns a try, and the worst is that the next one waits a moment. A login's session is
+          // written over the same connection after it, so mostly it is there before the answer anyway.
+          settle(outcome) {
+            void attempt.settle(outcome).then(free, free)
+          },
+        }
+      }
+      if ('refused' in attempt) {
+        free()
+        return { retryAfter: attempt.retryAfter, by: attempt.refused.by, first: attempt.first }
+      }
+      const moment = pause(ASK_AGAIN * 1000 * (1 + Math.random()))
+      if ((await Promise.race([moment, late])) === 'late') {
+        free()
+        return later(attempt.wait.by)
+      }
+    }
+  }
+
+  const enter = async (
+    username: string,
+    address: string,
+    late: Promise<'late'>,
+  ): Promise<Attempt> => {
+    for (;;) {
+      const here = local.begin(username, address)
+      if ('retryAfter' in here) return here
+      if ('wait' in here) {
+        if ((await Promise.race([here.wait, late])) === 'late') return later(here.by)
+        continue
+      }
+      const free = (): void => here.settle('not_judged')
+      try {
+        return await ask(throttleKeys(username, address), free, late)
+      } catch (error) {
+        free()
+        throw error
+      }
+    }
+  }
+
+  return {
+    async begin(username, address) {
+      const late = Promise.withResolvers<'late'>()
+      const timer = setTimeout(late.resolve, WAIT_AT_MOST * 1000, 'late' as const)
+      try {
+        return await enter(username, address, late.promise)
+      } finally {
+        clearTimeout(timer)
+      }
+    },
+  }
+}
