@@ -22,9 +22,13 @@ const CURES: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'nothing listens there: start it, or correct the url',
   ECONNRESET: 'the connection broke: it heals by itself when Redis is back',
   ENOENT: 'there is no such socket: start Redis, or correct the url',
-  EACCES: 'its socket may not be used by the user that Postern runs as: set its unixsocketperm',
+  EACCES:
+    'its socket may not be used by the user that Postern runs as: set its unixsocketperm to 770 and give that user its group (systemd: drop-ins/redis-socket.conf)',
+  EAFNOSUPPORT:
+    'the unit of Postern has no network: take drop-ins/outgoing-tcp.conf, or the socket of a Redis on this host',
   ENOTFOUND: 'its name is not known: correct the url, or look after the DNS',
-  EAI_AGAIN: 'its name cannot be looked up now: look after the DNS',
+  EAI_AGAIN:
+    'its name cannot be looked up now: look after the DNS (systemd: drop-ins/outgoing-tcp.conf opens the way to it)',
   EHOSTUNREACH: 'there is no way to it: look after the network',
   ENETUNREACH: 'there is no way to it: look after the network',
   ETIMEDOUT: 'it does not answer: look whether it hangs, and after the network',

@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto'
 
 import { faultCode, redisFault } from './redis-fault.ts'
 import type { Link } from './redis-link.ts'
-import { END, FOUND, MOVE, PING, READ_FEED } from './redis-scripts.ts'
+import { END, FOUND, MARK, MOVE, READ_FEED } from './redis-scripts.ts'
 import { END_CAUSES, type EndCause, type EndedSession, StoreError } from './store.ts'
 
 /** `away`: it does not answer, or not usefully. `lost`: it answers, and lacks what it once acknowledged. */
@@ -80,6 +80,7 @@ interface Shard {
   readonly own: Map<number, string>
 }
 
+const FORMAT = 1 // of the data: raised by a version whose records this one would misread, and only then
 const PAGE = 500 // ends a step: about 2 ms of the server
 const MARGIN = 60 // seconds: an end is kept a little past the last token, as clocks are not one
 const WRONG_SERVER = new Set(['READONLY', 'MASTERDOWN', 'MOVED']) // after a fail-over: the right one is elsewhere
@@ -122,6 +123,7 @@ export const createFeed = (settings: FeedSettings): Feed => {
   let change: StateChange = { state: 'away', message: 'not connected yet' }
   let completeAt = -Infinity
   let refusal: StoreError | undefined
+  let newer: StoreError | undefined
   let losses = 0
   let sweptAt = 0
 
@@ -214,6 +216,20 @@ export const createFeed = (settings: FeedSettings): Feed => {
     }
   }
 
+  /** Before anything else is read or written: what we do not understand we might un-revoke. */
+  const refuseNewer = async (): Promise<void> => {
+    const { label, run } = connected()
+    const format = (await run(MARK, health, [FORMAT])) as number
+    newer =
+      format > FORMAT
+        ? new StoreError(
+            'newer',
+            `${label} has data of format ${format}, this Postern knows ${FORMAT}: install the newer version here too`,
+          )
+        : undefined
+    if (newer) throw newer
+  }
+
   const refuseEviction = async (): Promise<void> => {
     const { label, info } = connected()
     // Where the ACL hides it nothing can be said: `inspect` warns of that.
@@ -231,11 +247,8 @@ export const createFeed = (settings: FeedSettings): Feed => {
   const read = async (): Promise<void> => {
     const startedAt = performance.now()
     try {
-      const outcomes = await Promise.allSettled([
-        connected().run(PING, health),
-        refuseEviction(),
-        ...shards.map(readShard),
-      ])
+      await refuseNewer()
+      const outcomes = await Promise.allSettled([refuseEviction(), ...shards.map(readShard)])
       for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
       completeAt = startedAt
       const since = trustedSince()
@@ -287,7 +300,7 @@ export const createFeed = (settings: FeedSettings): Feed => {
       if (shard && seq > shard.seq) shard.own.set(seq, ended.sid)
       learn(root, ended)
     },
-    refusal: () => refusal,
+    refusal: () => newer ?? refusal,
     losses: () => losses,
     up: () => void resync(),
     down: (fault) => become('away', fault.message),

@@ -331,6 +331,14 @@ export const TELL = plain(`return redis.call('PUBLISH', KEYS[1], ARGV[1])`)
 /** A write that a full server refuses, as it would refuse a login. */
 export const PING = plain(`return redis.call('HSET', KEYS[1], 'ping', '1')`)
 
+/** KEYS[1] where it is marked; our format → the highest that ever wrote there. A full server refuses it, like PING. */
+export const MARK = plain(`
+redis.call('HSET', KEYS[1], 'ping', '1')
+local there = tonumber(redis.call('HGET', KEYS[1], 'format') or '0')
+if there < tonumber(ARGV[1]) then redis.call('HSET', KEYS[1], 'format', ARGV[1]) end
+return there
+`)
+
 /** The last end that the reader knows (number, sid), how many → epoch, founded, intact, { sid, user, cause, until, seq }, moved. */
 export const READ_FEED = script(`
 local since, most = number(ARGV[1]), number(ARGV[3])

@@ -407,3 +407,25 @@ void t.test('a cause that a newer version wrote is an end all the same', (t) => 
   t.match(toEndedSession(['a', '201', 'invented', '5', '1']), { cause: 'operator', until: 5 })
   t.end()
 })
+
+void t.test('data of a newer version are refused, and left as they are', NEEDS_REDIS, async (t) => {
+  const redis = await startRedis(t)
+  const old = await openAt(t, redis.socketUrl)
+  await login(old, 's1')
+  t.equal(redis.cli('hget', 'postern:{users}', 'format'), '1')
+  const { changes } = collect(old)
+  redis.cli('hset', 'postern:{users}', 'format', '2') // what a newer version does first
+  await until(() => old.feed.state() === 'away')
+  t.match(changes.at(-1)?.message, /has data of format 2, this Postern knows 1: install the newer/)
+  await t.rejects(old.endSession('s1', 'logout', NOW), { code: 'newer' })
+
+  redis.cli('flushall')
+  redis.cli('hset', 'postern:{users}', 'format', '3')
+  const late = await openAt(t, redis.socketUrl)
+  t.equal(late.feed.state(), 'away')
+  await t.rejects(login(late, 's2'), { code: 'newer' })
+
+  redis.cli('hset', 'postern:{users}', 'format', '1')
+  await until(() => late.feed.state() === 'ok')
+  await login(late, 's2')
+})
