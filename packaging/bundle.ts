@@ -3,6 +3,7 @@
 
 import { build, type Metafile, type Plugin } from 'esbuild'
 import { globSync, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { basename, join } from 'node:path'
 
 const ROOT = join(import.meta.dirname, '..')
@@ -40,6 +41,23 @@ const threadsBesideIt: Plugin = {
   },
 }
 
+/**
+ * A CommonJS package that is only loaded when it is used. Node finds the names that it exports; esbuild would
+ * leave nothing but its `default`, so they are written down.
+ */
+const lateCommonJs: Plugin = {
+  name: 'late-common-js',
+  setup({ onLoad, onResolve }) {
+    onResolve({ filter: /^@redis\/client$/ }, ({ path, kind }) =>
+      kind === 'dynamic-import' ? { path, namespace: 'late' } : undefined,
+    )
+    onLoad({ filter: /./, namespace: 'late' }, ({ path }) => {
+      const names = Object.keys(createRequire(import.meta.url)(path) as object)
+      return { contents: `export { ${names.join(', ')} } from '${path}'`, resolveDir: ROOT }
+    })
+  },
+}
+
 /** Writes `postern.mjs`, `get-auth-token.mjs`, one file for each thread, and what is only loaded when it is used. */
 export const bundle = async (folder: string, version: string): Promise<Bundle> => {
   const threads = Object.fromEntries(
@@ -63,7 +81,7 @@ export const bundle = async (folder: string, version: string): Promise<Bundle> =
       legalComments: 'none', // the licences are in the copyright file, whole
       logLevel: 'warning',
       metafile: true,
-      plugins: [stamp(version), threadsBesideIt],
+      plugins: [stamp(version), threadsBesideIt, lateCommonJs],
       // pino, prom-client and @redis/client are CommonJS and ask for built-in modules by require().
       banner: {
         js: "import { createRequire as createRequireOfBundle } from 'node:module'\nconst require = createRequireOfBundle(import.meta.url)",

