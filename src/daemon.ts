@@ -323,6 +323,7 @@ const build = async (
   let issuers = await openIssuers(config.issuers, issuerEvents)
   let gate = createGate(config, keyring, issuers.all, gateParts)
   metrics.keysLoaded(keyring.byKid.size, keyring.signing.created)
+  metrics.reloaded(true, clock.now()) // what it starts with is in force
   function mayGoOn(subscription: Subscription): boolean {
     return gate.mayGoOn(subscription)
   }

@@ -20,6 +20,33 @@ const missing = (program: string): string | false => {
   return cure
 }
 
+interface Panel {
+  readonly id: number
+  readonly title: string
+  readonly type: string
+  readonly gridPos: Readonly<Record<'x' | 'y' | 'w' | 'h', number>>
+  readonly targets?: readonly { readonly expr: string }[]
+}
+
+const readPanels = (): readonly Panel[] =>
+  (
+    JSON.parse(readFileSync(join(FOLDER, 'grafana-dashboard.json'), 'utf8')) as {
+      panels: readonly Panel[]
+    }
+  ).panels
+
+const queriesOf = (panels: readonly Panel[]): string[] =>
+  panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr))
+
+/** Of the recording rules and alerts, those over several lines too. */
+const readExpressions = (): string[] =>
+  Array.from(
+    readFileSync(join(FOLDER, 'postern.rules.yml'), 'utf8').matchAll(
+      / expr: (?:>-)?(.+\n(?: {10,}.+\n)*| *\n(?: {10,}.+\n)+)/g,
+    ),
+    ([, text]) => String(text),
+  )
+
 const createTestMetrics = () =>
   createMetrics({
     version: '0',
@@ -59,6 +86,13 @@ void t.test(
         new RegExp(`ALERTS\\{alertname="${name}"[^}]*\\}',\\s+value: 1`),
         `${name} fires`,
       )
+      t.match(
+        tests,
+        new RegExp(
+          `ALERTS\\{alertname="${name}"[^}]*\\}\\s+eval_time: \\w+\\s+exp_samples: \\[\\]`,
+        ),
+        `${name} does not always fire`,
+      )
     }
     t.end()
   },
@@ -67,7 +101,7 @@ void t.test(
 void t.test('every alert says what to do', (t) => {
   const rules = readFileSync(join(FOLDER, 'postern.rules.yml'), 'utf8')
   const alerts = rules.split('- alert: ').slice(1)
-  t.ok(alerts.length >= 13)
+  t.ok(alerts.length >= 18)
   for (const alert of alerts) {
     t.match(alert, /runbook: >-\n(?: {12}\S.+\n)+/, String(alert.split('\n', 1)[0]))
     t.match(alert, /severity: (?:warning|critical)/)
@@ -90,18 +124,12 @@ void t.test(
 void t.test('rules and dashboard ask only for metrics that there are', async (t) => {
   const page = await createTestMetrics().expose()
   const known = new Set(Array.from(page.matchAll(/^# TYPE (\S+) (\S+)/gm), (match) => match[1]))
-  const dashboard = JSON.parse(readFileSync(join(FOLDER, 'grafana-dashboard.json'), 'utf8')) as {
-    panels: { id: number; targets?: { expr: string }[] }[]
-  }
-  const ids = dashboard.panels.map(({ id }) => id)
-  t.equal(new Set(ids).size, ids.length, 'panel ids are unique')
-  const queries = dashboard.panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr))
-  t.ok(queries.length > 15)
-  queries.push(
-    ...readFileSync(join(FOLDER, 'postern.rules.yml'), 'utf8')
-      .split('\n')
-      .filter((line) => !/record:|runbook|summary|^ {12}/.test(line) || /expr:|rate\(/.test(line)),
-  )
+  const expressions = readExpressions()
+  const rules = readFileSync(join(FOLDER, 'postern.rules.yml'), 'utf8')
+  t.equal(expressions.length, rules.split(' expr: ').length - 1, 'none is overlooked')
+  const panels = queriesOf(readPanels())
+  t.ok(panels.length > 15)
+  const queries = [...panels, ...expressions]
   for (const query of queries) {
     for (const [name] of query.matchAll(/\b(?:postern|nodejs|process)_[a-z0-9_]+/g)) {
       t.ok(known.has(name.replace(/_(?:bucket|sum|count)$/, '')) || known.has(name), name)
@@ -113,12 +141,9 @@ void t.test(
   'promtool understands every query of the dashboard',
   { skip: missing('promtool') },
   (t) => {
-    const { panels } = JSON.parse(readFileSync(join(FOLDER, 'grafana-dashboard.json'), 'utf8')) as {
-      panels: { targets?: { expr: string }[] }[]
-    }
-    const rules = panels
-      .flatMap(({ targets = [] }) => targets)
-      .map(({ expr }, index) => `      - { record: "q:${index}", expr: ${JSON.stringify(expr)} }`)
+    const rules = queriesOf(readPanels()).map(
+      (expr, index) => `      - { record: "q:${index}", expr: ${JSON.stringify(expr)} }`,
+    )
     const folder = mkdtempSync(join(tmpdir(), 'postern-queries-'))
     t.teardown(() => {
       rmSync(folder, { recursive: true, force: true })
@@ -127,6 +152,79 @@ void t.test(
     writeFileSync(file, `groups:\n  - name: queries\n    rules:\n${rules.join('\n')}\n`)
     const run = spawnSync('promtool', ['check', 'rules', file], { encoding: 'utf8' })
     t.equal(run.status, 0, run.stderr + run.stdout)
+    t.end()
+  },
+)
+
+void t.test('no panel of the dashboard hides another, or stands over the edge', (t) => {
+  const panels = readPanels()
+  const ids = panels.map(({ id }) => id)
+  t.equal(new Set(ids).size, ids.length, 'panel ids are unique')
+  const taken = new Map<string, string>()
+  const collisions = new Set<string>()
+  for (const { title, gridPos } of panels) {
+    const { x, y, w, h } = gridPos
+    t.ok(x >= 0 && w > 0 && x + w <= 24, `${title} is within the 24 columns`)
+    for (let row = y; row < y + h; row++) {
+      for (let column = x; column < x + w; column++) {
+        const cell = `${row},${column}`
+        const other = taken.get(cell)
+        if (other !== undefined) collisions.add(`${title} over ${other}`)
+        taken.set(cell, title)
+      }
+    }
+  }
+  t.strictSame([...collisions], [])
+  const rows = panels.filter(({ type }) => type === 'row').map(({ title }) => title)
+  t.ok(rows.includes('Shared store'))
+  t.end()
+})
+
+void t.test(
+  'sessions of a shared store are counted once, those of separate stores together',
+  { skip: missing('promtool') },
+  (t) => {
+    const queries = [...queriesOf(readPanels()), ...readExpressions()]
+    const [query, ...others] = queries.filter((text) => /postern_sessions\b/.test(text))
+    t.strictSame(others, [], 'one place asks for them')
+    const expr = String(query).replaceAll('$instance', '.*')
+    const folder = mkdtempSync(join(tmpdir(), 'postern-sessions-'))
+    t.teardown(() => {
+      rmSync(folder, { recursive: true, force: true })
+    })
+    /** job, instance, sessions, age: 0 where no store is shared. */
+    const check = (what: string, total: number, rows: [string, string, number, number][]): void => {
+      const series = rows.flatMap(([job, instance, sessions, age]) => {
+        const labels = `job="${job}",instance="${instance}"`
+        return [
+          { series: `postern_sessions{${labels}}`, values: String(sessions) },
+          { series: `postern_store_age_seconds{${labels}}`, values: String(age) },
+        ]
+      })
+      const expected = { expr, eval_time: '0m', exp_samples: [{ labels: '{}', value: total }] }
+      const file = join(folder, 'sessions.test.yml')
+      const tests = [{ interval: '1m', input_series: series, promql_expr_test: [expected] }]
+      writeFileSync(file, JSON.stringify({ tests })) // JSON is YAML
+      const run = spawnSync('promtool', ['test', 'rules', file], { encoding: 'utf8' })
+      t.equal(run.status, 0, `${what}: ${run.stderr}${run.stdout}`)
+    }
+    check('one instance', 7, [['postern', 'a', 7, 0]])
+    check('one store, three readings of it', 101, [
+      ['postern', 'a', 100, 0.4],
+      ['postern', 'b', 101, 0.9],
+      ['postern', 'c', Number.NaN, 12],
+    ])
+    check('two stores of their own', 30, [
+      ['postern', 'a', 10, 0],
+      ['postern', 'b', 20, 0],
+    ])
+    check('two installations and a third', 161, [
+      ['postern', 'a', 100, 0.4],
+      ['postern', 'b', 100, 0.4],
+      ['postern-two', 'c', 50, 0.4],
+      ['postern-two', 'd', 50, 0.4],
+      ['postern', 'e', 11, 0],
+    ])
     t.end()
   },
 )
@@ -190,6 +288,17 @@ void t.test(
     t.doesNotThrow(() =>
       execFileSync('promtool', ['check', 'config', 'prometheus.example.yml'], { cwd: FOLDER }),
     )
+    const example = readFileSync(join(FOLDER, 'prometheus.example.yml'), 'utf8')
+    t.match(example, /job_name: postern\n/, 'the rules ask for jobs of that name')
+    const units = ['postern-metrics.socket', 'postern-metrics@.socket'].map((name) =>
+      readFileSync(join(FOLDER, '..', 'systemd', name), 'utf8'),
+    )
+    const ports = Array.from(
+      units.join('').matchAll(/^ListenStream=127\.0\.0\.1:(\S+)$/gm),
+      ([, port]) => String(port).replace('%i', '1'),
+    )
+    t.equal(ports.length, 2)
+    for (const port of ports) t.match(example, `127.0.0.1:${port}'`, 'a port of our units')
     t.end()
   },
 )

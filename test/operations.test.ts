@@ -82,6 +82,7 @@ void t.test(
   async (t) => {
     const daemon = await startTestDaemon(t)
     const { access } = await daemon.softphone()
+    t.equal(await daemon.metric('postern_config_last_reload_successful'), 1, 'as it started')
     daemon.place.users('201:not-a-hash:user')
     const told = await askDaemon(daemon.controlSocket, 'POST', '/reload')
     t.match(told, { status: 409 })

@@ -57,7 +57,10 @@ void t.test(
       )
       const rules = await ask('curl -sf http://127.0.0.1:9090/api/v1/rules')
       t.notMatch(rules, /"health":"err"/)
-      t.notMatch(await ask(query('ALERTS')), /PosternDown|PosternNotReady|PosternUsersBroken/)
+      t.notMatch(
+        await ask(query('ALERTS')),
+        /PosternDown|PosternNotReady|PosternUsersBroken|PosternReloadFailed/,
+      )
     })
 
     await t.test('fail2ban bans the guesser and nobody else', async (t) => {
