@@ -212,14 +212,17 @@ return { 'reused', f, finish(sid, 'refresh_reused', now) }
 `,
 )
 
-/** sid, cause, now → the ended session; nil where there is none to end. */
+/** sid, cause, now → the ended session; without a number where it was over already; nil: there is none to end. */
 export const END = script(
   STATE,
   FINISH,
   `
 local f = view(ARGV[1])
-if not f or state(f, number(ARGV[3]), 0) ~= 'live' then return false end
-return finish(ARGV[1], ARGV[2], number(ARGV[3]))
+local is = f and state(f, number(ARGV[3]), 0)
+if is == 'live' then return finish(ARGV[1], ARGV[2], number(ARGV[3])) end
+-- Another host ended it a moment ago: this one must know it before it says so too. No number: it ended nothing.
+if is == 'ended' then return { ARGV[1], f[7], f[6], f[4], '' } end
+return false
 `,
 )
 
@@ -287,6 +290,18 @@ return 1
 export const UNSUBSCRIBE = script(`
 for _, kick in ipairs(ARGV) do redis.call('HDEL', root, kick) end
 return 1
+`)
+
+/**
+ * KEYS[1] who hands out streams beside one nginx; who says so, now, seconds of silence → who was silent for
+ * longer. They are on one machine, so their clocks are one.
+ */
+export const BEAT = plain(`
+local now = tonumber(ARGV[2])
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ${DAY})
+redis.call('EXPIRE', KEYS[1], ${DAY})
+return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. now - tonumber(ARGV[3]))
 `)
 
 export const SUBSCRIPTIONS = script(`return redis.call('HVALS', root)`)

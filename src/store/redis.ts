@@ -8,6 +8,7 @@ import type { Subscription } from '../subscriptions/subscription.ts'
 import { createFeed, type Feed, type RevocationFeed, toEndedSession } from './redis-feed.ts'
 import { type Argument, type Link, openLink } from './redis-link.ts'
 import {
+  BEAT,
   CLAIM,
   COUNT,
   DETAILS,
@@ -52,7 +53,9 @@ export interface RedisSettings {
   ca?: string | undefined
   /** What every key begins with: two deployments may share a server. */
   prefix?: string
-  /** Whose subscriptions these are: those of the nginx beside this host. */
+  /** The nginx that holds the streams of this instance; several instances may stand beside one. */
+  nginx?: string
+  /** Among those beside one nginx, the same after a restart. */
   instance?: string
   /** Seconds that the server may be silent while a call waits. */
   timeout?: number
@@ -83,6 +86,10 @@ export interface RedisStore extends Store {
   readonly signals: Signals
   /** For people: the server, without credentials. */
   readonly label: string
+  /** Says that this instance lives, and which beside the same nginx have not said so for a while. */
+  beat(): Promise<string[]>
+  /** What these instances have handed out and nobody has closed. */
+  subscriptionsOf(instances: readonly string[]): Promise<Subscription[]>
   /** Who may make the keys that all instances share: the first who asked, for good. */
   claimKeys(who: string): Promise<string>
   /** The live ones of these sessions: until when they have access tokens, and in which role. */
@@ -99,6 +106,7 @@ const DAY = 86_400
 const PRUNE_SLICE = 1000 // sessions a step
 const DETAIL_SLICE = 500 // sessions a script: about 1 ms of the server, so that nobody waits behind a long list
 const KEEP_SUBSCRIPTIONS = 90 * DAY // past the last token: of an instance that never comes back
+const SILENT = 5 // seconds without a word: an instance that says something each second is gone
 const CLOSE_WITHIN = 1000 // ms: no call takes longer
 
 type View = readonly [
@@ -155,6 +163,7 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
     password,
     ca,
     prefix = 'postern:',
+    nginx = '',
     instance = '',
     timeout = 0.25,
     pollSeconds = 1,
@@ -174,7 +183,7 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
   const sidKey = (sid: string): string => `${prefix}sid:${sid}`
   const usersRoot = `${prefix}{users}`
   const signalsChannel = `${prefix}{signals}`
-  const subscriptionsRoot = `${prefix}{subscriptions:${digest(instance).toString('hex', 0, 8)}}`
+  const subscriptionsRoot = `${prefix}{subscriptions:${digest(nginx).toString('hex', 0, 8)}}`
   const userHash = (username: string): string => digest(username).toString('base64url', 0, 16)
 
   let opened: Link | undefined
@@ -269,7 +278,25 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
   }
 
   let highestId = 0
-  const verbs: Omit<Store, 'close'> & Pick<RedisStore, 'accessOf' | 'claimKeys' | 'inspect'> = {
+  const subscriptionsWhere = async (
+    isMeant: (by: string | undefined) => boolean,
+  ): Promise<Subscription[]> => {
+    const texts = (await run(SUBSCRIPTIONS, subscriptionsRoot)) as string[]
+    const all = texts
+      .map((text) => JSON.parse(text) as Subscription & { by?: string })
+      .filter(({ by }) => isMeant(by))
+    const views = await viewsOfNames(all)
+    const until = new Map(views.map(([sid, view]) => [sid, Number(view[3])]))
+    return all
+      .map(({ by: _by, ...one }) => ({
+        ...one,
+        until: Math.max(one.until, until.get(one.sid) ?? 0),
+      }))
+      .sort((one, two) => one.startedAt - two.startedAt || (one.kick < two.kick ? -1 : 1))
+  }
+
+  const verbs: Omit<Store, 'close'> &
+    Pick<RedisStore, 'accessOf' | 'beat' | 'claimKeys' | 'inspect' | 'subscriptionsOf'> = {
     async identify(username) {
       const highest = highestId
       // Where the count was lost it goes on far above any that was given: one user a second is never reached.
@@ -358,12 +385,17 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
       const pointer = await lookUp(sidKey(sid))
       if (!pointer) return undefined
       const row = (await run(END, rootAt(pointer.shard), [sid, cause, now])) as EndedRow | null
-      return row ? announce(pointer.shard, row) : undefined
+      if (!row) return undefined
+      const ended = announce(pointer.shard, row)
+      return row[4] === '' ? undefined : ended
     },
     async endSessionsOf(username, cause, now) {
       const shard = shardOf(username)
       const rows = await run(END_ALL, rootAt(shard), [userHash(username), cause, now])
-      return (rows as EndedRow[]).map((row) => announce(shard, row))
+      const ended = (rows as EndedRow[]).map((row) => announce(shard, row))
+      // What another host ended a moment ago is known here before this one says that all are over.
+      await feed.resync()
+      return ended
     },
     async listEnded(now) {
       return (await viewsOf('ended', now)).map(([sid, [, , , until, , cause, username]]) =>
@@ -399,7 +431,8 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
     async openSubscription(subscription) {
       const { kick, startedAt, until } = subscription
       const ttl = Math.max(until - startedAt, 0) + KEEP_SUBSCRIPTIONS
-      const args = [kick, JSON.stringify(subscription), ttl]
+      const by = instance === '' ? {} : { by: instance }
+      const args = [kick, JSON.stringify({ ...subscription, ...by }), ttl]
       if ((await run(SUBSCRIBE, subscriptionsRoot, args)) === 0) {
         throw new Error('a subscription of this kick id is there already')
       }
@@ -409,15 +442,12 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
         await run(UNSUBSCRIBE, subscriptionsRoot, kicks.slice(at, at + DETAIL_SLICE))
       }
     },
-    async listSubscriptions() {
-      const texts = (await run(SUBSCRIPTIONS, subscriptionsRoot)) as string[]
-      const all = texts.map((text) => JSON.parse(text) as Subscription)
-      const views = await viewsOfNames(all)
-      const until = new Map(views.map(([sid, view]) => [sid, Number(view[3])]))
-      return all
-        .map((one) => ({ ...one, until: Math.max(one.until, until.get(one.sid) ?? 0) }))
-        .sort((one, two) => one.startedAt - two.startedAt || (one.kick < two.kick ? -1 : 1))
-    },
+    // Its own, and those that were copied here and are nobody's.
+    listSubscriptions: () => subscriptionsWhere((by) => by === undefined || by === instance),
+    subscriptionsOf: (instances) =>
+      subscriptionsWhere((by) => by !== undefined && instances.includes(by)),
+    beat: async () =>
+      (await run(BEAT, `${subscriptionsRoot}:by`, [instance, clock(), SILENT])) as string[],
     async prune(now) {
       let gone = 0
       for (const root of roots) {
@@ -498,6 +528,8 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
     },
     label: link.label,
     accessOf: counted(verbs.accessOf),
+    beat: counted(verbs.beat),
+    subscriptionsOf: counted(verbs.subscriptionsOf),
     claimKeys: counted(verbs.claimKeys),
   }
 }

@@ -39,6 +39,28 @@ const collect = (store: RedisStore) => {
 }
 
 void t.test(
+  'a host that says a session is over knows it, also where another ended it',
+  NEEDS_REDIS,
+  async (t) => {
+    const server = await startRedis(t)
+    // Nobody hears a message, and nobody reads in time.
+    server.cli('ACL', 'SETUSER', 'deaf', 'on', '>x', '~*', '+@all', 'resetchannels')
+    const url = `redis://deaf:x@127.0.0.1:${server.port}`
+    const one = await openAt(t, url, { pollSeconds: 60 })
+    const two = await openAt(t, url, { pollSeconds: 60 })
+    const there = collect(two)
+    for (const sid of ['a', 'b', 'c']) await login(one, sid)
+    await one.endSession('a', 'logout', NOW)
+    t.notOk(there.has('a')())
+    t.equal(await two.endSession('a', 'operator', NOW), undefined, 'it ended nothing')
+    t.match(there.ended, [{ sid: 'a', cause: 'logout', until: NOW + 900 }], 'and knows')
+    await one.endSession('b', 'logout', NOW)
+    t.match(await two.endSessionsOf('201', 'operator', NOW), [{ sid: 'c' }])
+    t.same(there.ended.map(({ sid }) => sid).sort(), ['a', 'b', 'c'])
+  },
+)
+
+void t.test(
   'an end reaches the other hosts within 100 ms, and each host once',
   NEEDS_REDIS,
   async (t) => {
