@@ -331,17 +331,21 @@ const build = async (
   function review(): void {
     registry.review(mayGoOn)
   }
+  /** What another process handed out may have lost its right meanwhile, or have more than this config gives. */
+  const adopt = (subscriptions: readonly Subscription[]): void => {
+    registry.adopt(subscriptions)
+    for (const { sid } of subscriptions) {
+      if (revocations.has(sid)) void registry.kickSession(sid, 'session_ended')
+    }
+    review()
+  }
   /** What must be known before anything is decided. */
   const learn = async (): Promise<void> => {
     for (const { sid, until } of await store.listEnded(now())) revocations.add(sid, until)
     revocations.moveEpoch(await store.epoch())
     const adopted = await store.listSubscriptions()
-    registry.adopt(adopted)
-    for (const { sid } of adopted) {
-      if (revocations.has(sid)) void registry.kickSession(sid, 'session_ended')
-    }
     await endStale()
-    review() // what an earlier process allowed may be more than this config does
+    adopt(adopted)
   }
   peers = shared
     ? createPeers({
@@ -349,6 +353,7 @@ const build = async (
         revocations,
         registry,
         kick: async (which) => kickLive(registry, which),
+        adopt,
         learn,
         staleSeconds: () => current.store.staleSeconds,
         log,
@@ -435,7 +440,10 @@ const build = async (
       const kind = kindOf(error)
       metrics.faulted(kind)
       // While the store is away every check is one.
-      if (limit.allows(kind)) log.error({ err: error, route }, 'a request could not be decided')
+      if (!limit.allows(kind)) return
+      // Of the store the message says all; of anything else the place is needed.
+      const what = error instanceof StoreError ? { problem: error.message } : { err: error }
+      log.error({ ...what, route }, 'a request could not be decided')
     },
     now,
   })

@@ -60,17 +60,19 @@ export const nginxName = (name: string, host: string): string => {
 
 /** The shared store that the config names; undefined where it names none. Resolves also while it is away. */
 export const openSharedStore = async (
-  { store, subscriptions }: Pick<Config, 'store' | 'subscriptions'>,
+  { store, subscriptions, listen }: Pick<Config, 'listen' | 'store' | 'subscriptions'>,
   now: () => number,
 ): Promise<RedisStore | undefined> => {
-  const { url, caFile, prefix } = store
+  const { url, caFile, prefix, timeout } = store
   if (url === '') return undefined
   return openRedisStore({
     url,
     password: readPassword(store.passwordFile),
     ca: caFile === '' ? undefined : caFile,
     prefix,
-    instance: nginxName(subscriptions.nginx, hostname()),
+    timeout,
+    nginx: nginxName(subscriptions.nginx, hostname()),
+    instance: listen.control, // no two daemons of a machine have the same
     now,
   })
 }

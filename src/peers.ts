@@ -8,6 +8,7 @@ import type { StateChange, StoreState } from './store/redis-feed.ts'
 import type { RedisStore } from './store/redis.ts'
 import { StoreError } from './store/store.ts'
 import type { Registry } from './subscriptions/registry.ts'
+import type { Subscription } from './subscriptions/subscription.ts'
 
 export interface Peers {
   /** Reads what must be known before anything is decided; where the store is away, as soon as it is back. */
@@ -45,19 +46,24 @@ export const alone = (learn: () => Promise<void>): Peers => ({
 })
 
 export interface PeersParts {
-  shared: Pick<RedisStore, 'feed' | 'inspect' | 'label' | 'signals'>
+  shared: Pick<RedisStore, 'beat' | 'feed' | 'inspect' | 'label' | 'signals' | 'subscriptionsOf'>
   revocations: Pick<Revocations, 'add' | 'moveEpoch'>
   registry: Pick<Registry, 'kickSession' | 'review' | 'streamEnded'>
   /** Ends live streams here: those of the session or user, or all. */
   kick(which: Which): Promise<unknown>
+  /** Takes over what another instance handed out. */
+  adopt(subscriptions: readonly Subscription[]): void
   learn(): Promise<void>
   staleSeconds(): number
   log: Log
   allows(kind: string): boolean
   /** The line for `systemctl status` has changed. */
   onStanding(line: string): void
+  /** Milliseconds between the signs of life that instances give each other. */
+  beatEvery?: number
 }
 
+const HEARD_ALL = 7 // beats: after an outage nobody has been heard for a while, and everybody lives
 const TRY_AGAIN = 1000 // milliseconds, where what must be known could not be read though the store answers
 
 type Signal = { stream: string } | { kick: Which }
@@ -71,8 +77,19 @@ const parseSignal = (text: string): Partial<{ stream: string; kick: Which }> => 
 }
 
 export const createPeers = (parts: PeersParts): Peers => {
-  const { shared, revocations, registry, kick, learn, staleSeconds, log, allows, onStanding } =
-    parts
+  const {
+    shared,
+    revocations,
+    registry,
+    kick,
+    adopt,
+    learn,
+    staleSeconds,
+    log,
+    allows,
+    onStanding,
+    beatEvery = 1000,
+  } = parts
   const { feed, signals, label } = shared
   let known = false
   let learning = false
@@ -99,6 +116,7 @@ export const createPeers = (parts: PeersParts): Peers => {
     if (known || learning || closed || feed.state() !== 'ok') return
     learning = true
     try {
+      await shared.beat() // before the first stream is handed out
       await learn()
       trust(feed.trustedSince())
       known = true
@@ -115,19 +133,48 @@ export const createPeers = (parts: PeersParts): Peers => {
     }
   }
 
+  // The streams of an instance that died would outlive every logout: who stands beside the same nginx ends them.
+  let beats = 0
+  let silent: ReadonlySet<string> = new Set()
+  const beat = async (): Promise<void> => {
+    try {
+      const gone = await shared.beat()
+      if (++beats < HEARD_ALL) return
+      const fresh = gone.filter((name) => !silent.has(name))
+      if (fresh.length > 0) {
+        const left = await shared.subscriptionsOf(fresh)
+        log.warn(
+          { instances: fresh, streams: left.length },
+          'another instance is gone: its streams are ours',
+        )
+        adopt(left)
+      }
+      silent = new Set(gone)
+    } catch {
+      beats = 0 // the store is away, which is said elsewhere
+    }
+  }
+  const heart = setInterval(() => void beat(), beatEvery)
+  heart.unref()
+
   feed.onEnded(({ sid, until }) => {
     revocations.add(sid, until)
     void registry.kickSession(sid, 'session_ended')
   })
   feed.onTrustedSince(trust)
+  // What is wrong may show by turns in two ways, several times a second: each is said once an outage.
+  const said = new Set<string>()
   const onState = ({ state, message }: StateChange): void => {
-    if (allows(`store ${state}`)) {
+    if (!said.has(message) && allows(`store ${state}`)) {
+      said.add(message)
       const line = `the shared store: ${message}`
       if (state === 'ok') log.info({ state, store: label }, line)
       else log.error({ state, store: label }, line)
     }
     onStanding(standing())
-    if (state === 'ok') void join()
+    if (state !== 'ok') return
+    said.clear()
+    void join()
   }
   feed.onState(onState)
   if (feed.state() !== 'ok') onState(feed.change()) // it was away before anybody listened
@@ -154,6 +201,7 @@ export const createPeers = (parts: PeersParts): Peers => {
     kick: (which) => tell({ kick: which }),
     close() {
       closed = true
+      clearInterval(heart)
       clearTimeout(retry)
     },
   }

@@ -267,19 +267,29 @@ const createRig = (more: Partial<PeersParts> = {}) => {
   let change: StateChange = { state: 'ok', message: 'in step' }
   let age = 0
   let trusted = 0
-  const heard = {
-    onState: (_: StateChange): void => undefined,
-    onEnded: (_: EndedSession): void => undefined,
-    onTrustedSince: (_: number): void => undefined,
-    onTold: (_: string): void => undefined,
-  }
+  const heard: {
+    onState(change: StateChange): void
+    onEnded(ended: EndedSession): void
+    onTrustedSince(since: number): void
+    onTold(text: string): void
+  } = { onState() {}, onEnded() {}, onTrustedSince() {}, onTold() {} }
   const clock = createTestClock()
   const revocations = createRevocations(clock)
   const [lines, standing, kicked, ended]: string[][] = [[], [], [], []]
   const failing: Error[] = []
+  const beats: (Error | string[])[] = []
   const peers = createPeers({
     shared: {
       label: 'redis://a',
+      beat: async () => {
+        const error = beats.shift()
+        if (error instanceof Error) throw error
+        return error ?? []
+      },
+      subscriptionsOf: async (names) => {
+        kicked?.push(`asked ${names.join()}`)
+        return []
+      },
       inspect: async () => {
         if (age > 0) throw new Error('away')
         return ['Redis forgets']
@@ -316,6 +326,7 @@ const createRig = (more: Partial<PeersParts> = {}) => {
       },
     },
     kick: async ({ user = '' }) => kicked?.push(user),
+    adopt: () => kicked?.push('adopted'),
     learn: async () => {
       const error = failing.pop()
       if (error) throw error
@@ -335,6 +346,7 @@ const createRig = (more: Partial<PeersParts> = {}) => {
     kicked,
     ended,
     failing,
+    beats,
     become(next: StateChange) {
       change = next
       heard.onState(next)
@@ -405,4 +417,38 @@ void t.test('a stop while it is being read is no fault', async (t) => {
   rig.peers.close()
   await rig.peers.join()
   t.same(rig.lines, [])
+})
+
+void t.test('the streams of an instance that is gone are taken over, once', async (t) => {
+  const rig = createRig({ beatEvery: 5 })
+  // After an outage everybody has been silent: nobody is gone before there was time to say something.
+  rig.beats.push(...Array.from({ length: 5 }, () => ['all']), new Error('away'))
+  rig.beats.push(
+    ...Array.from({ length: 6 }, () => ['all']),
+    [],
+    ['b'],
+    ['b'],
+    ['b', 'c'],
+    [],
+    ['b'],
+  )
+  await until(() => rig.beats.length === 0, SOON)
+  rig.peers.close()
+  t.same(rig.kicked, ['asked b', 'adopted', 'asked c', 'adopted', 'asked b', 'adopted'])
+  t.equal(String(rig.lines).split('its streams are ours').length, 4)
+})
+
+void t.test('a stream outlives its instance, and not its session', NEEDS_REDIS, async (t) => {
+  const [, one, two] = await startPair(t)
+  const kicked = await startNginx(t, one.place.at('kick.sock'))
+  const { access, refresh: token } = await one.softphone()
+  const kick = (await two.check(access, SUBSCRIBE)).header('x-auth-kick') ?? ''
+  await two.stop()
+  one.clock.advance(10)
+  t.equal(await live(one), 0)
+  await until(async () => (await live(one)) === 1, SOON)
+  t.same(kicked, [])
+  t.equal(await logout(one, token), 200)
+  t.ok(kicked.includes(kick))
+  await two.start()
 })

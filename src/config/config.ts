@@ -29,6 +29,8 @@ export interface Config {
     passwordFile: string
     caFile: string
     prefix: string
+    /** Seconds that it may be silent while an answer is waited for. */
+    timeout: number
     /** How long checks go on from memory while the store is away. */
     staleSeconds: number
   }

@@ -49,6 +49,12 @@ export const whole = (min: number, max: number): Kind<number> => ({
   schema: v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max)),
 })
 
+/** With parts of a second. */
+export const seconds = (min: number, max: number): Kind<number> => ({
+  expected: `a number from ${min} to ${max}`,
+  schema: v.pipe(v.number(), v.minValue(min), v.maxValue(max)),
+})
+
 export const flag: Kind<boolean> = { expected: 'true or false', schema: v.boolean() }
 
 export const oneOf = <const T extends readonly [string, ...string[]]>(

@@ -64,6 +64,7 @@ export const settings = [
   row('store.password_file', kinds.pathOrNone, '', RESTART, 'a file with its password, to keep that out of the url'),
   row('store.ca_file', kinds.pathOrNone, '', RESTART, 'the authorities to trust for rediss:// instead of the system\'s, as PEM'),
   row('store.prefix', kinds.keyPrefix, 'postern:', RESTART, 'what every key there begins with'),
+  row('store.timeout', kinds.seconds(0.05, 5), 0.25, RESTART, 'seconds that it may be silent while an answer is waited for'),
   row('store.stale_seconds', kinds.whole(0, 3600), 30, RELOAD, 'seconds that checks go on from memory while it is away'),
 
   row('users.sources', kinds.someOf(['file', 'asterisk', 'http']), ['file'], RESTART, 'where users come from, in this order'),
@@ -171,6 +172,7 @@ export const toConfig = (values: Values): Config => ({
     passwordFile: values['store.password_file'],
     caFile: values['store.ca_file'],
     prefix: values['store.prefix'],
+    timeout: values['store.timeout'],
     staleSeconds: values['store.stale_seconds'],
   },
   usersFile: values['users.file'],

@@ -121,6 +121,16 @@ const cases: readonly (readonly [Kind<unknown>, readonly (readonly [unknown, unk
     ],
   ],
   [
+    kinds.seconds(0.05, 5),
+    [
+      [0.25, 0.25],
+      [5, 5],
+      [0.01, REFUSED],
+      [Number.NaN, REFUSED],
+      ['1', REFUSED],
+    ],
+  ],
+  [
     kinds.storeUrl,
     [
       ['', ''],

@@ -137,8 +137,8 @@ void t.test(
   NEEDS_REDIS,
   async (t) => {
     const { url } = await startRedis(t)
-    const one = await openAt(t, url, { instance: 'one' })
-    const two = await openAt(t, url, { instance: 'two' })
+    const one = await openAt(t, url, { nginx: 'one' })
+    const two = await openAt(t, url, { nginx: 'two' })
     const other = await openAt(t, url, { prefix: 'other:' })
     await one.openSubscription(subscriptionOf('kick'))
     t.same(await two.listSubscriptions(), [])
