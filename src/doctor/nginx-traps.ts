@@ -296,7 +296,7 @@ const nchanLocation = (place: Place): Finding[] => {
   const publishes = own(location, 'nchan_publisher').length > 0
   const isKick = word(location.args, location.args.length - 1).includes('kick-[')
   const guarded =
-    own(location, 'allow').length + own(location, 'deny').length > 0 ||
+    effective(place, 'allow').length + effective(place, 'deny').length > 0 ||
     own(location, 'if').some(({ args }) => args.join(' ').includes('$postern_publisher')) ||
     isProtected(place)
   if (publishes && !isKick && !guarded) {
