@@ -1,15 +1,17 @@
-// `postern store`: a copy of the store that is whole, also while the daemon writes, and its way back. A
-// restored store knows nothing of what ended since: the command says so, and how that door is closed.
+// `postern store`: a copy of the store that is whole, also while the daemon writes, its way back, and its way
+// into Redis. A restored store knows nothing of what ended since: the command says so, and how that door is closed.
 
-import { chmodSync, chownSync, existsSync, renameSync, rmSync, statSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { existsSync, renameSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 
 import { ConfigError } from '../config/config-error.ts'
 import { CONFIG_FILE, loadConfig } from '../config/load.ts'
 import { copyDatabase, inspectStore, whileIdle } from '../store/sqlite-copy.ts'
+import { giveToOwner } from '../store/sqlite-transfer.ts'
 import { StoreError } from '../store/store.ts'
 import type { Command, Io } from './io.ts'
+import { COPY_USAGE, runCopy } from './store-copy.ts'
 
 const OK = 0
 const REFUSED = 1
@@ -37,7 +39,7 @@ const restore = (store: string, file: string, io: Io): number => {
     const draft = `${store}.restored`
     rmSync(draft, { force: true })
     copyDatabase(file, draft)
-    keepOwner(store, draft)
+    giveToOwner(draft)
     // With its log: after kill -9 the newest sessions stand there alone.
     for (const part of ['', '-wal']) {
       rmSync(`${aside}${part}`, { force: true })
@@ -56,19 +58,13 @@ const restore = (store: string, file: string, io: Io): number => {
   return OK
 }
 
-/** Root restores for the service's user: the file goes to whoever owns the directory. */
-const keepOwner = (store: string, draft: string): void => {
-  const { uid, gid } = statSync(dirname(store))
-  chmodSync(draft, 0o600)
-  chownSync(draft, uid, gid)
-}
-
 export const store: Command = {
   name: 'store',
-  summary: 'back the store up while it runs, and restore it',
+  summary: 'back the store up while it runs, restore it, copy it into Redis or back',
   usage: [
     'postern store backup FILE [--config FILE]',
     '       postern store restore FILE [--config FILE]   (the daemon must be stopped)',
+    ...COPY_USAGE.split('\n').map((line, at) => (at === 0 ? `       ${line}` : line)),
   ].join('\n'),
   async run(argv, io) {
     const wrong = (problem: string): number => {
@@ -76,6 +72,7 @@ export const store: Command = {
       io.err(`usage: ${store.usage}`)
       return USAGE
     }
+    if (argv[0] === 'copy') return runCopy(argv.slice(1), io)
     let parsed
     try {
       const options = { config: { type: 'string' } } as const
@@ -84,7 +81,7 @@ export const store: Command = {
       return wrong('an option is unknown, or lacks its value')
     }
     const [verb, file, more] = parsed.positionals
-    if (verb !== 'backup' && verb !== 'restore') return wrong('backup or restore?')
+    if (verb !== 'backup' && verb !== 'restore') return wrong('backup, restore or copy?')
     if (file === undefined || more !== undefined) return wrong('one file is needed')
     try {
       const path = join(loadConfig(parsed.values.config ?? CONFIG_FILE).stateDirectory, 'store.db')

@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto'
 
 import { faultCode, redisFault } from './redis-fault.ts'
+import { FORMAT } from './redis-layout.ts'
 import type { Link } from './redis-link.ts'
 import { END, FOUND, MARK, MOVE, READ_FEED } from './redis-scripts.ts'
 import { END_CAUSES, type EndCause, type EndedSession, StoreError } from './store.ts'
@@ -80,7 +81,6 @@ interface Shard {
   readonly own: Map<number, string>
 }
 
-const FORMAT = 1 // of the data: raised by a version whose records this one would misread, and only then
 const PAGE = 500 // ends a step: about 2 ms of the server
 const MARGIN = 60 // seconds: an end is kept a little past the last token, as clocks are not one
 const WRONG_SERVER = new Set(['READONLY', 'MASTERDOWN', 'MOVED']) // after a fail-over: the right one is elsewhere

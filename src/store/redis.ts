@@ -2,10 +2,15 @@
 // slot, so every verb is one script there; a token or sid leads to its slot by a pointer, which is never
 // believed: the script looks again. Tokens are kept as hashes only.
 
-import { createHash } from 'node:crypto'
-
 import type { Subscription } from '../subscriptions/subscription.ts'
 import { createFeed, type Feed, type RevocationFeed, toEndedSession } from './redis-feed.ts'
+import {
+  createLayout,
+  isKeyPrefix,
+  type Pointer,
+  readPointer,
+  writePointer,
+} from './redis-layout.ts'
 import { type Argument, type Link, openLink } from './redis-link.ts'
 import {
   BEAT,
@@ -101,7 +106,6 @@ export interface RedisStore extends Store {
   inspect(): Promise<string[]>
 }
 
-const SHARDS = 16 // slots: enough for a cluster of as many primaries, few enough to ask them all each second
 const DAY = 86_400
 const PRUNE_SLICE = 1000 // sessions a step
 const DETAIL_SLICE = 500 // sessions a script: about 1 ms of the server, so that nobody waits behind a long list
@@ -137,22 +141,6 @@ const stateOf = (view: View, now: number): 'live' | 'ended' | 'expired' => {
 const newestFirst = (one: Session, two: Session): number =>
   two.createdAt - one.createdAt || (one.sid < two.sid ? -1 : 1)
 
-const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
-
-/** Where a token or a sid leads: shard, the instant it may go, sid. */
-interface Pointer {
-  shard: number
-  keepUntil: number
-  sid: string
-}
-
-const writePointer = ({ shard, keepUntil, sid }: Pointer): string => `${shard} ${keepUntil} ${sid}`
-
-const readPointer = (text: string): Pointer => {
-  const [shard = '', keepUntil = '', ...sid] = text.split(' ')
-  return { shard: Number(shard), keepUntil: Number(keepUntil), sid: sid.join(' ') }
-}
-
 /**
  * Resolves also while the server is away: `feed` and `ping` tell, and it heals by itself. Rejects where it never
  * could (url, ca file, package), with a StoreError that names the cure.
@@ -169,22 +157,16 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
     pollSeconds = 1,
   } = settings
   const { now: clock = () => Math.floor(Date.now() / 1000), trustSince } = settings
-  if (!/^[\w:.-]{0,64}$/.test(prefix)) {
+  if (!isKeyPrefix(prefix)) {
     throw new StoreError(
       'unavailable',
       'the prefix of the Redis store may hold a-z 0-9 : . _ - only',
     )
   }
-  const roots = Array.from({ length: SHARDS }, (_, shard) => `${prefix}{${shard}}`)
-  const rootAt = (shard: number): string => `${prefix}{${shard}}`
-  const shardOf = (text: string): number => digest(text).readUInt32BE() % SHARDS
-  const tokenKey = (hash: Uint8Array): string =>
-    `${prefix}token:${Buffer.from(hash).toString('base64url')}`
-  const sidKey = (sid: string): string => `${prefix}sid:${sid}`
-  const usersRoot = `${prefix}{users}`
+  const layout = createLayout(prefix)
+  const { roots, usersRoot, rootAt, shardOf, tokenKey, sidKey, userHash } = layout
+  const subscriptionsRoot = layout.subscriptionsRoot(nginx)
   const signalsChannel = `${prefix}{signals}`
-  const subscriptionsRoot = `${prefix}{subscriptions:${digest(nginx).toString('hex', 0, 8)}}`
-  const userHash = (username: string): string => digest(username).toString('base64url', 0, 16)
 
   let opened: Link | undefined
   const feed: Feed = createFeed({
@@ -323,7 +305,7 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
         createdAt,
         username,
         userHash(username),
-        JSON.stringify([username, credential]),
+        layout.pair(username, credential),
         JSON.stringify(unchanging),
         role,
         seenAt,

@@ -69,7 +69,7 @@ void t.test('a damaged or foreign backup touches nothing', async (t) => {
 
 void t.test('wrong usage and a bad configuration say so', async (t) => {
   const place = makePlace(t)
-  for (const argv of [[], ['copy', 'x'], ['backup'], ['backup', 'a', 'b'], ['backup', '--frob']]) {
+  for (const argv of [[], ['frob', 'x'], ['backup'], ['backup', 'a', 'b'], ['backup', '--frob']]) {
     const { status, err } = await runCommand(store, argv)
     t.equal(status, 64, argv.join(' '))
     t.match(err, /usage: postern store/)

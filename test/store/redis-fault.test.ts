@@ -14,6 +14,7 @@ void t.test('a fault names its cure', (t) => {
     [socket('ECONNREFUSED'), /start it/],
     [socket('DEPTH_ZERO_SELF_SIGNED_CERT'), /name its ca/],
     [socket('EUNHEARD'), /^r: EUNHEARD: x$/],
+    [new Error('WRONGTYPE Operation against a key'), /store copy again/],
     [new Error('Socket closed unexpectedly'), /^r: ECONNRESET: the connection broke/],
     ['thrown text', /^r: thrown text$/],
     [undefined, /^r: undefined$/],
