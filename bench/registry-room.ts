@@ -1,0 +1,78 @@
+// How much memory the daemon's list of live subscriptions takes, and how long one look over it: with the real registry,
+// a store that keeps nothing and an nginx that is never asked. Needs --expose-gc.
+
+import { randomBytes } from 'node:crypto'
+
+import { systemClock } from '../src/clock.ts'
+import { createRegistry } from '../src/subscriptions/registry.ts'
+
+export interface RegistryReport {
+  /** Bytes of memory for one. */
+  each: number
+  /** Seconds of one look over all, five of which happen a second. */
+  tick: number
+}
+
+const measure = async (count: number): Promise<RegistryReport> => {
+  let tick = (): void => undefined
+  const nothing = async (): Promise<void> => undefined
+  const registry = createRegistry({
+    store: { openSubscription: nothing, closeSubscriptions: nothing },
+    kicker: {
+      end: async () => 'ended',
+      count: async () => 1,
+      status: async () => new Map(),
+      close: () => undefined,
+    },
+    clock: systemClock,
+    perSession: () => 16,
+    observe: () => undefined,
+    onFault: () => undefined,
+    every: (_milliseconds, act) => {
+      tick = act
+      return () => undefined
+    },
+  })
+  const admit = async (from: number, end: number): Promise<void> => {
+    for (let at = from; at < end; at += 3) {
+      const sid = randomBytes(16).toString('hex')
+      // Texts as they come out of a request: none is shared with another.
+      const fresh = (text: string): string => Buffer.from(text).toString('latin1')
+      for (const resource of ['users-state', 'active-calls', 'contacts']) {
+        await registry.admit({
+          sid,
+          username: fresh(`softphone-${at}`),
+          userId: at,
+          role: fresh('user'),
+          resource: fresh(resource),
+          until: systemClock.now() + 3600,
+          address: fresh('192.0.2.117'),
+          agent: fresh(
+            'Linphone-Desktop/5.2.6 (Debian GNU/Linux 12, Qt 5.15.8) LinphoneSDK/5.3.70',
+          ),
+          alone: false,
+        })
+      }
+    }
+  }
+  await admit(0, 3000)
+  const { gc } = globalThis
+  if (gc === undefined) throw new Error('run with --expose-gc')
+  gc()
+  const before = process.memoryUsage()
+  await admit(3000, 3000 + count)
+  gc()
+  const after = process.memoryUsage()
+  const looks: number[] = []
+  for (let look = 0; look < 20; look++) {
+    const startedAt = performance.now()
+    tick()
+    looks.push((performance.now() - startedAt) / 1000)
+  }
+  const middle = looks.toSorted((one, two) => one - two)[10] ?? 0
+  const added = after.heapUsed + after.external - before.heapUsed - before.external
+  return { each: added / (registry.count() - 3000), tick: middle }
+}
+
+process.stdout.write(JSON.stringify(await measure(Number(process.argv[2]))))
+process.exit(0)
