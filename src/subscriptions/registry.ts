@@ -6,6 +6,7 @@
 import { randomBytes } from 'node:crypto'
 
 import type { Clock } from '../clock.ts'
+import { createAgenda } from './agenda.ts'
 import type { Kicker } from './kicker.ts'
 import type { KickCause, Subscription } from './subscription.ts'
 
@@ -80,8 +81,6 @@ interface Entry extends Subscription {
   misses: number
   /** By the monotonic clock: a check handed the id out then, whose stream may still open. */
   issuedAt: number
-  /** When to ask nginx whether anybody is left. */
-  askAt: number
   written: Promise<void> | undefined
   /** Whether it is being asked if the session was refreshed elsewhere. */
   renewing: boolean
@@ -117,6 +116,10 @@ export const createRegistry = (parts: {
   /** sid → key → entry. */
   const bySession = new Map<string, Map<string, Entry>>()
   const byKick = new Map<string, Entry>()
+  /** When the right to it ends, by the wall clock. */
+  const ends = createAgenda<Entry>()
+  /** When to ask nginx whether anybody is left, by the monotonic clock. */
+  const asks = createAgenda<Entry>()
   const kicks = new Map<string, Kick>()
   /** sid → its kicks under way: a second end of a session waits for the streams that the first one closes. */
   const kicksOf = new Map<string, Set<Kick>>()
@@ -131,10 +134,17 @@ export const createRegistry = (parts: {
 
   const forget = (entry: Entry): void => {
     byKick.delete(entry.kick)
+    ends.delete(entry)
+    asks.delete(entry)
     const ofSession = bySession.get(entry.sid)
     if (ofSession?.get(entry.key) !== entry) return
     ofSession.delete(entry.key)
     if (ofSession.size === 0) bySession.delete(entry.sid)
+  }
+
+  const prolong = (entry: Entry, until: number): void => {
+    entry.until = Math.max(entry.until, until)
+    if (byKick.get(entry.kick) === entry) ends.set(entry, entry.until)
   }
 
   const unwrite = (entries: readonly Entry[]): void => {
@@ -234,16 +244,13 @@ export const createRegistry = (parts: {
     const wall = clock.now()
     const now = clock.monotonic()
     for (const kick of kicks.values()) if (kick.nextAt <= now) run(kick)
+    const expired = [...ends.due(wall)].filter(({ renewing }) => !renewing)
     let asked = 0
-    const expired: Entry[] = []
-    for (const entry of byKick.values()) {
-      if (wall >= entry.until) {
-        if (!entry.renewing) expired.push(entry)
-      } else if (entry.askAt <= now && asked < CHECKS_AT_ONCE) {
-        asked++
-        entry.askAt = now + SWEEP_EVERY
-        ask(entry).catch(complain)
-      }
+    for (const entry of asks.due(now)) {
+      if (++asked > CHECKS_AT_ONCE) break
+      if (wall >= entry.until) continue // ended in this very tick
+      asks.set(entry, now + SWEEP_EVERY)
+      ask(entry).catch(complain)
     }
     if (expired.length === 0) return
     for (const entry of expired) entry.renewing = true
@@ -252,7 +259,9 @@ export const createRegistry = (parts: {
   }
   const stop = every(TICK, tick)
 
-  const insert = (entry: Entry): void => {
+  const insert = (entry: Entry, askAt: number): void => {
+    ends.set(entry, entry.until)
+    asks.set(entry, askAt)
     const ofSession = bySession.get(entry.sid) ?? new Map<string, Entry>()
     bySession.set(entry.sid, ofSession)
     ofSession.set(entry.key, entry)
@@ -270,7 +279,7 @@ export const createRegistry = (parts: {
       const known = alone ? undefined : bySession.get(admission.sid)?.get(admission.resource)
       if (known) {
         known.issuedAt = now
-        known.until = Math.max(known.until, admission.until)
+        prolong(known, admission.until)
         return known.written ? known.written.then(() => known.kick) : known.kick
       }
       const kick = createKickId()
@@ -281,12 +290,11 @@ export const createRegistry = (parts: {
         misses: 0,
         startedAt: clock.now(),
         issuedAt: now,
-        askAt: now + SWEEP_EVERY,
         written: undefined,
         renewing: false,
       }
       // Known to a logout from now on, also while it is being written.
-      insert(entry)
+      insert(entry, now + SWEEP_EVERY)
       const { until, ...rest } = admission
       const { alone: _alone, ...subscription } = {
         ...rest,
@@ -309,7 +317,7 @@ export const createRegistry = (parts: {
     extend({ sid, role, until }, isAllowed) {
       for (const entry of bySession.get(sid)?.values() ?? []) {
         entry.role = role
-        if (isAllowed(entry)) entry.until = Math.max(entry.until, until)
+        if (isAllowed(entry)) prolong(entry, until)
         else void start(entry, 'grant_removed')
       }
     },
@@ -334,7 +342,7 @@ export const createRegistry = (parts: {
       if (entry?.alone) {
         forget(entry)
         unwrite([entry])
-      } else if (entry) entry.askAt = Math.max(clock.monotonic(), entry.issuedAt + IN_FLIGHT)
+      } else if (entry) asks.set(entry, Math.max(clock.monotonic(), entry.issuedAt + IN_FLIGHT))
       return entry !== undefined
     },
     list: () => [...byKick.values()],
@@ -346,16 +354,16 @@ export const createRegistry = (parts: {
         // Spread over a minute, so that a restart with 10,000 streams asks nginx gently.
         const askAt = now + IN_FLIGHT + Math.random() * SWEEP_EVERY
         const key = subscription.kick
-        insert({
+        const entry = {
           ...subscription,
           key,
           alone: false,
           misses: 0,
           issuedAt: now,
-          askAt,
           written: undefined,
           renewing: false,
-        })
+        }
+        insert(entry, askAt)
       }
     },
     close() {
