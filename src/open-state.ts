@@ -78,9 +78,13 @@ export const openSharedStore = async (
 }
 
 /** What of the shared store's server could un-revoke a token, each with its cure. It only looks. */
-export const inspectSharedStore = async ({ store }: Pick<Config, 'store'>): Promise<string[]> => {
+export const inspectSharedStore = async ({
+  store,
+  subscriptions,
+}: Pick<Config, 'store' | 'subscriptions'>): Promise<string[]> => {
   const { url, passwordFile, caFile } = store
   if (url === '') return []
+  nginxName(subscriptions.nginx, hostname()) // throws as a start would
   const ca = caFile === '' ? undefined : caFile
   return inspectRedisAt({ url, password: readPassword(passwordFile), ca, timeout: INSPECT_WITHIN })
 }

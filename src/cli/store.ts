@@ -84,7 +84,14 @@ export const store: Command = {
     if (verb !== 'backup' && verb !== 'restore') return wrong('backup, restore or copy?')
     if (file === undefined || more !== undefined) return wrong('one file is needed')
     try {
-      const path = join(loadConfig(parsed.values.config ?? CONFIG_FILE).stateDirectory, 'store.db')
+      const config = loadConfig(parsed.values.config ?? CONFIG_FILE)
+      if (config.store.url !== '') {
+        io.err(
+          `postern store: sessions are in the shared store (store.url): ${verb} its Redis by Redis' own means`,
+        )
+        return REFUSED
+      }
+      const path = join(config.stateDirectory, 'store.db')
       return verb === 'backup' ? backup(path, file, io) : restore(path, file, io)
     } catch (error) {
       if (error instanceof ConfigError) {

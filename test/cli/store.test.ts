@@ -82,3 +82,12 @@ void t.test('wrong usage and a bad configuration say so', async (t) => {
   const none = await runCommand(store, ['backup', place.at('x'), '--config', place.config])
   t.match(none, { status: 74, err: /store\.db/ }, 'there is nothing to back up')
 })
+
+void t.test('a shared store is no file to back up or restore', async (t) => {
+  const place = makePlace(t, { store: 'url = "redis://127.0.0.1:1"' })
+  for (const verb of ['backup', 'restore']) {
+    const { status, out, err } = await runCommand(store, [verb, '/none', '--config', place.config])
+    t.same([status, out], [1, ''])
+    t.match(err, `${verb} its Redis`)
+  }
+})
