@@ -74,6 +74,7 @@ export interface Reloaded {
 export const NOT_RELOADED = 'not reloaded: the running configuration stays in force'
 const PRUNE_EVERY = 30_000
 const READY_WITHIN = 1000
+const RENEW_WITHIN = 500 // milliseconds that an expired stream may wait for word of a refresh elsewhere
 const LOG_LIMIT = { most: 20, window: 10 } // lines that say the same thing in so many seconds
 const SOCKETS: ReadonlySet<string> = new Set(['http', 'operator', 'notify']) // what systemd may open for us
 
@@ -225,11 +226,15 @@ const build = async (
     async renew(expired) {
       if (!shared) return
       // Where it is away they end with the tokens that we know of.
-      const found = await shared.accessOf(expired, now()).catch(() => undefined)
+      const asked = within(shared.accessOf(expired, now()), RENEW_WITHIN)
+      const found = await asked.catch(() => undefined)
       for (const [sid, access] of found ?? []) registry.extend({ sid, ...access }, mayGoOn)
     },
     onFault(error) {
-      log.error({ err: error }, 'a live subscription could not be ended: tried again until it is')
+      log.error(
+        { err: error },
+        'a live subscription could not be ended, or its end not written down: tried again until it is',
+      )
     },
   })
   opened.push(() => {
@@ -358,6 +363,7 @@ const build = async (
         staleSeconds: () => current.store.staleSeconds,
         log,
         allows: limit.allows,
+        now,
         onStanding,
       })
     : alone(learn)

@@ -72,7 +72,7 @@ export const openSharedStore = async (
     prefix,
     timeout,
     nginx: nginxName(subscriptions.nginx, hostname()),
-    instance: listen.control, // no two daemons of a machine have the same
+    instance: `${hostname()}:${listen.control}`, // no two daemons of a machine have the same socket
     now,
   })
 }
@@ -99,7 +99,7 @@ const claimKeys = async (shared: RedisStore, file: string, now: number): Promise
   const maker = isUsed ? 'another instance' : await shared.claimKeys(me)
   if (maker === me) return
   throw new StartError(
-    `${file} is not there: copy keys.json from ${maker}, since instances that share ${shared.label} need the same keys; if it is lost everywhere, set a new store.prefix, which ends every session`,
+    `${file} is not there: copy keys.json from ${maker}, since instances that share ${shared.label} need the same keys; if it is lost everywhere, set a new store.prefix, which ends every session, and reload nginx, which ends its streams`,
   )
 }
 

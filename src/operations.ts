@@ -41,8 +41,8 @@ export const createOperations = (parts: {
     return all.filter(({ sid }) => (id ?? sid) === sid)
   }
   const kick = async (which: Which): Promise<number> => {
-    peers.kick(which)
-    return kickLive(registry, which)
+    const [kicked] = await Promise.all([kickLive(registry, which), peers.kick(which)])
+    return kicked
   }
   return {
     async endSessions(which: Which): Promise<number> {

@@ -26,8 +26,8 @@ export interface Peers {
   losses(): number
   /** nginx told us of the end of a stream that another instance handed out. */
   streamEnded(kick: string): void
-  /** The operator wants live streams ended, wherever they are. */
-  kick(which: Which): void
+  /** The operator wants live streams ended, wherever they are. Rejects where the others could not be told. */
+  kick(which: Which): Promise<void>
   close(): void
 }
 
@@ -41,7 +41,7 @@ export const alone = (learn: () => Promise<void>): Peers => ({
   age: () => 0,
   losses: () => 0,
   streamEnded: () => undefined,
-  kick: () => undefined,
+  kick: async () => undefined,
   close: () => undefined,
 })
 
@@ -57,6 +57,7 @@ export interface PeersParts {
   staleSeconds(): number
   log: Log
   allows(kind: string): boolean
+  now(): number
   /** The line for `systemctl status` has changed. */
   onStanding(line: string): void
   /** Milliseconds between the signs of life that instances give each other. */
@@ -64,15 +65,22 @@ export interface PeersParts {
 }
 
 const HEARD_ALL = 7 // beats: after an outage nobody has been heard for a while, and everybody lives
+const MINUTE = 60 // seconds
 const TRY_AGAIN = 1000 // milliseconds, where what must be known could not be read though the store answers
 
-type Signal = { stream: string } | { kick: Which }
+type Signal = { stream: string } | { kick: Which & { all?: true } }
 
-const parseSignal = (text: string): Partial<{ stream: string; kick: Which }> => {
+/** Undefined for a newer version's, or somebody else's: nothing is done then, and everybody only where it says so. */
+const parseSignal = (text: string): { stream: string } | { kick: Which } | undefined => {
   try {
-    return Object(JSON.parse(text)) as Partial<{ stream: string; kick: Which }>
+    const { stream, kick } = Object(JSON.parse(text)) as Record<string, unknown>
+    if (typeof stream === 'string') return { stream }
+    const { id, user, all } = Object(kick) as Record<string, unknown>
+    if (typeof id === 'string') return { kick: { id } }
+    if (typeof user === 'string') return { kick: { user } }
+    return all === true ? { kick: {} } : undefined
   } catch {
-    return {} // a newer version's, or somebody else's: a hint that we do not understand
+    return undefined
   }
 }
 
@@ -87,6 +95,7 @@ export const createPeers = (parts: PeersParts): Peers => {
     staleSeconds,
     log,
     allows,
+    now,
     onStanding,
     beatEvery = 1000,
   } = parts
@@ -96,12 +105,15 @@ export const createPeers = (parts: PeersParts): Peers => {
   let closed = false
   let retry: NodeJS.Timeout | undefined
 
-  const tell = (signal: Signal): void => {
-    // Lost while the store is away: the sweep finds an ended stream, and the operator is told of the store.
-    signals.tell(JSON.stringify(signal)).catch(() => undefined)
-  }
+  const tell = (signal: Signal): Promise<void> => signals.tell(JSON.stringify(signal))
 
   const trust = (since: number): void => {
+    if (since > now() + MINUTE) {
+      log.error(
+        { since },
+        'the shared store was founded, or its tokens ended, by a host whose clock is ahead: tokens are refused until then; correct the clocks, and take a new store.prefix if that is too long',
+      )
+    }
     revocations.moveEpoch(since)
     // What opened before stands on a token that counts no more.
     registry.review(({ startedAt }) => startedAt >= since, 'session_ended')
@@ -118,6 +130,7 @@ export const createPeers = (parts: PeersParts): Peers => {
     try {
       await shared.beat() // before the first stream is handed out
       await learn()
+      if (closed) return
       trust(feed.trustedSince())
       known = true
       onStanding(standing())
@@ -125,6 +138,8 @@ export const createPeers = (parts: PeersParts): Peers => {
       const warnings = await shared.inspect().catch(() => []) // away again: said already
       for (const warning of warnings) log.warn({ store: label }, warning)
     } catch (error) {
+      if (closed) return
+      onStanding(standing())
       if (allows('store learn'))
         log.warn({ err: error }, 'the shared store could not be read: tried again')
       retry = setTimeout(() => void join(), TRY_AGAIN)
@@ -139,19 +154,21 @@ export const createPeers = (parts: PeersParts): Peers => {
   const beat = async (): Promise<void> => {
     try {
       const gone = await shared.beat()
-      if (++beats < HEARD_ALL) return
+      if (closed || ++beats < HEARD_ALL) return
       const fresh = gone.filter((name) => !silent.has(name))
-      if (fresh.length > 0) {
-        const left = await shared.subscriptionsOf(fresh)
-        log.warn(
-          { instances: fresh, streams: left.length },
-          'another instance is gone: its streams are ours',
-        )
+      const left = fresh.length > 0 ? await shared.subscriptionsOf(fresh) : []
+      if (left.length > 0) {
+        const streams = left.length
+        log.warn({ instances: fresh, streams }, 'another instance is gone: its streams are ours')
         adopt(left)
+        trust(feed.trustedSince()) // it may have moved while they were nobody's
       }
       silent = new Set(gone)
-    } catch {
-      beats = 0 // the store is away, which is said elsewhere
+    } catch (error) {
+      beats = 0
+      silent = new Set() // who comes and goes meanwhile must count as new
+      // Where the store is away that is said elsewhere.
+      if (!(error instanceof StoreError)) log.error({ err: error }, 'streams were not taken over')
     }
   }
   const heart = setInterval(() => void beat(), beatEvery)
@@ -165,6 +182,7 @@ export const createPeers = (parts: PeersParts): Peers => {
   // What is wrong may show by turns in two ways, several times a second: each is said once an outage.
   const said = new Set<string>()
   const onState = ({ state, message }: StateChange): void => {
+    if (closed) return // it was we who let go of it
     if (!said.has(message) && allows(`store ${state}`)) {
       said.add(message)
       const line = `the shared store: ${message}`
@@ -179,9 +197,10 @@ export const createPeers = (parts: PeersParts): Peers => {
   feed.onState(onState)
   if (feed.state() !== 'ok') onState(feed.change()) // it was away before anybody listened
   signals.onTold((text) => {
-    const { stream, kick: which } = parseSignal(text)
-    if (typeof stream === 'string') registry.streamEnded(stream)
-    else if (typeof which === 'object') void kick(which)
+    const signal = parseSignal(text)
+    if (!signal) return
+    if ('stream' in signal) registry.streamEnded(signal.stream)
+    else void kick(signal.kick)
   })
 
   return {
@@ -197,8 +216,17 @@ export const createPeers = (parts: PeersParts): Peers => {
     state: feed.state,
     age: feed.age,
     losses: feed.losses,
-    streamEnded: (stream) => tell({ stream }),
-    kick: (which) => tell({ kick: which }),
+    streamEnded(stream) {
+      tell({ stream }).catch(() => undefined) // lost while the store is away: the sweep finds it
+    },
+    kick: ({ id, user }) =>
+      tell({
+        kick: {
+          ...(id !== undefined && { id }),
+          ...(user !== undefined && { user }),
+          ...(id === undefined && user === undefined && { all: true }),
+        },
+      }),
     close() {
       closed = true
       clearInterval(heart)

@@ -15,12 +15,25 @@ import { nginxName } from '../src/open-state.ts'
 import { alone, createPeers, type PeersParts } from '../src/peers.ts'
 import type { StateChange } from '../src/store/redis-feed.ts'
 import type { EndedSession } from '../src/store/store.ts'
+import type { Subscription } from '../src/subscriptions/subscription.ts'
 import { createTestClock, NOW } from './fixtures/clock.ts'
 import { bearer, startTestDaemon, type TestDaemon, V1 } from './fixtures/daemon.ts'
 import { NEEDS_REDIS, type RedisServer, startRedis, until } from './fixtures/redis.ts'
 
 const SUBSCRIBE = { 'X-Auth-Action': 'subscribe', 'X-Auth-Resource': 'users-state' }
 const WEBSOCKET = { ...SUBSCRIBE, 'X-Original-Upgrade': 'websocket' }
+const STREAM: Subscription = {
+  kick: 'kick-x',
+  sid: 's',
+  username: '201',
+  userId: 1,
+  role: 'user',
+  resource: 'users-state',
+  startedAt: NOW,
+  until: NOW + 60,
+  address: '192.0.2.1',
+  agent: 'test',
+}
 const SOON = 20 // seconds: the machine may be busy
 
 /** An nginx's kick socket on which everybody is there. */
@@ -258,7 +271,7 @@ void t.test('alone there is nothing to hear and nobody to tell', async (t) => {
   )
   t.same([peers.age(), peers.losses()], [0, 0])
   peers.streamEnded('kick-x')
-  peers.kick({})
+  await peers.kick({})
   peers.close()
 })
 
@@ -288,7 +301,8 @@ const createRig = (more: Partial<PeersParts> = {}) => {
       },
       subscriptionsOf: async (names) => {
         kicked?.push(`asked ${names.join()}`)
-        return []
+        if (names.includes('odd')) throw new SyntaxError('odd')
+        return names.map((kick) => ({ ...STREAM, kick }))
       },
       inspect: async () => {
         if (age > 0) throw new Error('away')
@@ -334,6 +348,7 @@ const createRig = (more: Partial<PeersParts> = {}) => {
     staleSeconds: () => 0,
     log: createLog('trace', { write: (line: string) => void lines?.push(line) }),
     allows: () => true,
+    now: clock.now,
     onStanding: (line) => void standing?.push(line),
     ...more,
   })
@@ -366,7 +381,7 @@ void t.test('nothing is decided before everything is known', async (t) => {
   t.ok(rig.peers.obstacle())
   t.notMatch(rig.lines?.join(''), /Redis forgets/)
   await until(() => rig.peers.obstacle() === undefined, SOON)
-  t.same(rig.standing, ['deciding'])
+  t.same(rig.standing, ['reading the shared store', 'deciding'])
   await until(() => /Redis forgets/.test(String(rig.lines)), SOON)
   rig.peers.close()
 })
@@ -394,12 +409,26 @@ void t.test('what is said of a state is said once, and to systemd', async (t) =>
 
 void t.test('a hint that is not understood does nothing', async (t) => {
   const rig = createRig()
-  for (const text of ['', 'null', '[]', '{"stream":1}', '{"kick":"all"}', 'x'])
-    rig.heard.onTold(text)
+  const odd = [
+    '',
+    'null',
+    '[]',
+    '{"stream":1}',
+    '{"kick":"all"}',
+    '{"kick":null}',
+    '{"kick":{}}',
+    'x',
+  ]
+  for (const text of odd) rig.heard.onTold(text)
   t.same([rig.kicked, rig.ended], [[], []])
   rig.heard.onTold('{"stream":"kick-x"}')
   rig.heard.onTold('{"kick":{"user":"201"}}')
-  t.same([rig.kicked, rig.ended], [['201'], ['kick-x']])
+  rig.heard.onTold('{"kick":{"id":"s"}}')
+  rig.heard.onTold('{"kick":{"all":true}}')
+  t.same([rig.kicked, rig.ended], [['201', '', ''], ['kick-x']])
+  for (const which of [{}, { id: 's' }, { user: '201' }]) {
+    await t.rejects(rig.peers.kick(which), { message: 'away' }, 'the operator is told')
+  }
   rig.peers.streamEnded('kick-y') // nobody hears it, and nothing breaks
   rig.heard.onEnded({ sid: 's', username: '201', cause: 'logout', until: NOW + 60 })
   t.ok(rig.revocations.has('s'))
@@ -408,15 +437,26 @@ void t.test('a hint that is not understood does nothing', async (t) => {
   t.ok(rig.revocations.isBeforeEpoch(NOW - 1))
   rig.heard.onTrustedSince(NOW + 5)
   t.ok(rig.revocations.isBeforeEpoch(NOW + 4))
+  t.notMatch(String(rig.lines), /clock is ahead/)
+  rig.heard.onTrustedSince(NOW + 300)
+  t.match(String(rig.lines), /clock is ahead/)
   rig.peers.close()
 })
 
 void t.test('a stop while it is being read is no fault', async (t) => {
   const rig = createRig()
   rig.failing.push(new Error('closed'))
+  const failed = rig.peers.join()
   rig.peers.close()
+  await failed
+  rig.become({ state: 'away', message: 'the store is closed' })
   await rig.peers.join()
   t.same(rig.lines, [])
+  const late = createRig()
+  const joined = late.peers.join()
+  late.peers.close()
+  await joined
+  t.same([late.lines, late.standing], [[], []], 'what was read too late counts no more')
 })
 
 void t.test('the streams of an instance that is gone are taken over, once', async (t) => {
@@ -431,10 +471,13 @@ void t.test('the streams of an instance that is gone are taken over, once', asyn
     ['b', 'c'],
     [],
     ['b'],
+    ['odd', 'b'],
   )
   await until(() => rig.beats.length === 0, SOON)
   rig.peers.close()
-  t.same(rig.kicked, ['asked b', 'adopted', 'asked c', 'adopted', 'asked b', 'adopted'])
+  await until(() => /were not taken over/.test(String(rig.lines)), SOON)
+  const taken = ['asked b', 'adopted', 'asked c', 'adopted', 'asked b', 'adopted', 'asked odd']
+  t.same(rig.kicked, taken)
   t.equal(String(rig.lines).split('its streams are ours').length, 4)
 })
 

@@ -44,8 +44,8 @@ const CHANGES: readonly (readonly [file: string, now: string, next: string])[] =
   ],
   [
     'store/redis.ts',
-    'JSON.stringify(subscription)',
-    "JSON.stringify({ ...subscription, device: 'of the next version' })",
+    'JSON.stringify({ ...subscription, ...by })',
+    "JSON.stringify({ ...subscription, ...by, device: 'of the next version' })",
   ],
 ]
 

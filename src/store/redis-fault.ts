@@ -10,8 +10,9 @@ const CURES: Readonly<Record<string, string>> = {
   WRONGTYPE:
     'a copy into it was never finished: run postern store copy again, or take another store.prefix',
   LOADING: 'it is still loading its data: wait, or look into its log',
-  NOAUTH: 'it asks for a password: put it into the url',
-  WRONGPASS: 'it refuses the user or the password: correct the url',
+  NOAUTH: 'it asks for a password: name its file in store.password_file, and restart',
+  WRONGPASS:
+    'it refuses the user or the password: correct the url or store.password_file, and restart',
   NOPERM:
     'its ACL refuses us: grant ~prefix* &prefix* +@read +@write +@scripting +@pubsub +@connection +info',
   OOM: 'its memory is full: raise its maxmemory, or give Postern a Redis of its own',
@@ -34,10 +35,13 @@ const CURES: Readonly<Record<string, string>> = {
   EHOSTUNREACH: 'there is no way to it: look after the network',
   ENETUNREACH: 'there is no way to it: look after the network',
   ETIMEDOUT: 'it does not answer: look whether it hangs, and after the network',
-  DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is self-signed: name its ca',
-  SELF_SIGNED_CERT_IN_CHAIN: 'its certificate comes from an unknown authority: name its ca',
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'its certificate comes from an unknown authority: name its ca',
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'its certificate comes from an unknown authority: name its ca',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is self-signed: name its ca in store.ca_file',
+  SELF_SIGNED_CERT_IN_CHAIN:
+    'its certificate comes from an unknown authority: name its ca in store.ca_file',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+    'its certificate comes from an unknown authority: name its ca in store.ca_file',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+    'its certificate comes from an unknown authority: name its ca in store.ca_file',
   CERT_HAS_EXPIRED: 'its certificate has expired: renew it',
   ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name: use that name in the url',
 }

@@ -79,6 +79,8 @@ interface Shard {
   sid: string
   /** Acknowledged to us, not read back yet. */
   readonly own: Map<number, string>
+  /** What came back to life there is still to be ended again. */
+  behind: boolean
 }
 
 const PAGE = 500 // ends a step: about 2 ms of the server
@@ -114,6 +116,7 @@ export const createFeed = (settings: FeedSettings): Feed => {
     seq: 0,
     sid: '',
     own: new Map(),
+    behind: false,
   }))
   const known = new Map<string, { ended: EndedSession; root: string }>()
   const onEnded: ((ended: EndedSession) => void)[] = []
@@ -156,6 +159,7 @@ export const createFeed = (settings: FeedSettings): Feed => {
   /** What went for good is answered by `trustedSince`; what came back to life is ended again. */
   const recover = async (shard: Shard, stored: string | null): Promise<void> => {
     losses++
+    shard.behind = true // first: an interruption must not forget it
     become(
       'lost',
       `${connected().label} has lost data that it had acknowledged: access tokens of before are refused; ` +
@@ -171,10 +175,13 @@ export const createFeed = (settings: FeedSettings): Feed => {
     shard.seq = 0
     shard.sid = ''
     shard.own.clear()
+  }
+
+  const endAgain = async (shard: Shard): Promise<void> => {
     for (const { ended, root } of known.values()) {
-      if (root !== shard.root) continue
-      await connected().run(END, root, [ended.sid, ended.cause, now()])
+      if (root === shard.root) await connected().run(END, root, [ended.sid, ended.cause, now()])
     }
+    shard.behind = false
   }
 
   const readShard = async (shard: Shard): Promise<void> => {
@@ -212,7 +219,9 @@ export const createFeed = (settings: FeedSettings): Feed => {
         shard.sid = row[0]
       }
       for (const [seq] of expected) if (seq <= shard.seq) shard.own.delete(seq)
-      if (!full) return
+      if (full) continue
+      if (!shard.behind) return
+      await endAgain(shard) // and read what that ended
     }
   }
 

@@ -299,8 +299,9 @@ return 1
 export const BEAT = plain(`
 local now = tonumber(ARGV[2])
 redis.call('ZADD', KEYS[1], now, ARGV[1])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ${DAY})
-redis.call('EXPIRE', KEYS[1], ${DAY})
+-- As long as what they handed out is kept: else who starts later takes over nothing.
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ${90 * DAY})
+redis.call('EXPIRE', KEYS[1], ${90 * DAY})
 return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. now - tonumber(ARGV[3]))
 `)
 

@@ -248,15 +248,17 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
 
   /** Of those sessions that are there, of whatever state. */
   const viewsOfNames = async (names: readonly SessionName[]): Promise<[string, View][]> => {
-    const views: [string, View][] = []
-    for (const [shard, those] of Map.groupBy(names, ({ username }) => shardOf(username))) {
+    const byShard = Map.groupBy(names, ({ username }) => shardOf(username))
+    const views = Array.from(byShard, async ([shard, those]) => {
+      const found: [string, View][] = []
       const sids = [...new Set(those.map(({ sid }) => sid))]
       for (let at = 0; at < sids.length; at += DETAIL_SLICE) {
         const slice = sids.slice(at, at + DETAIL_SLICE)
-        views.push(...((await run(DETAILS, rootAt(shard), slice)) as [string, View][]))
+        found.push(...((await run(DETAILS, rootAt(shard), slice)) as [string, View][]))
       }
-    }
-    return views
+      return found
+    })
+    return (await Promise.all(views)).flat()
   }
 
   let highestId = 0

@@ -147,8 +147,31 @@ export const createRegistry = (parts: {
     if (byKick.get(entry.kick) === entry) ends.set(entry, entry.until)
   }
 
-  const unwrite = (entries: readonly Entry[]): void => {
-    if (entries.length > 0) store.closeSubscriptions(entries.map(({ kick }) => kick)).catch(onFault)
+  /** Over, and not written down as over yet. */
+  const unwritten = new Set<string>()
+  let unwriting = false
+  let unwritable = false
+  let unwriteAt = 0
+  const flush = async (): Promise<void> => {
+    if (unwriting || closed || unwritten.size === 0 || clock.monotonic() < unwriteAt) return
+    unwriting = true
+    const gone = [...unwritten]
+    try {
+      await store.closeSubscriptions(gone)
+      for (const kick of gone) unwritten.delete(kick)
+      unwritable = false
+    } catch (error) {
+      unwriteAt = clock.monotonic() + RETRY_SLOW
+      if (!unwritable) onFault(error) // once an outage
+      unwritable = true
+    } finally {
+      unwriting = false
+    }
+  }
+
+  const unwrite = (entry: Entry): void => {
+    unwritten.add(entry.kick)
+    void flush()
   }
 
   const settle = (kick: Kick, result: KickObservation['result']): void => {
@@ -180,7 +203,7 @@ export const createRegistry = (parts: {
       const ofSession = kicksOf.get(entry.sid)
       ofSession?.delete(kick)
       if (ofSession?.size === 0) kicksOf.delete(entry.sid)
-      unwrite([entry])
+      unwrite(entry)
     } catch (error) {
       // nginx is away, and its streams with it, or it may not be reached: tried until it answers.
       kick.nextAt = now + RETRY_SLOW
@@ -225,7 +248,7 @@ export const createRegistry = (parts: {
     if (clock.monotonic() < entry.issuedAt + IN_FLIGHT) return
     if (there === 'unknown') {
       forget(entry)
-      unwrite([entry])
+      unwrite(entry)
     } else if (entry.misses >= MISSES) {
       // Kicked and not just forgotten: were somebody there after all, nothing could end that stream any more.
       void start(entry, 'swept')
@@ -244,6 +267,7 @@ export const createRegistry = (parts: {
     const wall = clock.now()
     const now = clock.monotonic()
     for (const kick of kicks.values()) if (kick.nextAt <= now) run(kick)
+    void flush()
     const expired = [...ends.due(wall)].filter(({ renewing }) => !renewing)
     let asked = 0
     for (const entry of asks.due(now)) {
@@ -341,7 +365,7 @@ export const createRegistry = (parts: {
       const entry = byKick.get(kick)
       if (entry?.alone) {
         forget(entry)
-        unwrite([entry])
+        unwrite(entry)
       } else if (entry) asks.set(entry, Math.max(clock.monotonic(), entry.issuedAt + IN_FLIGHT))
       return entry !== undefined
     },

@@ -245,7 +245,7 @@ void t.test('two hosts that share their channels', { skip }, async (t) => {
       await listenOn(a, eventSource, 'reload'),
       await listenOn(b, eventSource, 'reload'),
     ]
-    a.reload()
+    await reloadWhole(a)
     await here.ended
     t.ok(there.live)
     const again = await listenOn(a, eventSource, 'reload')

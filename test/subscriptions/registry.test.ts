@@ -99,7 +99,7 @@ const createStore = () => {
   return {
     store,
     rows,
-    break(error: Error) {
+    break(error?: Error) {
       broken = error
     },
     hang() {
@@ -672,7 +672,8 @@ void t.test('what an earlier process handed out is ended like any other', async 
     if (row.kick !== 'kick-gone-meanwhile') nginx.open(row.kick)
   }
   registry.adopt(rows)
-  t.equal(registry.count(), 5)
+  registry.adopt(rows)
+  t.equal(registry.count(), 5, 'each once, however often it is told of')
   const fresh = await admit()
   t.notOk(
     rows.some(({ kick }) => kick === fresh),
@@ -703,6 +704,12 @@ void t.test('a store that cannot forget is said, and harms nothing', async (t) =
   await pass(1)
   t.match(faults, [/disk full/])
   t.equal(registry.count(), 0)
+  await pass(5)
+  t.equal(faults.length, 1, 'once an outage')
+  t.equal(written.rows.size, 1)
+  written.break()
+  await pass(2)
+  t.equal(written.rows.size, 0, 'it is not forgotten to forget it')
 })
 
 void t.test('a fault of the observer stops no kick', async (t) => {
