@@ -38,6 +38,7 @@ import { createOperations, kickLive } from './operations.ts'
 import { alone, createPeers, type Peers } from './peers.ts'
 import { createPasswordPool } from './passwords/pool.ts'
 import { observeStore } from './store/observed.ts'
+import type { RedisStore } from './store/redis.ts'
 import { type EndCause, StoreError } from './store/store.ts'
 import type { UserChange } from './users/diff-users.ts'
 import { viewSessions } from './session-view.ts'
@@ -215,6 +216,12 @@ const build = async (
     if (at - nchanAsked.at >= 1) nchanAsked = { at, answer: kicker.status() }
     return nchanAsked.answer
   }
+  const renewFrom = (others: RedisStore) => async (expired: readonly Subscription[]) => {
+    // Where it is away they end with the tokens that we know of.
+    const asked = within(others.accessOf(expired, now()), RENEW_WITHIN)
+    const found = await asked.catch(() => undefined)
+    for (const [sid, access] of found ?? []) registry.extend({ sid, ...access }, mayGoOn)
+  }
   const registry = createRegistry({
     store,
     kicker,
@@ -223,13 +230,7 @@ const build = async (
     observe({ cause, result, took }) {
       metrics.kicked(cause, result, took)
     },
-    async renew(expired) {
-      if (!shared) return
-      // Where it is away they end with the tokens that we know of.
-      const asked = within(shared.accessOf(expired, now()), RENEW_WITHIN)
-      const found = await asked.catch(() => undefined)
-      for (const [sid, access] of found ?? []) registry.extend({ sid, ...access }, mayGoOn)
-    },
+    ...(shared && { renew: renewFrom(shared) }),
     onFault(error) {
       log.error(
         { err: error },
@@ -531,6 +532,7 @@ const build = async (
     })
   })
   /* c8 ignore stop */
+  /* c8 ignore next: only systemd opens sockets for us, and test/systemd boots one */
   const where = (name: string, address: typeof http) => (sockets.has(name) ? 'systemd' : address)
   const listeners = { http: where('http', http), operator: where('operator', operator), control }
   log.info({ version, ...listeners }, 'ready')

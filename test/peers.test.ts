@@ -194,6 +194,10 @@ void t.test('while the store is away', NEEDS_REDIS, async (t) => {
   t.same([login.status, login.header('retry-after')], [503, '1'])
   t.equal(await refresh(two, token), 503)
   t.equal(await logout(two, access), 503)
+  for (let count = 0; count < 25; count++) await two.check(access)
+  const undecided = two.log().filter(({ msg }) => msg === 'a request could not be decided')
+  t.ok(undecided.length <= 20, `${undecided.length} lines of a flood`)
+  t.match(undecided[0], { problem: /nothing is decided any more|ECONN/ })
   const away = two.log().filter(({ msg }) => /^the shared store: .*ECONN/.test(String(msg)))
   t.ok(away.length >= 1 && away.length <= 3, `said ${away.length} times`)
 
@@ -248,6 +252,10 @@ void t.test('its password comes from a file', NEEDS_REDIS, async (t) => {
   t.notMatch(daemon.logText(), /hunter2/)
   await t.rejects(start(`${folder}/none`), {
     message: /none: cannot be read \(ENOENT\)/,
+  })
+  const strange = store(redis, `ca_file = "${folder}/none"`)
+  await t.rejects(startTestDaemon(t, { sections: { store: strange } }), {
+    message: /none cannot be read: name the ca's file rightly/,
   })
 })
 

@@ -329,9 +329,9 @@ export const openLink = async (
     },
     async setting(name) {
       const reply = await send(name, ['CONFIG', 'GET', name]).catch(() => undefined)
-      // A list, or by RESP3 a map.
-      const values = Array.isArray(reply) ? reply : Object.entries(Object(reply)).flat()
-      return values[1] === undefined ? undefined : String(values[1])
+      // Name and value in a list, or by RESP3 in a map.
+      const value = Object.values(Object(reply) as object).at(-1) as unknown
+      return typeof value === 'string' ? value : undefined
     },
     drop(reason) {
       current?.lose(reason)
