@@ -42,11 +42,13 @@ const openOwnStore = (directory: string): Promise<Store> => {
 const readPassword = (file: string): string | undefined => {
   if (file === '') return undefined
   try {
-    return readFileSync(file, 'utf8').trim()
+    const password = readFileSync(file, 'utf8').trim()
+    if (password !== '') return password
   } catch (error) {
     const { code = 'unknown' } = error as NodeJS.ErrnoException
     throw new ConfigError([`${file}: cannot be read (${code}): see store.password_file`])
   }
+  throw new ConfigError([`${file}: is empty: write the password of the shared store into it`])
 }
 
 /** Whose streams an instance hands out: two nginx under one name would forget each other's. */

@@ -235,6 +235,7 @@ void t.test('every source file has a test of its name', (t) => {
   const through: Readonly<Record<string, string>> = {
     'store/sqlite-error.ts': 'store/sqlite-engine.test.ts',
     'store/sqlite-file.ts': 'store/sqlite-engine.test.ts',
+    'store/sqlite-rows.ts': 'store/sqlite-engine.test.ts',
     'store/sqlite-verbs.ts': 'store/sqlite-engine.test.ts',
     'store/sqlite-copy.ts': 'cli/store.test.ts',
     'open-state.ts': 'daemon.test.ts',

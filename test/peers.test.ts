@@ -244,7 +244,7 @@ void t.test('keys are made by the first instance alone', NEEDS_REDIS, async (t) 
 
 void t.test('its password comes from a file', NEEDS_REDIS, async (t) => {
   const redis = await startRedis(t, { requirepass: 'hunter2' })
-  const folder = t.testdir({ right: 'hunter2\n' })
+  const folder = t.testdir({ right: 'hunter2\n', empty: '\n' })
   const start = (file: string) =>
     startTestDaemon(t, { sections: { store: store(redis, `password_file = "${file}"`) } })
   const daemon = await start(`${folder}/right`)
@@ -253,6 +253,7 @@ void t.test('its password comes from a file', NEEDS_REDIS, async (t) => {
   await t.rejects(start(`${folder}/none`), {
     message: /none: cannot be read \(ENOENT\)/,
   })
+  await t.rejects(start(`${folder}/empty`), { message: /empty: is empty: write the password/ })
   const strange = store(redis, `ca_file = "${folder}/none"`)
   await t.rejects(startTestDaemon(t, { sections: { store: strange } }), {
     message: /none cannot be read: name the ca's file rightly/,

@@ -93,8 +93,7 @@ const ignore = (): void => undefined
 const openSide = async (given: RedisSide): Promise<Side> => {
   const { url, password, ca, prefix, nginx, now, timeout = 10 } = given
   const link = await openLink(
-    // A link listens somewhere; here nobody ever says anything.
-    { url, password, ca, timeout, channels: [`${prefix}{copy}`] },
+    { url, password, ca, timeout, channels: [] },
     { up: ignore, down: ignore, listening: ignore, message: ignore },
   )
   const cluster = parseRedisUrl(url).kind === 'cluster'

@@ -13,13 +13,13 @@ import {
   statSync,
 } from 'node:fs'
 import { dirname } from 'node:path'
-import { DatabaseSync, type SQLOutputValue } from 'node:sqlite'
+import { DatabaseSync } from 'node:sqlite'
 
-import type { Subscription } from '../subscriptions/subscription.ts'
 import { toStoreError } from './sqlite-error.ts'
 import { inspectDatabase, lockStore } from './sqlite-file.ts'
+import { type Row, toSession, toSubscription } from './sqlite-rows.ts'
 import { migrate, SCHEMA_VERSION } from './sqlite-schema.ts'
-import { type Session, StoreError } from './store.ts'
+import { StoreError } from './store.ts'
 import {
   type Head,
   type Reader,
@@ -32,8 +32,6 @@ import {
   type UserRecord,
   type Writer,
 } from './transfer.ts'
-
-type Row = Record<string, SQLOutputValue>
 
 const PARTS = ['', '-journal', '-wal', '-shm']
 
@@ -56,23 +54,6 @@ const lockIdle = (file: string): DatabaseSync | Refusal => {
   }
 }
 
-const toSession = (row: Row): Session => ({
-  sid: row['sid'] as string,
-  userId: row['user_id'] as number,
-  username: row['username'] as string,
-  role: row['role'] as string,
-  dialect: row['dialect'] as Session['dialect'],
-  credential: row['credential'] as string,
-  language: row['language'] as string,
-  persistent: row['persistent'] === 1,
-  createdAt: row['created_at'] as number,
-  expiresAt: row['expires_at'] as number,
-  accessUntil: row['access_until'] as number,
-  seenAt: row['seen_at'] as number,
-  address: row['address'] as string,
-  agent: row['agent'] as string,
-})
-
 const toRecord = (row: Row, tokens: readonly Row[]): SessionRecord => {
   const before = tokens.at(-2)
   const at = row['ended_at'] as number | null
@@ -84,19 +65,6 @@ const toRecord = (row: Row, tokens: readonly Row[]): SessionRecord => {
     ended: at === null ? undefined : { at, cause: row['cause'] as string },
   }
 }
-
-const toSubscription = (row: Row): Subscription => ({
-  kick: row['kick'] as string,
-  sid: row['sid'] as string,
-  username: row['username'] as string,
-  userId: row['user_id'] as number,
-  role: row['role'] as string,
-  resource: row['resource'] as string,
-  startedAt: row['started_at'] as number,
-  until: row['until'] as number,
-  address: row['address'] as string,
-  agent: row['agent'] as string,
-})
 
 /** The rows of a table by their key, never more than a slice in memory. */
 function* slicesOf(db: DatabaseSync, table: string, key: string): Generator<Row[]> {

@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs'
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite'
 
-import type { Subscription } from '../subscriptions/subscription.ts'
+import { type Row, toSession, toSubscription } from './sqlite-rows.ts'
 import { SCHEMA_VERSION } from './sqlite-schema.ts'
 import {
   type EndCause,
@@ -28,43 +28,11 @@ const KEEP_ENDED = DAY // past the last token: a clock set forward and back agai
 const KEEP_SEALED = 600 // past any grace (at most 300): until then a late tab may ask for the successor
 const PRUNE_SLICE = 1000 // rows a step: about 10 ms, so that a login never waits long behind it
 
-type Row = Record<string, unknown>
-
-const toSession = (row: Row): Session => ({
-  sid: row['sid'] as string,
-  userId: row['user_id'] as number,
-  username: row['username'] as string,
-  role: row['role'] as string,
-  dialect: row['dialect'] as Session['dialect'],
-  credential: row['credential'] as string,
-  language: row['language'] as string,
-  persistent: row['persistent'] === 1,
-  createdAt: row['created_at'] as number,
-  expiresAt: row['expires_at'] as number,
-  accessUntil: row['access_until'] as number,
-  seenAt: row['seen_at'] as number,
-  address: row['address'] as string,
-  agent: row['agent'] as string,
-})
-
 const toEnded = (row: Row): EndedSession => ({
   sid: row['sid'] as string,
   username: row['username'] as string,
   cause: row['cause'] as EndCause,
   until: row['access_until'] as number,
-})
-
-const toSubscription = (row: Row): Subscription => ({
-  kick: row['kick'] as string,
-  sid: row['sid'] as string,
-  username: row['username'] as string,
-  userId: row['user_id'] as number,
-  role: row['role'] as string,
-  resource: row['resource'] as string,
-  startedAt: row['started_at'] as number,
-  until: row['latest'] as number,
-  address: row['address'] as string,
-  agent: row['agent'] as string,
 })
 
 const stateOf = (row: Row, now: number, idleTtl = 0): 'live' | 'ended' | 'expired' => {
@@ -295,7 +263,10 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
     closeSubscriptions(kicks) {
       for (const kick of kicks) deleteSubscription.run(kick)
     },
-    listSubscriptions: () => selectSubscriptions.all().map(toSubscription),
+    listSubscriptions: () =>
+      selectSubscriptions
+        .all()
+        .map((row) => ({ ...toSubscription(row), until: row['latest'] as number })),
     prune(now) {
       deleteTickets.run(now - KEEP_ENDED, PRUNE_SLICE)
       dropOldSealed.run(now - KEEP_SEALED, PRUNE_SLICE)
