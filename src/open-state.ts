@@ -1,7 +1,7 @@
 // What must be there before the daemon can stand: its folder, its store, its security log. What cannot be
 // opened stops the start, with the cure; nothing is ever made afresh where something was lost.
 
-import { existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 
@@ -9,6 +9,7 @@ import type { Keyring } from './auth/keyring.ts'
 import { ConfigError } from './config/config-error.ts'
 import type { Config } from './config/config.ts'
 import { keysFile, loadKeys } from './config/keys-file.ts'
+import { readSecretFile } from './config/secret-file.ts'
 import type { Log } from './log.ts'
 import { openSecurityLog, type SecurityLog } from './security-log.ts'
 import { inspectRedisAt } from './store/redis-inspect.ts'
@@ -39,18 +40,6 @@ const openOwnStore = (directory: string): Promise<Store> => {
   return openSqliteStore(file)
 }
 
-const readPassword = (file: string): string | undefined => {
-  if (file === '') return undefined
-  try {
-    const password = readFileSync(file, 'utf8').trim()
-    if (password !== '') return password
-  } catch (error) {
-    const { code = 'unknown' } = error as NodeJS.ErrnoException
-    throw new ConfigError([`${file}: cannot be read (${code}): see store.password_file`])
-  }
-  throw new ConfigError([`${file}: is empty: write the password of the shared store into it`])
-}
-
 /** Whose streams an instance hands out: two nginx under one name would forget each other's. */
 export const nginxName = (name: string, host: string): string => {
   if (name !== '') return name
@@ -69,7 +58,7 @@ export const openSharedStore = async (
   if (url === '') return undefined
   return openRedisStore({
     url,
-    password: readPassword(store.passwordFile),
+    password: readSecretFile(store.passwordFile, 'store.password_file'),
     ca: caFile === '' ? undefined : caFile,
     prefix,
     timeout,
@@ -88,7 +77,12 @@ export const inspectSharedStore = async ({
   if (url === '') return []
   nginxName(subscriptions.nginx, hostname()) // throws as a start would
   const ca = caFile === '' ? undefined : caFile
-  return inspectRedisAt({ url, password: readPassword(passwordFile), ca, timeout: INSPECT_WITHIN })
+  return inspectRedisAt({
+    url,
+    password: readSecretFile(passwordFile, 'store.password_file'),
+    ca,
+    timeout: INSPECT_WITHIN,
+  })
 }
 
 /**

@@ -1,10 +1,8 @@
 // The user sources that the config names, opened in its order. What a change in one of them means is said to
 // the daemon; what was broken is told once and keeps the last good state.
 
-import { readFileSync } from 'node:fs'
-
-import { ConfigError } from './config/config-error.ts'
 import type { Config } from './config/config.ts'
+import { readSecretFile } from './config/secret-file.ts'
 import type { PasswordPool } from './passwords/pool.ts'
 import { openAsteriskUsers } from './users/asterisk.ts'
 import type { UsersDiff } from './users/diff-users.ts'
@@ -20,16 +18,6 @@ export interface UserEvents {
 }
 
 type NamedSource = UserSource & { names?(): Iterable<string> }
-
-const readToken = (file: string): string | undefined => {
-  if (file === '') return undefined
-  try {
-    return readFileSync(file, 'utf8').trim()
-  } catch (error) {
-    const { code = 'unknown' } = error as NodeJS.ErrnoException
-    throw new ConfigError([`${file}: cannot be read (${code}): see http_users.token_file`])
-  }
-}
 
 /** Throws a ConfigError with every problem of a source; what was opened before it is closed then. */
 export const openUsers = async (
@@ -54,7 +42,7 @@ export const openUsers = async (
       openHttpUsers({
         ...httpUsers,
         ca: httpUsers.caFile === '' ? undefined : httpUsers.caFile,
-        token: readToken(httpUsers.tokenFile),
+        token: readSecretFile(httpUsers.tokenFile, 'http_users.token_file'),
         spend,
         onProblem(problem) {
           events.onProblem('http', [problem])

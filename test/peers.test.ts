@@ -253,7 +253,9 @@ void t.test('its password comes from a file', NEEDS_REDIS, async (t) => {
   await t.rejects(start(`${folder}/none`), {
     message: /none: cannot be read \(ENOENT\)/,
   })
-  await t.rejects(start(`${folder}/empty`), { message: /empty: is empty: write the password/ })
+  await t.rejects(start(`${folder}/empty`), {
+    message: /empty: is empty: write the secret of store\.password_file/,
+  })
   const strange = store(redis, `ca_file = "${folder}/none"`)
   await t.rejects(startTestDaemon(t, { sections: { store: strange } }), {
     message: /none cannot be read: name the ca's file rightly/,

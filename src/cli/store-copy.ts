@@ -1,12 +1,12 @@
 // `postern store copy`: a store moves from its file into Redis, or back. It refuses where a daemon is at work or
 // the target holds anything, and must never print a url, which may have a password in it.
 
-import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { parseArgs } from 'node:util'
 
 import { systemClock } from '../clock.ts'
 import { ConfigError } from '../config/config-error.ts'
+import { readSecretFile } from '../config/secret-file.ts'
 import { nginxName } from '../open-state.ts'
 import { findUrlProblem } from '../store/redis-address.ts'
 import { isKeyPrefix } from '../store/redis-layout.ts'
@@ -54,19 +54,11 @@ const summary = (copied: Copied): string => {
   return `${sessions}, ${others}`
 }
 
-const readPassword = (file: string): string => {
-  try {
-    return readFileSync(file, 'utf8').trim()
-  } catch (cause) {
-    throw new StoreError('unavailable', `${file} cannot be read: see --password-file`, { cause })
-  }
-}
-
 interface Asked {
   from: string
   to: string
   prefix: string
-  passwordFile: string | undefined
+  passwordFile: string
   caFile: string | undefined
   nginx: string
 }
@@ -107,7 +99,7 @@ const copy = async (asked: Asked, io: Io, host: string): Promise<number> => {
   const now = systemClock.now()
   const both = await openBoth(asked, {
     url: isFile(from) ? to : from,
-    password: passwordFile === undefined ? undefined : readPassword(passwordFile),
+    password: readSecretFile(passwordFile, '--password-file'),
     ca: caFile,
     prefix,
     nginx: nginxName(nginx, host),
@@ -153,7 +145,7 @@ export const runCopy = async (
     return wrong('an option is unknown, or lacks its value')
   }
   const { from = '', to = '', prefix = 'postern:', nginx = '' } = values
-  const passwordFile = values['password-file']
+  const passwordFile = values['password-file'] ?? ''
   const asked = { from, to, prefix, passwordFile, caFile: values['ca-file'], nginx }
   const mistake = findMistake(asked)
   if (mistake !== undefined) return wrong(mistake)

@@ -95,8 +95,13 @@ void t.test('a password comes from a file, and is never printed', NEEDS_REDIS, a
   writeFileSync(join(folder, 'password'), 'the-secret\n')
   t.match(await ask('--to', withWrong, '--password-file', join(folder, 'password')), { status: 0 })
   t.match(await ask('--to', server.url, '--password-file', join(folder, 'none')), {
-    status: 74,
-    err: /none cannot be read: see --password-file/,
+    status: 78,
+    err: /none: cannot be read \(ENOENT\): see --password-file/,
+  })
+  writeFileSync(join(folder, 'empty'), '\n')
+  t.match(await ask('--to', server.url, '--password-file', join(folder, 'empty')), {
+    status: 78,
+    err: /empty: is empty: write the secret of --password-file into it/,
   })
   t.match(await ask('--to', server.url, '--ca-file', join(folder, 'none')), { status: 74 })
   t.notMatch(said.join('\n'), /the-(?:secret|wrong)/)
