@@ -6,14 +6,13 @@
 
 import { createHash } from 'node:crypto'
 
+import { KEEP_ENDED, KEEP_SEALED, KEEP_SUBSCRIPTIONS } from './store.ts'
+
 export interface Script {
   readonly text: string
   /** What EVALSHA calls it. */
   readonly sha: string
 }
-
-const DAY = 86_400
-const KEEP_SEALED = 600 // past any grace (at most 300): until then a late tab may ask for the successor
 
 /*
  * Under a root of sessions:
@@ -27,7 +26,7 @@ const KEEP_SEALED = 600 // past any grace (at most 300): until then a late tab m
 const PRELUDE = `
 local root = KEYS[1]
 redis.call('HDEL', root, ' ')
-local DAY = ${DAY}
+local KEEP_ENDED = ${KEEP_ENDED}
 local function number(text) return text and tonumber(text) or 0 end
 local function view(sid)
   local f = redis.call('HMGET', root .. ':s:' .. sid, 'd', 'role', 'seen', 'access', 'ended', 'cause', 'user', 'expires')
@@ -51,7 +50,7 @@ local function finish(sid, cause, now)
   redis.call('ZREM', root .. ':live', sid)
   redis.call('ZREM', root .. ':u:' .. f[3], sid)
   redis.call('DEL', root .. ':p:' .. sid)
-  local ttl = math.max(number(f[2]) - now, 0) + DAY
+  local ttl = math.max(number(f[2]) - now, 0) + KEEP_ENDED
   redis.call('EXPIRE', key, ttl)
   redis.call('EXPIRE', root .. ':k:' .. sid, ttl)
   local peers = root .. ':c:' .. f[4]
@@ -78,7 +77,7 @@ local function touch(sid, f, role, now, access)
   redis.call('HSET', root .. ':s:' .. sid, 'role', role, 'seen', now, 'access', access)
   if access > number(f[8]) then
     redis.call('ZADD', root .. ':keep', access, sid)
-    local ttl = access - now + DAY
+    local ttl = access - now + KEEP_ENDED
     keep(root .. ':s:' .. sid, ttl)
     keep(root .. ':k:' .. sid, ttl)
   end
@@ -134,14 +133,14 @@ redis.call('HSET', key, 'user', ARGV[4], 'uh', ARGV[5], 'pair', ARGV[6], 'd', AR
   'seen', ARGV[9], 'access', ARGV[10], 'expires', ARGV[11], 'created', ARGV[3], 'last', 0)
 redis.call('HSET', root .. ':k:' .. sid, ARGV[2], 0)
 local past = math.max(number(ARGV[10]), number(ARGV[11]))
-local ttl = math.max(past - now, 0) + DAY
+local ttl = math.max(past - now, 0) + KEEP_ENDED
 redis.call('EXPIRE', key, ttl)
 redis.call('EXPIRE', root .. ':k:' .. sid, ttl)
 redis.call('ZADD', root .. ':live', ARGV[11], sid)
 redis.call('ZADD', root .. ':keep', past, sid)
 local mine, peers = root .. ':u:' .. ARGV[5], root .. ':c:' .. ARGV[6]
 for _, index in ipairs({ mine, peers }) do
-  redis.call('ZREMRANGEBYSCORE', index, '-inf', now - DAY)
+  redis.call('ZREMRANGEBYSCORE', index, '-inf', now - KEEP_ENDED)
   redis.call('ZADD', index, ARGV[11], sid)
   keep(index, ttl)
 end
@@ -271,7 +270,7 @@ local key, now = root .. ':t:' .. ARGV[1], number(ARGV[3])
 local was = redis.call('HMGET', key, 'request', 'at')
 if not was[2] then
   redis.call('HSET', key, 'request', ARGV[2], 'at', now)
-  redis.call('EXPIRE', key, math.max(number(ARGV[4]) - now, 0) + DAY)
+  redis.call('EXPIRE', key, math.max(number(ARGV[4]) - now, 0) + KEEP_ENDED)
   redis.call('ZADD', root .. ':tickets', ARGV[4], ARGV[1])
   return 'first'
 end
@@ -300,8 +299,8 @@ export const BEAT = plain(`
 local now = tonumber(ARGV[2])
 redis.call('ZADD', KEYS[1], now, ARGV[1])
 -- As long as what they handed out is kept: else who starts later takes over nothing.
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ${90 * DAY})
-redis.call('EXPIRE', KEYS[1], ${90 * DAY})
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ${KEEP_SUBSCRIPTIONS})
+redis.call('EXPIRE', KEYS[1], ${KEEP_SUBSCRIPTIONS})
 return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. now - tonumber(ARGV[3]))
 `)
 

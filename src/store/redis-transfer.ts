@@ -32,10 +32,9 @@ import {
   WRITE_SUBSCRIPTIONS,
   WRITE_TICKETS,
 } from './redis-transfer-scripts.ts'
-import { type Session, StoreError } from './store.ts'
+import { KEEP_ENDED, KEEP_SEALED, KEEP_SUBSCRIPTIONS, type Session, StoreError } from './store.ts'
 import {
   type Head,
-  KEEP_SEALED,
   keptUntil,
   type Reader,
   type Refusal,
@@ -61,8 +60,6 @@ export interface RedisSide {
   timeout?: number
 }
 
-const DAY = 86_400
-const KEEP_SUBSCRIPTIONS = 90 * DAY // past the last token, as the store itself keeps them
 const POINTERS = 200 // a call: about 1 ms of the server
 const AT_ONCE = 256 // calls under way
 const QUIET = 3 // seconds: a daemon that is at work is heard within two
@@ -385,7 +382,7 @@ const sessionArguments = (
     ended?.at ?? '',
     ended?.cause ?? '',
     seq,
-    until - DAY,
+    until - KEEP_ENDED,
     until - now,
     sealed ? Buffer.from(sealed).toString('base64') : '',
     sealedFor,
@@ -423,9 +420,9 @@ const createDraft = (side: Side, text: string, warnings: readonly string[]): Wri
     // After the sessions: by these they are found again if the copy has to be cleared away.
     const pointers = records.flatMap((record) => {
       const { sid, username } = record.session
-      const keepUntil = keptUntil(record) - DAY
+      const keepUntil = keptUntil(record) - KEEP_ENDED
       const pointer = writePointer({ shard: layout.shardOf(username), keepUntil, sid })
-      const ttl = keepUntil + DAY - now
+      const ttl = keepUntil + KEEP_ENDED - now
       return pointersOf(side, record).flatMap((key) => [key, pointer, ttl])
     })
     await forPointers(side, POINT_ALL, 3, pointers)

@@ -44,6 +44,8 @@ import { inspectRedis } from './redis-inspect.ts'
 import {
   type EndedSession,
   type Found,
+  KEEP_ENDED,
+  KEEP_SUBSCRIPTIONS,
   REPEAT_WITHIN,
   type Session,
   type Store,
@@ -106,10 +108,8 @@ export interface RedisStore extends Store {
   inspect(): Promise<string[]>
 }
 
-const DAY = 86_400
 const PRUNE_SLICE = 1000 // sessions a step
 const DETAIL_SLICE = 500 // sessions a script: about 1 ms of the server, so that nobody waits behind a long list
-const KEEP_SUBSCRIPTIONS = 90 * DAY // past the last token: of an instance that never comes back
 const SILENT = 5 // seconds without a word: an instance that says something each second is gone
 const CLOSE_WITHIN = 1000 // ms: no call takes longer
 
@@ -212,7 +212,7 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
   }
 
   const point = async (key: string, pointer: Pointer, now: number): Promise<void> => {
-    const ttl = Math.max(pointer.keepUntil - now, 0) + DAY
+    const ttl = Math.max(pointer.keepUntil - now, 0) + KEEP_ENDED
     if ((await run(POINT, key, [writePointer(pointer), ttl])) === 0) {
       throw new Error('a session of this sid, or with this token, is there already')
     }
@@ -436,7 +436,7 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
       let gone = 0
       for (const root of roots) {
         if (gone >= PRUNE_SLICE) break
-        gone += (await run(PRUNE, root, [now - DAY, PRUNE_SLICE - gone])) as number
+        gone += (await run(PRUNE, root, [now - KEEP_ENDED, PRUNE_SLICE - gone])) as number
       }
       return gone
     },

@@ -9,6 +9,8 @@ import {
   type EndCause,
   type EndedSession,
   type Found,
+  KEEP_ENDED,
+  KEEP_SEALED,
   type Renewal,
   REPEAT_WITHIN,
   type Rotation,
@@ -23,9 +25,6 @@ export type Verbs = {
   [Name in VerbName]: (...args: Parameters<Store[Name]>) => Awaited<ReturnType<Store[Name]>>
 }
 
-const DAY = 86_400
-const KEEP_ENDED = DAY // past the last token: a clock set forward and back again finds its revocations
-const KEEP_SEALED = 600 // past any grace (at most 300): until then a late tab may ask for the successor
 const PRUNE_SLICE = 1000 // rows a step: about 10 ms, so that a login never waits long behind it
 
 const toEnded = (row: Row): EndedSession => ({

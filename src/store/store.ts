@@ -28,6 +28,16 @@ export interface Session {
   readonly agent: string
 }
 
+// For how many seconds what is over is remembered, by every adapter: a copy from one to another forgets nothing
+// early.
+const DAY = 86_400
+/** Past the last token: a clock set forward and back again finds its revocations. */
+export const KEEP_ENDED = DAY
+/** Past any grace (at most 300): until then a late tab may ask for the successor. */
+export const KEEP_SEALED = 600
+/** Past the last token of a stream: of an instance that never comes back. */
+export const KEEP_SUBSCRIPTIONS = 90 * DAY
+
 export const END_CAUSES = [
   'logout',
   'logout_everywhere',

@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto'
 
 import type { Subscription } from '../subscriptions/subscription.ts'
-import { type Session, StoreError } from './store.ts'
+import { KEEP_ENDED, KEEP_SEALED, type Session, StoreError } from './store.ts'
 
 export interface UserRecord {
   readonly id: number
@@ -74,8 +74,6 @@ export interface Writer {
   close(): void
 }
 
-const DAY = 86_400
-export const KEEP_SEALED = 600 // as both adapters: past any grace
 const VANISHING = 3600 // seconds: what Redis may forget by itself while the copy runs is not compared
 
 /** Records of a slice: sessions with many tokens come fewer at a time. */
@@ -84,9 +82,9 @@ export const SLICE_TOKENS = 10_000
 
 /** How long both adapters keep a session: a day past the last that anybody can ask of it. */
 export const keptUntil = ({ session, ended }: SessionRecord): number =>
-  DAY + (ended ? session.accessUntil : Math.max(session.accessUntil, session.expiresAt))
+  KEEP_ENDED + (ended ? session.accessUntil : Math.max(session.accessUntil, session.expiresAt))
 
-export const ticketKeptUntil = ({ until }: TicketRecord): number => until + DAY
+export const ticketKeptUntil = ({ until }: TicketRecord): number => until + KEEP_ENDED
 
 /** Without what is due to be forgotten. */
 const keepLasting = (slice: Slice, now: number): Slice => {
