@@ -4,15 +4,17 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 
 import { type Cost, DEFAULT_COST, hashPassword } from '../src/passwords/hash.ts'
-import { ask } from './ask.ts'
+import { type Answer, ask } from './ask.ts'
 import { type Core, type Part, type Place, until } from './place.ts'
 
 const MAIN = join(import.meta.dirname, '..', 'src', 'main.ts')
 export const BASE = '/pbxcore/api/module-softphone-backend/v1'
 export const PBX = '/pbxcore/api/v3'
 const PASSWORD = 'correct horse'
+const TRIES = 10
 export const CHEAP: Cost = { memory: 7168, passes: 1 } // the least that the config allows
 
 export interface Options {
@@ -122,9 +124,17 @@ export const loginBody = (user: string): string =>
   JSON.stringify({ username: user, password: PASSWORD })
 export const LOGIN_HEADERS = CLIENT
 
+/** As any client should: where the daemon cannot decide now, it is asked again. */
+const askPatiently = async (http: string | number, path: string, body: string): Promise<Answer> => {
+  for (let tries = 1; ; tries++) {
+    const answer = await ask(http, path, { body, headers: CLIENT })
+    if (answer.status !== 503 || tries === TRIES) return answer
+    await pause(1000)
+  }
+}
+
 export const login = async ({ http }: Pick<Postern, 'http'>, user: string): Promise<Login> => {
-  const body = loginBody(user)
-  const answer = await ask(http, `${BASE}/auth/login`, { body, headers: CLIENT })
+  const answer = await askPatiently(http, `${BASE}/auth/login`, loginBody(user))
   if (answer.status !== 200) throw new Error(`login: ${answer.status} ${answer.body}`)
   const found = JSON.parse(answer.body) as Record<string, string>
   return { access: String(found['access_token']), refresh: String(found['refresh_token']) }
@@ -133,7 +143,7 @@ export const login = async ({ http }: Pick<Postern, 'http'>, user: string): Prom
 /** A login by the other dialect: its refresh tokens rotate. */
 export const pbxLogin = async ({ http }: Pick<Postern, 'http'>, user: string): Promise<string> => {
   const body = JSON.stringify({ login: user, password: PASSWORD, rememberMe: true })
-  const answer = await ask(http, `${PBX}/auth:login`, { body, headers: CLIENT })
+  const answer = await askPatiently(http, `${PBX}/auth:login`, body)
   const token = /^refreshToken=([^;]+)/m.exec(answer.cookies.join('\n'))?.[1]
   if (answer.status !== 200 || token === undefined) throw new Error(`login: ${answer.status}`)
   return token

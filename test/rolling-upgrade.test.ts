@@ -84,7 +84,7 @@ void t.test('a rolling upgrade, there and back', { ...NEEDS_REDIS, timeout: LIMI
   let keys = ''
   const openHost = async (): Promise<Host> => {
     const place = makePlace(t, {
-      store: `url = "${redis.socketUrl}"`,
+      store: `url = "${redis.socketUrl}"\ntimeout = 2`, // a busy machine is no outage
       subscriptions: 'nginx = "one"',
       sessions: 'per_user = 0', // the clients below log in as one user, again and again
     })
