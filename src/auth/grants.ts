@@ -23,14 +23,13 @@ export const isAction = (text: string): text is Action =>
 
 const MAX_RESOURCE = 1024 // longer than any recording path seen; bounds the work of a match
 const VISIBLE = /^[!-~]+$/ // visible ASCII: what the allow-list captures of the shipped configs can give
+const EMPTY_OR_DOTS = /(?:^|\/)\.{0,2}(?:\/|$)/ // a segment that is empty, `.` or `..`
 const PLACEHOLDERS = ['username', 'id', 'role'] as const
 const PATTERN_TEXT = /^(?:[A-Za-z0-9._@+=,~-]|\*|\{(?:username|id|role)\})+$/
 
 /** Empty and dot segments are refused here as well, so that no grant depends on nginx having resolved them. */
 export const isResource = (text: string): boolean =>
-  text.length <= MAX_RESOURCE &&
-  VISIBLE.test(text) &&
-  text.split('/').every((segment) => segment !== '' && segment !== '.' && segment !== '..')
+  text.length <= MAX_RESOURCE && VISIBLE.test(text) && !EMPTY_OR_DOTS.test(text)
 
 type Piece = { text: string } | { star: true } | { value: keyof Subject }
 

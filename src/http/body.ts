@@ -9,6 +9,7 @@ export const MAX_BODY = 8 * 1024 // a login with the longest password allowed is
 
 /** All of it, or undefined when it is larger than MAX_BODY: the rest is then not read. */
 export const readBody = (message: IncomingMessage): Promise<Buffer | undefined> => {
+  if (message.readableEnded) return Promise.resolve(Buffer.alloc(0)) // such a request tells of no end
   const { promise, resolve, reject } = Promise.withResolvers<Buffer | undefined>()
   const chunks: Buffer[] = []
   let size = 0

@@ -11,6 +11,19 @@ void t.test('remembers under exactly the text it was given', async (t) => {
     t.equal(cache.get(other), undefined)
 })
 
+void t.test("another token with somebody's signature is another token", async (t) => {
+  const end = '.'.padEnd(44, 's')
+  const [mine, forged] = [`header.mine${end}`, `header.admin${end}`]
+  const cache = createVerdictCache<string>(1)
+  cache.set(mine, 'mine')
+  t.equal(cache.get(forged), undefined)
+  t.equal(cache.get(mine), 'mine')
+  cache.set('another', 'makes mine old')
+  t.equal(cache.get(forged), undefined, 'nor in the old half')
+  cache.set(forged, 'forged')
+  t.equal(cache.get(forged), 'forged')
+})
+
 void t.test('never holds more than twice its size', async (t) => {
   const size = 50
   const cache = createVerdictCache<number>(size)

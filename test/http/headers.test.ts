@@ -1,6 +1,9 @@
-// Header lines: which came once, which twice. Without a server.
+// Header lines: which came once, which twice.
 
-import t from 'tap'
+import { once } from 'node:events'
+import { createServer, type IncomingMessage } from 'node:http'
+import { type AddressInfo, connect } from 'node:net'
+import t, { type Test } from 'tap'
 
 import { readHeaders } from '../../src/http/headers.ts'
 
@@ -42,3 +45,51 @@ void t.test('S108: names of the prototype are names', (t) => {
   t.equal(headers.get('hasOwnProperty'), undefined)
   t.end()
 })
+
+/** As Node does it: a server that answers with nothing but what it was sent. */
+const joinedByNode = async (t: Test, lines: readonly string[]): Promise<IncomingMessage> => {
+  const { promise, resolve } = Promise.withResolvers<IncomingMessage>()
+  const server = createServer((message, response) => {
+    resolve(message)
+    response.end()
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
+  t.teardown(() => socket.destroy())
+  socket.write(`GET / HTTP/1.1\r\n${lines.map((line) => `${line}\r\n`).join('')}\r\n`)
+  return promise
+}
+
+void t.test(
+  'what Node has joined is taken where nothing came twice, and says the same',
+  async (t) => {
+    const rows: [lines: string[], names: string[]][] = [
+      [['Host: x', 'X-A: 1', 'AUTHORIZATION: Bearer a', 'Cookie: a=1'], []],
+      [['Host: x', 'constructor: y', 'toString: z', 'Set-Cookie-2: s'], []],
+      [['Host: x', '__proto__: y'], []],
+      [['Host: x', 'Authorization: a', 'authorization: b'], ['authorization']],
+      [['Host: x', 'X-A: 1', 'x-a: 1'], ['x-a']],
+      [['Host: x', 'Cookie: a=1', 'Cookie: b=2'], []],
+      [['Host: x', 'User-Agent: a', 'User-Agent: b'], ['user-agent']],
+      [['Host: x', 'Host: y'], ['host']],
+    ]
+    for (const [lines, twice] of rows) {
+      const { rawHeaders, headers } = await joinedByNode(t, lines)
+      const [fast, slow] = [readHeaders(rawHeaders, headers), readHeaders(rawHeaders)]
+      const names = [...lines.map((line) => line.split(':')[0]?.toLowerCase() ?? ''), 'origin']
+      for (const name of [
+        ...names,
+        'constructor',
+        'tostring',
+        'toString',
+        '__proto__',
+        'valueOf',
+      ]) {
+        t.equal(fast.get(name), slow.get(name), `${lines.join()}: ${name}`)
+        t.equal(fast.isRepeated(name), slow.isRepeated(name))
+        t.equal(fast.isRepeated(name), twice.includes(name))
+      }
+    }
+  },
+)
