@@ -4,7 +4,7 @@ import { ask } from '../ask.ts'
 import { freePort } from '../free-port.ts'
 import { generator, get, type Got } from '../load.ts'
 import { type Peers, openPeers } from '../peers.ts'
-import { until } from '../place.ts'
+import { type Part, until } from '../place.ts'
 import {
   BROWSER_HEADERS,
   CHECK_HEADERS,
@@ -114,20 +114,25 @@ export const check: Scenario = {
   name: 'check',
   explain: 'a check behind nginx and asked directly, against static files and bare node:http',
   async run(place, { seconds, rounds, peers: withPeers }) {
-    const [barePort, directPort] = [await freePort(), await freePort()]
-    const bareSocket = place.at('bare.sock')
-    const bare = place.start('bare', 'back', [
-      process.execPath,
-      `${import.meta.dirname}/../bare.ts`,
-      String(barePort),
-      bareSocket,
-    ])
-    await until(bare, () =>
-      ask(bareSocket, '/').then(
-        () => true,
-        () => false,
-      ),
-    )
+    const [barePort, answeringPort, directPort] = [
+      await freePort(),
+      await freePort(),
+      await freePort(),
+    ]
+    const [bareSocket, answeringSocket] = [place.at('bare.sock'), place.at('answering.sock')]
+    const startBare = async (...addresses: string[]): Promise<Part> => {
+      const program = `${import.meta.dirname}/../bare.ts`
+      const part = place.start('bare', 'back', [process.execPath, program, ...addresses])
+      await until(part, () =>
+        ask(addresses.at(-1) ?? '', '/').then(
+          () => true,
+          () => false,
+        ),
+      )
+      return part
+    }
+    const bare = await startBare(String(barePort), bareSocket)
+    const answering = await startBare('--answers', String(answeringPort), answeringSocket)
     const postern = await openPostern(place)
     const direct = await openPostern(place, { name: 'direct', port: directPort })
     const tokensOf = async (one: typeof postern): Promise<string[]> => {
@@ -145,6 +150,7 @@ export const check: Scenario = {
         bare_tcp: { address: `127.0.0.1:${barePort}` },
         bare_unix: { address: `unix:${bareSocket}` },
         bare_lean: { address: `unix:${bareSocket}`, lean: true },
+        answering: { address: `unix:${answeringSocket}`, lean: true },
         ...Object.fromEntries(
           peers.found.map(({ id, port }) => [id, { address: `127.0.0.1:${port}` }]),
         ),
@@ -164,6 +170,7 @@ export const check: Scenario = {
       behind('bare `node:http`, TCP', '/bare_tcp/', [bare.pid]),
       behind('bare `node:http`, unix', '/bare_unix/', [bare.pid]),
       behind('bare `node:http`, unix, the same few headers', '/bare_lean/', [bare.pid]),
+      behind('the same, answering with as many', '/answering/', [answering.pid]),
       behind('**Postern**, as shipped', '/pbxcore/softphone/recordings/', [postern.pid]),
       ...peers.found.map((peer) =>
         behind(peer.name, `/${peer.id}/`, [peer.part.pid], peer.tokens(TOKENS + BAD)),
@@ -180,6 +187,7 @@ export const check: Scenario = {
     })
     const directly = [
       asked('bare `node:http`', barePort, bare.pid),
+      asked('the same, answering with as many headers', answeringPort, answering.pid),
       asked('**Postern**', directPort, direct.pid),
       ...peers.found.map((peer) =>
         asked(peer.name, peer.port, peer.part.pid, peer.tokens(TOKENS + BAD)),
