@@ -1,7 +1,7 @@
 // The tables, and how an older file becomes a newer one. A file is only ever moved forwards: one written
 // by a newer version is refused, since what we do not understand we might un-revoke.
 
-import type { DatabaseSync } from 'node:sqlite'
+import { DatabaseSync } from 'node:sqlite'
 
 export const APPLICATION_ID = 0x506f7374 // "Post": tells our file from any other SQLite file
 
@@ -76,6 +76,32 @@ export const MIGRATIONS: readonly string[] = [
 ]
 
 export const SCHEMA_VERSION = MIGRATIONS.length
+
+const SHAPE = 'SELECT name, sql FROM sqlite_schema ORDER BY name'
+
+/**
+ * The first table or index that is not as a file of this version has it, if any: one flipped byte in the condition
+ * of an index, and it leaves out whom it should name. What somebody added is left alone.
+ */
+export const findForeignShape = (db: DatabaseSync, version: number): string | undefined => {
+  const pattern = new DatabaseSync(':memory:')
+  try {
+    for (const step of MIGRATIONS.slice(0, version)) pattern.exec(step)
+    const found = new Map(
+      db
+        .prepare(SHAPE)
+        .all()
+        .map(({ name, sql }) => [name, sql]),
+    )
+    const wrong = pattern
+      .prepare(SHAPE)
+      .all()
+      .find(({ name, sql }) => found.get(name) !== sql)
+    return wrong && String(wrong['name'])
+  } finally {
+    pattern.close()
+  }
+}
 
 /** Every missing step in one transaction. If one fails, closing the connection leaves the old file. */
 export const migrate = (db: DatabaseSync, from: number, migrations = MIGRATIONS): void => {

@@ -81,8 +81,10 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
   const endOfUser = statement(
     'UPDATE sessions SET ended_at = ?, cause = ? WHERE username = ? AND ended_at IS NULL AND expires_at > ? RETURNING *',
   )
+  // The plus keeps every index out: one that lost an entry would let in who was thrown out. Read once a start, 0.3 s
+  // of 1,000,000 sessions.
   const selectEnded = statement(
-    'SELECT sid, username, cause, access_until FROM sessions WHERE ended_at IS NOT NULL AND access_until > ?',
+    'SELECT sid, username, cause, access_until FROM sessions WHERE +ended_at IS NOT NULL AND +access_until > ?',
   )
   const selectLive = statement(
     'SELECT * FROM sessions WHERE ended_at IS NULL AND expires_at > ? ORDER BY created_at DESC, sid',

@@ -5,6 +5,7 @@ import t, { type Test } from 'tap'
 
 import {
   APPLICATION_ID,
+  findForeignShape,
   migrate,
   MIGRATIONS,
   SCHEMA_VERSION,
@@ -54,6 +55,18 @@ void t.test('where one step fails none was taken', async (t) => {
   t.same(after.prepare('SELECT name FROM sqlite_schema').all(), [{ name: 'a' }])
 })
 
+void t.test('a shape that is not ours is named; what was added is left alone', async (t) => {
+  const db = open(t, ':memory:')
+  migrate(db, 0)
+  db.exec('CREATE INDEX by_an_operator ON sessions (address); ANALYZE')
+  t.equal(findForeignShape(db, SCHEMA_VERSION), undefined)
+  t.equal(findForeignShape(db, SCHEMA_VERSION - 1), undefined, 'an older one lacks less')
+  db.exec('DROP INDEX sessions_ended; CREATE INDEX sessions_ended ON sessions (access_until)')
+  t.equal(findForeignShape(db, SCHEMA_VERSION), 'sessions_ended')
+  db.exec('DROP TABLE epoch')
+  t.equal(findForeignShape(db, SCHEMA_VERSION), 'epoch')
+})
+
 void t.test('what is listed or looked up is found by an index that holds it all', async (t) => {
   const db = open(t, ':memory:')
   migrate(db, 0)
@@ -67,9 +80,7 @@ void t.test('what is listed or looked up is found by an index that holds it all'
   t.match(plan(`SELECT DISTINCT username, credential ${live}`), /COVERING INDEX sessions_live/)
   t.match(plan(`SELECT count(*) ${live}`), /COVERING INDEX sessions_expiry/)
   t.match(
-    plan(
-      'SELECT sid, username, cause, access_until FROM sessions WHERE ended_at IS NOT NULL AND access_until > 1',
-    ),
+    plan('SELECT sid FROM sessions WHERE ended_at IS NOT NULL AND access_until <= 1'),
     /COVERING INDEX sessions_ended/,
   )
   t.match(plan(`SELECT * ${live} AND username = 'a'`), /SEARCH sessions USING INDEX sessions_live/)

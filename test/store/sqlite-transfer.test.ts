@@ -57,7 +57,7 @@ void t.test('a file becomes a file that answers the same', async (t) => {
     sealed: successor('a/1').sealed,
   })
   t.match(await store.rotate(hashOf('a'), successor('x'), renewalAt(31), 30), { outcome: 'reused' })
-  t.match(await store.listEnded(NOW), [{ sid: 'b', cause: 'user_removed' }, { sid: 'a' }])
+  t.match(await store.listEnded(NOW), [{ sid: 'a' }, { sid: 'b', cause: 'user_removed' }])
   t.equal(await store.useTicket('t', 'other', NOW, NOW + 60), 'used')
   t.match(await store.listSubscriptions(), [{ kick: 'k' }])
   t.ok((await store.identify('new')) > 2)
