@@ -8,6 +8,7 @@ import { loadAsteriskConfig } from './asterisk-config.ts'
 import { diffUsers } from './diff-users.ts'
 import type { UsersDiff } from './diff-users.ts'
 import type { Lookup, User, UserSource } from './source.ts'
+import { startWatch } from './watch.ts'
 
 export interface AsteriskUsers extends UserSource {
   readonly name: 'asterisk'
@@ -37,7 +38,6 @@ export interface AsteriskUsersOptions {
   every?: (seconds: number, look: () => Promise<void>) => () => void
 }
 
-const LOOK_EVERY = 1 // second
 const QUEUE_RETRY = 2 // seconds: a full queue of 64 hashes is through after 1.3
 
 const load = async (file: string, role: string) => {
@@ -55,20 +55,14 @@ const load = async (file: string, role: string) => {
 /** Throws a ConfigError with every problem: a daemon does not start on a file that is broken. */
 export const openAsteriskUsers = async (options: AsteriskUsersOptions): Promise<AsteriskUsers> => {
   const { file, role, spend } = options
-  const every = options.every ?? everyUnref
   const key = randomBytes(32)
 
   let state = await load(file, role) // read last, good or broken: what is watched
   if (state.problems.length > 0) throw new ConfigError(state.problems)
   let { accounts } = state // in force
   let announced = accounts // what onChange was last told of
-  let lastSeen = state.mark
-  let reported = ''
   let warned = ''
   let again = false
-  let busy = false
-  let closed = false
-  let tail: Promise<void> = Promise.resolve()
   warn()
 
   function warn(): void {
@@ -77,18 +71,12 @@ export const openAsteriskUsers = async (options: AsteriskUsersOptions): Promise<
     warned = text
   }
 
-  function report(problems: readonly string[]): void {
-    const text = problems.join('\n')
-    if (text !== reported && !closed) options.onProblem(problems)
-    reported = text
-  }
-
   async function read(): Promise<void> {
     state = await load(file, role)
     again = false
-    if (state.problems.length > 0) return report(state.problems)
-    if (closed) return undefined
-    reported = ''
+    if (state.problems.length > 0) return watch.report(state.problems)
+    if (watch.closed) return undefined
+    watch.report([])
     warn()
     // The new state first: a login between the two would open a session that nothing ends.
     ;({ accounts } = state)
@@ -102,33 +90,14 @@ export const openAsteriskUsers = async (options: AsteriskUsersOptions): Promise<
     }
   }
 
-  /**
-   * A change is read when two looks agree: PBXs write these files in place, one after the other, and a
-   * half-written state would log the other half of the extensions out.
-   */
-  async function look(): Promise<void> {
-    const mark = await state.readMark()
-    const settled = mark === lastSeen
-    lastSeen = mark
-    if (settled && (again || mark !== state.mark)) await inTurn(read)
-  }
-
-  function inTurn(task: () => Promise<void>): Promise<void> {
-    const turn = tail.then(task)
-    tail = turn.catch(() => undefined)
-    return turn
-  }
-
-  const stop = every(LOOK_EVERY, async () => {
-    if (busy) return // a disk that hangs: looks must not pile up behind it
-    busy = true
-    try {
-      await look()
-    } catch {
-      report([`${file}: its changes could not be carried out: tried again each second`])
-    } finally {
-      busy = false
-    }
+  const watch = startWatch({
+    file,
+    mark: state.mark,
+    readMark: () => state.readMark(),
+    isNew: (mark) => again || mark !== state.mark,
+    read,
+    onProblem: options.onProblem,
+    every: options.every,
   })
 
   function matches({ name, secret }: Account, password: string): boolean {
@@ -166,20 +135,11 @@ export const openAsteriskUsers = async (options: AsteriskUsersOptions): Promise<
     lookup: async (username) => peek(username),
     peek,
     names: () => accounts.keys(),
-    reload: () => inTurn(read),
-    close() {
-      closed = true
-      stop()
-    },
+    reload: watch.reload,
+    close: watch.close,
   }
 }
 
 function toUser({ name, role, displayName, credential }: Account): User {
   return { name, role, displayName, credential }
-}
-
-function everyUnref(seconds: number, look: () => Promise<void>): () => void {
-  const timer = setInterval(() => void look(), seconds * 1000)
-  timer.unref()
-  return () => clearInterval(timer)
 }

@@ -7,6 +7,7 @@ import type { PasswordPool } from '../passwords/pool.ts'
 import { diffUsers, type UsersDiff } from './diff-users.ts'
 import { type FileUser, parseUsers } from './parse-users.ts'
 import type { Lookup, User, UserSource } from './source.ts'
+import { startWatch } from './watch.ts'
 
 export interface UsersFile extends UserSource {
   readonly name: 'file'
@@ -30,7 +31,6 @@ export interface UsersFileOptions {
   every?: (seconds: number, look: () => Promise<void>) => () => void
 }
 
-const LOOK_EVERY = 1 // second
 const QUEUE_RETRY = 2 // seconds: 64 hashes of 40 ms in two workers are through after 1.3
 
 const CURES: Readonly<Record<string, string>> = {
@@ -42,28 +42,16 @@ const CURES: Readonly<Record<string, string>> = {
 /** Throws a ConfigError with every problem: a daemon does not start on a users file that is broken. */
 export function openUsersFile(options: UsersFileOptions): UsersFile {
   const { file, pool } = options
-  const every = options.every ?? everyUnref
   const opened = readNow(file)
 
   let users = opened.users
   let announced = users // what onChange was last told of
   let inForce = opened.mark // of the state that was read last, good or broken
-  let lastSeen = opened.mark
-  let reported = ''
-  let busy = false
-  let closed = false
-  let tail: Promise<void> = Promise.resolve()
   warn(opened.mode)
 
   function warn(mode: number): void {
     if ((mode & 0o004) !== 0)
       options.onWarning?.(`${file}: every user of this host can read the hashes: chmod o= ${file}`)
-  }
-
-  function report(problems: readonly string[]): void {
-    const text = problems.join('\n')
-    if (text !== reported && !closed) options.onProblem(problems)
-    reported = text
   }
 
   async function read(): Promise<void> {
@@ -77,14 +65,14 @@ export function openUsersFile(options: UsersFileOptions): UsersFile {
       content = await readFile(file)
     } catch (error) {
       inForce = '' // nothing was read: the next look tries again
-      return report([describe(file, error)])
+      return watch.report([describe(file, error)])
     }
     inForce = mark
     const parsed = parseUsers(content, file)
-    if ('problems' in parsed) return report(parsed.problems)
-    if (closed) return undefined
+    if ('problems' in parsed) return watch.report(parsed.problems)
+    if (watch.closed) return undefined
 
-    reported = ''
+    watch.report([])
     warn(mode)
     // The new state first: a login between the two would open a session that nothing ends.
     users = parsed.users
@@ -98,33 +86,14 @@ export function openUsersFile(options: UsersFileOptions): UsersFile {
     }
   }
 
-  /**
-   * A change is read when two looks agree: an editor that writes the file in place is given a second,
-   * else half a file would log the other half of the users out.
-   */
-  async function look(): Promise<void> {
-    const mark = await stat(file, { bigint: true }).then(readMark, () => 'away')
-    const settled = mark === lastSeen
-    lastSeen = mark
-    if (settled && mark !== inForce) await inTurn(read)
-  }
-
-  function inTurn(task: () => Promise<void>): Promise<void> {
-    const turn = tail.then(task)
-    tail = turn.catch(() => undefined)
-    return turn
-  }
-
-  const stop = every(LOOK_EVERY, async () => {
-    if (busy) return // a disk that hangs: looks must not pile up behind it
-    busy = true
-    try {
-      await look()
-    } catch {
-      report([`${file}: its changes could not be carried out: tried again each second`])
-    } finally {
-      busy = false
-    }
+  const watch = startWatch({
+    file,
+    mark: opened.mark,
+    readMark: () => stat(file, { bigint: true }).then(readMark, () => 'away'),
+    isNew: (mark) => mark !== inForce,
+    read,
+    onProblem: options.onProblem,
+    every: options.every,
   })
 
   function peek(username: string): Lookup {
@@ -152,11 +121,8 @@ export function openUsersFile(options: UsersFileOptions): UsersFile {
     lookup: async (username) => peek(username),
     peek,
     names: () => users.keys(),
-    reload: () => inTurn(read),
-    close() {
-      closed = true
-      stop()
-    },
+    reload: watch.reload,
+    close: watch.close,
   }
 }
 
@@ -195,10 +161,4 @@ function readMark({ ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
 function describe(file: string, error: unknown): string {
   const { code = 'no code' } = error as NodeJS.ErrnoException
   return `${file}: ${CURES[code] ?? `cannot be read (${code}): see the disk it is on`}`
-}
-
-function everyUnref(seconds: number, look: () => Promise<void>): () => void {
-  const timer = setInterval(() => void look(), seconds * 1000)
-  timer.unref()
-  return () => clearInterval(timer)
 }
