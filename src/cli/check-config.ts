@@ -5,13 +5,9 @@ import { ConfigError } from '../config/config-error.ts'
 import { CONFIG_FILE, loadConfig } from '../config/load.ts'
 import { inspectSharedStore } from '../open-state.ts'
 import { StoreError } from '../store/store.ts'
-import type { Command, Io } from './io.ts'
+import { BAD_CONFIG, type Command, type Io, OK, USAGE } from './io.ts'
 
 const usage = 'postern check-config [FILE]'
-
-const OK = 0
-const WRONG_USAGE = 64 // EX_USAGE
-const BAD_CONFIG = 78 // EX_CONFIG: the unit does not restart on it
 
 export const checkConfig: Command = {
   name: 'check-config',
@@ -21,7 +17,7 @@ export const checkConfig: Command = {
     const [file = CONFIG_FILE, ...more] = argv
     if (more.length > 0 || file === '' || file.startsWith('-')) {
       io.err(`usage: ${usage}`)
-      return WRONG_USAGE
+      return USAGE
     }
     try {
       const config = loadConfig(file)

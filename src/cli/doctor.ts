@@ -20,11 +20,7 @@ import { inspectSharedStore } from '../open-state.ts'
 import { inspectStore } from '../store/sqlite-copy.ts'
 import { StoreError } from '../store/store.ts'
 import { askDaemon } from './control-client.ts'
-import type { Command } from './io.ts'
-
-const OK = 0
-const FOUND = 1
-const USAGE = 64
+import { type Command, OK, REFUSED, USAGE } from './io.ts'
 
 const OPTIONS = {
   config: { type: 'string' },
@@ -230,6 +226,6 @@ export const doctor: Command = {
         if (cure !== undefined) io.out(`      ${cure}`)
       }
     }
-    return findings.some(({ state }) => state === 'problem') ? FOUND : OK
+    return findings.some(({ state }) => state === 'problem') ? REFUSED : OK
   },
 }

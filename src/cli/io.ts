@@ -9,6 +9,15 @@ export interface Io {
   readonly stdin: AsyncIterable<Uint8Array> & { readonly isTTY?: boolean | undefined }
 }
 
+// Exit codes, by sysexits.h where it has one.
+export const OK = 0
+/** The answer is no, or something was found. */
+export const REFUSED = 1
+export const USAGE = 64
+export const IO_FAILED = 74
+/** The unit does not restart on it. */
+export const BAD_CONFIG = 78
+
 /** One row of the command table. */
 export interface Command {
   readonly name: string

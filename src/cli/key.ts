@@ -18,15 +18,9 @@ import type { Config } from '../config/config.ts'
 import { editKeys, keysFile } from '../config/keys-file.ts'
 import { CONFIG_FILE, loadConfig } from '../config/load.ts'
 import { LockError, lockFile } from '../users/lock-file.ts'
-import type { Command, Io } from './io.ts'
+import { BAD_CONFIG, type Command, type Io, IO_FAILED, OK, REFUSED, USAGE } from './io.ts'
 import { tellReload } from './reload.ts'
 import { formatTable } from './table.ts'
-
-const OK = 0
-const REFUSED = 1
-const USAGE = 64
-const IO_FAILED = 74
-const BAD_CONFIG = 78
 
 const OPTIONS = {
   config: { type: 'string' },

@@ -11,12 +11,7 @@ import { openUsers } from '../open-users.ts'
 import { createPasswordPool } from '../passwords/pool.ts'
 import type { Lookup } from '../users/source.ts'
 import { askDaemon } from './control-client.ts'
-import type { Command, Io } from './io.ts'
-
-const OK = 0
-const REFUSED = 1
-const USAGE = 64
-const BAD_CONFIG = 78
+import { BAD_CONFIG, type Command, type Io, OK, REFUSED, USAGE } from './io.ts'
 
 const OPTIONS = {
   config: { type: 'string' },

@@ -6,12 +6,7 @@ import { parseArgs } from 'node:util'
 import { ConfigError } from '../config/config-error.ts'
 import { CONFIG_FILE, loadConfig } from '../config/load.ts'
 import { askDaemon } from './control-client.ts'
-import type { Command, Io } from './io.ts'
-
-const OK = 0
-const USAGE = 64
-const IO_FAILED = 74
-const BAD_CONFIG = 78
+import { BAD_CONFIG, type Command, type Io, IO_FAILED, OK, USAGE } from './io.ts'
 
 export const reload: Command = {
   name: 'reload',

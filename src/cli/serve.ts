@@ -10,10 +10,8 @@ import { type Daemon, NOT_RELOADED, startDaemon } from '../daemon.ts'
 import { StartError } from '../open-state.ts'
 import { createLog, type Log, openLogStream } from '../log.ts'
 import { createNotifier, listenFds } from '../systemd.ts'
-import type { Command } from './io.ts'
+import { BAD_CONFIG, type Command, USAGE } from './io.ts'
 
-const CONFIG_BAD = 78 // EX_CONFIG
-const USAGE = 64
 const KILLED = 130
 
 /** Resolves at the first signal to stop; calls `onSecond` at the next. */
@@ -107,11 +105,11 @@ export const serve: Command = {
     } catch (error) {
       if (error instanceof ConfigError) {
         for (const problem of error.problems) io.err(problem)
-        return CONFIG_BAD
+        return BAD_CONFIG
       }
       if (error instanceof StartError) {
         io.err(error.message)
-        return CONFIG_BAD
+        return BAD_CONFIG
       }
       /* c8 ignore next 2: a fault is main's to tell */
       throw error

@@ -20,13 +20,7 @@ import {
   type Refusal,
   type Writer,
 } from '../store/transfer.ts'
-import type { Io } from './io.ts'
-
-const OK = 0
-const REFUSED = 1
-const USAGE = 64
-const IO_FAILED = 74
-const BAD_CONFIG = 78
+import { BAD_CONFIG, type Io, IO_FAILED, OK, REFUSED, USAGE } from './io.ts'
 
 export const COPY_USAGE = [
   'postern store copy --from STORE --to STORE [--prefix PREFIX] [--password-file FILE] [--ca-file FILE]',

@@ -10,14 +10,8 @@ import { CONFIG_FILE, loadConfig } from '../config/load.ts'
 import { copyDatabase, inspectStore, whileIdle } from '../store/sqlite-copy.ts'
 import { giveToOwner } from '../store/sqlite-transfer.ts'
 import { StoreError } from '../store/store.ts'
-import type { Command, Io } from './io.ts'
+import { BAD_CONFIG, type Command, type Io, IO_FAILED, OK, REFUSED, USAGE } from './io.ts'
 import { COPY_USAGE, runCopy } from './store-copy.ts'
-
-const OK = 0
-const REFUSED = 1
-const USAGE = 64
-const IO_FAILED = 74
-const BAD_CONFIG = 78
 
 const backup = (store: string, file: string, io: Io): number => {
   if (existsSync(file)) {

@@ -6,14 +6,8 @@ import { parseArgs } from 'node:util'
 import { ConfigError } from '../config/config-error.ts'
 import { CONFIG_FILE, loadConfig } from '../config/load.ts'
 import { askDaemon } from './control-client.ts'
-import type { Command, Io } from './io.ts'
+import { BAD_CONFIG, type Command, type Io, IO_FAILED, OK, REFUSED, USAGE } from './io.ts'
 import { readPiped } from './prompt.ts'
-
-const OK = 0
-const REFUSED = 1
-const USAGE = 64
-const IO_FAILED = 74
-const BAD_CONFIG = 78
 
 const OPTIONS = {
   config: { type: 'string' },

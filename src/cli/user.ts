@@ -17,15 +17,9 @@ import { LockError } from '../users/lock-file.ts'
 import { parseUsers } from '../users/parse-users.ts'
 import { rewriteUsersFile } from '../users/rewrite-users-file.ts'
 import { askDaemon } from './control-client.ts'
-import type { Command, Io } from './io.ts'
+import { BAD_CONFIG, type Command, type Io, IO_FAILED, OK, REFUSED, USAGE } from './io.ts'
 import { type Answer, isTerminal, promptHidden, readPiped } from './prompt.ts'
 import { formatUsers, toUserRow } from './user-list.ts'
-
-const OK = 0
-const REFUSED = 1
-const WRONG_USAGE = 64 // EX_USAGE
-const IO_FAILED = 74 // EX_IOERR
-const BAD_CONFIG = 78 // EX_CONFIG
 
 const OPTIONS = {
   config: { type: 'string' },
@@ -96,7 +90,7 @@ const CURES: Readonly<Record<string, string>> = {
   EROFS: 'that disk cannot be written; nothing was changed',
 }
 
-const USAGE = `postern user add NAME [--role ROLE] [--display-name TEXT] [--password-stdin]
+const COMMANDS = `postern user add NAME [--role ROLE] [--display-name TEXT] [--password-stdin]
        postern user password NAME [--password-stdin]
        postern user disable|enable|remove NAME
        postern user list [--json]
@@ -105,7 +99,7 @@ const USAGE = `postern user add NAME [--role ROLE] [--display-name TEXT] [--pass
 export const user: Command = {
   name: 'user',
   summary: 'add, change and list the users of the users file',
-  usage: USAGE,
+  usage: COMMANDS,
   async run(argv, io) {
     try {
       return await runVerb(argv, io)
@@ -147,7 +141,7 @@ interface Place {
 async function runVerb(argv: readonly string[], io: Io): Promise<number> {
   const { values, verbName, names } = readArguments(argv)
   if (values.help === true) {
-    io.out(`usage: ${USAGE}`)
+    io.out(`usage: ${COMMANDS}`)
     return OK
   }
   if (verbName === 'list') {
@@ -194,7 +188,7 @@ function allow(values: Values, options: readonly string[]): void {
 }
 
 function wrongUsage(problem: string): Stop {
-  return new Stop(WRONG_USAGE, [`postern user: ${problem}`, `usage: ${USAGE}`])
+  return new Stop(USAGE, [`postern user: ${problem}`, `usage: ${COMMANDS}`])
 }
 
 function readPlace(values: Values): Place {
@@ -293,7 +287,7 @@ async function askPassword(name: string, values: Values, io: Io): Promise<string
     values['password-stdin'] === true ? await readPiped(io.stdin) : await promptTwice(name, io)
   const problem = 'problem' in answer ? answer.problem : findPasswordProblem(answer.given)
   if ('given' in answer && problem === undefined) return answer.given
-  throw new Stop(WRONG_USAGE, [`postern user: ${problem}`])
+  throw new Stop(USAGE, [`postern user: ${problem}`])
 }
 
 async function promptTwice(name: string, io: Io): Promise<Answer<string>> {
