@@ -1,5 +1,7 @@
 // Rows of the SQLite tables as the values they stand for: the store itself and a copy of it read the same.
 
+import type { SQLInputValue } from 'node:sqlite'
+
 import type { Subscription } from '../subscriptions/subscription.ts'
 import type { Session } from './store.ts'
 
@@ -34,3 +36,17 @@ export const toSubscription = (row: Row): Subscription => ({
   address: row['address'] as string,
   agent: row['agent'] as string,
 })
+
+/** In the order of the table's columns. */
+export const subscriptionValues = (one: Subscription): SQLInputValue[] => [
+  one.kick,
+  one.sid,
+  one.username,
+  one.userId,
+  one.role,
+  one.resource,
+  one.startedAt,
+  one.until,
+  one.address,
+  one.agent,
+]

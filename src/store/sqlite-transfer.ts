@@ -17,7 +17,7 @@ import { DatabaseSync } from 'node:sqlite'
 
 import { toStoreError } from './sqlite-error.ts'
 import { inspectDatabase, lockStore } from './sqlite-file.ts'
-import { type Row, toSession, toSubscription } from './sqlite-rows.ts'
+import { type Row, subscriptionValues, toSession, toSubscription } from './sqlite-rows.ts'
 import { migrate, SCHEMA_VERSION } from './sqlite-schema.ts'
 import { StoreError } from './store.ts'
 import {
@@ -243,22 +243,7 @@ const createWrite = (db: DatabaseSync): ((slice: Slice) => void) => {
         }
         break
       case 'subscriptions':
-        for (const one of slice.records) {
-          const { kick, sid, username, userId, role, resource } = one
-          const { startedAt, until, address, agent } = one
-          subscription.run(
-            kick,
-            sid,
-            username,
-            userId,
-            role,
-            resource,
-            startedAt,
-            until,
-            address,
-            agent,
-          )
-        }
+        for (const one of slice.records) subscription.run(...subscriptionValues(one))
         break
     }
   }

@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs'
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite'
 
-import { type Row, toSession, toSubscription } from './sqlite-rows.ts'
+import { type Row, subscriptionValues, toSession, toSubscription } from './sqlite-rows.ts'
 import { SCHEMA_VERSION } from './sqlite-schema.ts'
 import {
   type EndCause,
@@ -246,20 +246,7 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
       return again ? 'repeat' : 'used'
     },
     openSubscription(subscription) {
-      const { kick, sid, username, userId, role, resource } = subscription
-      const { startedAt, until, address, agent } = subscription
-      insertSubscription.run(
-        kick,
-        sid,
-        username,
-        userId,
-        role,
-        resource,
-        startedAt,
-        until,
-        address,
-        agent,
-      )
+      insertSubscription.run(...subscriptionValues(subscription))
     },
     closeSubscriptions(kicks) {
       for (const kick of kicks) deleteSubscription.run(kick)
