@@ -261,6 +261,15 @@ void t.test('a body that nobody read is never the next request', async (t) => {
   )
 })
 
+void t.test('a POST that announces no body, as curl writes it, is answered', async (t) => {
+  for (const path of [`${V1}/auth/login`, `${V3}/auth:refresh`, `${V1}/auth/logout`]) {
+    const [answer] = await daemon.raw(
+      `POST ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`,
+    )
+    t.match(answer?.status, /^40[01]$/, path)
+  }
+})
+
 void t.test('S123: Expect gets 100 or 417', async (t) => {
   const wire = daemon.wire()
   wire.write(`${LOGIN_HEAD}Expect: 100-continue\r\nContent-Length: ${LOGIN_BODY.length}\r\n\r\n`)
@@ -357,7 +366,7 @@ const startFaulty = async (t: Test, parts: Partial<ServerParts> = {}) => {
   const { port } = server.address() as AddressInfo
   const ask = async (path: string): Promise<Answer> => {
     const wire = openWire(port)
-    wire.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`)
+    wire.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`)
     const [answer] = await wire.answers(1)
     wire.destroy()
     if (!answer) throw new Error('no answer')
