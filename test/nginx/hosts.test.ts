@@ -9,7 +9,7 @@ import { until } from '../fixtures/postern.ts'
 import { freePort } from '../fixtures/redis.ts'
 import { ask, type Ask, V1 } from './ask.ts'
 import { kickId, open, startDaemon } from './daemon.ts'
-import { eventSource, type Listen, longPoll, type Stream, webSocket } from './listen.ts'
+import { eventSource, type Listen, longPoll, settle, type Stream, webSocket } from './listen.ts'
 import { endNginx, passOn, tellOthers, workersOf } from './several.ts'
 
 const WAYS = [
@@ -17,9 +17,6 @@ const WAYS = [
   ['WebSocket', webSocket],
   ['long-poll', longPoll],
 ] as const
-
-// What is published in the moment in which a stream opens may wait for the next message (Nchan 1.3.6, two ids).
-const SETTLE = 100 // milliseconds
 
 const publish = async (host: Nginx, channel: string, options: string | Ask): Promise<number> => {
   const asked = typeof options === 'string' ? { body: options } : options
@@ -69,7 +66,7 @@ const startPair = async (t: Test, allowed?: string): Promise<Pair> => {
     ports,
     async listenOn(host, how, channel, headers = {}, id = kickId()) {
       const stream = await how(t, host.port, `x?${channel}&${id}`, headers)
-      await delay(SETTLE)
+      await settle()
       return stream
     },
   }
@@ -83,6 +80,7 @@ void t.test('two hosts that do not know each other', { skip }, async (t) => {
   const options = { postern: daemon.socket }
   const [a, b] = [await startNginx(t, options), await startNginx(t, options)]
   const [here, there] = [await eventSource(t, a.port, 'x'), await eventSource(t, b.port, 'x')]
+  await settle()
   t.equal(await publish(a, 'room', 'hello'), 201)
   await until('it is heard here', () => here.text.includes('hello'))
   await delay(500)

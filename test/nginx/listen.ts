@@ -2,6 +2,7 @@
 // them ever comes back by itself: what a test sees is what nginx did.
 import { once } from 'node:events'
 import { type IncomingMessage, request } from 'node:http'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { ask, V1 } from './ask.ts'
 
@@ -13,6 +14,12 @@ export interface Stream {
   readonly ended: Promise<string>
   close(): void
 }
+
+/**
+ * What is published in the moment in which a stream opens may wait for the next message (Nchan 1.3.6, two ids, two
+ * workers): only after this does a message that is sent once reach everybody.
+ */
+export const settle = (): Promise<void> => delay(100)
 
 export type Listen = (
   t: Test,

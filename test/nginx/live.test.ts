@@ -6,7 +6,7 @@ import { nginxMissing } from '../fixtures/nginx.ts'
 import { until } from '../fixtures/postern.ts'
 import { ask, V1 } from './ask.ts'
 import { claimsOf, endsWithin, openSite, QUIET_WAYS, withToken } from './live.ts'
-import { eventSource, type Stream, webSocket } from './listen.ts'
+import { eventSource, settle, type Stream, webSocket } from './listen.ts'
 
 const ROUNDS = 20
 const BOUND = 500 // milliseconds after the end of the right
@@ -77,6 +77,7 @@ void t.test('what ends a stream', { skip: nginxMissing() }, async (t) => {
         const { access } = await enter('201')
         const path = withToken(channel, access)
         const first = await eventSource(t, nginx.port, path)
+        await settle()
         await publish(channel, '1')
         await publish(channel, '2')
         await until('two are heard', () => said(first).length === 2)

@@ -9,7 +9,7 @@ import { until } from '../fixtures/postern.ts'
 import { NEEDS_REDIS, type RedisServer, startRedis } from '../fixtures/redis.ts'
 import { ask, V1 } from './ask.ts'
 import { kickId, open, startDaemon } from './daemon.ts'
-import { eventSource, type Listen, longPoll, type Stream, webSocket } from './listen.ts'
+import { eventSource, type Listen, longPoll, settle, type Stream, webSocket } from './listen.ts'
 import { reloadWhole, shareChannels } from './several.ts'
 
 const STAY = [
@@ -17,8 +17,6 @@ const STAY = [
   ['WebSocket', webSocket],
 ] as const
 const WAYS = [...STAY, ['long-poll', longPoll]] as const
-// What is published in the moment in which a stream opens may wait for the next message (Nchan 1.3.6, two ids).
-const SETTLE = 100 // milliseconds
 const BOUND = 500 // milliseconds in which a kick ends a stream
 const skip = nginxMissing() || NEEDS_REDIS.skip
 
@@ -64,7 +62,7 @@ const pair = async (
   }
   const listenOn = async (host: Nginx, how: Listen, channel: string, id = kickId()) => {
     const stream = await how(t, host.port, `x?${channel}&${id}`)
-    await delay(SETTLE)
+    await settle()
     return stream
   }
   return {
