@@ -140,6 +140,8 @@ export const runCopy = async (
   }
   const { from = '', to = '', prefix = 'postern:', nginx = '' } = values
   const passwordFile = values['password-file'] ?? ''
+  // A script's empty variable must not become "no password".
+  if (values['password-file'] === '') return wrong('--password-file names no file')
   const asked = { from, to, prefix, passwordFile, caFile: values['ca-file'], nginx }
   const mistake = findMistake(asked)
   if (mistake !== undefined) return wrong(mistake)

@@ -94,10 +94,13 @@ const serveDatabase = (file: string, db: DatabaseSync, lock: DatabaseSync): Engi
 /** Opens, checks and migrates the file. Throws a StoreError whose message names the cure. */
 export const openEngine = (file: string): Engine => {
   let lock: DatabaseSync | undefined
+  let db: DatabaseSync | undefined
   try {
     lock = lockStore(file)
-    return serveDatabase(file, openDatabase(file), lock)
+    db = openDatabase(file)
+    return serveDatabase(file, db, lock)
   } catch (error) {
+    db?.close()
     lock?.close()
     // Our statements are right: where one does not fit, the file is not what it was.
     if (primaryCode(error) === SQLITE_ERROR) throw damaged(file, (error as Error).message)

@@ -81,7 +81,7 @@ const SHAPE = 'SELECT name, sql FROM sqlite_schema ORDER BY name'
 
 /**
  * The first table or index that is not as a file of this version has it, if any: one flipped byte in the condition
- * of an index, and it leaves out whom it should name. What somebody added is left alone.
+ * of an index, and it leaves out whom it should name. An index or a table that somebody added is left alone.
  */
 export const findForeignShape = (db: DatabaseSync, version: number): string | undefined => {
   const pattern = new DatabaseSync(':memory:')

@@ -103,6 +103,10 @@ void t.test('a password comes from a file, and is never printed', NEEDS_REDIS, a
     status: 78,
     err: /empty: is empty: write the secret of --password-file into it/,
   })
+  t.match(await ask('--to', server.url, '--password-file', ''), {
+    status: 64,
+    err: /--password-file names no file/,
+  })
   t.match(await ask('--to', server.url, '--ca-file', join(folder, 'none')), { status: 74 })
   t.notMatch(said.join('\n'), /the-(?:secret|wrong)/)
 })

@@ -224,11 +224,29 @@ void t.test('an index that lost an end of a session lets nobody in again', async
 
 void t.test('an index whose condition was changed is refused', async (t) => {
   const file = makeStore(t)
+  // Too large to be checked whole, which would find it as well.
+  edit(file, "UPDATE sessions SET agent = hex(zeroblob(20000000)) WHERE sid = 'sid-8'")
   const text = readFileSync(file)
   const at = text.indexOf('WHERE ended_at IS NOT NULL')
   text.write('WHERE ended_at IS NOT 0000', at)
   writeFileSync(file, text)
-  refuses(t, file, { code: 'damaged', message: RESTORE }, 'sessions_ended')
+  const message = /sessions_ended is not as it was made.*restore a backup/
+  refuses(t, file, { code: 'damaged', message }, 'sessions_ended')
+})
+
+void t.test('what somebody added is left alone, unless our statements fail of it', async (t) => {
+  const file = makeStore(t)
+  edit(file, 'CREATE TABLE audit (sid); CREATE INDEX by_address ON sessions (address)')
+  const add = 'CREATE TRIGGER note AFTER UPDATE ON sessions BEGIN INSERT INTO audit VALUES (1); END'
+  edit(file, add)
+  openEngine(file).close()
+  edit(file, 'DROP TABLE audit')
+  refuses(t, file, { code: 'damaged', message: /audit.*restore a backup/ }, 'the table is gone')
+  const open = readdirSync('/proc/self/fd').filter((name) => {
+    const link = `/proc/self/fd/${name}`
+    return existsSync(link) && readlinkSync(link).startsWith(file)
+  })
+  t.same(open, [], 'nothing is left open')
 })
 
 void t.test("what is not ours is refused, also if it is SQLite's", async (t) => {
