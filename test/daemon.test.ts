@@ -27,6 +27,7 @@ import { startDaemon } from '../src/daemon.ts'
 import { StartError } from '../src/open-state.ts'
 import { createLog } from '../src/log.ts'
 import { createTestClock } from './fixtures/clock.ts'
+import { openWire } from './fixtures/daemon.ts'
 import {
   bearer,
   check,
@@ -725,21 +726,31 @@ void t.test('hashing that may not be niced is said, and goes on', async (t) => {
 })
 
 void t.test('a request under way at SIGTERM is answered, and no new one is taken', async (t) => {
-  // A hash of some 0.4 s: under way for long enough, and within the time to drain on a busy machine too.
-  const slow = { memory: 65_536, passes: 3 }
   const place = makePlace(t)
-  place.users(`201:${hashPassword('slow', slow)}:user`, `900:${HASH}:admin`)
   const daemon = await serve(t, place)
-  const held = await login(place.ask, '900')
-  const under = login(place.ask, '201', 'slow')
-  await until('it is hashed', async () => {
-    const idle = await place.ask('/check', { headers: checkHeaders(held.access) })
-    return idle.status === 204
+  const { access } = await login(place.ask)
+  const body = JSON.stringify({ action: 'read', resource: 'recordings/a.wav' })
+  const wire = openWire(place.at('http.sock'))
+  t.teardown(() => {
+    wire.destroy()
   })
+  const head = [
+    `POST ${V1}/auth/ticket HTTP/1.1`,
+    'Host: x',
+    'Content-Type: application/json',
+    `Content-Length: ${body.length}`,
+    `Authorization: Bearer ${access}`,
+    'Expect: 100-continue', // its answer says that the request is under way
+  ]
+  wire.write(`${head.join('\r\n')}\r\n\r\n`)
+  await until('it is under way', () => wire.text().includes('100 Continue'))
   daemon.child.kill('SIGTERM')
   await until('it stops', () => daemon.out().includes('"msg":"stopping"'))
   await t.rejects(place.ask(`${V1}/health`), /ENOENT|ECONNREFUSED/)
-  t.ok((await under).access, 'the login was answered')
+  wire.write(body)
+  await wire.closed()
+  const [, answer] = wire.text().split('HTTP/1.1 100 Continue\r\n\r\n')
+  t.match(answer, /^HTTP\/1\.1 200 OK\r\n[^]*\r\nConnection: close\r\n[^]*\}$/, 'whole')
   t.same(await daemon.ended, { code: 0, signal: null })
   t.match(daemon.log().at(-1), { msg: 'stopped' })
 })
