@@ -45,6 +45,7 @@ import {
 } from './fixtures/postern.ts'
 import { hashPassword } from '../src/passwords/hash.ts'
 import { ask, V1 } from './nginx/ask.ts'
+import { isRoot, needs } from './fixtures/needs.ts'
 
 t.setTimeout(300_000) // many starts of a process, on a machine that may be busy
 
@@ -314,7 +315,7 @@ void t.test('a socket removed under it costs nothing but that socket', async (t)
   t.equal((await place.ask(`${V1}/health`)).status, 200)
 })
 
-const asOther = { skip: process.getuid?.() === 0 ? (false as const) : 'needs root, to be another' }
+const asOther = needs(isRoot, 'needs root, to be another')
 void t.test('a state directory of somebody else', asOther, async (t) => {
   const place = makePlace(t)
   mkdirSync(place.at('state'), { mode: 0o755 })

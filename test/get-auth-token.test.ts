@@ -9,6 +9,7 @@ import {
   needsOpenssl,
   openCannedServer,
 } from './fixtures/canned-server.ts'
+import { needs } from './fixtures/needs.ts'
 
 const BIN = join(import.meta.dirname, '../src/get-auth-token.ts')
 const TOKEN = createToken({ exp: Math.floor(Date.now() / 1000) + 900 })
@@ -81,7 +82,7 @@ void t.test('a broken pipe is no crash', async (t) => {
 
 void t.test(
   'a full disk is no crash',
-  { skip: process.platform !== 'linux' && 'no /dev/full here' },
+  needs(process.platform === 'linux', 'no /dev/full here'),
   async (t) => {
     const server = await openCannedServer(t, [good])
     const full = openSync('/dev/full', 'w')

@@ -16,6 +16,7 @@ import { NOW } from '../fixtures/clock.ts'
 import { jwk, keySet, secretOf } from '../fixtures/keys.ts'
 import { makePlace } from '../fixtures/postern.ts'
 import { runCommand } from './run.ts'
+import { isRoot, needs } from '../fixtures/needs.ts'
 
 const AT = '2027-01-15T08:00:00Z' // NOW
 const setUp = (t: Test, text: string | undefined = keySet(jwk('a', { created: NOW - 60 }))) => {
@@ -174,7 +175,7 @@ void t.test('no secret is ever printed', async (t) => {
   for (const { out, err } of all) t.notOk((out + err).includes(secret))
 })
 
-const asRoot = { skip: process.getuid?.() === 0 ? (false as const) : 'needs root, to be another' }
+const asRoot = needs(isRoot, 'needs root, to be another')
 void t.test('root leaves the file to the user of the service', asRoot, async (t) => {
   const { run, state, file } = setUp(t)
   chownSync(state, 65_534, 65_534)

@@ -9,6 +9,7 @@ import { serve as command } from '../../src/cli/serve.ts'
 import { CONFIG_FILE } from '../../src/config/load.ts'
 import { check, HASH, login, makePlace, run, serve, until } from '../fixtures/postern.ts'
 import { V1 } from '../nginx/ask.ts'
+import { needs } from '../fixtures/needs.ts'
 
 /** Runs inside this process: for what never starts. */
 const runHere = async (...argv: string[]) => {
@@ -49,7 +50,7 @@ void t.test('a bad configuration and a bad surrounding are both 78', async (t) =
   t.equal(process.listenerCount('SIGTERM'), before, 'no signal is taken before it stands')
 })
 
-const noFile = { skip: existsSync(CONFIG_FILE) && `this machine has ${CONFIG_FILE}` }
+const noFile = needs(!existsSync(CONFIG_FILE), `needs a machine without ${CONFIG_FILE}`)
 void t.test('without --config it reads the one of /etc', noFile, async (t) => {
   t.match(await runHere(), {
     code: 78,

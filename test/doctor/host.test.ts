@@ -17,6 +17,7 @@ import t from 'tap'
 
 import { checkClock, checkClosed, checkNode, checkSocket, idsOf } from '../../src/doctor/host.ts'
 import { NOW } from '../fixtures/clock.ts'
+import { isRoot, needs } from '../fixtures/needs.ts'
 
 void t.test('a socket is reachable by its mode, its group and its folder', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'postern-h-'))
@@ -54,7 +55,7 @@ void t.test('a socket is reachable by its mode, its group and its folder', async
 
 void t.test(
   'the owner of a socket can open it',
-  { skip: process.getuid?.() !== 0 && 'only root may give files away' },
+  needs(isRoot, 'only root may give files away'),
   async (t) => {
     const folder = mkdtempSync(join(tmpdir(), 'postern-h-'))
     const path = join(folder, 's.sock')

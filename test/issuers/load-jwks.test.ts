@@ -10,6 +10,7 @@ import type { AddressInfo, Server } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { fetchJwks, readJwksFile } from '../../src/issuers/load-jwks.ts'
+import { needs } from '../fixtures/needs.ts'
 
 const listen = async (t: Test, server: Server & { closeAllConnections(): void }) => {
   server.listen(0, '127.0.0.1')
@@ -97,12 +98,10 @@ void t.test(
   },
 )
 
-const openssl = {
-  skip:
-    spawnSync('openssl', ['version']).status === 0
-      ? (false as const)
-      : 'no openssl: install it to test certificates',
-}
+const openssl = needs(
+  spawnSync('openssl', ['version']).status === 0,
+  'no openssl: install it to test certificates',
+)
 void t.test('a certificate that nobody vouches for is not believed', openssl, async (t) => {
   const folder = t.testdir({})
   const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]

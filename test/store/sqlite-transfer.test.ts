@@ -22,6 +22,7 @@ import { copyStore, type SessionRecord, type Slice } from '../../src/store/trans
 import { NOW } from '../fixtures/clock.ts'
 import { copy, makeFolder, opened, openFile, refusalOf } from './copying.ts'
 import { hashOf, renewalAt, sessionOf, subscriptionOf, successor } from './sessions.ts'
+import { isRoot, needs } from '../fixtures/needs.ts'
 
 /** Three users, one who is gone; sessions of each kind; a ticket; a stream. */
 const fill = async (file: string): Promise<void> => {
@@ -245,7 +246,7 @@ void t.test('a token that was traded in stays dead, though nobody knows since wh
 
 void t.test(
   'what root copies belongs to whom the directory belongs',
-  { skip: process.getuid?.() !== 0 && 'only root gives files away' },
+  needs(isRoot, 'only root gives files away'),
   async (t) => {
     const folder = makeFolder(t)
     const [from, to] = [join(makeFolder(t), 'a.db'), join(folder, 'b.db')]

@@ -12,6 +12,7 @@ import {
 } from 'node:fs'
 import t from 'tap'
 import { rewriteUsersFile } from '../../src/users/rewrite-users-file.ts'
+import { isRoot, needs } from '../fixtures/needs.ts'
 
 void t.test(
   'writes the new text, keeps the mode, and returns what the edit returned',
@@ -57,10 +58,9 @@ void t.test('a link stays a link', async (t) => {
   t.equal(readFileSync(`${folder}/real/users`, 'utf8'), 'new')
 })
 
-const notRoot = process.getuid?.() !== 0 && 'only root may give a file away'
 void t.test(
   'the owner stays, and a new file gets that of its folder',
-  { skip: notRoot },
+  needs(isRoot, 'only root may give a file away'),
   async (t) => {
     const folder = t.testdir({ users: 'old' })
     chownSync(`${folder}/users`, 1001, 1002)
