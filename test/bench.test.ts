@@ -41,7 +41,7 @@ const bench = (...argv: string[]) => {
   const ran = spawnSync(process.execPath, [main, ...argv], {
     encoding: 'utf8',
     env: { ...env, TMPDIR: folder },
-    timeout: 280_000,
+    timeout: 900_000,
   })
   const left = readdirSync(folder)
   rmSync(folder, { recursive: true, force: true })

@@ -111,7 +111,7 @@ const plain = (command: string[]): string[] => command
 const leavesNothing = (demo: Demo): Promise<void> =>
   until('nothing is left', async () => (await demo.left()).length === 0)
 
-t.setTimeout(300_000) // a dozen demos of some seconds each
+t.setTimeout(900_000) // a dozen demos of some seconds each
 
 void t.test('the demo', { skip: notSetUp() }, async (t) => {
   const port = await findClosedPort()
@@ -133,7 +133,7 @@ void t.test('the demo', { skip: notSetUp() }, async (t) => {
     const begin = script.findIndex((line) => line.startsWith('# log in'))
     const { stdout } = spawnSync('bash', ['-c', script.slice(begin).join('\n')], {
       encoding: 'utf8',
-      timeout: 20_000,
+      timeout: 120_000,
     })
     t.match(stdout, /"username":"201"/)
     t.match(stdout, /206 300 bytes/)

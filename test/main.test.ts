@@ -17,7 +17,7 @@ import {
 } from './fixtures/postern.ts'
 import { ask, V1 } from './nginx/ask.ts'
 
-t.setTimeout(300_000) // many starts of a process, on a machine that may be busy
+t.setTimeout(900_000) // many starts of a process, on a machine that may be busy
 
 const ROOT = join(import.meta.dirname, '..')
 const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {

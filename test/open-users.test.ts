@@ -19,6 +19,7 @@ import {
   serve,
   until,
 } from './fixtures/postern.ts'
+import { startStopwatch } from './fixtures/stopwatch.ts'
 import { V1 } from './nginx/ask.ts'
 
 const SAMPLES = join(import.meta.dirname, 'fixtures', 'asterisk', 'mikopbx')
@@ -172,9 +173,9 @@ void t.test('a SIP account logs in, and is out when its file says so', async (t)
 
   const text = readFileSync(pbx, 'utf8')
   writeFileSync(pbx, text.replace(`password = ${SECRET}`, 'password ='))
-  const began = performance.now()
+  const elapsed = startStopwatch()
   await until('the session has ended', async () => (await profile()).status === 401)
-  const took = performance.now() - began
+  const took = elapsed().ours
   t.ok(took < 3000, `${Math.round(took)} ms`)
   await t.rejects(login(place.ask, '201', SECRET), /401/)
 })

@@ -174,7 +174,7 @@ const openStream = (page: Page, path: string): Promise<string> =>
 const recordingOf = (demo: Demo): string => demo.recordings[0] ?? ''
 
 // Two demos and three browsers, on a machine that may run another test beside.
-t.setTimeout(300_000)
+t.setTimeout(900_000)
 
 const skip = browserMissing() || nginxMissing()
 

@@ -13,6 +13,7 @@ import {
   parseGrant,
   type Subject,
 } from '../../src/auth/grants.ts'
+import { startStopwatch } from '../fixtures/stopwatch.ts'
 
 const SUBJECT: Subject = { username: '201', id: '7', role: 'user' }
 
@@ -226,10 +227,10 @@ void t.test('the first grant that allows it is found, of the asked action alone'
 })
 
 void t.test('a long name against many stars is decided at once', async (t) => {
-  const began = performance.now()
+  const elapsed = startStopwatch()
   t.notOk(grantOf(`read:${'a*'.repeat(500)}b`).matches('a'.repeat(1024), SUBJECT))
   t.notOk(grantOf(`read:${'**/a/'.repeat(200)}b`).matches('a/'.repeat(511) + 'a', SUBJECT))
-  t.ok(performance.now() - began < 500)
+  t.ok(elapsed().ours < 500)
 })
 
 void t.test('a pattern is covered where everything it could match is granted', async (t) => {

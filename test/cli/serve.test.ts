@@ -10,6 +10,7 @@ import { CONFIG_FILE } from '../../src/config/load.ts'
 import { check, HASH, login, makePlace, run, serve, until } from '../fixtures/postern.ts'
 import { V1 } from '../nginx/ask.ts'
 import { needs } from '../fixtures/needs.ts'
+import { startStopwatch } from '../fixtures/stopwatch.ts'
 
 /** Runs inside this process: for what never starts. */
 const runHere = async (...argv: string[]) => {
@@ -98,9 +99,9 @@ void t.test('the second signal ends it at once', async (t) => {
     await place.ask(`${V1}/health`)
     daemon.child.kill('SIGTERM')
     await until('it stops', () => daemon.out().includes('"msg":"stopping"'))
-    const began = performance.now()
+    const elapsed = startStopwatch()
     t.same(await daemon.end(second), { code: 130, signal: null })
-    t.ok(performance.now() - began < 4000, 'it does not wait')
+    t.ok(elapsed().ours < 4000, 'it does not wait')
     socket.destroy()
   }
 })
@@ -167,7 +168,10 @@ void t.test('it goes on where the disk of its log is full', async (t) => {
 
 void t.test('and it stops there as well', async (t) => {
   const { daemon } = await startOnFullDisk(t)
-  const ended = await Promise.race([daemon.end('SIGTERM'), delay(5000, undefined, { ref: false })])
+  const ended = await Promise.race([
+    daemon.end('SIGTERM'),
+    delay(30_000, undefined, { ref: false }),
+  ])
   t.same(ended, { code: 0, signal: null })
 })
 

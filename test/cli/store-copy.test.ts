@@ -234,7 +234,7 @@ const killWhen = async (child: ChildProcess, when: () => unknown): Promise<void>
 
 const sizeOf = (server: RedisServer): number => Number(server.cli('DBSIZE'))
 
-void t.test('kill -9 in the middle', { ...NEEDS_REDIS, timeout: 240_000 }, async (t) => {
+void t.test('kill -9 in the middle', { ...NEEDS_REDIS, timeout: 900_000 }, async (t) => {
   const server = await startRedis(t)
   const folder = makeFolder(t)
   const many = 20_000

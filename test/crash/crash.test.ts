@@ -9,7 +9,7 @@ import type { StoreKind } from './hosts.ts'
 import { runCrashes } from './run.ts'
 
 const SEED = Number(process.env['SEED'] ?? Date.now() % 1_000_000)
-const LIMIT = 300_000 // milliseconds: a minute or two where a machine has eight times its load
+const LIMIT = 900_000 // milliseconds: a minute or two where a machine has eight times its load
 
 /** What a run must have seen, or it proves nothing. */
 const SEEN: Readonly<Record<string, number>> = {

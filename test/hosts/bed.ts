@@ -24,10 +24,13 @@ import {
   until,
 } from '../fixtures/postern.ts'
 import { type RedisServer, startRedis } from '../fixtures/redis.ts'
+import { watchMachine } from '../fixtures/stopwatch.ts'
 import { ask, type Reply, V1, V3 } from '../nginx/ask.ts'
 import { DIES_WITH_US, type Machine, type Network, openNetwork } from './network.ts'
 
 export const STALE = 2 // seconds that checks go on without the store
+/** Where the store is never away: a machine that stands still for seconds is not told from that. */
+export const PATIENT = { store: 'stale_seconds = 30' }
 export const HEALS_WITHIN = 2 // seconds from the return of the store to the first right answer
 export const BOUND = 1.5 // seconds in which an end reaches the other hosts whatever gets lost on the way
 /** As in the field: without it Redis forgets its last second. Where it is killed in a test. */
@@ -279,20 +282,31 @@ export const startSlowWire = async (t: Test, bed: Bed, milliseconds: number): Pr
   return `redis://${bed.store.address}:${port}`
 }
 
+const ATTEMPTS = 5
+const JUDGED = 3
+const BUSY = 0.3 // of a quarter of a second: more, and the store's 0.25 s are not ours to keep
+
 /**
  * What is right must be right in every attempt; a limit in milliseconds must hold in one of three, since other
- * work shares this machine. `attempt` gives what came too late.
+ * work shares this machine. `attempt` gives what came too late. One in which the machine left us waiting says
+ * nothing, and where there was no other that is printed.
  */
 export const inOneOfThree = async (
   t: Test,
   what: string,
   attempt: () => Promise<readonly string[]>,
 ): Promise<void> => {
-  let late: readonly string[] = []
-  for (let tries = 1; tries <= 3; tries++) {
-    late = await attempt()
-    if (late.length === 0) break
-    t.comment(`attempt ${tries}: ${late.slice(0, 5).join('; ')}`)
+  const judged: (readonly string[])[] = []
+  for (let tries = 1; tries <= ATTEMPTS && judged.length < JUDGED; tries++) {
+    const kept = watchMachine()
+    let share = 1
+    const late = await attempt().finally(() => (share = kept()))
+    if (late.length === 0) return void t.pass(what)
+    if (share <= BUSY) judged.push(late)
+    const percent = Math.round(share * 100)
+    t.comment(`attempt ${tries}: ${late.slice(0, 5).join('; ')}; ${percent} % was the machine's`)
+    await pause(2000 * Math.random()) // whatever else runs here has rounds as well
   }
-  t.same(late, [], what)
+  if (judged.length < JUDGED) t.comment(`not judged, the machine was too busy: ${what}`)
+  else t.same(judged.at(-1), [], what)
 }

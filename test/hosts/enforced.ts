@@ -5,9 +5,10 @@ import type { Test } from 'tap'
 
 import { nginxMissing, type Nginx, startNginx } from '../fixtures/nginx.ts'
 import type { Tokens } from '../fixtures/postern.ts'
+import { startStopwatch } from '../fixtures/stopwatch.ts'
 import { endsWithin, QUIET_WAYS, withToken } from '../nginx/live.ts'
 import type { Stream } from '../nginx/listen.ts'
-import { type Bed, type Host, IN_MEMORY, openHosts } from './bed.ts'
+import { type Bed, type Host, IN_MEMORY, openHosts, PATIENT } from './bed.ts'
 import type { createAsker } from './load.ts'
 import { NEEDS_HOSTS } from './network.ts'
 
@@ -51,15 +52,15 @@ export interface WithStreams {
 }
 
 export const openWithStreams = async (t: Test): Promise<WithStreams> => {
-  const { bed, hosts } = await openHosts(t, ['a', 'b'], {}, IN_MEMORY)
+  const { bed, hosts } = await openHosts(t, ['a', 'b'], PATIENT, IN_MEMORY)
   const [a, b] = hosts
   const nginx = await startNginx(t, { postern: b.socket, kick: b.place.at('kick.sock') })
   const closes = async (t: Test, from: Host, limit: number): Promise<number> => {
     const tokens = await from.login()
     const streams = await listen(t, nginx.port, tokens)
-    const since = performance.now()
+    const elapsed = startStopwatch()
     t.equal(await from.logout(tokens.access), 200)
-    const took = await endsWithin(streams, limit, since)
+    const took = await endsWithin(streams, limit, elapsed)
     t.equal(await b.check(tokens.access), '401 session_ended')
     return took
   }

@@ -4,14 +4,14 @@ import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
 
 import { until } from '../fixtures/postern.ts'
-import { BOUND, inOneOfThree, openHosts, patiently } from './bed.ts'
+import { BOUND, inOneOfThree, openHosts, patiently, PATIENT } from './bed.ts'
 import { startLoad } from './load.ts'
 import { refusesOld, works } from './lost-data.ts'
 import { NEEDS_HOSTS } from './network.ts'
 
 void t.test('F8: FLUSHALL ends every token and every session', NEEDS_HOSTS, async (t) => {
   await inOneOfThree(t, 'in time', async () => {
-    const { bed, hosts } = await openHosts(t, ['a', 'b'])
+    const { bed, hosts } = await openHosts(t, ['a', 'b'], PATIENT)
     const [a, b] = hosts
     const [kept, gone, rotating] = [await a.login(), await a.login(), await b.enter()]
     t.equal(await a.logout(gone.access), 200)

@@ -3,7 +3,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
 
-import { BOUND, IN_MEMORY, inOneOfThree, openHosts } from './bed.ts'
+import { BOUND, IN_MEMORY, inOneOfThree, openHosts, PATIENT } from './bed.ts'
 import { lastAllowed, NEEDS_STREAMS, openWithStreams, STREAMS_WITHIN } from './enforced.ts'
 import { createAsker, inWords, percentile } from './load.ts'
 import { NEEDS_HOSTS } from './network.ts'
@@ -56,7 +56,7 @@ void t.test(
   'F45: a message connection that died without a word is replaced by the poll',
   NEEDS_HOSTS,
   async (t) => {
-    const { bed, hosts } = await openHosts(t, ['a', 'b'], {}, IN_MEMORY)
+    const { bed, hosts } = await openHosts(t, ['a', 'b'], PATIENT, IN_MEMORY)
     const [a, b] = hosts
     const ask = createAsker(t, b.socket)
     await inOneOfThree(t, 'all of them', async () => {

@@ -2,14 +2,14 @@
 
 import t from 'tap'
 
-import { IN_MEMORY, inOneOfThree, openHosts, patiently } from './bed.ts'
+import { IN_MEMORY, inOneOfThree, openHosts, patiently, PATIENT } from './bed.ts'
 import { startLoad } from './load.ts'
 import { NEEDS_HOSTS } from './network.ts'
 
 const FAULTS = 'postern_faults_total{kind="store_unavailable"}'
 
 void t.test('F9: SCRIPT FLUSH every second is noticed by nobody', NEEDS_HOSTS, async (t) => {
-  const { bed, hosts } = await openHosts(t, ['a', 'b'], {}, IN_MEMORY)
+  const { bed, hosts } = await openHosts(t, ['a', 'b'], PATIENT, IN_MEMORY)
   const [a, b] = hosts
   let flushes = 0
   const flushing = setInterval(() => {

@@ -3,7 +3,7 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 
-import { type Host, IN_MEMORY, openHosts, patiently } from './bed.ts'
+import { type Host, IN_MEMORY, openHosts, patiently, PATIENT } from './bed.ts'
 import { createAsker } from './load.ts'
 import { NEEDS_HOSTS } from './network.ts'
 
@@ -35,7 +35,7 @@ void t.test(
   'F36: a key is rotated over two hosts, and no valid token is refused',
   NEEDS_HOSTS,
   async (t) => {
-    const { hosts } = await openHosts(t, ['a', 'b'], {}, IN_MEMORY)
+    const { hosts } = await openHosts(t, ['a', 'b'], PATIENT, IN_MEMORY)
     const [a, b] = hosts
     const asks = hosts.map(({ socket }) => createAsker(t, socket))
     const refused: string[] = []
@@ -93,7 +93,7 @@ void t.test(
   'F37: in the wrong order the other host refuses, says why, and breaks nowhere',
   NEEDS_HOSTS,
   async (t) => {
-    const { hosts } = await openHosts(t, ['a', 'b'], {}, IN_MEMORY)
+    const { hosts } = await openHosts(t, ['a', 'b'], PATIENT, IN_MEMORY)
     const [a, b] = hosts
     const old = await a.login()
     await command(t, a, 'add') // signs at once, and B has never heard of it
@@ -121,7 +121,7 @@ void t.test(
   'F38: an emergency removal ends tokens at once, and no session',
   NEEDS_HOSTS,
   async (t) => {
-    const { hosts } = await openHosts(t, ['a', 'b'], {}, IN_MEMORY)
+    const { hosts } = await openHosts(t, ['a', 'b'], PATIENT, IN_MEMORY)
     const [a, b] = hosts
     const [soft, mikopbx] = [await a.login(), await b.enter()]
     await command(t, a, 'add')

@@ -2,14 +2,14 @@
 
 import t from 'tap'
 
-import { IN_MEMORY, openHosts } from './bed.ts'
+import { IN_MEMORY, openHosts, PATIENT } from './bed.ts'
 import { NEEDS_HOSTS } from './network.ts'
 
 void t.test(
   'after a logout nothing opens that a refresh elsewhere gave',
   NEEDS_HOSTS,
   async (t) => {
-    const { hosts } = await openHosts(t, ['a', 'b', 'c'], {}, IN_MEMORY)
+    const { hosts } = await openHosts(t, ['a', 'b', 'c'], PATIENT, IN_MEMORY)
     const [a, b, c] = hosts
     let [refreshed, opened] = [0, 0]
     const race = async (): Promise<void> => {

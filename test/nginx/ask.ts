@@ -36,8 +36,8 @@ export async function ask(port: number, path: string, options: Ask = {}): Promis
       ...(options.body === undefined ? {} : { 'Content-Length': Buffer.byteLength(options.body) }),
     },
     agent: false,
-    // Nothing here waits longer than nginx waits for the check.
-    signal: AbortSignal.timeout(10_000),
+    // Far beyond what nginx waits for the check: a busy machine takes its time.
+    signal: AbortSignal.timeout(60_000),
   })
   outgoing.end(options.body)
   const [response] = (await once(outgoing, 'response')) as [IncomingMessage]

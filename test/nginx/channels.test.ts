@@ -6,7 +6,7 @@ import { nginxMissing, startNginx } from '../fixtures/nginx.ts'
 import { ask, V1 } from './ask.ts'
 import { kickId, open, PASS, pass, refuse, startDaemon } from './daemon.ts'
 
-const LIMIT = AbortSignal.timeout(60_000)
+const LIMIT = AbortSignal.timeout(300_000)
 
 void t.test('channels', { skip: nginxMissing() }, async (t) => {
   const daemon = await startDaemon(t)

@@ -3,6 +3,7 @@
 import t from 'tap'
 import { nginxMissing, startNginx } from '../fixtures/nginx.ts'
 import { until } from '../fixtures/postern.ts'
+import { startStopwatch } from '../fixtures/stopwatch.ts'
 import { ask, RECORDINGS, V1, V3 } from './ask.ts'
 import { type Answer, kickId, open, pass, refuse, startDaemon } from './daemon.ts'
 import { eventSource } from './listen.ts'
@@ -100,9 +101,9 @@ void t.test('three instances', { skip: nginxMissing() }, async (t) => {
       }
       t.same(counts(), [10, 10, 10])
       for (const daemon of daemons) await daemon.stop()
-      const began = performance.now()
+      const elapsed = startStopwatch()
       for (let i = 0; i < 10; i++) t.equal((await play()).status, 503)
-      const took = Math.round(performance.now() - began)
+      const took = Math.round(elapsed().ours)
       t.ok(took < 2000, `${took} ms`)
       for (const daemon of daemons) {
         daemon.answer = pass
@@ -114,11 +115,11 @@ void t.test('three instances', { skip: nginxMissing() }, async (t) => {
 
   void t.test('one that hangs costs a check 5 s, not its answer', async (t) => {
     first.answer = () => 'hang'
-    const began = performance.now()
+    const elapsed = startStopwatch()
     const replies = await Promise.all(Array.from({ length: 6 }, play))
-    const took = performance.now() - began
+    const { took, ours } = elapsed()
     t.same(new Set(replies.map(({ status }) => status)), new Set([200]))
-    t.ok(first.asked.length > 0 && took > 4000 && took < 9000, `${Math.round(took)} ms`)
+    t.ok(first.asked.length > 0 && took > 4000 && ours < 9000, `${Math.round(took)} ms`)
   })
 
   void t.test('what may have been heard is not said again', async (t) => {

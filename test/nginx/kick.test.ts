@@ -4,6 +4,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { nginxMissing, startNginx } from '../fixtures/nginx.ts'
+import { startStopwatch } from '../fixtures/stopwatch.ts'
 import { ask, V1 } from './ask.ts'
 import { type Answer, kickId, open, pass, startDaemon } from './daemon.ts'
 import { eventSource, longPoll, type Stream, webSocket } from './listen.ts'
@@ -13,7 +14,7 @@ const WAYS = [
   ['WebSocket', webSocket, /^1001 410 Gone$/],
   ['long-poll', longPoll, /^410$/],
 ] as const
-const LIMIT = 5 // seconds
+const LIMIT = 30 // seconds
 
 /** Waits for what must come soon. */
 async function until(what: string, come: () => boolean | Promise<boolean>): Promise<void> {
@@ -79,10 +80,10 @@ void t.test('kicks', { skip: nginxMissing() }, async (t) => {
         const streams: Stream[] = []
         for (const [, listen] of [...WAYS, ...WAYS]) streams.push(await listen(t, nginx.port, 'x'))
         await until('all six listen', async () => (await count(shared)) === 6)
-        const began = performance.now()
+        const elapsed = startStopwatch()
         await end(shared)
         await Promise.all(streams.map((stream) => stream.ended))
-        const took = Math.round(performance.now() - began)
+        const took = Math.round(elapsed().ours)
         t.ok(took < 500, `${took} ms`)
       }
     },
@@ -119,11 +120,11 @@ void t.test('kicks', { skip: nginxMissing() }, async (t) => {
     while (ids.length > 0) await Promise.all(ids.splice(0, 50).map(connect))
     t.equal(streams.length, 1000)
 
-    const began = performance.now()
+    const elapsed = startStopwatch()
     const statuses = await Promise.all(kicked.map(kick))
     const going = streams.filter(({ id }) => kicked.includes(id))
     await Promise.all(going.map(({ stream }) => stream.ended))
-    const took = Math.round(performance.now() - began)
+    const took = Math.round(elapsed().ours)
     t.equal(going.length, 200)
     t.same(new Set(statuses), new Set([200]))
     t.ok(took < 2000, `${took} ms`)
@@ -249,12 +250,12 @@ void t.test('kicks', { skip: nginxMissing() }, async (t) => {
         return streams.every(({ text }) => text.includes(state))
       })
 
-      const began = performance.now()
+      const elapsed = startStopwatch()
       streams[0]?.close()
       streams[1]?.close()
       for (const id of ids.slice(2)) await end(id)
       await Promise.all(streams.map(({ ended }) => ended))
-      const took = Math.round(performance.now() - began)
+      const took = Math.round(elapsed().ours)
       t.ok(took < 1000, `${state}: ${took} ms`)
       if (state === 'away') await daemon.listen()
     }

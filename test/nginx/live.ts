@@ -17,6 +17,7 @@ import {
   serve,
   type Tokens,
 } from '../fixtures/postern.ts'
+import { startStopwatch } from '../fixtures/stopwatch.ts'
 import { ask, type Reply, V1 } from './ask.ts'
 import { eventSource, longPoll, type Listen, type Stream, webSocket } from './listen.ts'
 
@@ -43,6 +44,7 @@ export interface Site {
 }
 
 export const ROOMS = 'subscribe:room-*'
+const PATIENCE = 20_000 // milliseconds beyond a limit: a stream that ends late is told from one that never does
 
 export const openSite = async (
   t: Test,
@@ -179,20 +181,20 @@ export const QUIET_WAYS = [
   ['long-poll', longPoll],
 ] as const
 
-/** Milliseconds until all of them have ended; a fault where one has not. */
+/** Milliseconds until all of them have ended, those of the machine left out; a fault where one has not. */
 export const endsWithin = async (
   streams: readonly Stream[],
   limit: number,
-  since = performance.now(),
+  elapsed = startStopwatch(),
 ): Promise<number> => {
   const late = Symbol('late')
   const all = Promise.all(streams.map(({ ended }) => ended))
-  const outcome = await Promise.race([all, delay(limit + 3000, late, { ref: false })])
+  const outcome = await Promise.race([all, delay(limit + PATIENCE, late, { ref: false })])
   if (outcome === late) {
     const open = streams.filter(({ live }) => live).length
     throw new Error(`${open} of ${streams.length} streams are still open`)
   }
-  return performance.now() - since
+  return elapsed().ours
 }
 
 /** The claims of a token, unverified. */

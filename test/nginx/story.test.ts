@@ -21,7 +21,7 @@ import {
 } from '../fixtures/postern.ts'
 import { type Ask, ask, RECORDINGS, SIP, V1 } from './ask.ts'
 
-t.setTimeout(300_000) // many starts of a process, on a machine that may be busy
+t.setTimeout(900_000) // many starts of a process, on a machine that may be busy
 
 const V3 = '/pbxcore/api/v3'
 const AUDIO = 'RIFF'.padEnd(1000, 'x')
@@ -515,7 +515,7 @@ const LINES: readonly (Line | 'log in')[] = [
 
 const shell = (script: string, env: Record<string, string>): Promise<string> => {
   const { promise, resolve, reject } = Promise.withResolvers<string>()
-  const options = { env: { ...process.env, ...env }, timeout: 20_000 }
+  const options = { env: { ...process.env, ...env }, timeout: 120_000 }
   execFile('bash', ['-c', script], options, (error, stdout) => {
     if (error) reject(error)
     else resolve(stdout)

@@ -34,7 +34,7 @@ interface Journal {
 
 void t.test(
   `nothing acknowledged is lost in ${CRASHES} crashes (SEED=${SEED})`,
-  { ...NEEDS_REDIS, timeout: (30 + CRASHES * 5) * 1000 },
+  { ...NEEDS_REDIS, timeout: (120 + CRASHES * 20) * 1000 },
   async (t) => {
     const random = createRandom(SEED)
     const server = await startRedis(t, { appendonly: 'yes', appendfsync: 'always' })

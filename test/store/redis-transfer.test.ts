@@ -442,7 +442,7 @@ void t.test('it warns of a server that forgets', NEEDS_REDIS, async (t) => {
   blind.close()
 })
 
-void t.test('on a cluster', { ...NEEDS_REDIS, timeout: 120_000 }, async (t) => {
+void t.test('on a cluster', { ...NEEDS_REDIS, timeout: 600_000 }, async (t) => {
   const options = { 'cluster-enabled': 'yes', 'cluster-node-timeout': '2000' }
   const nodes = await Promise.all([startRedis(t, options), startRedis(t, options)])
   const [one, two] = nodes

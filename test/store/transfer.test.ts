@@ -200,7 +200,7 @@ const NOBODY: Actor = { after: 0, count: 0, tokens: [], owners: [] }
 
 void t.test(
   'after the round trip every verb answers as it would have without',
-  { ...NEEDS_REDIS, timeout: 300_000 },
+  { ...NEEDS_REDIS, timeout: 900_000 },
   async (t) => {
     const server = await startRedis(t)
     const folder = makeFolder(t)

@@ -6,7 +6,7 @@ import { underLoad } from './under-load.ts'
 
 const BASE = '/pbxcore/api/module-softphone-backend/v1'
 const RECORDING = 'http://127.0.0.1/pbxcore/softphone/recordings/call.mp3'
-const LIMIT = 240_000 // milliseconds: 25 s on an idle machine, but it may be shared
+const LIMIT = 900_000 // milliseconds: 25 s on an idle machine, but it may be shared
 
 t.setTimeout(LIMIT)
 

@@ -245,7 +245,7 @@ void t.test('left alone, it looks each second by itself and holds no process ope
   t.teardown(() => source.close())
   writeFileSync(file, '#exec x\n')
   const deadline = new AbortController()
-  const limit = sleep(20_000, 'late', { signal: deadline.signal })
+  const limit = sleep(60_000, 'late', { signal: deadline.signal })
   t.equal(await Promise.race([told, limit]), undefined)
   deadline.abort()
   await t.rejects(limit)

@@ -15,6 +15,7 @@ import {
 import { NOW } from '../../fixtures/clock.ts'
 import { hashPassword } from '../../../src/passwords/hash.ts'
 import { CHEAP } from '../../fixtures/postern.ts'
+import { startStopwatch } from '../../fixtures/stopwatch.ts'
 import { needs, readVectors } from '../../auth/vectors.ts'
 
 const LONGEST = 'p'.repeat(1024)
@@ -217,9 +218,9 @@ void t.test('S130: a body that is no name and password is a 400 and costs no has
 
 void t.test('S35: colliding names in a body cost nothing', async (t) => {
   const names = Array.from({ length: 500 }, (_, n) => `"${n * 65_536}":1`)
-  const began = performance.now()
+  const elapsed = startStopwatch()
   t.equal((await enter(`{${names.join()}}`)).status, 400)
-  t.ok(performance.now() - began < 1000, 'I5')
+  t.ok(elapsed().ours < 1000, 'I5')
 })
 
 void t.test('S128: a body of a megabyte is a 413 that ends the connection', async (t) => {
