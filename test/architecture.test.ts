@@ -103,7 +103,7 @@ const TYPES_ONLY: Readonly<Record<string, readonly string[]>> = {
 
 /** Package → the only files that may import it. */
 const HOMES: Readonly<Record<string, readonly string[]>> = {
-  '@redis/client': ['store/redis-link.ts'],
+  '@redis/client': ['store/redis-dial.ts'],
   jose: ['auth/token.ts', 'auth/compact.ts'],
   pino: ['log.ts'],
   'prom-client': ['metrics.ts'],

@@ -51,7 +51,8 @@ const startNginx = async (t: Test, path: string): Promise<string[]> => {
   return kicked
 }
 
-const store = (redis: RedisServer, more = ''): string => `url = "${redis.url}"\n${more}`
+const store = (redis: RedisServer, more = ''): string =>
+  `url = "${redis.url}"\ntimeout = 2\n${more}` // a busy machine is no outage
 
 /** Two instances that share a Redis and their keys. */
 const startPair = async (t: Test, more = ''): Promise<[RedisServer, TestDaemon, TestDaemon]> => {

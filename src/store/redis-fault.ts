@@ -22,6 +22,7 @@ const CURES: Readonly<Record<string, string>> = {
   NOREPLICAS: 'too few replicas are in step: look after them, or lower its min-replicas-to-write',
   CLUSTERDOWN: 'the cluster is incomplete: look at CLUSTER INFO',
   MOVED: 'it is part of a cluster: use redis+cluster://',
+  NOPRIMARY: 'its sentinels know no primary of that name: correct the url',
   ECONNREFUSED: 'nothing listens there: start it, or correct the url',
   ECONNRESET: 'the connection broke: it heals by itself when Redis is back',
   ENOENT: 'there is no such socket: start Redis, or correct the url',
@@ -46,11 +47,14 @@ const CURES: Readonly<Record<string, string>> = {
   ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name: use that name in the url',
 }
 
+/** The package's own words. */
+const BROKEN = new Set(['Socket closed unexpectedly', 'The client is closed'])
+
 /** `READONLY` of "READONLY You can't write…", `ECONNREFUSED` of a socket's error. */
 export const faultCode = (error: unknown): string => {
   const { code, message } = Object(error) as { code?: unknown; message?: unknown }
   if (typeof code === 'string') return code
-  if (message === 'Socket closed unexpectedly') return 'ECONNRESET' // the package's own words
+  if (BROKEN.has(String(message))) return 'ECONNRESET'
   return /^[A-Z]{2,}(?= |$)/.exec(String(message))?.[0] ?? ''
 }
 

@@ -4,14 +4,19 @@
 
 import { readFileSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
-import type * as Redis from '@redis/client'
 
+import { parseRedisUrl } from './redis-address.ts'
+import {
+  CONNECT_WITHIN,
+  createDial,
+  discard,
+  loadPackage,
+  type Package,
+  type Wire,
+} from './redis-dial.ts'
 import { faultCode, redisFault, toRedisFault } from './redis-fault.ts'
-import { parseRedisUrl, type RedisAddress } from './redis-address.ts'
 import type { Script } from './redis-scripts.ts'
 import { StoreError } from './store.ts'
-
-type Package = typeof Redis
 
 export type Argument = string | number | Buffer
 
@@ -54,104 +59,9 @@ export interface Link {
 const MAX_UNANSWERED = 4096 // as many as the embedded store takes
 const IN_A_CROWD = 4 // times the timeout: how long a call waits behind others, when the server does answer
 const LOOK_EVERY = 0.025 // seconds: how exact the limits are
-const CONNECT_WITHIN = 1 // second: name, TCP, TLS and greeting together
 const FIRST_RETRY = 0.05 // seconds, then doubled
 const LAST_RETRY = 0.5 // seconds: with CONNECT_WITHIN it heals in less than 2
 const STEADY = 2 // seconds that a connection must have held for the next retry to be a first one
-
-/** What we use of the package's three kinds of client, under one name each. */
-interface Wire {
-  connect(): Promise<unknown>
-  send(key: string, args: (string | Buffer)[]): Promise<unknown>
-  subscribe(channels: string[], listener: (text: string, channel: string) => void): Promise<unknown>
-  destroy(): unknown
-}
-
-type Dial = (onLost: (error: unknown) => void) => Wire
-
-const createDial = (redis: Package, address: RedisAddress, ca: string | undefined): Dial => {
-  const { username, password } = address
-  // It never reconnects by itself: it would queue, and would hide how long the server was away.
-  const socket = { reconnectStrategy: false as const, connectTimeout: CONNECT_WITHIN * 1000 }
-  const secure = {
-    ...socket,
-    ...(address.tls ? { tls: true as const, ...(ca === undefined ? {} : { ca }) } : {}),
-  }
-  const as = {
-    ...(username === undefined ? {} : { username }),
-    ...(password === undefined ? {} : { password }),
-    disableOfflineQueue: true,
-    maintNotifications: 'disabled' as const,
-  }
-  if (address.kind === 'cluster') {
-    return (onLost) => {
-      const cluster = redis.createCluster({
-        rootNodes: address.nodes.map((node) => ({ socket: { ...secure, ...node } })),
-        defaults: { ...as, socket: secure },
-      })
-      cluster.on('error', onLost)
-      return {
-        connect: () => cluster.connect(),
-        send: (key, args) => cluster.sendCommand(key, false, args),
-        subscribe: (channels, listener) => cluster.subscribe(channels, listener),
-        destroy: () => cluster.destroy(),
-      }
-    }
-  }
-  if (address.kind === 'sentinel') {
-    return (onLost) => {
-      const sentinel = redis.createSentinel({
-        name: address.primary,
-        sentinelRootNodes: [...address.nodes],
-        nodeClientOptions: { ...as, database: address.database, socket: secure },
-        sentinelClientOptions: { socket: secure },
-        passthroughClientErrorEvents: true,
-        maxCommandRediscovers: 1,
-      })
-      sentinel.on('error', onLost)
-      return {
-        connect: () => sentinel.connect(),
-        send: (_key, args) => sentinel.sendCommand(false, args),
-        subscribe: (channels, listener) => sentinel.subscribe(channels, listener),
-        destroy: () => sentinel.destroy(),
-      }
-    }
-  }
-  return (onLost) => {
-    const client = redis.createClient({
-      ...as,
-      database: address.database,
-      socket:
-        address.kind === 'socket'
-          ? { ...socket, path: address.path, tls: false }
-          : { ...secure, ...address.nodes[0] },
-    })
-    client.on('error', onLost)
-    return {
-      connect: () => client.connect(),
-      send: (_key, args) => client.sendCommand(args),
-      subscribe: (channels, listener) => client.subscribe(channels, listener),
-      destroy: () => client.destroy(),
-    }
-  }
-}
-
-const discard = async (wire: Wire): Promise<void> => {
-  // Where it was broken already there is nothing left to close.
-  await Promise.allSettled([(async () => wire.destroy())()])
-}
-
-const loadPackage = async (load: () => Promise<Package>): Promise<Package> => {
-  try {
-    return await load()
-  } catch (cause) {
-    throw new StoreError(
-      'missing',
-      'the Redis store needs the package @redis/client: install Postern with its optional packages',
-      { cause },
-    )
-  }
-}
 
 const readCa = (file: string | undefined): string | undefined => {
   if (file === undefined) return undefined
@@ -169,7 +79,7 @@ const readCa = (file: string | undefined): string | undefined => {
 export const openLink = async (
   { url, password, ca, timeout, channels }: LinkSettings,
   events: LinkEvents,
-  load: () => Promise<Package> = () => import('@redis/client'),
+  load?: () => Promise<Package>,
 ): Promise<Link> => {
   const parsed = parseRedisUrl(url)
   const address = { ...parsed, password: password ?? parsed.password }

@@ -39,6 +39,8 @@ const storeAt = async (t: Test, url: string, given: Partial<RedisSettings> = {})
 /** A login, a rotation, an end that is heard, and the lists: every kind of call there is. */
 const exercise = async (t: Test, url: string, given: Partial<RedisSettings> = {}) => {
   const [store, other] = [await storeAt(t, url, given), await storeAt(t, url, given)]
+  // The first attempt may have been too slow.
+  await until(() => [store, other].every(({ feed }) => feed.state() === 'ok'), 20)
   const heard: string[] = []
   other.feed.onEnded(({ sid }) => heard.push(sid))
   for (const user of ['201', '202', '203']) {
@@ -300,6 +302,7 @@ void t.test('over a wire of 200 ms each way it is slow, and right', NEEDS_REDIS,
   await once(wire, 'listening')
   const { port } = wire.address() as AddressInfo
   const store = await storeAt(t, `redis://127.0.0.1:${port}`)
+  await until(() => store.feed.state() === 'ok', 20) // a second for the connection is little here
   await store.openSession(sessionOf('a'), hashOf('a'))
   t.match(await store.rotate(hashOf('a'), successor('b'), renewalAt(0), 30), { outcome: 'rotated' })
   t.match(await store.findByRefresh(hashOf('b'), NOW), { state: 'live' })

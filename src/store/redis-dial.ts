@@ -1,0 +1,170 @@
+// One connection to a Redis, by whatever kind of address. It must never reconnect by itself: who holds the
+// connection decides about that.
+
+import type * as Redis from '@redis/client'
+
+import type { RedisAddress } from './redis-address.ts'
+import { findPrimary } from './redis-sentinel.ts'
+import { StoreError } from './store.ts'
+
+export type Package = typeof Redis
+
+export const CONNECT_WITHIN = 1 // second: name, TCP, TLS and greeting together
+
+/** What we use of the package's clients, under one name each. */
+export interface Wire {
+  connect(): Promise<unknown>
+  send(key: string, args: (string | Buffer)[]): Promise<unknown>
+  subscribe(channels: string[], listener: (text: string, channel: string) => void): Promise<unknown>
+  destroy(): unknown
+}
+
+export type Dial = (onLost: (error: unknown) => void) => Wire
+
+/** A sentinel's "No such master" has no word of its own. */
+const namePrimary = (error: unknown): never => {
+  const isUnknown = error instanceof Error && error.message.includes('No such master')
+  throw isUnknown ? Object.assign(error, { code: 'NOPRIMARY' }) : error
+}
+
+const createWire = (
+  redis: Package,
+  options: Redis.RedisClientOptions,
+  onLost: (error: unknown) => void,
+): Wire => {
+  const client = redis.createClient(options)
+  client.on('error', onLost)
+  let closed = false
+  return {
+    async connect() {
+      await client.connect()
+      // Destroyed while it connects, the package connects all the same (6.3.1), to a server that nobody then lets go
+      // of: a daemon that cannot end, and a connection more for each attempt that was too slow.
+      if (closed) client.destroy()
+    },
+    send: (_key, args) => client.sendCommand(args),
+    subscribe: (channels, listener) => client.subscribe(channels, listener),
+    destroy() {
+      closed = true
+      client.destroy()
+    },
+  }
+}
+
+export const createDial = (redis: Package, address: RedisAddress, ca: string | undefined): Dial => {
+  const { username, password } = address
+  // It never reconnects by itself: it would queue, and would hide how long the server was away.
+  const socket = { reconnectStrategy: false as const, connectTimeout: CONNECT_WITHIN * 1000 }
+  const secure = {
+    ...socket,
+    ...(address.tls ? { tls: true as const, ...(ca === undefined ? {} : { ca }) } : {}),
+  }
+  const bare = { disableOfflineQueue: true, maintNotifications: 'disabled' as const }
+  const as = {
+    ...bare,
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password }),
+  }
+  if (address.kind === 'cluster') {
+    return (onLost) => {
+      const cluster = redis.createCluster({
+        rootNodes: address.nodes.map((node) => ({ socket: { ...secure, ...node } })),
+        defaults: { ...as, socket: secure },
+      })
+      let [up, settled, closed] = [false, false, false]
+      let reason: unknown
+      // Until then an error is one node's, and it goes on to ask the next.
+      const failed = (error: unknown): void => {
+        reason = error
+        if (up) onLost(error)
+      }
+      cluster.on('error', failed)
+      // The package would go on with the dead connection to this node for ever, also when a replica has taken over.
+      cluster.on('node-error', failed)
+      return {
+        async connect() {
+          try {
+            await cluster.connect()
+            up = true
+          } catch (error) {
+            throw reason ?? error // "none of the root nodes is available" says nothing
+          } finally {
+            settled = true
+            if (closed) cluster.destroy()
+          }
+        },
+        send: (key, args) => cluster.sendCommand(key, false, args),
+        subscribe: (channels, listener) => cluster.subscribe(channels, listener),
+        // Not while it connects: what the package opens after that it does not find again.
+        destroy() {
+          closed = true
+          if (settled) cluster.destroy()
+        },
+      }
+    }
+  }
+  if (address.kind === 'sentinel') {
+    return (onLost) => {
+      const open = new Set<Wire>()
+      let primary!: Wire // nothing is sent before it is connected
+      let closed = false
+      const dialed = (options: Redis.RedisClientOptions, lost: typeof onLost): Wire => {
+        if (closed) throw new StoreError('unavailable', `${address.label}: let go of`)
+        const wire = createWire(redis, options, lost)
+        open.add(wire)
+        return wire
+      }
+      const hangUp = async (): Promise<void> => {
+        const wires = [...open]
+        open.clear()
+        await Promise.all(wires.map(discard))
+      }
+      return {
+        async connect() {
+          const node = await findPrimary(address.nodes, async (sentinel) => {
+            // The credentials of the url are the servers' own.
+            const socket = { ...secure, ...sentinel }
+            const wire = dialed({ ...bare, socket }, () => undefined)
+            await wire.connect()
+            return wire.send('', ['SENTINEL', 'MASTER', address.primary]).catch(namePrimary)
+          })
+          await hangUp()
+          const { database } = address
+          primary = dialed({ ...as, database, socket: { ...secure, ...node } }, onLost)
+          await primary.connect()
+        },
+        send: (key, args) => primary.send(key, args),
+        subscribe: (channels, listener) => primary.subscribe(channels, listener),
+        destroy() {
+          closed = true
+          return hangUp()
+        },
+      }
+    }
+  }
+  const { database } = address
+  const at =
+    address.kind === 'socket'
+      ? { ...socket, path: address.path, tls: false as const }
+      : { ...secure, ...address.nodes[0] }
+  return (onLost) => createWire(redis, { ...as, database, socket: at }, onLost)
+}
+
+export const discard = async (wire: Wire): Promise<void> => {
+  // Where it was broken already there is nothing left to close.
+  await Promise.allSettled([(async () => wire.destroy())()])
+}
+
+export const loadPackage = async (
+  load: () => Promise<Package> = () => import('@redis/client'),
+): Promise<Package> => {
+  try {
+    return await load()
+  } catch (cause) {
+    throw new StoreError(
+      'missing',
+      'the Redis store needs the package @redis/client: install Postern with its optional packages',
+      { cause },
+    )
+  }
+}

@@ -1,0 +1,145 @@
+// What a connection is made of for each kind of address. Real servers are in redis-link.test.ts; here is what only a
+// moment shows that no server can be made to have.
+
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { join } from 'node:path'
+import t from 'tap'
+
+import { parseRedisUrl } from '../../src/store/redis-address.ts'
+import { createDial, discard, loadPackage, type Package } from '../../src/store/redis-dial.ts'
+import { NEEDS_REDIS, startRedis } from '../fixtures/redis.ts'
+
+const nobody = (): void => undefined
+
+/** A sentinel and what it watches. */
+const openSentinel = async (t: Parameters<typeof startRedis>[0]) => {
+  const primary = await startRedis(t)
+  const file = join(t.testdir(), 'sentinel.conf')
+  writeFileSync(file, `sentinel monitor main 127.0.0.1 ${primary.port} 1\n`)
+  return { primary, sentinel: await startRedis(t, {}, [file, '--sentinel']) }
+}
+
+void t.test('a sentinel that hangs is left alone with it', NEEDS_REDIS, async (t) => {
+  const { primary, sentinel } = await openSentinel(t)
+  const sockets = new Set<Socket>()
+  const silent = createServer((socket) => void sockets.add(socket.resume())).listen(0, '127.0.0.1')
+  t.teardown(() => silent.close())
+  await once(silent, 'listening')
+  const { port } = silent.address() as AddressInfo
+  const url = `redis+sentinel://127.0.0.1:${port},127.0.0.1:${sentinel.port}/main/3`
+  const wire = createDial(await loadPackage(), parseRedisUrl(url), undefined)(nobody)
+  t.teardown(() => discard(wire))
+  await wire.connect()
+  await wire.send('', ['SET', 'x', '1'])
+  t.equal(primary.cli('-n', '3', 'GET', 'x'), '1')
+  t.equal(sockets.size, 1)
+  for (const socket of sockets) if (!socket.closed) await once(socket, 'close')
+  const clients = sentinel.cli('CLIENT', 'LIST').split('\n')
+  t.equal(clients.length, 1, 'nor is the other held any longer than it takes')
+})
+
+void t.test('a name that the sentinels do not know', NEEDS_REDIS, async (t) => {
+  const { sentinel } = await openSentinel(t)
+  const url = `redis+sentinel://127.0.0.1:${sentinel.port}/another`
+  const wire = createDial(await loadPackage(), parseRedisUrl(url), undefined)(nobody)
+  await t.rejects(wire.connect(), { code: 'NOPRIMARY' })
+  await discard(wire)
+})
+
+void t.test('given up while the sentinels are asked, it opens nothing more', async (t) => {
+  const opened: string[] = []
+  const fake = {
+    createClient: ({ socket }: { socket: { host: string } }) => {
+      opened.push(socket.host)
+      return {
+        on: nobody,
+        connect: () => Promise.resolve(),
+        sendCommand: () => {
+          void wire.destroy()
+          return Promise.resolve(['ip', 'primary', 'port', '1', 'config-epoch', '0'])
+        },
+        destroy: nobody,
+      }
+    },
+  }
+  const dial = createDial(fake as unknown as Package, parseRedisUrl('redis+sentinel://s/main'), '')
+  const wire = dial(nobody)
+  await t.rejects(wire.connect(), { message: /let go of/ })
+  t.same(opened, ['s'])
+})
+
+/** A cluster of the package's whose `connect` is what is given. */
+const fakeCluster = (connect: (emit: (event: string, error: Error) => void) => Promise<void>) => {
+  const listeners = new Map<string, (error: Error) => void>()
+  const emit = (event: string, error: Error): void => listeners.get(event)?.(error)
+  const seen = { destroyed: 0, lost: [] as unknown[] }
+  const fake = {
+    createCluster: () => ({
+      on: (event: string, listener: (error: Error) => void) => listeners.set(event, listener),
+      connect: () => connect(emit),
+      destroy: () => void seen.destroyed++,
+    }),
+  }
+  const address = parseRedisUrl('redis+cluster://a,b')
+  const wire = createDial(
+    fake as unknown as Package,
+    address,
+    undefined,
+  )((error) => void seen.lost.push(error))
+  return { wire, emit, seen }
+}
+
+void t.test('a cluster is lost with any of its nodes, once it was there', async (t) => {
+  const away = new Error('a is away')
+  const { wire, emit, seen } = fakeCluster(async (tell) => tell('error', away))
+  await wire.connect()
+  t.same(seen.lost, [], 'another node was asked')
+  emit('node-error', away)
+  emit('error', away)
+  t.same(seen.lost, [away, away])
+})
+
+void t.test('a cluster that cannot be reached says why', async (t) => {
+  const none = new Error('None of the root nodes is available')
+  const away = Object.assign(new Error('away'), { code: 'ECONNREFUSED' })
+  const known = fakeCluster((tell) => {
+    tell('node-error', away)
+    return Promise.reject(none)
+  })
+  await t.rejects(known.wire.connect(), { code: 'ECONNREFUSED' })
+  await t.rejects(fakeCluster(() => Promise.reject(none)).wire.connect(), none)
+  t.same(known.seen.lost, [])
+})
+
+void t.test('given up while a cluster is looked at, what it opened since is closed', async (t) => {
+  const { wire, seen } = fakeCluster(() => {
+    void wire.destroy()
+    return Promise.resolve()
+  })
+  await wire.connect()
+  t.equal(seen.destroyed, 1, 'once it has settled')
+  await discard(wire)
+  t.equal(seen.destroyed, 2)
+})
+
+void t.test('given up while it connects, a connection is closed when it is there', async (t) => {
+  const connected = Promise.withResolvers<void>()
+  let destroyed = 0
+  const fake = {
+    createClient: () => ({
+      on: nobody,
+      connect: () => connected.promise,
+      destroy: () => void destroyed++,
+    }),
+  }
+  const dial = createDial(fake as unknown as Package, parseRedisUrl('redis://a'), undefined)
+  const wire = dial(nobody)
+  const connecting = wire.connect()
+  await discard(wire)
+  t.equal(destroyed, 1)
+  connected.resolve()
+  await connecting
+  t.equal(destroyed, 2)
+})
