@@ -51,108 +51,132 @@ const createWire = (
   }
 }
 
-export const createDial = (redis: Package, address: RedisAddress, ca: string | undefined): Dial => {
-  const { username, password } = address
-  // It never reconnects by itself: it would queue, and would hide how long the server was away.
-  const socket = { reconnectStrategy: false as const, connectTimeout: CONNECT_WITHIN * 1000 }
-  const secure = {
-    ...socket,
-    ...(address.tls ? { tls: true as const, ...(ca === undefined ? {} : { ca }) } : {}),
-  }
-  const bare = { disableOfflineQueue: true, maintNotifications: 'disabled' as const }
-  const as = {
-    ...bare,
-    ...(username === undefined ? {} : { username }),
-    ...(password === undefined ? {} : { password }),
-  }
-  if (address.kind === 'cluster') {
-    return (onLost) => {
-      const cluster = redis.createCluster({
-        rootNodes: address.nodes.map((node) => ({ socket: { ...secure, ...node } })),
-        defaults: { ...as, socket: secure },
-      })
-      let [up, settled, closed] = [false, false, false]
-      let reason: unknown
-      // Until then an error is one node's, and it goes on to ask the next.
-      const failed = (error: unknown): void => {
-        reason = error
-        if (up) onLost(error)
-      }
-      cluster.on('error', failed)
-      // The package would go on with the dead connection to this node for ever, also when a replica has taken over.
-      cluster.on('node-error', failed)
-      return {
-        async connect() {
-          try {
-            await cluster.connect()
-            up = true
-          } catch (error) {
-            throw reason ?? error // "none of the root nodes is available" says nothing
-          } finally {
-            settled = true
-            if (closed) cluster.destroy()
-          }
-        },
-        send: (key, args) => cluster.sendCommand(key, false, args),
-        subscribe: (channels, listener) => cluster.subscribe(channels, listener),
-        // Not while it connects: what the package opens after that it does not find again.
-        destroy() {
-          closed = true
-          if (settled) cluster.destroy()
-        },
-      }
-    }
-  }
-  if (address.kind === 'sentinel') {
-    return (onLost) => {
-      const open = new Set<Wire>()
-      let primary!: Wire // nothing is sent before it is connected
-      let closed = false
-      const dialed = (options: Redis.RedisClientOptions, lost: typeof onLost): Wire => {
-        if (closed) throw new StoreError('unavailable', `${address.label}: let go of`)
-        const wire = createWire(redis, options, lost)
-        open.add(wire)
-        return wire
-      }
-      const hangUp = async (): Promise<void> => {
-        const wires = [...open]
-        open.clear()
-        await Promise.all(wires.map(discard))
-      }
-      return {
-        async connect() {
-          const node = await findPrimary(address.nodes, async (sentinel) => {
-            // The credentials of the url are the servers' own.
-            const socket = { ...secure, ...sentinel }
-            const wire = dialed({ ...bare, socket }, () => undefined)
-            await wire.connect()
-            return wire.send('', ['SENTINEL', 'MASTER', address.primary]).catch(namePrimary)
-          })
-          await hangUp()
-          const { database } = address
-          primary = dialed({ ...as, database, socket: { ...secure, ...node } }, onLost)
-          await primary.connect()
-        },
-        send: (key, args) => primary.send(key, args),
-        subscribe: (channels, listener) => primary.subscribe(channels, listener),
-        destroy() {
-          closed = true
-          return hangUp()
-        },
-      }
-    }
-  }
-  const { database } = address
-  const at =
-    address.kind === 'socket'
-      ? { ...socket, path: address.path, tls: false as const }
-      : { ...secure, ...address.nodes[0] }
-  return (onLost) => createWire(redis, { ...as, database, socket: at }, onLost)
-}
-
 export const discard = async (wire: Wire): Promise<void> => {
   // Where it was broken already there is nothing left to close.
   await Promise.allSettled([(async () => wire.destroy())()])
+}
+
+/**
+ * What every connection to one address has in common. None reconnects by itself: it would queue, and would hide how
+ * long the server was away.
+ */
+const mannersOf = ({ username, password, tls }: RedisAddress, ca: string | undefined) => {
+  const socket = { reconnectStrategy: false as const, connectTimeout: CONNECT_WITHIN * 1000 }
+  const authority = ca === undefined ? {} : { ca }
+  const bare = { disableOfflineQueue: true, maintNotifications: 'disabled' as const }
+  return {
+    socket,
+    secure: { ...socket, ...(tls ? { tls: true as const, ...authority } : {}) },
+    bare,
+    as: {
+      ...bare,
+      ...(username === undefined ? {} : { username }),
+      ...(password === undefined ? {} : { password }),
+    },
+  }
+}
+
+type Manners = ReturnType<typeof mannersOf>
+type AddressOf<Kind> = Extract<RedisAddress, { kind: Kind }>
+
+const dialCluster =
+  (redis: Package, address: AddressOf<'cluster'>, { as, secure }: Manners): Dial =>
+  (onLost) => {
+    const cluster = redis.createCluster({
+      rootNodes: address.nodes.map((node) => ({ socket: { ...secure, ...node } })),
+      defaults: { ...as, socket: secure },
+    })
+    let [up, settled, closed] = [false, false, false]
+    let reason: unknown
+    // Until then an error is one node's, and it goes on to ask the next.
+    const failed = (error: unknown): void => {
+      reason = error
+      if (up) onLost(error)
+    }
+    cluster.on('error', failed)
+    // The package would go on with the dead connection to this node for ever, also when a replica has taken over.
+    cluster.on('node-error', failed)
+    return {
+      async connect() {
+        try {
+          await cluster.connect()
+          up = true
+        } catch (error) {
+          throw reason ?? error // "none of the root nodes is available" says nothing
+        } finally {
+          settled = true
+          if (closed) cluster.destroy()
+        }
+      },
+      send: (key, args) => cluster.sendCommand(key, false, args),
+      subscribe: (channels, listener) => cluster.subscribe(channels, listener),
+      // Not while it connects: what the package opens after that it does not find again.
+      destroy() {
+        closed = true
+        if (settled) cluster.destroy()
+      },
+    }
+  }
+
+const dialSentinels =
+  (redis: Package, address: AddressOf<'sentinel'>, { as, bare, secure }: Manners): Dial =>
+  (onLost) => {
+    const open = new Set<Wire>()
+    let primary!: Wire // nothing is sent before it is connected
+    let closed = false
+    const dialed = (options: Redis.RedisClientOptions, lost: typeof onLost): Wire => {
+      if (closed) throw new StoreError('unavailable', `${address.label}: let go of`)
+      const wire = createWire(redis, options, lost)
+      open.add(wire)
+      return wire
+    }
+    const hangUp = async (): Promise<void> => {
+      const wires = [...open]
+      open.clear()
+      await Promise.all(wires.map(discard))
+    }
+    return {
+      async connect() {
+        const node = await findPrimary(address.nodes, async (sentinel) => {
+          // The credentials of the url are the servers' own.
+          const socket = { ...secure, ...sentinel }
+          const wire = dialed({ ...bare, socket }, () => undefined)
+          await wire.connect()
+          return wire.send('', ['SENTINEL', 'MASTER', address.primary]).catch(namePrimary)
+        })
+        await hangUp()
+        const { database } = address
+        primary = dialed({ ...as, database, socket: { ...secure, ...node } }, onLost)
+        await primary.connect()
+      },
+      send: (key, args) => primary.send(key, args),
+      subscribe: (channels, listener) => primary.subscribe(channels, listener),
+      destroy() {
+        closed = true
+        return hangUp()
+      },
+    }
+  }
+
+export const createDial = (redis: Package, address: RedisAddress, ca: string | undefined): Dial => {
+  const manners = mannersOf(address, ca)
+  const { as, socket, secure } = manners
+  switch (address.kind) {
+    case 'cluster':
+      return dialCluster(redis, address, manners)
+    case 'sentinel':
+      return dialSentinels(redis, address, manners)
+    case 'socket': {
+      const at = { ...socket, path: address.path, tls: false as const }
+      return (onLost) =>
+        createWire(redis, { ...as, database: address.database, socket: at }, onLost)
+    }
+    case 'server': {
+      const at = { ...secure, ...address.nodes[0] }
+      return (onLost) =>
+        createWire(redis, { ...as, database: address.database, socket: at }, onLost)
+    }
+  }
 }
 
 export const loadPackage = async (
