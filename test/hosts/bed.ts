@@ -15,6 +15,7 @@ import {
   login,
   makePlace,
   PASSWORD,
+  patiently,
   type Place,
   type Run,
   run,
@@ -98,16 +99,6 @@ const KEY = {
   k: secretOf('first').toString('base64url'),
 }
 
-/** As a client does that is told to come again: a busy machine's Redis is slow now and then. */
-export const patiently = async (asked: () => Promise<Reply>): Promise<Reply> => {
-  const deadline = performance.now() + 20_000
-  for (;;) {
-    const reply = await asked()
-    if (reply.status !== 503 || performance.now() > deadline) return reply
-    await pause(200)
-  }
-}
-
 const lineOf = (page: string, line: string): number => {
   const found = page.split('\n').find((one) => one.startsWith(`${line} `))
   return Number(found?.slice(line.length + 1) ?? 0)
@@ -173,8 +164,7 @@ const createHost = async (
       return current
     },
     daemon,
-    login: (username = '201') =>
-      login((path, options) => patiently(() => place.ask(path, options)), username),
+    login: (username = '201') => login(place.ask, username),
     async enter(username = '201') {
       const reply = await patiently(() =>
         place.ask(`${V3}/auth:login`, {

@@ -3,8 +3,8 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
 
-import { until } from '../fixtures/postern.ts'
-import { HEALS_WITHIN, inOneOfThree, openBed, openHosts, patiently } from './bed.ts'
+import { until, patiently } from '../fixtures/postern.ts'
+import { HEALS_WITHIN, inOneOfThree, openBed, openHosts } from './bed.ts'
 import { inWords, lateOnes, startLoad } from './load.ts'
 import { NEEDS_HOSTS } from './network.ts'
 import { sufferAll } from './outage.ts'

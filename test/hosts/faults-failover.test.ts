@@ -6,18 +6,10 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 
-import { until } from '../fixtures/postern.ts'
+import { until, patiently } from '../fixtures/postern.ts'
 import { type RedisServer, startRedis } from '../fixtures/redis.ts'
 import { startStopwatch } from '../fixtures/stopwatch.ts'
-import {
-  type Bed,
-  HEALS_WITHIN,
-  type Host,
-  inOneOfThree,
-  openBed,
-  patiently,
-  PATIENT,
-} from './bed.ts'
+import { type Bed, HEALS_WITHIN, type Host, inOneOfThree, openBed, PATIENT } from './bed.ts'
 import { type Answered, inWords, lateOnes, startLoad } from './load.ts'
 import { PAST_THE_SECOND, refusesOld, works } from './lost-data.ts'
 import { DIES_WITH_US, type Machine, NEEDS_HOSTS } from './network.ts'

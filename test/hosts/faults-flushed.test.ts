@@ -3,8 +3,8 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
 
-import { until } from '../fixtures/postern.ts'
-import { BOUND, inOneOfThree, openHosts, patiently, PATIENT } from './bed.ts'
+import { until, patiently } from '../fixtures/postern.ts'
+import { BOUND, inOneOfThree, openHosts, PATIENT } from './bed.ts'
 import { startLoad } from './load.ts'
 import { refusesOld, works } from './lost-data.ts'
 import { NEEDS_HOSTS } from './network.ts'

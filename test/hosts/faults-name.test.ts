@@ -5,8 +5,8 @@ import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 
-import { until } from '../fixtures/postern.ts'
-import { type Bed, type Host, inOneOfThree, openBed, patiently } from './bed.ts'
+import { until, patiently } from '../fixtures/postern.ts'
+import { type Bed, type Host, inOneOfThree, openBed } from './bed.ts'
 import { type Answered, createAsker, inWords, lateOnes } from './load.ts'
 import { DIES_WITH_US, NEEDS_HOSTS } from './network.ts'
 

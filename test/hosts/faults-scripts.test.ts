@@ -2,7 +2,8 @@
 
 import t from 'tap'
 
-import { IN_MEMORY, inOneOfThree, openHosts, patiently, PATIENT } from './bed.ts'
+import { patiently } from '../fixtures/postern.ts'
+import { IN_MEMORY, inOneOfThree, openHosts, PATIENT } from './bed.ts'
 import { startLoad } from './load.ts'
 import { NEEDS_HOSTS } from './network.ts'
 

@@ -3,7 +3,8 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 
-import { type Host, IN_MEMORY, openHosts, patiently, PATIENT } from './bed.ts'
+import { patiently } from '../fixtures/postern.ts'
+import { type Host, IN_MEMORY, openHosts, PATIENT } from './bed.ts'
 import { createAsker } from './load.ts'
 import { NEEDS_HOSTS } from './network.ts'
 

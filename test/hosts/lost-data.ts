@@ -4,8 +4,8 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Test } from 'tap'
 
-import { until } from '../fixtures/postern.ts'
-import { type Host, patiently } from './bed.ts'
+import { until, patiently } from '../fixtures/postern.ts'
+import { type Host } from './bed.ts'
 
 export const PAST_THE_SECOND = 2100 // milliseconds: of the second of a loss no token is believed
 

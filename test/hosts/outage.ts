@@ -4,9 +4,9 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Test } from 'tap'
 
-import { until } from '../fixtures/postern.ts'
+import { until, patiently } from '../fixtures/postern.ts'
 import type { Reply } from '../nginx/ask.ts'
-import { type Bed, HEALS_WITHIN, type Host, inOneOfThree, patiently, STALE } from './bed.ts'
+import { type Bed, HEALS_WITHIN, type Host, inOneOfThree, STALE } from './bed.ts'
 import { type Answered, inWords, lateOnes, startLoad } from './load.ts'
 
 export interface Fault {

@@ -3,8 +3,8 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 
-import { until } from '../fixtures/postern.ts'
-import { HEALS_WITHIN, type Host, inOneOfThree, openHosts, patiently, STALE } from './bed.ts'
+import { until, patiently } from '../fixtures/postern.ts'
+import { HEALS_WITHIN, type Host, inOneOfThree, openHosts, STALE } from './bed.ts'
 import { inWords, lateOnes, startLoad } from './load.ts'
 import { NEEDS_HOSTS } from './network.ts'
 

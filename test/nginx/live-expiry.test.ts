@@ -13,7 +13,7 @@ const ROUNDS = 20
 const BOUND = 500 // milliseconds after the end of the right
 
 void t.test('the end of a token', { skip: nginxMissing() }, async (t) => {
-  const site = await openSite(t, { sections: { softphone: 'access_ttl = 2' } })
+  const site = await openSite(t, { sections: { softphone: 'access_ttl = 4' } })
   const { nginx, enter, post } = site
   const channel = 'room-busy'
   site.keepBusy(t, channel)
@@ -55,7 +55,7 @@ void t.test('the end of a token', { skip: nginxMissing() }, async (t) => {
     ]
     const end = claimsOf(access).exp * 1000
     let until = end
-    while (until < end + 3000) {
+    while (until < end + 5000) {
       const reply = await post('/auth/refresh', refresh)
       t.equal(reply.status, 200)
       const token = (JSON.parse(reply.body) as { access_token: string }).access_token

@@ -18,7 +18,7 @@ const openAt = async (t: Test, url: string, given: Partial<RedisSettings> = {}) 
   const store = await openRedisStore({
     url,
     pollSeconds: POLL,
-    timeout: 0.5,
+    timeout: 1, // a busy machine is no outage
     now: () => NOW,
     ...given,
   })
@@ -88,7 +88,7 @@ void t.test(
 
 void t.test('a host that starts knows every end there was', NEEDS_REDIS, async (t) => {
   const { url } = await startRedis(t)
-  const one = await openAt(t, url)
+  const one = await openAt(t, url, { timeout: 5 }) // 700 at once
   await Promise.all(Array.from({ length: 700 }, (_, index) => login(one, `s${index}`)))
   t.equal((await one.endSessionsOf('201', 'operator', NOW)).length, 700)
   t.equal((await one.listEnded(NOW)).length, 700)
@@ -100,7 +100,7 @@ void t.test('a host that starts knows every end there was', NEEDS_REDIS, async (
   t.equal(two.feed.state(), 'ok')
   t.ok(two.feed.age() < 5)
   t.equal((await two.listEnded(NOW)).length, 700)
-  t.equal(two.feed.bound, POLL + 1)
+  t.equal(two.feed.bound, POLL + 2)
 })
 
 void t.test(
