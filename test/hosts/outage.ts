@@ -101,7 +101,8 @@ const suffer = async (t: Test, bed: Bed, host: Host, fault: Fault): Promise<stri
   t.same(
     wrong(
       goods,
-      ({ at, status }) => at > struckBy + STALE * 1000 + SLACK && at < healing && status !== 503,
+      ({ at, took, status }) =>
+        at > struckBy + STALE * 1000 + SLACK && at + took < healing && status !== 503,
     ),
     [],
     'after stale_seconds they do not',

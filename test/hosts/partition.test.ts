@@ -75,7 +75,8 @@ const divide = async (t: Test, cut: (b: Host) => void, mend: (b: Host) => void) 
     t.equal(ends.at(-1)?.status, 401)
     t.same(
       goods.filter(
-        ({ at, status }) => status === 204 && at > cutAt + STALE * 1000 + 150 && at < mendedAt,
+        ({ at, took, status }) =>
+          status === 204 && at > cutAt + STALE * 1000 + 150 && at + took < mendedAt,
       ),
       [],
     )
