@@ -41,7 +41,7 @@ export type Owner = Pick<Test, 'teardown'>
 const GRACE = 4 // seconds: a start on a busy machine, and a client that asks again, are well within
 const STALE = 2
 const FEED_BOUND = 1.5 // a poll each second, and twice the time-out of 0.25 s
-const START_WITHIN = 30 // seconds
+const START_WITHIN = 120 // seconds
 const DAY = 86_400
 
 const sections = (url: string): Readonly<Record<string, string>> => ({
