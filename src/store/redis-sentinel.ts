@@ -35,16 +35,12 @@ export const findPrimary = async (
   nodes: readonly RedisNode[],
   ask: (node: RedisNode) => Promise<unknown>,
 ): Promise<RedisNode> => {
-  let best: Named | undefined
-  const asked = nodes.map(async (node) => {
-    const named = readNamed(await ask(node))
-    if (best === undefined || named.epoch > best.epoch) best = named
-    return named
-  })
-  const first = await Promise.any(asked).catch((error: AggregateError) => {
+  const said: Named[] = []
+  const asked = nodes.map(async (node) => said.push(readNamed(await ask(node))))
+  await Promise.any(asked).catch((error: AggregateError) => {
     throw error.errors[0]
   })
   await Promise.race([Promise.allSettled(asked), pause(OTHERS_WITHIN)])
-  const { host, port } = best ?? first
+  const { host, port } = said.reduce((one, other) => (other.epoch > one.epoch ? other : one))
   return { host, port }
 }

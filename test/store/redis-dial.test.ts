@@ -48,6 +48,20 @@ void t.test('a name that the sentinels do not know', NEEDS_REDIS, async (t) => {
   await discard(wire)
 })
 
+void t.test('what else a sentinel says stays as it is', async (t) => {
+  const refused = new Error('NOAUTH Authentication required.')
+  const fake = {
+    createClient: () => ({
+      on: nobody,
+      connect: () => Promise.resolve(),
+      sendCommand: () => Promise.reject(refused),
+      destroy: nobody,
+    }),
+  }
+  const address = parseRedisUrl('redis+sentinel://s/main')
+  await t.rejects(createDial(fake as unknown as Package, address, '')(nobody).connect(), refused)
+})
+
 void t.test('given up while the sentinels are asked, it opens nothing more', async (t) => {
   const opened: string[] = []
   const fake = {
