@@ -5,6 +5,8 @@ import { request as httpRequest } from 'node:http'
 import type { IncomingHttpHeaders } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 
+import { systemTrust, type Trust } from './files/certificates.ts'
+
 export interface Outgoing {
   method?: 'POST' | 'GET'
   /** Over a unix socket the host part only fills the Host header. */
@@ -15,8 +17,8 @@ export interface Outgoing {
   /** Seconds for everything together: name, connection, TLS, answer and the whole of its body. */
   timeout: number
   maxBytes: number
-  /** PEM: these authorities instead of the system's. */
-  ca?: string | undefined
+  /** These authorities instead of the system's. */
+  trust?: Trust | undefined
   /** Accept any certificate. Only a person may ask for this, and only for one run. */
   insecure?: boolean | undefined
   signal?: AbortSignal | undefined
@@ -51,9 +53,10 @@ export const post = (outgoing: Outgoing): Promise<Exchange> =>
         'content-length': Buffer.byteLength(outgoing.body),
       },
       agent: false,
-      // said out loud, else NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment would switch it off
-      rejectUnauthorized: outgoing.insecure !== true,
-      ca: outgoing.ca,
+      ...(secure &&
+        (outgoing.insecure === true
+          ? { rejectUnauthorized: false }
+          : (outgoing.trust ?? systemTrust()))),
     })
 
     const finish = (exchange: Exchange): void => {

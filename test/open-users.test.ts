@@ -150,7 +150,7 @@ void t.test('each source broken at start is said, and what was opened is closed'
         users: 'sources = ["file", "http"]',
         http_users: 'login_url = "https://x/l"\nlookup_url = "https://x/u"\nca_file = "/nowhere"',
       },
-      /^ca: cannot be read/,
+      /^http_users\.ca_file: cannot be read \(ENOENT\)/,
     ],
   ]
   for (const [sections, problem] of rows) {

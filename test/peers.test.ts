@@ -259,7 +259,7 @@ void t.test('its password comes from a file', NEEDS_REDIS, async (t) => {
   })
   const strange = store(redis, `ca_file = "${folder}/none"`)
   await t.rejects(startTestDaemon(t, { sections: { store: strange } }), {
-    message: /none cannot be read: name the ca's file rightly/,
+    message: /store\.ca_file: cannot be read \(ENOENT\)/,
   })
 })
 

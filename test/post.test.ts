@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import t from 'tap'
+import { readTrust, type Trust } from '../src/files/certificates.ts'
 import { post } from '../src/post.ts'
 import type { Exchange, Outgoing } from '../src/post.ts'
 import {
@@ -107,6 +108,7 @@ void t.test('a certificate is checked, unless it is told not to be', needsOpenss
   const certificate = createCertificate(t.testdir(), 'IP:127.0.0.1')
   const server = await openCannedServer(t, [answer(200, 'hello')], { tls: certificate })
   const url = `https://127.0.0.1:${server.port}/`
+  const trust = readTrust(certificate.file, 'ca_file') as Trust
   const wish = process.env['NODE_TLS_REJECT_UNAUTHORIZED']
   process.env['NODE_TLS_REJECT_UNAUTHORIZED'] = '0'
   t.teardown(() => {
@@ -114,9 +116,9 @@ void t.test('a certificate is checked, unless it is told not to be', needsOpenss
     else process.env['NODE_TLS_REJECT_UNAUTHORIZED'] = wish
   })
   t.match(await ask(url), { failed: 'DEPTH_ZERO_SELF_SIGNED_CERT' })
-  t.match(await ask(url, { ca: certificate.cert }), { status: 200 })
+  t.match(await ask(url, { trust }), { status: 200 })
   t.match(await ask(url, { insecure: true }), { status: 200 })
-  t.match(await ask(`https://localhost:${server.port}/`, { ca: certificate.cert }), {
+  t.match(await ask(`https://localhost:${server.port}/`, { trust }), {
     failed: 'ERR_TLS_CERT_ALTNAME_INVALID',
   })
 })

@@ -4,6 +4,7 @@
 import { request as plain } from 'node:http'
 import { request as secure } from 'node:https'
 
+import { findCertificateFault, systemTrust } from '../files/certificates.ts'
 import type { Finding } from './finding.ts'
 
 interface Answer {
@@ -28,6 +29,7 @@ const ask = (
     path,
     headers: { ...headers, Host: host },
     timeout: TIMEOUT,
+    ...(protocol === 'https:' && systemTrust()),
   })
   outgoing.on('timeout', () => outgoing.destroy(new Error('no answer within 5 s')))
   outgoing.on('error', reject)
@@ -100,11 +102,9 @@ export const probe = async (url: URL): Promise<Finding[]> => {
         )
       } else found('ok', `refused (${status})`)
     } catch (error) {
-      found(
-        'problem',
-        `no answer (${(error as Error).message})`,
-        'is nginx up, and is this its address?',
-      )
+      const { code = '', message } = error as NodeJS.ErrnoException
+      const cure = findCertificateFault(code) ?? 'is nginx up, and is this its address?'
+      found('problem', `no answer (${message})`, cure)
     }
   }
   return findings

@@ -4,6 +4,7 @@
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 
+import { findCertificateFault } from '../files/certificates.ts'
 import { post } from '../post.ts'
 import type { Loaded } from './key-source.ts'
 
@@ -49,7 +50,8 @@ export const fetchJwks = async (url: string, timeout = TIMEOUT): Promise<Loaded>
     maxBytes: MAX_BYTES,
   })
   if ('failed' in exchange) {
-    return { problem: `gave no whole answer (${exchange.failed}): check the address` }
+    const cure = findCertificateFault(exchange.failed, { restart: true }) ?? 'check the address'
+    return { problem: `gave no whole answer (${exchange.failed}): ${cure}` }
   }
   const { status, headers, body } = exchange
   if (status !== 200) {

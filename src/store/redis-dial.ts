@@ -3,6 +3,7 @@
 
 import type * as Redis from '@redis/client'
 
+import type { Trust } from '../files/certificates.ts'
 import type { RedisAddress } from './redis-address.ts'
 import { findPrimary } from './redis-sentinel.ts'
 import { StoreError } from './store.ts'
@@ -60,13 +61,12 @@ export const discard = async (wire: Wire): Promise<void> => {
  * What every connection to one address has in common. None reconnects by itself: it would queue, and would hide how
  * long the server was away.
  */
-const mannersOf = ({ username, password, tls }: RedisAddress, ca: string | undefined) => {
+const mannersOf = ({ username, password, tls }: RedisAddress, trust: Trust | undefined) => {
   const socket = { reconnectStrategy: false as const, connectTimeout: CONNECT_WITHIN * 1000 }
-  const authority = ca === undefined ? {} : { ca }
   const bare = { disableOfflineQueue: true, maintNotifications: 'disabled' as const }
   return {
     socket,
-    secure: { ...socket, ...(tls ? { tls: true as const, ...authority } : {}) },
+    secure: { ...socket, ...(tls ? { tls: true as const, ...trust } : {}) },
     bare,
     as: {
       ...bare,
@@ -158,8 +158,12 @@ const dialSentinels =
     }
   }
 
-export const createDial = (redis: Package, address: RedisAddress, ca: string | undefined): Dial => {
-  const manners = mannersOf(address, ca)
+export const createDial = (
+  redis: Package,
+  address: RedisAddress,
+  trust: Trust | undefined,
+): Dial => {
+  const manners = mannersOf(address, trust)
   const { as, socket, secure } = manners
   switch (address.kind) {
     case 'cluster':

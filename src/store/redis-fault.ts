@@ -1,6 +1,7 @@
 // What can be wrong between us and Redis → a StoreError whose message names the cure. It must never turn a
 // fault into an answer about a session: whatever it does not know is 'unavailable' as well.
 
+import { findCertificateFault } from '../files/certificates.ts'
 import { StoreError } from './store.ts'
 
 /** By the first word of Redis's error reply, or Node's `code`. */
@@ -36,16 +37,9 @@ const CURES: Readonly<Record<string, string>> = {
   EHOSTUNREACH: 'there is no way to it: look after the network',
   ENETUNREACH: 'there is no way to it: look after the network',
   ETIMEDOUT: 'it does not answer: look whether it hangs, and after the network',
-  DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is self-signed: name its ca in store.ca_file',
-  SELF_SIGNED_CERT_IN_CHAIN:
-    'its certificate comes from an unknown authority: name its ca in store.ca_file',
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-    'its certificate comes from an unknown authority: name its ca in store.ca_file',
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
-    'its certificate comes from an unknown authority: name its ca in store.ca_file',
-  CERT_HAS_EXPIRED: 'its certificate has expired: renew it',
-  ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name: use that name in the url',
 }
+
+export const CA_FILE = 'store.ca_file'
 
 /** The package's own words. */
 const BROKEN = new Set(['Socket closed unexpectedly', 'The client is closed'])
@@ -63,7 +57,10 @@ export const toRedisFault = (error: unknown, label: string): StoreError => {
   if (error instanceof StoreError) return error
   const code = faultCode(error)
   // Replies are Redis's own text: a script's name and line may stand in them, values never do.
-  const what = CURES[code] ?? (error instanceof Error ? error.message : String(error))
+  const what =
+    CURES[code] ??
+    findCertificateFault(code, { name: CA_FILE, restart: true }) ??
+    (error instanceof Error ? error.message : String(error))
   return new StoreError('unavailable', `${label}: ${code === '' ? '' : `${code}: `}${what}`, {
     cause: error,
   })

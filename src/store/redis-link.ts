@@ -2,9 +2,9 @@
 // quarter of a second and then fails; nothing is ever queued for a server that is away. It must never send a
 // call twice: a rotation that was cut off may have happened.
 
-import { readFileSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 
+import { readTrust, systemTrust, type Trust } from '../files/certificates.ts'
 import { parseRedisUrl } from './redis-address.ts'
 import {
   CONNECT_WITHIN,
@@ -14,7 +14,7 @@ import {
   type Package,
   type Wire,
 } from './redis-dial.ts'
-import { faultCode, redisFault, toRedisFault } from './redis-fault.ts'
+import { CA_FILE, faultCode, redisFault, toRedisFault } from './redis-fault.ts'
 import type { Script } from './redis-scripts.ts'
 import { StoreError } from './store.ts'
 
@@ -63,13 +63,11 @@ const FIRST_RETRY = 0.05 // seconds, then doubled
 const LAST_RETRY = 0.5 // seconds: with CONNECT_WITHIN it heals in less than 2
 const STEADY = 2 // seconds that a connection must have held for the next retry to be a first one
 
-const readCa = (file: string | undefined): string | undefined => {
-  if (file === undefined) return undefined
-  try {
-    return readFileSync(file, 'utf8')
-  } catch (cause) {
-    throw new StoreError('missing', `${file} cannot be read: name the ca's file rightly`, { cause })
-  }
+const loadTrust = (file: string | undefined, isUsed: boolean): Trust | undefined => {
+  if (file === undefined) return isUsed ? systemTrust() : undefined
+  const trust = readTrust(file, CA_FILE)
+  if ('problem' in trust) throw new StoreError('missing', trust.problem)
+  return trust
 }
 
 /**
@@ -83,8 +81,8 @@ export const openLink = async (
 ): Promise<Link> => {
   const parsed = parseRedisUrl(url)
   const address = { ...parsed, password: password ?? parsed.password }
-  const authority = readCa(ca)
-  const dial = createDial(await loadPackage(load), address, authority)
+  const trust = loadTrust(ca, address.tls)
+  const dial = createDial(await loadPackage(load), address, trust)
   const { label } = address
   const closing = new AbortController()
 

@@ -31,7 +31,7 @@ export const fetchToken = async (
   settings: Settings,
   { clock, wait, explain }: Surroundings,
 ): Promise<Verdict> => {
-  const { url, login, password, timeout, insecure, ca } = settings
+  const { url, login, password, timeout, insecure, trust } = settings
   const form = new URLSearchParams({ login, password, rememberMe: 'false' })
   const hidden = new URLSearchParams({ login, password: 'HIDDEN', rememberMe: 'false' })
 
@@ -48,7 +48,7 @@ export const fetchToken = async (
       body: form.toString(),
       timeout,
       maxBytes: MAX_ANSWER,
-      ca,
+      trust,
       insecure,
     })
     explain(describe(exchange))

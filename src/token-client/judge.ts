@@ -2,6 +2,8 @@
 // text of the server into a message, save the origin that a redirect leads to.
 
 import type { IncomingHttpHeaders } from 'node:http'
+
+import { findCertificateFault } from '../files/certificates.ts'
 import type { Exchange, Failure } from '../post.ts'
 
 export type Verdict =
@@ -25,18 +27,6 @@ export interface Question {
 /** Text for a terminal: an escape sequence in a server's answer must not reach it. */
 const printable = (text: string): string => text.replace(/[^\x20-\x7e]/g, '?').slice(0, 200)
 
-const CERTIFICATES: Record<string, string> = {
-  DEPTH_ZERO_SELF_SIGNED_CERT: 'it is self-signed',
-  SELF_SIGNED_CERT_IN_CHAIN: 'its chain ends in a self-signed certificate that is not trusted here',
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-    'its authority is not trusted here, or the server does not send its chain',
-  UNABLE_TO_GET_ISSUER_CERT: 'its authority is not trusted here',
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'its authority is not trusted here',
-  CERT_HAS_EXPIRED: 'it has expired',
-  CERT_NOT_YET_VALID: 'it is not valid yet (compare the clocks)',
-  CERT_SIGNATURE_FAILURE: 'its signature is wrong',
-}
-
 const STAGES: Record<Failure['stage'], string> = {
   connect: 'no connection came about: check the address, the port and a firewall on the way',
   answer:
@@ -46,17 +36,11 @@ const STAGES: Record<Failure['stage'], string> = {
 
 /** Why nothing, or not everything, arrived. A certificate stays wrong however often it is asked for. */
 const judgeFailure = ({ failed, stage }: Failure, { url, timeout }: Question): Verdict => {
-  const certificate = CERTIFICATES[failed]
+  const certificate = findCertificateFault(failed, { name: '--cacert' })
   if (certificate !== undefined) {
     return {
       exit: 2,
-      message: `SSL certificate problem at ${url.origin}: ${certificate}. Pass --cacert FILE with the certificate of its authority (or set NODE_EXTRA_CA_CERTS); --insecure skips the check, for a test machine only.`,
-    }
-  }
-  if (failed === 'ERR_TLS_CERT_ALTNAME_INVALID') {
-    return {
-      exit: 2,
-      message: `SSL certificate problem at ${url.origin}: it is made out to another name. Use that name in MIKOPBX_API_URL; --insecure skips the check, for a test machine only.`,
+      message: `SSL certificate problem at ${url.origin}: ${certificate}. --insecure skips the check, for a test machine only.`,
     }
   }
   if (failed === 'EPROTO' || failed.startsWith('ERR_SSL_')) {

@@ -1,9 +1,9 @@
 // What `get-auth-token` was asked to do: arguments and environment → settings, or what is wrong with
 // them. It never quotes a value back: the password may stand in any of them by mistake.
 
-import { readFileSync } from 'node:fs'
-import { X509Certificate } from 'node:crypto'
 import { parseArgs } from 'node:util'
+
+import { readTrust, type Trust } from '../files/certificates.ts'
 
 export interface Settings {
   /** `<MIKOPBX_API_URL>/auth:login` */
@@ -14,7 +14,8 @@ export interface Settings {
   timeout: number
   retries: number
   insecure: boolean
-  ca: string | undefined
+  /** Undefined: the system's authorities. */
+  trust: Trust | undefined
   debug: boolean
 }
 
@@ -74,17 +75,6 @@ const parseUrl = (text: string | undefined): URL | string => {
   return url
 }
 
-const readCa = (file: string): { ca: string } | string => {
-  try {
-    const ca = readFileSync(file, 'utf8')
-    // parsed here, because Node takes a file without any certificate for "trust nobody" in silence
-    void new X509Certificate(ca)
-    return { ca }
-  } catch {
-    return '--cacert: the file cannot be read or holds no PEM certificate: give the file of the authority that signed the server certificate'
-  }
-}
-
 export const parseSettings = (args: readonly string[], env: Environment): Parsed => {
   let values
   try {
@@ -111,10 +101,10 @@ export const parseSettings = (args: readonly string[], env: Environment): Parsed
   if (values.insecure && values.cacert !== undefined) {
     problems.push('--insecure and --cacert contradict each other: keep --cacert')
   }
-  const trusted = values.cacert === undefined ? { ca: undefined } : readCa(values.cacert)
-  if (typeof trusted === 'string') problems.push(trusted)
+  const trust = values.cacert === undefined ? undefined : readTrust(values.cacert, '--cacert')
+  if (trust && 'problem' in trust) problems.push(trust.problem)
 
-  if (problems.length > 0 || typeof url === 'string' || typeof trusted === 'string') {
+  if (problems.length > 0 || typeof url === 'string' || (trust && 'problem' in trust)) {
     return { problems }
   }
   return {
@@ -126,7 +116,7 @@ export const parseSettings = (args: readonly string[], env: Environment): Parsed
       timeout,
       retries: Number(values.retries),
       insecure: values.insecure,
-      ca: trusted.ca,
+      trust,
       debug: values.debug || env['DEBUG'] === '1',
     },
   }

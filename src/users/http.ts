@@ -1,9 +1,9 @@
 // Users that another service knows: a PBX or a directory is asked at each login and at each refresh.
 // Only its two agreed answers count. Anything else is "away", which neither lets anyone in nor puts anyone out.
-import { createHash, X509Certificate } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
 import { BlockList, isIP } from 'node:net'
 import { ConfigError } from '../config/config-error.ts'
+import { findCertificateFault, readTrust, systemTrust, type Trust } from '../files/certificates.ts'
 import { post } from '../post.ts'
 import type { Authentication, Lookup, User, UserSource } from './source.ts'
 
@@ -31,6 +31,7 @@ export interface HttpUsersOptions {
 const MAX_ANSWER = 16 * 1024 // bytes; an honest answer is 200
 const MAX_IN_FLIGHT = 32 // a PBX's PHP pool is smaller than that
 const RETRY = 2 // seconds
+const CA_FILE = 'http_users.ca_file'
 
 interface Endpoint {
   setting: 'login_url' | 'lookup_url'
@@ -70,19 +71,6 @@ const parseEndpoint = (
   return { setting, url, socketPath: unix?.[1] }
 }
 
-const readCa = (file: string | undefined): { ca: string | undefined } | { problem: string } => {
-  if (file === undefined) return { ca: undefined }
-  try {
-    const ca = readFileSync(file, 'utf8')
-    void new X509Certificate(ca) // Node takes a file without any certificate for "trust nobody" in silence
-    return { ca }
-  } catch {
-    return {
-      problem: 'ca: cannot be read, or holds no PEM certificate: name the CA file of the service',
-    }
-  }
-}
-
 const parseObject = (text: string): Record<string, unknown> | undefined => {
   try {
     const value: unknown = JSON.parse(text)
@@ -117,16 +105,25 @@ export const openHttpUsers = (options: HttpUsersOptions): UserSource => {
   const { timeout, token, spend, maxInFlight = MAX_IN_FLIGHT, allowPlain = false } = options
   const login = parseEndpoint('login_url', options.loginUrl, allowPlain)
   const look = parseEndpoint('lookup_url', options.lookupUrl, allowPlain)
-  const trusted = readCa(options.ca)
+  const trusted = options.ca === undefined ? undefined : readTrust(options.ca, CA_FILE)
   // Anything else would be a second header, or a fault at every login.
   const tokenProblem =
     token === undefined || /^[\x21-\x7e]+$/.test(token)
       ? undefined
       : { problem: 'token: must be printable ASCII without blanks: take the line feed off its end' }
-  if ('problem' in login || 'problem' in look || 'problem' in trusted || tokenProblem) {
+  if (
+    'problem' in login ||
+    'problem' in look ||
+    (trusted && 'problem' in trusted) ||
+    tokenProblem
+  ) {
     const all = [login, look, trusted, tokenProblem]
     throw new ConfigError(all.flatMap((one) => (one && 'problem' in one ? [one.problem] : [])))
   }
+
+  // Now, and not while the first login waits and every check with it.
+  const isSecure = [login, look].some(({ url }) => url.protocol === 'https:')
+  const trust: Trust | undefined = trusted ?? (isSecure ? systemTrust() : undefined)
 
   const closing = new AbortController()
   const reported: Record<Endpoint['setting'], string> = { login_url: '', lookup_url: '' }
@@ -151,11 +148,14 @@ export const openHttpUsers = (options: HttpUsersOptions): UserSource => {
       body: JSON.stringify(question),
       timeout,
       maxBytes: MAX_ANSWER,
-      ca: trusted.ca,
+      trust,
       signal: closing.signal,
     })
     if ('failed' in exchange) {
-      report(endpoint, `no whole answer (${exchange.failed}): check the address and that service`)
+      const cure =
+        findCertificateFault(exchange.failed, { name: CA_FILE, restart: true }) ??
+        'check the address and that service'
+      report(endpoint, `no whole answer (${exchange.failed}): ${cure}`)
       return 'away'
     }
     const { status, body } = exchange

@@ -95,7 +95,7 @@ void t.test(
       err: [/^warning: the shared store is away: .*ECONNREFUSED/],
     })
     writeFileSync(file, `[store]\nurl = "rediss://127.0.0.1"\nca_file = "${folder}/none"\n`)
-    t.match(await run(file), { code: 78, out: [], err: [/none cannot be read/] })
+    t.match(await run(file), { code: 78, out: [], err: [/store\.ca_file: cannot be read/] })
     writeFileSync(file, `[store]\nurl = "${redis.url}"\npassword_file = "${folder}/none"\n`)
     t.match(await run(file), { code: 78, out: [], err: [/see store.password_file/] })
   },

@@ -59,7 +59,10 @@ void t.test('what else a sentinel says stays as it is', async (t) => {
     }),
   }
   const address = parseRedisUrl('redis+sentinel://s/main')
-  await t.rejects(createDial(fake as unknown as Package, address, '')(nobody).connect(), refused)
+  await t.rejects(
+    createDial(fake as unknown as Package, address, undefined)(nobody).connect(),
+    refused,
+  )
 })
 
 void t.test('given up while the sentinels are asked, it opens nothing more', async (t) => {
@@ -78,7 +81,11 @@ void t.test('given up while the sentinels are asked, it opens nothing more', asy
       }
     },
   }
-  const dial = createDial(fake as unknown as Package, parseRedisUrl('redis+sentinel://s/main'), '')
+  const dial = createDial(
+    fake as unknown as Package,
+    parseRedisUrl('redis+sentinel://s/main'),
+    undefined,
+  )
   const wire = dial(nobody)
   await t.rejects(wire.connect(), { message: /let go of/ })
   t.same(opened, ['s'])

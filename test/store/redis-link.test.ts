@@ -12,6 +12,7 @@ import { openLink, type LinkEvents } from '../../src/store/redis-link.ts'
 import { COUNT, LOOK_UP, PING } from '../../src/store/redis-scripts.ts'
 import { openRedisStore, type RedisSettings } from '../../src/store/redis.ts'
 import { StoreError } from '../../src/store/store.ts'
+import { type Certificate, createAuthority } from '../fixtures/canned-server.ts'
 import { NOW } from '../fixtures/clock.ts'
 import { freePort, NEEDS_REDIS, startRedis, until } from '../fixtures/redis.ts'
 import { startStopwatch } from '../fixtures/stopwatch.ts'
@@ -82,28 +83,35 @@ void t.test('as an ACL user with no more rights than the message names', NEEDS_R
   t.notMatch(await wrong.ping().catch(String), /wrong/)
 })
 
-void t.test('over TLS, trusting whom it is told to', NEEDS_REDIS, async (t) => {
-  const folder = t.testdir()
-  const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
-  const request = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
-  const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1']
-  execFileSync('openssl', [...request, '-keyout', key, '-out', cert, '-days', '2', ...subject], {
-    stdio: 'ignore',
-  })
-  const port = await freePort()
-  await startRedis(t, {
-    'tls-port': String(port),
-    'tls-cert-file': cert,
-    'tls-key-file': key,
-    'tls-auth-clients': 'no',
-  })
-  await exercise(t, `rediss://127.0.0.1:${port}`, { ca: cert })
-  const trusting = await storeAt(t, `rediss://127.0.0.1:${port}`)
-  await t.rejects(trusting.ping(), { message: /self-signed: name its ca/ })
-  await t.rejects(openRedisStore({ url: 'rediss://localhost', ca: join(folder, 'none') }), {
-    code: 'missing',
-    message: /cannot be read/,
-  })
+void t.test('over TLS, trusting whom it is told to, else the system', NEEDS_REDIS, async (t) => {
+  const folder = t.testdir({ own: {}, strange: {} })
+  const listen = async (pair: Certificate): Promise<string> => {
+    writeFileSync(`${pair.file}.key`, pair.key)
+    const port = await freePort()
+    await startRedis(t, {
+      'tls-port': String(port),
+      'tls-cert-file': pair.file,
+      'tls-key-file': `${pair.file}.key`,
+      'tls-auth-clients': 'no',
+    })
+    return `rediss://127.0.0.1:${port}`
+  }
+  const own = createAuthority(join(folder, 'own'), 'IP:127.0.0.1')
+  const strange = createAuthority(join(folder, 'strange'), 'IP:127.0.0.1')
+  const url = await listen(own)
+  // Read when it is first needed, once a process: nothing of this process has asked before.
+  process.env['SSL_CERT_FILE'] = own.authority
+  await exercise(t, url)
+  const refused = {
+    message: /not trusted here.* in store\.ca_file; without that, .*update-ca-cert/,
+  }
+  const unknown = await listen(strange)
+  await t.rejects((await storeAt(t, unknown)).ping(), refused)
+  await exercise(t, unknown, { ca: strange.authority })
+  await t.rejects((await storeAt(t, url, { ca: strange.authority })).ping(), refused)
+  for (const ca of [join(folder, 'none'), '/etc/hostname']) {
+    await t.rejects(openRedisStore({ url, ca }), { code: 'missing', message: /^store\.ca_file: / })
+  }
 })
 
 void t.test('on a cluster no script leaves its slot', NEEDS_REDIS, async (t) => {

@@ -103,7 +103,7 @@ for (const { name, answers, expected, waits, timeout = 10 } of table) {
       timeout,
       retries: 2,
       insecure: false,
-      ca: undefined,
+      trust: undefined,
       debug: false,
     }
     const verdict = await fetchToken(settings, {
