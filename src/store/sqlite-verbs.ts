@@ -50,7 +50,7 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
     }
   }
 
-  const insertUser = statement('INSERT INTO users (name) VALUES (?) ON CONFLICT DO NOTHING')
+  const insertUser = statement('INSERT INTO users (name) VALUES (?) RETURNING id')
   const selectUser = statement('SELECT id FROM users WHERE name = ?')
   const insertSession = statement(
     'INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)',
@@ -137,8 +137,8 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
 
   return {
     identify(username) {
-      insertUser.run(username)
-      return one(selectUser.get(username))['id'] as number
+      // Asked first: an insert spends a number of AUTOINCREMENT also where the name is there already.
+      return one(selectUser.get(username) ?? insertUser.get(username))['id'] as number
     },
     openSession(session, refreshHash, most = 0) {
       insertSession.run(

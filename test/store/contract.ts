@@ -28,7 +28,9 @@ export const runStoreContract = ({ open, reopen }: Adapter): void => {
   void t.test('a user keeps one number, and no two users share one', async (t) => {
     let store = await open(t)
     const first = await store.identify('201')
+    for (let login = 0; login < 3; login++) t.equal(await store.identify('201'), first)
     const second = await store.identify('202')
+    t.equal(second, first + 1, 'no number is spent on a name that has one')
     t.ok(Number.isSafeInteger(first) && first > 0)
     t.not(first, second)
     t.not(await store.identify('0'), first, '"0" is a name like any other')
