@@ -340,7 +340,7 @@ async function list(place: Place, json: boolean, io: Io): Promise<number> {
   const rows = [...parsed.users.values()].map((found) =>
     toUserRow(found, readField(ids, found.name)),
   )
-  if (json) io.out(JSON.stringify(rows, undefined, 2))
+  if (json) io.out(JSON.stringify(rows))
   else for (const line of formatUsers(rows)) io.out(line)
   return OK
 }
