@@ -94,13 +94,40 @@ const startDemo = async (t: Test, settings = ''): Promise<Demo> => {
   }
 }
 
+/** Of each control that is to be seen: its name, and its border against what it stands on (WCAG 2.2, 1.4.11). */
+const CONTRASTS = `
+  (() => {
+    const channels = (colour) => colour.match(/[\\d.]+/g).map(Number)
+    const luminance = (colour) => {
+      const [r, g, b] = channels(colour).map((c) =>
+        c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4,
+      )
+      return 0.2126 * r + 0.7152 * g + 0.0722 * b
+    }
+    const ground = (element) => {
+      const { backgroundColor } = getComputedStyle(element)
+      return channels(backgroundColor)[3] === 0 ? ground(element.parentElement) : backgroundColor
+    }
+    return [...document.querySelectorAll('button, select, input:not([type="radio"])')]
+      .filter((control) => control.offsetParent)
+      .map((control) => {
+        const pair = [getComputedStyle(control).borderTopColor, ground(control.parentElement)]
+        const [dark, light] = pair.map(luminance).sort((a, b) => a - b)
+        return [control.id || control.textContent.trim(), (light + 0.05) / (dark + 0.05)]
+      })
+  })()`
+
 // ---- a browser, with a profile on disk that can be searched afterwards
 
-const openBrowser = async (t: Test): Promise<{ context: BrowserContext; folder: string }> => {
+const openBrowser = async (
+  t: Test,
+  options: { javaScriptEnabled?: boolean } = {},
+): Promise<{ context: BrowserContext; folder: string }> => {
   const folder = mkdtempSync(join(tmpdir(), 'postern-browser-'))
   const context = await chromium.launchPersistentContext(folder, {
     executablePath: CHROMIUM,
     args: FLAGS,
+    ...options,
     timeout: 60_000,
   })
   context.setDefaultTimeout(SOON)
@@ -443,6 +470,54 @@ void t.test('the page', { skip }, async (t) => {
     await page.keyboard.press('Enter')
     await page.getByRole('heading', { name: 'Log in' }).waitFor()
     await page.close()
+  })
+
+  await t.test('controls can be seen, and those of a row have one height', async (t) => {
+    const page = await open(context, demo)
+    await logIn(page, demo)
+    await bothBecome(page, 'live')
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme })
+      const contrasts = await page.evaluate<[string, number][]>(CONTRASTS)
+      t.ok(contrasts.length >= 8, 'buttons and the list of channels')
+      for (const [name, contrast] of contrasts) {
+        t.ok(contrast >= 3, `${colorScheme}: the border of ${name}: ${contrast.toFixed(1)}:1`)
+      }
+    }
+    for (const width of [320, 390, 1200]) {
+      await page.setViewportSize({ width, height: 900 })
+      const heights = await page.evaluate<number[]>(
+        "[...document.querySelectorAll('.bar button')].map((b) => b.getBoundingClientRect().height)",
+      )
+      t.equal(heights.length, 2)
+      t.equal(new Set(heights).size, 1, `${width} px: ${heights.join(', ')}`)
+      t.ok(
+        await page.evaluate<boolean>('document.documentElement.scrollWidth <= innerWidth'),
+        `${width} px: nothing to scroll to sideways`,
+      )
+    }
+    await page.close()
+  })
+
+  await t.test('a card promises nothing more once its session has ended', async (t) => {
+    const page = await open(context, demo)
+    await bothBecome(page, 'live')
+    await page.getByLabel('Channel').selectOption('event-bus')
+    await bothBecome(page, 'refused')
+    t.equal(await page.getByText('Nothing heard yet').count(), 0, 'refused')
+    await page.getByLabel('Channel').selectOption('users-state')
+    await bothBecome(page, 'live')
+    await page.getByRole('button', { name: 'End this session' }).click()
+    await bothBecome(page, 'ended')
+    t.equal(await page.getByText('Nothing heard yet').count(), 0, 'ended')
+    await page.close()
+  })
+
+  await t.test('without JavaScript it says what to do, and does not seem to wait', async (t) => {
+    const { context } = await openBrowser(t, { javaScriptEnabled: false })
+    const page = await open(context, demo)
+    t.match(await page.locator('main').innerText(), /^This page needs JavaScript: allow it[^]*curl/)
+    t.equal(await page.getByText('Looking whether').isVisible(), false)
   })
 
   await t.test('leaves no token in storage, history or any log', async (t) => {

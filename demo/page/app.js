@@ -60,11 +60,15 @@ const createCard = (kind) => {
   const rows = new Map()
   let count = 0
 
+  /** "Yet" only while something may still come. */
+  const sayNothing = () => {
+    put(part('last'), card.dataset.running === 'true' ? 'Nothing heard yet' : '')
+  }
   const clear = () => {
     rows.clear()
     count = 0
     part('rows').replaceChildren()
-    put(part('last'), 'Nothing heard yet')
+    sayNothing()
   }
   const show = (state, detail) => {
     card.dataset.state = state
@@ -72,6 +76,7 @@ const createCard = (kind) => {
     const running = ['connecting', 'live', 'waiting', 'offline'].includes(state)
     put(part('toggle'), running ? 'Stop' : 'Start')
     card.dataset.running = String(running)
+    if (count === 0) sayNothing()
     if (state === 'connecting') return
     note(`${kind}: ${STATES[state](detail)}`)
     listSoon()
