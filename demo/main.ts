@@ -1,5 +1,7 @@
 // script/demo: Postern behind nginx on this machine, for as long as somebody looks at it.
 
+import { once } from 'node:events'
+import { createServer } from 'node:net'
 import { parseArgs } from 'node:util'
 
 import { BASE, PASSWORD, RECORDINGS, type Site, startSite } from './site.ts'
@@ -44,6 +46,21 @@ const readArguments = (): { port: number; check: boolean } => {
   }
 }
 
+/** Before anything starts: nginx comes last, some seconds later. */
+const findPortProblem = async (port: number): Promise<string | undefined> => {
+  const server = createServer().listen(port, '127.0.0.1')
+  try {
+    await once(server, 'listening')
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    const why = code === 'EADDRINUSE' ? 'is taken' : `may not be used by you (${code})`
+    return `port ${port} ${why}: choose another with --port N`
+  }
+  server.close()
+  await once(server, 'close')
+  return undefined
+}
+
 const describe = ({ url }: Site): void => {
   say(`Postern stands beside nginx at ${url}`)
   say(`Open ${url}/ in a browser: log in, live channels, recordings, your sessions`)
@@ -66,10 +83,16 @@ const describe = ({ url }: Site): void => {
   }
   say(`curl -sS -i "${url}/pbxcore/softphone/recordings/${RECORDINGS[0]}"`)
   say()
-  say('# hear the channel: a producer publishes every three seconds (Ctrl-C ends it)')
   say(
-    `curl -sSN "$BASE_URL/sub/users-state?authorization=$ACCESS_TOKEN" -H 'Accept: text/event-stream'`,
+    '# hear the channel: a producer publishes every three seconds (Ctrl-C ends it). What stands in an address',
   )
+  say(
+    '# may come to stand in a log: never the token, but a ticket, good for one stream, for seconds',
+  )
+  say(
+    `TICKET="$(curl -sS -X POST "$BASE_URL/auth/ticket" -H "Authorization: Bearer $ACCESS_TOKEN" -H 'Content-Type: application/json' -d '{"action":"subscribe","resource":"users-state"}' | sed -nE 's/.*"ticket":"([^"]+)".*/\\1/p')"`,
+  )
+  say(`curl -sSN "$BASE_URL/sub/users-state?ticket=$TICKET" -H 'Accept: text/event-stream'`)
   say()
   say('# publish to it yourself')
   say(
@@ -84,7 +107,10 @@ const describe = ({ url }: Site): void => {
 }
 
 const { port, check } = readArguments()
+const portProblem = await findPortProblem(port)
+if (portProblem !== undefined) fail(portProblem, 1)
 const stopped = Promise.withResolvers<number>()
+let isStopped = false
 // 128 + the signal's number, as a shell says it. A closed terminal is SIGHUP.
 for (const [signal, code] of [
   ['SIGINT', 130],
@@ -92,6 +118,7 @@ for (const [signal, code] of [
   ['SIGHUP', 129],
 ] as const) {
   process.on(signal, () => {
+    isStopped = true
     // A demo that is stopped has done what it was for; a story that is cut off has not.
     stopped.resolve(check ? code : 0)
   })
@@ -101,6 +128,7 @@ process.stdout.on('error', () => {
   stopped.resolve(129)
 })
 
+say('Starting Postern and nginx …')
 let site: Site
 try {
   site = await startSite(port)
@@ -118,7 +146,7 @@ const broken = site.failed.then((why) => {
   process.stderr.write(`demo: ${why}\n`)
   return 1
 })
-if (!check) describe(site)
+if (!check && !isStopped) describe(site)
 const story = check ? [tellStory(site, say)] : []
 const code = await Promise.race([stopped.promise, broken, ...story])
 await site.stop()

@@ -125,11 +125,13 @@ void t.test('the demo', { skip: notSetUp() }, async (t) => {
     t.same(await story.left(), [], 'nothing is left when it ends')
 
     await other.stands()
-    // From `# log in` on it is a shell script; the one that listens goes on for ever.
+    // From `# log in` on it is a shell script; the line that listens goes on for ever, so its first message will do.
     const script = other
       .text()
       .split('\n')
-      .filter((line) => !line.includes('text/event-stream') && !line.startsWith('Ctrl-C'))
+      .filter((line) => !line.startsWith('Ctrl-C'))
+      .map((line) => (line.includes('text/event-stream') ? `${line} | grep -m1 '^data: '` : line))
+    t.notMatch(script.join('\n'), /\?authorization=/, 'no token in an address')
     const begin = script.findIndex((line) => line.startsWith('# log in'))
     const { stdout } = spawnSync('bash', ['-c', script.slice(begin).join('\n')], {
       encoding: 'utf8',
@@ -138,6 +140,7 @@ void t.test('the demo', { skip: notSetUp() }, async (t) => {
     t.match(stdout, /"username":"201"/)
     t.match(stdout, /206 300 bytes/)
     t.match(stdout, /HTTP\/1\.1 401 Unauthorized\r\n[^]*WWW-Authenticate: Bearer/i)
+    t.match(stdout, /data: \{"states":/, 'heard')
     t.match(stdout, /"message":"Logged out successfully"/)
     t.match(stdout, /HTTP\/1\.1 401[^]*$/, 'out after the logout')
 
