@@ -104,12 +104,11 @@ const localConfig = (shipped: string, folder: string, layout: NginxLayout): stri
   return text
 }
 
-const siteConfig = (shipped: string, folder: string, layout: NginxLayout): string => {
+const siteConfig = (shipped: string, layout: NginxLayout): string => {
   const { app, listen, site = [] } = layout
   let text = shipped
   for (const [from, to] of site) text = replace(text, from, to)
   text = replace(text, /^ {4}listen 80;$/m, `    listen ${listen};`)
-  text = replace(text, /\/var\/log\/nginx\//g, `${folder}/`)
   if (app === undefined) return text
   const target = app.startsWith('unix:') ? `${app}:` : app
   return replace(text, /http:\/\/127\.0\.0\.1:8080/g, `http://${target}`)
@@ -119,9 +118,12 @@ const siteConfig = (shipped: string, folder: string, layout: NginxLayout): strin
 export const layOutNginx = (folder: string, layout: NginxLayout): void => {
   for (const name of ['postern', 'sites-enabled', 'temp']) mkdirSync(join(folder, name))
   for (const name of readdirSync(SHIPPED)) {
-    const text = readFileSync(join(SHIPPED, name), 'utf8')
+    const text = readFileSync(join(SHIPPED, name), 'utf8').replaceAll(
+      '/var/log/nginx/',
+      `${folder}/`,
+    )
     if (name === 'site.example.conf') {
-      writeFileSync(join(folder, 'sites-enabled', 'postern.conf'), siteConfig(text, folder, layout))
+      writeFileSync(join(folder, 'sites-enabled', 'postern.conf'), siteConfig(text, layout))
     } else {
       const local = name === 'postern-local.conf'
       writeFileSync(join(folder, 'postern', name), local ? localConfig(text, folder, layout) : text)
