@@ -180,35 +180,4 @@ void t.test('three instances', { skip: nginxMissing() }, async (t) => {
       await first.listen()
     },
   )
-
-  void t.test(
-    'a pass that another gave is remembered like any, once the cache is on',
-    async (t) => {
-      const cached = await startNginx(t, {
-        postern: first.socket,
-        recordings,
-        local: [
-          ...listInstances(daemons.map(({ socket }) => socket)),
-          [
-            '# proxy_cache_path /run/postern-decisions',
-            `proxy_cache_path ${t.testdir({})}/decisions`,
-          ],
-          ['# read postern_decisions;', 'read postern_decisions;'],
-        ],
-      })
-      first.answer = () => 'cut'
-      for (const daemon of others) {
-        daemon.answer = () => ({ status: 204, headers: { 'X-Accel-Expires': '5' } })
-      }
-      // Each path is a decision of its own: some meet the first instance first.
-      for (let path = 0; path < 6; path++) {
-        const file = `${RECORDINGS}/a.mp3?${path}`
-        t.equal((await ask(cached.port, file)).status, 200)
-        const before = total()
-        t.equal((await ask(cached.port, file)).status, 200)
-        t.equal(total(), before)
-      }
-      t.ok(first.asked.length > 0)
-    },
-  )
 })
