@@ -100,7 +100,7 @@ export const openSite = async (
     ...(process.getuid?.() === 0 && { user: 'root' }),
     http: upstreams.join(''),
     site: [
-      [/access_log \S+ postern;/, 'access_log off;'],
+      ['    error_log ', '    access_log off;\n    error_log '],
       [LOCATION_OF_ALL, otherLocations(recordings, compared)],
     ],
     local:

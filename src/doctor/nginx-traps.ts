@@ -343,7 +343,10 @@ const findTwins = (places: readonly Place[]): Finding[] => {
 const LOGS_QUERY =
   /\$(?:request\b|request_uri|args|query_string|http_referer|arg_(?:authorization|token|ticket))/
 
-/** Log formats in use that would write a token down: `combined`, which needs no definition, is one. */
+/**
+ * Log formats in use that would write a token down: `combined`, which needs no definition, is one. A refusal, and so
+ * a token that was shown where it does not count, is logged where @postern_401 stands.
+ */
 const findLeaks = (config: readonly Directive[], places: readonly Place[]): Finding[] => {
   const formats = new Map<string, string>([['combined', '$request $http_referer']])
   for (const { directive } of walk(config)) {
@@ -352,10 +355,12 @@ const findLeaks = (config: readonly Directive[], places: readonly Place[]): Find
   }
   const seen = new Set<string>()
   return places
-    .filter((place) =>
-      own(place.location, 'set').some(
-        ({ args }) => args[0] === '$postern_accept' && /query|ticket/.test(word(args, 1)),
-      ),
+    .filter(
+      ({ location }) =>
+        word(location.args, 0) === '@postern_401' ||
+        own(location, 'set').some(
+          ({ args }) => args[0] === '$postern_accept' && /query|ticket/.test(word(args, 1)),
+        ),
     )
     .flatMap((place) => effective(place, 'access_log'))
     .filter(
@@ -370,7 +375,7 @@ const findLeaks = (config: readonly Directive[], places: readonly Place[]): Find
           'log-format',
           log,
           'tokens in a query are written to this log',
-          'write `access_log … postern;`, the format of postern-http.conf',
+          'write `access_log … postern;`, the format of postern-http.conf, or leave the line out',
         ),
       ]
     })

@@ -2,6 +2,7 @@
 import t, { type Test } from 'tap'
 
 import { type NginxOptions, nginxMissing, testNginx } from '../fixtures/nginx.ts'
+import { readmeSite } from './readme-site.ts'
 import { passOn, shareChannels } from './several.ts'
 
 const POSTERN = '/run/elsewhere/http.sock'
@@ -51,6 +52,11 @@ void t.test('what is included', { skip: nginxMissing() }, async (t) => {
       for (const more of ['', PROTECTED])
         takes(t, names.join(' ') + more, { local, site: site(HTTP + server(names, more)) })
     }
+    t.end()
+  })
+
+  void t.test("README's site of one's own", (t) => {
+    takes(t, 'README', { site: site(readmeSite()) })
     t.end()
   })
 

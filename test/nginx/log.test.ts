@@ -1,9 +1,15 @@
 // What nginx writes down: enough to see why somebody was refused, and never a token.
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+
 import { nginxMissing, startNginx } from '../fixtures/nginx.ts'
-import { ask, RECORDINGS, SIP, V1 } from './ask.ts'
+import { until } from '../fixtures/postern.ts'
+import { startApplication } from './application.ts'
+import { ask, RECORDINGS, SIP, V1, V3 } from './ask.ts'
 import { PASS, pass, refuse, startDaemon } from './daemon.ts'
+import { readmeSite } from './readme-site.ts'
 
 // No signature of anything: shaped like a token, and easily found.
 const TOKEN = 'eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIyMDEifQ.LEAKED-signature'
@@ -122,3 +128,54 @@ void t.test('the logs', { skip: nginxMissing() }, async (t) => {
     t.equal(nginx.errorLog(), before)
   })
 })
+
+void t.test(
+  "README's site of one's own logs no credential",
+  { skip: nginxMissing() },
+  async (t) => {
+    const daemon = await startDaemon(t)
+    // Away, nginx's error line would show a query, in words that no setting changes.
+    const app = await startApplication(t)
+    const nginx = await startNginx(t, {
+      postern: daemon.socket,
+      recordings: t.testdir({ 'a.mp3': 'sound' }),
+      app,
+      pbx: app,
+      asterisk: app,
+      // All of our example.
+      site: [[/^[^]*$/, readmeSite()]],
+    })
+    const paths = [
+      `${V1}/sub/users-state`,
+      `${V1}/sub/Bad`,
+      `${V1}/profile`,
+      `${V3}/extensions`,
+      `${V3}/auth:refresh`,
+      `${RECORDINGS}/a.mp3`,
+      `${RECORDINGS}/none.mp3`,
+      SIP,
+      '/app/x',
+      '/.well-known/jwks.json',
+    ]
+    let count = 0
+    for (const answer of [pass, () => refuse(401, 'expired'), () => refuse(403, 'no_grant')]) {
+      daemon.answer = answer
+      for (const path of paths)
+        for (const name of ['authorization', 'token', 'ticket']) {
+          // A stream would stay open: of one that passes only the OPTIONS.
+          const query = `?${name}=${TOKEN}`
+          const stream = path.includes('/sub/') && answer === pass
+          await ask(nginx.port, `${path}${query}`, {
+            headers: { Referer: `${nginx.url}/phone${query}` },
+            ...(stream && { method: 'OPTIONS' }),
+          })
+          count++
+        }
+    }
+    await until('all is logged', () => nginx.accessLog().split('\n').length > count)
+    const logs = readdirSync(nginx.folder).filter((name) => name.endsWith('.log'))
+    t.ok(logs.length >= 3, logs.join())
+    for (const name of logs)
+      t.notMatch(readFileSync(join(nginx.folder, name), 'utf8'), /LEAKED|eyJ/, name)
+  },
+)
