@@ -55,6 +55,18 @@ void t.test('what is included', { skip: nginxMissing() }, async (t) => {
     t.end()
   })
 
+  void t.test('the files for a location, open to everyone, where nothing is protected', (t) => {
+    const locations = ['fastcgi', 'uwsgi', 'scgi', 'grpc'].map(
+      (kind) =>
+        `location /${kind}/ { ${kind}_pass 127.0.0.1:1; include postern/postern-${kind}.conf; }`,
+    )
+    const proxied =
+      'location /p/ { proxy_pass http://127.0.0.1:1; include postern/postern-identity.conf; include postern/postern-headers.conf; }'
+    for (const location of [...locations, proxied])
+      takes(t, location, { site: site(HTTP + server([], location)) })
+    t.end()
+  })
+
   void t.test("README's site of one's own", (t) => {
     takes(t, 'README', { site: site(readmeSite()) })
     t.end()
