@@ -59,6 +59,33 @@ const setsHeader = (place: Place, header: string, text?: string): boolean =>
       args[0]?.toLowerCase() === header && (text === undefined || args.slice(1).join(' ') === text),
   )
 
+/** What each module calls the lines that tell an application of headers: by their own name, or by CGI's. */
+const LINES = {
+  proxy: 'proxy_set_header',
+  grpc: 'grpc_set_header',
+  fastcgi: 'fastcgi_param',
+  uwsgi: 'uwsgi_param',
+  scgi: 'scgi_param',
+} as const
+
+interface Pass {
+  by: keyof typeof LINES
+  /** The application: `http://host:port` or a socket, without a path behind it. */
+  to: string
+}
+
+const passOf = ({ location }: Place): Pass | undefined => {
+  for (const by of Object.keys(LINES) as Pass['by'][])
+    for (const { args } of own(location, `${by}_pass`)) {
+      const to = word(args, 0)
+      return { by, to: /^\w+:\/\/(?:unix:[^:]+|[^/$]+)/.exec(to)?.[0] ?? to }
+    }
+  return undefined
+}
+
+const serverOf = ({ parents }: Place): Directive | undefined =>
+  parents.find(({ name }) => name === 'server')
+
 const problem = (rule: string, at: Directive, text: string, cure: string): Finding => ({
   rule,
   state: 'problem',
@@ -200,9 +227,8 @@ const protectedLocation = (place: Place): Finding[] => {
       ),
     )
   }
-  const named = (name: string): boolean =>
-    effective(place, 'set').some(({ args }) => args[0] === name) ||
-    own(location, 'set').some(({ args }) => args[0] === name)
+  // nginx inherits no `set`: a location inside a protected one is asked about without any.
+  const named = (name: string): boolean => own(location, 'set').some(({ args }) => args[0] === name)
   const asksUs = /postern/.test(String(value(place, 'auth_request')))
   if (asksUs && !(named('$postern_action') && named('$postern_resource'))) {
     found.push(
@@ -214,19 +240,104 @@ const protectedLocation = (place: Place): Finding[] => {
       ),
     )
   }
-  const passes = own(location, 'proxy_pass').length > 0
-  if (passes && !setsHeader(place, 'x-auth-user')) {
-    found.push(
-      problem(
-        'identity',
-        location,
-        "the client's own X-Auth-User reaches the application",
-        'include postern/postern-protect.conf after your own proxy_set_header lines',
-      ),
-    )
-  }
   return found
 }
+
+const IDENTITY = 'user role session expires action resource accept channel kick reason'
+  .split(' ')
+  .map((name) => `x-auth-${name}`)
+
+/** Names that reach an application as the client wrote them. */
+const claimedBy = (place: Place, by: Pass['by']): string[] => {
+  if (value(place, `${by}_pass_request_headers`) === 'off') return []
+  const lines = effective(place, LINES[by]).map(({ args: [name = '', text = ''] }) => ({
+    name: name.toLowerCase().replaceAll('_', '-').replace('http-', ''),
+    text,
+  }))
+  const claimed = IDENTITY.filter((header) => {
+    const told = lines.filter(({ name }) => name === header)
+    return told.length === 0 || told.some(({ text }) => text.startsWith('$http_'))
+  })
+  // Debian's fastcgi_params has it, and of two the last counts.
+  const user = lines.findLast(({ name }) => name === 'remote-user')
+  return user?.text === '$remote_user' ? [...claimed, 'REMOTE_USER'] : claimed
+}
+
+/** Applications that a client tells who it is: where they are protected, and where the same one is open. */
+const findImpostors = (places: readonly Place[]): Finding[] => {
+  const passing = places.flatMap((place) => {
+    const pass = passOf(place)
+    return pass && !isCheck(place) ? [{ place, ...pass, server: serverOf(place) }] : []
+  })
+  const guarded = passing.filter(({ place }) => isProtected(place))
+  return passing
+    .filter((one) => guarded.some(({ to, server }) => to === one.to && server === one.server))
+    .flatMap(({ place, by }) => {
+      const claimed = claimedBy(place, by)
+      const file = by === 'proxy' ? 'identity' : by
+      return claimed.length === 0
+        ? []
+        : [
+            problem(
+              'identity',
+              place.location,
+              `the client's own ${claimed.join(', ')} reaches the application`,
+              `include postern/postern-${file}.conf in this location, after its ${LINES[by]} lines`,
+            ),
+          ]
+    })
+}
+
+/** Patterns that answer for a protected prefix before it is looked at. */
+const findOvertakers = (places: readonly Place[]): Finding[] => {
+  const bare = (place: Place): boolean =>
+    !isProtected(place) &&
+    /^~\*?$/.test(word(place.location.args, 0)) &&
+    own(place.location, 'internal').length + own(place.location, 'return').length === 0 &&
+    !effective(place, 'deny').some(({ args }) => args[0] === 'all')
+  const patterns = places.filter(bare)
+  return places
+    .filter((place) => isProtected(place) && word(place.location.args, 0).startsWith('/'))
+    .flatMap((place) => {
+      const path = word(place.location.args, 0)
+      const first = patterns.find(({ location, parents }) => {
+        const pattern = word(location.args, 1)
+        const fits = !pattern.startsWith('^') || pattern.startsWith(`^${path}`)
+        return fits && parents.at(-1) === place.parents.at(-1)
+      })
+      return first
+        ? [
+            problem(
+              'overtaken',
+              first.location,
+              `answers what fits it below ${path}, without a check: a pattern comes before a prefix`,
+              `write \`location ^~ ${path}\`, or protect this one too`,
+            ),
+          ]
+        : []
+    })
+}
+
+/** The site's own caches: whoever may ask is given what another user was shown. */
+const findSharedCaches = (places: readonly Place[]): Finding[] =>
+  places
+    .filter((place) => isProtected(place) && !isCheck(place))
+    .flatMap((place): Finding[] => {
+      const cache = `${passOf(place)?.by}_cache`
+      const [key] = effective(place, `${cache}_key`)
+      return (value(place, cache) ?? 'off') === 'off' ||
+        key?.args.some((text) => /\$postern_(?:user|session)/.test(text))
+        ? []
+        : [
+            {
+              rule: 'shared-cache',
+              state: 'warning',
+              where: where(place.location),
+              text: "one user's answer is kept for every other",
+              cure: `write \`${cache} off;\` in this location, or $postern_user in its ${cache}_key`,
+            },
+          ]
+    })
 
 const nchanLocation = (place: Place): Finding[] => {
   const { location } = place
@@ -294,8 +405,7 @@ const nchanLocation = (place: Place): Finding[] => {
       ),
     )
   }
-  const server = place.parents.find(({ name }) => name === 'server')
-  const exposed = insideOf(server).find(
+  const exposed = insideOf(serverOf(place)).find(
     ({ name, args: [at = ''] }) => name === 'listen' && !at.startsWith('unix:'),
   )
   if (publishes && isKick && exposed) {
@@ -409,13 +519,23 @@ const serverWide = (config: readonly Directive[]): Finding[] =>
         ),
       ]
     }
-    if (name === 'underscores_in_headers' && args[0] === 'on') {
+    if (`${name} ${args[0]}` === 'underscores_in_headers on') {
       return [
         problem(
           'underscores',
           directive,
           'X_Auth_User passes beside X-Auth-User, and applications confuse the two',
           'leave it off',
+        ),
+      ]
+    }
+    if (`${name} ${args[0]}` === 'ignore_invalid_headers off') {
+      return [
+        problem(
+          'invalid-headers',
+          directive,
+          'X.Auth.User passes beside X-Auth-User, and to PHP the two are one',
+          'leave it on',
         ),
       ]
     }
@@ -476,6 +596,9 @@ export const findTraps = (config: readonly Directive[]): Finding[] => {
     ...none,
     ...checks.flatMap(checkLocation),
     ...places.filter((place) => isProtected(place) && !isCheck(place)).flatMap(protectedLocation),
+    ...findImpostors(places),
+    ...findOvertakers(places),
+    ...findSharedCaches(places),
     ...places.flatMap(nchanLocation),
     ...findTwins(places),
     ...findLeaks(config, places),

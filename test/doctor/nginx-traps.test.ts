@@ -108,6 +108,76 @@ void t.test(
   },
 )
 
+void t.test('who it is, in every place of an application', (t) => {
+  const names = ['USER', 'ROLE', 'SESSION', 'EXPIRES', 'ACTION', 'RESOURCE', 'ACCEPT']
+  const include = [...names, 'CHANNEL', 'KICK', 'REASON']
+    .map((name) => `fastcgi_param HTTP_X_AUTH_${name} "";`)
+    .join(' ')
+  const rules = (...servers: string[]) =>
+    findTraps(
+      parseNginxDump(
+        `# configuration file /n:\nhttp { ${servers.map((lines) => `server { ${lines} }`).join(' ')} }`,
+      ),
+    )
+      .map(({ rule }) => rule)
+      .filter((rule) => rule === 'identity')
+  const guarded = `location ^~ /a { auth_request /c; fastcgi_pass unix:/s; ${include} }`
+  const open = 'location /b { fastcgi_pass unix:/s; }'
+  t.same(rules(guarded), [])
+  t.same(rules(`${guarded} ${open}`), ['identity'])
+  t.same(rules(`${guarded} ${open.replace(';', `; ${include}`)}`), [])
+  t.same(rules(`${guarded} location /b { fastcgi_pass unix:/of-others; }`), [])
+  t.same(rules(guarded, open), [], 'another server')
+  t.same(rules('location /a { auth_request /c; fastcgi_pass unix:/s; fastcgi_param; }'), [
+    'identity',
+  ])
+  const proxied = include.replaceAll('fastcgi_param HTTP_', 'proxy_set_header ')
+  const app = `location /a { auth_request /c; proxy_pass http://a:1/x; ${proxied} }`
+  t.same(rules(`${app} location /b { proxy_pass http://a:1; }`), ['identity'])
+  t.same(rules(`${app} location /b { proxy_pass http://a:2; }`), [])
+  t.same(rules(`${app} location /b { proxy_pass http://a:1; proxy_pass_request_headers off; }`), [])
+  t.end()
+})
+
+void t.test('a pattern that answers before a protected prefix', (t) => {
+  const rules = (lines: string) =>
+    findTraps(parseNginxDump(`# configuration file /n:\nhttp { server { ${lines} } }`))
+      .map(({ rule }) => rule)
+      .filter((rule) => rule === 'overtaken')
+  const guarded = 'location /a/ { auth_request /c; root /r; }'
+  const rows: [lines: string, found: boolean][] = [
+    ['location ~ [.]php$ { root /r; }', true],
+    ['location ~* [.]js$ { root /r; }', true],
+    ['location ~ ^/a/x { root /r; }', true],
+    ['location ~ ^/b/ { root /r; }', false],
+    ['location ~ [.]ht { deny all; }', false],
+    ['location ~ [.]git { return 404; }', false],
+    ['location ~ x { internal; }', false],
+    ['location ~ x { auth_request /c; }', false],
+    ['location /b/ { location ~ x { root /r; } }', false],
+    ['location /a/b/ { root /r; }', false],
+  ]
+  for (const [lines, found] of rows)
+    t.same(rules(`${guarded} ${lines}`), found ? ['overtaken'] : [], lines)
+  t.same(rules(`${guarded.replace('/a/', '^~ /a/')} ${rows[0]?.[0]}`), [])
+  t.end()
+})
+
+void t.test('a cache that hands on what one user was shown', (t) => {
+  const rules = (lines: string) =>
+    findTraps(
+      parseNginxDump(
+        `# configuration file /n:\nhttp { proxy_cache site; location /a/ { auth_request /c; uwsgi_pass u; ${lines} } }`,
+      ),
+    ).map(({ rule }) => rule)
+  t.notOk(rules('').includes('shared-cache'), 'a cache of another kind')
+  t.ok(rules('uwsgi_cache site;').includes('shared-cache'))
+  t.ok(rules('uwsgi_cache site; uwsgi_cache_key $request_uri;').includes('shared-cache'))
+  t.notOk(rules('uwsgi_cache site; uwsgi_cache_key $uri$postern_user;').includes('shared-cache'))
+  t.notOk(rules('uwsgi_cache off;').includes('shared-cache'))
+  t.end()
+})
+
 void t.test('a check location with nothing set is wrong in every way', (t) => {
   const bare =
     '# configuration file /n:\nhttp { location = /c { proxy_pass http://postern/check; } }'
