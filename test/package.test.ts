@@ -209,10 +209,15 @@ void t.test(
 )
 
 void t.test('what it cannot build it refuses with the cure', (t) => {
-  for (const args of [['--arch', 'riscv64'], ['--nonsense']]) {
+  for (const [args, says] of [
+    [['--arch', 'riscv64'], 'amd64 or arm64'],
+    [['--nonsense'], 'usage: '],
+    [['--version'], '--version needs a value; usage: '],
+    [['--out', '--quick'], '--out needs a value; usage: '],
+  ] as const) {
     const { status, stderr } = spawnSync('script/package', args, { cwd: ROOT, encoding: 'utf8' })
-    t.equal(status, 64)
-    t.match(stderr, 'arm64')
+    t.equal(status, 64, args.join(' '))
+    t.match(stderr, says)
   }
   t.end()
 })
