@@ -1,7 +1,7 @@
 // How nginx serves the demo's page, at `/` of the example site. Open to everyone, since it holds nothing: who
 // opens it has still to log in. Its policy must never allow anything of another origin, nor inline scripts.
 
-import { cpSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 const PAGE = join(import.meta.dirname, 'page')
@@ -22,7 +22,11 @@ const POLICY = [
 
 /** The page's files in a folder that nginx's workers can read, and the change to the site that serves them. */
 export const layOutPage = (folder: string): [from: RegExp, to: string] => {
-  cpSync(PAGE, folder, { recursive: true })
+  // Written, not copied: a clone made under umask 077 has files that only their owner reads.
+  mkdirSync(folder)
+  for (const name of readdirSync(PAGE)) {
+    writeFileSync(join(folder, name), readFileSync(join(PAGE, name)))
+  }
   return [
     /^ {4}location \/ \{\n {8}return 404;\n {4}\}$/m,
     `    location / {

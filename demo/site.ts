@@ -130,6 +130,9 @@ const startApplication = async (socket: string): Promise<Server> => {
 
 /** `settings`: lines that go below the demo's own in postern.toml. */
 export const startSite = async (port: number, settings = ''): Promise<Site> => {
+  // Where root starts it nginx's workers are another user, who reads recordings and the page: under root's 077 they
+  // would be 403. What nobody else may read has a mode of its own.
+  process.umask(0o022)
   const closers: (() => Promise<void> | void)[] = []
   const life = { stopping: false }
   const stop = async (): Promise<void> => {
