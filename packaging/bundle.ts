@@ -32,10 +32,10 @@ const threadsBesideIt: Plugin = {
   name: 'threads-beside-it',
   setup({ onLoad }) {
     onLoad({ filter: /\/src\/.*\.ts$/ }, ({ path }) => ({
-      // Without the line that names a Node: ours is the one that the package carries.
-      contents: readFileSync(path, 'utf8')
-        .replace(/^#!.*/, '')
-        .replaceAll(THREAD, "new URL('./$1.mjs', import.meta.url)"),
+      contents: readFileSync(path, 'utf8').replaceAll(
+        THREAD,
+        "new URL('./$1.mjs', import.meta.url)",
+      ),
       loader: 'ts',
     }))
   },

@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 // The `get-auth-token` command: hands the process to src/cli/get-auth-token.ts, and decides nothing.
 // It ends by process.exit: a name that still resolves would keep the process alive past its time-out.
 

@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 // The `postern` command: its first word picks a command, whose number becomes the exit code. The only file
 // that ends the process.
 
