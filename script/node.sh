@@ -34,8 +34,8 @@ from_registry() {
     --fetch-retries=2 --fetch-retry-mintimeout=1000 --fetch-retry-maxtimeout=4000 "$@"
 }
 
-# fetch_node CPU FOLDER: fills FOLDER with that one package of the lock, for what an npm of any age must not decide:
-# npm 9 ignores --cpu, and what an older Node installs fits that older Node.
+# fetch_node CPU FOLDER: fills FOLDER with that one package of the lock: npm 9 ignores --cpu, and what npm installs
+# fits the Node that it runs on.
 fetch_node() {
   locked=$(node -p "
     const { version, integrity } = require('./package-lock.json').packages['node_modules/node-linux-$1']
@@ -48,5 +48,7 @@ fetch_node() {
     echo "${0##*/}: node-linux-$1 is not what package-lock.json has the hash of: look at npm's registry ('npm config get registry')" >&2
     return 1
   fi
-  tar -xzf "$2/$tarball" -C "$2" --strip-components=1 --no-same-owner && rm "$2/$tarball"
+  # Without its headers and manuals: nobody asks for these 2,700 files.
+  tar -xzf "$2/$tarball" -C "$2" --strip-components=1 --no-same-owner \
+    package/bin/node package/package.json package/LICENSE && rm "$2/$tarball"
 }
