@@ -10,6 +10,7 @@ import { CONFIG_FILE } from '../../src/config/load.ts'
 import { check, HASH, login, makePlace, run, serve, until } from '../fixtures/postern.ts'
 import { V1 } from '../nginx/ask.ts'
 import { needs } from '../fixtures/needs.ts'
+import { NEEDS_REDIS, startRedis } from '../fixtures/redis.ts'
 import { startStopwatch } from '../fixtures/stopwatch.ts'
 
 /** Runs inside this process: for what never starts. */
@@ -108,10 +109,15 @@ void t.test('the second signal ends it at once', async (t) => {
 
 /** The TCP ports on which a process listens. */
 const portsOf = (pid: number): number[] => {
+  const linkOf = (fd: string): string => {
+    try {
+      return readlinkSync(`/proc/${pid}/fd/${fd}`)
+    } catch {
+      return '' // closed since
+    }
+  }
   const inodes = new Set(
-    readdirSync(`/proc/${pid}/fd`).map(
-      (fd) => /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1],
-    ),
+    readdirSync(`/proc/${pid}/fd`).map((fd) => /^socket:\[(\d+)\]$/.exec(linkOf(fd))?.[1]),
   )
   return ['tcp', 'tcp6'].flatMap((table) =>
     readFileSync(`/proc/${pid}/net/${table}`, 'utf8')
@@ -151,10 +157,13 @@ const startOnFullDisk = async (t: Test) => {
   const daemon = run(t, ['serve', '--config', place.config], { stdout: full, covered: true })
   closeSync(full)
   t.teardown(() => daemon.child.kill('SIGKILL'))
-  await until(
-    'it listens',
-    () => existsSync(place.at('http.sock')) || daemon.child.exitCode !== null,
-  )
+  // The file is there a moment before anybody listens.
+  const listens = (): Promise<boolean> =>
+    place.ask(`${V1}/health`).then(
+      () => true,
+      () => false,
+    )
+  await until('it listens', async () => daemon.child.exitCode !== null || (await listens()))
   return { place, daemon }
 }
 
@@ -185,5 +194,20 @@ void t.test('where systemd cannot be told it says so, and serves', async (t) => 
   })
   await until('it says so', () => daemon.out().includes('systemd could not be told'))
   t.equal((await place.operator('/readyz')).status, 200)
+  t.match(await daemon.end('SIGTERM'), { code: 0 })
+})
+
+void t.test('systemd is told how it stands with the shared store', NEEDS_REDIS, async (t) => {
+  const redis = await startRedis(t)
+  const place = makePlace(t, {
+    store: `url = "${redis.socketUrl}"`,
+    subscriptions: 'nginx = "one"',
+  })
+  const daemon = await serve(t, place, {
+    covered: true,
+    env: { NOTIFY_SOCKET: '/nowhere/notify', NOTIFY_FD: '2' }, // its stderr, which we read
+  })
+  await until('it is told', () => daemon.err().includes('READY=1\nSTATUS=deciding'))
+  t.match(daemon.err(), /^STATUS=decidingREADY=1/, 'and before it is ready')
   t.match(await daemon.end('SIGTERM'), { code: 0 })
 })

@@ -2,8 +2,9 @@
 // socket, and a server of its own where a fault must be made.
 
 import { type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 
 import { createRouter, type Route } from '../../src/http/routes.ts'
@@ -374,6 +375,21 @@ const startFaulty = async (t: Test, parts: Partial<ServerParts> = {}) => {
   }
   return { server, port, ask, seen, faults, fault }
 }
+
+void t.test('a connection that its client resets gets nothing more', async (t) => {
+  const { server, port, seen, faults } = await startFaulty(t)
+  const accepts = once(server, 'connection')
+  const client = connect(port, '127.0.0.1')
+  const [accepted] = (await accepts) as [Socket]
+  client.write('GET /fine HTTP/1.1\r\nHost')
+  await postern.until('half a request is there', () => accepted.bytesRead > 0)
+  const failed = once(server, 'clientError')
+  client.resetAndDestroy()
+  t.match(await failed, [{ code: 'ECONNRESET' }])
+  t.ok(accepted.destroyed)
+  t.equal(accepted.bytesWritten, 0)
+  t.same([seen, faults], [[], []])
+})
 
 void t.test('a fault is a 503 to nginx, empty, and never an open door', async (t) => {
   const { ask, seen, faults, fault } = await startFaulty(t)
