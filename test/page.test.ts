@@ -10,6 +10,7 @@ import { type BrowserContext, chromium, type Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 
 import type { DemoReport } from './fixtures/demo-site.ts'
+import { compiled } from './fixtures/compiled.ts'
 import { nginxMissing } from './fixtures/nginx.ts'
 import { V1 } from './nginx/ask.ts'
 
@@ -66,6 +67,7 @@ const startDemo = async (t: Test, settings = ''): Promise<Demo> => {
     // Without the runner's own Node options: it would count the demo's coverage.
     const node = ['-u', 'NODE_OPTIONS', process.execPath, script]
     const child = spawn('/usr/bin/env', [...node, String(await freePort()), settings], {
+      env: { ...process.env, ...compiled() },
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     })
     const report = await hear(child)

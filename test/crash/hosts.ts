@@ -2,9 +2,7 @@
 // are killed without a warning and started again at once, as the operating system would. Whoever ends without
 // having been killed, or does not come back, is a finding of its own.
 
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Test } from 'tap'
 
@@ -23,8 +21,6 @@ export interface Host {
   /** Resolves when it says that it is ready; false where it was killed before. Throws where it ended by itself. */
   start(): Promise<boolean>
   kill(): Promise<void>
-  /** Ends it in good order. */
-  stop(): Promise<void>
   /** Whether it says that it can decide. */
   isWell(): Promise<boolean>
 }
@@ -61,7 +57,7 @@ const TERMS: Readonly<Record<StoreKind, Terms>> = {
   redis: { grace: GRACE, bound: Math.max(FEED_BOUND, STALE), late: LONGEST_STOP + 0.5 },
 }
 
-const createHost = (owner: Test, name: string, place: Place, cache: string): Host => {
+const createHost = (owner: Test, name: string, place: Place): Host => {
   let daemon: Run | undefined
   const caller = createCaller(place.at('http.sock'))
   const operator = createCaller(place.at('op.sock'))
@@ -73,8 +69,7 @@ const createHost = (owner: Test, name: string, place: Place, cache: string): Hos
     name,
     caller,
     async start() {
-      const env = { NODE_COMPILE_CACHE: cache }
-      const started = run(owner, ['serve', '--config', place.config], { env })
+      const started = run(owner, ['serve', '--config', place.config])
       daemon = started
       const deadline = performance.now() + START_WITHIN * 1000
       while (!started.out().includes('"msg":"ready"')) {
@@ -94,9 +89,6 @@ const createHost = (owner: Test, name: string, place: Place, cache: string): Hos
       }
       await daemon?.end('SIGKILL')
     },
-    async stop() {
-      await daemon?.end('SIGTERM')
-    },
     async isWell() {
       const called = await operator.call('/readyz')
       return typeof called === 'object' && called.status === 200
@@ -114,10 +106,6 @@ export const openSite = async (
     kind === 'redis'
       ? await startRedis(test, { appendonly: 'yes', appendfsync: 'always' })
       : undefined
-  const cache = mkdtempSync(join(tmpdir(), 'postern-c-'))
-  owner.teardown(() => {
-    rmSync(cache, { recursive: true, force: true })
-  })
   const keys = generateKeySet(Math.floor(Date.now() / 1000))
   const hosts = (redis ? ['a', 'b', 'c'] : ['a']).map((name) => {
     const place = makePlace(test, sections(redis?.url ?? ''))
@@ -127,12 +115,8 @@ export const openSite = async (
       mkdirSync(place.at('state'), { mode: 0o700 })
       writeFileSync(place.at('state', 'keys.json'), keys, { mode: 0o600 })
     }
-    return createHost(test, name, place, cache)
+    return createHost(test, name, place)
   })
-  // Node writes the cache of what it compiled at an end in good order: it halves the 0.8 s of CPU that each of
-  // hundreds of starts costs.
-  await hosts[0]?.start()
-  await hosts[0]?.stop()
   await Promise.all(hosts.map(async (host) => host.start()))
   return { hosts, redis, terms: TERMS[kind] }
 }
