@@ -1,17 +1,22 @@
-// `postern store`: a copy of the store that is whole, also while the daemon writes, its way back, and its way
-// into Redis. A restored store knows nothing of what ended since: the command says so, and how that door is closed.
+// `postern store`: a copy of the store that is whole, also while the daemon writes, and its way back. A restored
+// store knows nothing of what ended since: the command says so, and how that door is closed.
 
-import { existsSync, renameSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { chmodSync, chownSync, existsSync, renameSync, rmSync, statSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 
 import { ConfigError } from '../config/config-error.ts'
 import { CONFIG_FILE, loadConfig } from '../config/load.ts'
 import { copyDatabase, inspectStore, whileIdle } from '../store/sqlite-copy.ts'
-import { giveToOwner } from '../store/sqlite-transfer.ts'
 import { StoreError } from '../store/store.ts'
 import { BAD_CONFIG, type Command, type Io, IO_FAILED, OK, REFUSED, USAGE } from './io.ts'
-import { COPY_USAGE, runCopy } from './store-copy.ts'
+
+/** Root makes files for the service's user: they go to whoever owns the directory. */
+const giveToOwner = (file: string): void => {
+  const { uid, gid } = statSync(dirname(file))
+  chmodSync(file, 0o600)
+  chownSync(file, uid, gid)
+}
 
 const backup = (store: string, file: string, io: Io): number => {
   if (existsSync(file)) {
@@ -54,11 +59,10 @@ const restore = (store: string, file: string, io: Io): number => {
 
 export const store: Command = {
   name: 'store',
-  summary: 'back the store up while it runs, restore it, copy it into Redis or back',
+  summary: 'back the store up while it runs, restore it',
   usage: [
     'postern store backup FILE [--config FILE]',
     '       postern store restore FILE [--config FILE]   (the daemon must be stopped)',
-    ...COPY_USAGE.split('\n').map((line, at) => (at === 0 ? `       ${line}` : line)),
   ].join('\n'),
   async run(argv, io) {
     const wrong = (problem: string): number => {
@@ -66,7 +70,6 @@ export const store: Command = {
       io.err(`usage: ${store.usage}`)
       return USAGE
     }
-    if (argv[0] === 'copy') return runCopy(argv.slice(1), io)
     let parsed
     try {
       const options = { config: { type: 'string' } } as const
@@ -75,7 +78,7 @@ export const store: Command = {
       return wrong('an option is unknown, or lacks its value')
     }
     const [verb, file, more] = parsed.positionals
-    if (verb !== 'backup' && verb !== 'restore') return wrong('backup, restore or copy?')
+    if (verb !== 'backup' && verb !== 'restore') return wrong('backup or restore?')
     if (file === undefined || more !== undefined) return wrong('one file is needed')
     try {
       const config = loadConfig(parsed.values.config ?? CONFIG_FILE)

@@ -8,8 +8,6 @@ import { StoreError } from './store.ts'
 const CURES: Readonly<Record<string, string>> = {
   READONLY: 'it is a read-only replica: point the url at the primary, or use redis+sentinel://',
   MASTERDOWN: 'it is a replica that lost its primary: point the url at the primary',
-  WRONGTYPE:
-    'a copy into it was never finished: run postern store copy again, or take another store.prefix',
   LOADING: 'it is still loading its data: wait, or look into its log',
   NOAUTH: 'it asks for a password: name its file in store.password_file, and restart',
   WRONGPASS:

@@ -1,4 +1,4 @@
-// The names of keys, against a store that was filled by its own verbs: a copy must write what they read.
+// The names of keys, against a store that was filled by its own verbs.
 import t from 'tap'
 
 import {
@@ -9,14 +9,16 @@ import {
   SHARDS,
   writePointer,
 } from '../../src/store/redis-layout.ts'
+import { openRedisStore } from '../../src/store/redis.ts'
 import { NOW } from '../fixtures/clock.ts'
 import { NEEDS_REDIS, startRedis } from '../fixtures/redis.ts'
-import { NGINX, openShared } from './copying.ts'
 import { hashOf, sessionOf, subscriptionOf } from './sessions.ts'
 
 void t.test('every key is where the store itself puts it', NEEDS_REDIS, async (t) => {
   const server = await startRedis(t)
-  const store = await openShared(server, { prefix: 'x:' })
+  const url = server.socketUrl
+  const nginx = 'gate'
+  const store = await openRedisStore({ url, nginx, prefix: 'x:', timeout: 5, now: () => NOW })
   t.teardown(() => store.close())
   const layout = createLayout('x:')
   const there = (key: string) => server.cli('EXISTS', key) === '1'
@@ -28,7 +30,7 @@ void t.test('every key is where the store itself puts it', NEEDS_REDIS, async (t
   t.ok(layout.roots.every(there))
   t.ok(there(layout.usersRoot))
   t.equal(server.cli('HGET', layout.usersRoot, 'format'), String(FORMAT))
-  t.ok(there(layout.subscriptionsRoot(NGINX)))
+  t.ok(there(layout.subscriptionsRoot(nginx)))
   const shard = layout.shardOf(session.username)
   const root = layout.rootAt(shard)
   t.ok(there(`${root}:s:a`))
