@@ -79,7 +79,7 @@ export const keyPrefix = shaped(
 )
 
 export const storeUrl = text<string>(
-  'redis://…, rediss://…, unix://…, redis+sentinel://… or redis+cluster://…, or empty',
+  'redis://…, rediss://…, unix://… or redis+sentinel://…, or empty',
   (found) => {
     const problem = found === '' ? undefined : findUrlProblem(found)
     return problem === undefined ? found : { problem }

@@ -17,7 +17,6 @@ export type RedisAddress = {
 } & (
   | { readonly kind: 'server'; readonly nodes: readonly [RedisNode]; readonly database: number }
   | { readonly kind: 'socket'; readonly path: string; readonly database: number }
-  | { readonly kind: 'cluster'; readonly nodes: readonly RedisNode[] }
   | {
       readonly kind: 'sentinel'
       readonly nodes: readonly RedisNode[]
@@ -28,13 +27,13 @@ export type RedisAddress = {
 
 const FORMS =
   'write redis://[user:password@]host[:port][/database], rediss://… for TLS, unix:///path[?database=n], ' +
-  'redis+sentinel://host[:port],host[:port]/primary[/database] or redis+cluster://host[:port],host[:port]'
+  'or redis+sentinel://host[:port],host[:port]/primary[/database]'
 
 const refuse = (what: string): StoreError =>
   new StoreError('unavailable', `the url of the Redis store ${what}: ${FORMS}`)
 
 const URL_PARTS =
-  /^(redis|rediss|unix)(?:\+(cluster|sentinel))?:\/\/(?:([^@/]*)@)?([^/?]*)(\/[^?]*)?(?:\?database=(\d{1,4}))?$/
+  /^(redis|rediss|unix)(?:\+(sentinel))?:\/\/(?:([^@/]*)@)?([^/?]*)(\/[^?]*)?(?:\?database=(\d{1,4}))?$/
 const NODE = /^(?:\[([0-9a-f:.]+)\]|([\w.-]+))(?::(\d{1,5}))?$/i
 
 const parseNode = (text: string, defaultPort: number): RedisNode => {
@@ -77,10 +76,6 @@ export const parseRedisUrl = (url: string): RedisAddress => {
   if (query !== undefined) throw refuse('may have ?database= only after a socket')
   const nodes = hosts.split(',').map((host) => parseNode(host, form === 'sentinel' ? 26_379 : 6379))
   const label = `${scheme}${form === undefined ? '' : `+${form}`}://${hosts}${path}`
-  if (form === 'cluster') {
-    if (path.length > 1) throw refuse('names a database, which a cluster does not have')
-    return { kind: 'cluster', ...as, nodes, label }
-  }
   if (form === 'sentinel') {
     const [, primary = '', database = '', ...rest] = path.split('/')
     if (primary === '' || rest.length > 0) throw refuse('names no primary for its sentinels')

@@ -15,7 +15,7 @@ export const CONNECT_WITHIN = 1 // second: name, TCP, TLS and greeting together
 /** What we use of the package's clients, under one name each. */
 export interface Wire {
   connect(): Promise<unknown>
-  send(key: string, args: (string | Buffer)[]): Promise<unknown>
+  send(args: (string | Buffer)[]): Promise<unknown>
   subscribe(channels: string[], listener: (text: string, channel: string) => void): Promise<unknown>
   destroy(): unknown
 }
@@ -43,7 +43,7 @@ const createWire = (
       // of: a daemon that cannot end, and a connection more for each attempt that was too slow.
       if (closed) client.destroy()
     },
-    send: (_key, args) => client.sendCommand(args),
+    send: (args) => client.sendCommand(args),
     subscribe: (channels, listener) => client.subscribe(channels, listener),
     destroy() {
       closed = true
@@ -79,45 +79,6 @@ const mannersOf = ({ username, password, tls }: RedisAddress, trust: Trust | und
 type Manners = ReturnType<typeof mannersOf>
 type AddressOf<Kind> = Extract<RedisAddress, { kind: Kind }>
 
-const dialCluster =
-  (redis: Package, address: AddressOf<'cluster'>, { as, secure }: Manners): Dial =>
-  (onLost) => {
-    const cluster = redis.createCluster({
-      rootNodes: address.nodes.map((node) => ({ socket: { ...secure, ...node } })),
-      defaults: { ...as, socket: secure },
-    })
-    let [up, settled, closed] = [false, false, false]
-    let reason: unknown
-    // Until then an error is one node's, and it goes on to ask the next.
-    const failed = (error: unknown): void => {
-      reason = error
-      if (up) onLost(error)
-    }
-    cluster.on('error', failed)
-    // The package would go on with the dead connection to this node for ever, also when a replica has taken over.
-    cluster.on('node-error', failed)
-    return {
-      async connect() {
-        try {
-          await cluster.connect()
-          up = true
-        } catch (error) {
-          throw reason ?? error // "none of the root nodes is available" says nothing
-        } finally {
-          settled = true
-          if (closed) cluster.destroy()
-        }
-      },
-      send: (key, args) => cluster.sendCommand(key, false, args),
-      subscribe: (channels, listener) => cluster.subscribe(channels, listener),
-      // Not while it connects: what the package opens after that it does not find again.
-      destroy() {
-        closed = true
-        if (settled) cluster.destroy()
-      },
-    }
-  }
-
 const dialSentinels =
   (redis: Package, address: AddressOf<'sentinel'>, { as, bare, secure }: Manners): Dial =>
   (onLost) => {
@@ -142,14 +103,14 @@ const dialSentinels =
           const socket = { ...secure, ...sentinel }
           const wire = dialed({ ...bare, socket }, () => undefined)
           await wire.connect()
-          return wire.send('', ['SENTINEL', 'MASTER', address.primary]).catch(namePrimary)
+          return wire.send(['SENTINEL', 'MASTER', address.primary]).catch(namePrimary)
         })
         await hangUp()
         const { database } = address
         primary = dialed({ ...as, database, socket: { ...secure, ...node } }, onLost)
         await primary.connect()
       },
-      send: (key, args) => primary.send(key, args),
+      send: (args) => primary.send(args),
       subscribe: (channels, listener) => primary.subscribe(channels, listener),
       destroy() {
         closed = true
@@ -166,8 +127,6 @@ export const createDial = (
   const manners = mannersOf(address, trust)
   const { as, socket, secure } = manners
   switch (address.kind) {
-    case 'cluster':
-      return dialCluster(redis, address, manners)
     case 'sentinel':
       return dialSentinels(redis, address, manners)
     case 'socket': {

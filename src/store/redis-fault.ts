@@ -4,6 +4,9 @@
 import { findCertificateFault } from '../files/certificates.ts'
 import { StoreError } from './store.ts'
 
+const NO_CLUSTER =
+  'it is part of a cluster, which is not supported: name a single server, or sentinels'
+
 /** By the first word of Redis's error reply, or Node's `code`. */
 const CURES: Readonly<Record<string, string>> = {
   READONLY: 'it is a read-only replica: point the url at the primary, or use redis+sentinel://',
@@ -19,8 +22,8 @@ const CURES: Readonly<Record<string, string>> = {
   MISCONF: 'it cannot write to its disk: look into its log and make room there',
   BUSY: 'a script keeps it busy: look for it, and run SCRIPT KILL',
   NOREPLICAS: 'too few replicas are in step: look after them, or lower its min-replicas-to-write',
-  CLUSTERDOWN: 'the cluster is incomplete: look at CLUSTER INFO',
-  MOVED: 'it is part of a cluster: use redis+cluster://',
+  MOVED: NO_CLUSTER,
+  CLUSTERDOWN: NO_CLUSTER,
   NOPRIMARY: 'its sentinels know no primary of that name: correct the url',
   ECONNREFUSED: 'nothing listens there: start it, or correct the url',
   ECONNRESET: 'the connection broke: it heals by itself when Redis is back',

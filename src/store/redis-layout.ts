@@ -1,4 +1,4 @@
-// Where things lie in Redis: what a key is called, and in which slot a user's sessions are. It must never
+// Where things lie in Redis: what a key is called, and in which shard a user's sessions are. It must never
 // change: a key that is looked for elsewhere is a session that never ended.
 
 import { createHash } from 'node:crypto'
@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto'
 /** Of the data: raised by a version whose records an older one would misread, and only then. */
 export const FORMAT = 1
 
-export const SHARDS = 16 // slots: enough for a cluster of as many primaries, few enough to ask them all each second
+export const SHARDS = 16 // each script then works on a sixteenth; few enough to ask them all each second
 
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
 

@@ -47,7 +47,7 @@ export interface Link {
   readonly label: string
   /** One atomic step. Rejects with a StoreError: then it may have happened or not. */
   run(script: Script, key: string, args?: readonly Argument[]): Promise<unknown>
-  /** What the server says of itself; of a cluster any one of its primaries. */
+  /** What the server says of itself. */
   info(section: string): Promise<string>
   /** One of its settings; undefined where it does not say, for instance because its ACL forbids us to ask. */
   setting(name: string): Promise<string | undefined>
@@ -182,7 +182,7 @@ export const openLink = async (
       () => undefined, // the poll makes up for it, and the other connection says why
     )
 
-  const send = async (key: string, args: (string | Buffer)[]): Promise<unknown> => {
+  const send = async (args: (string | Buffer)[]): Promise<unknown> => {
     const connection = current
     if (!connection) throw fault
     // Also those that nobody waits for any more: they still stand in the client's queue.
@@ -199,7 +199,7 @@ export const openLink = async (
       waiting.delete(caller)
       if (connection === current) answeredAt = performance.now()
     }
-    connection.wire.send(key, args).then(
+    connection.wire.send(args).then(
       (reply) => {
         answered()
         resolve(reply)
@@ -219,10 +219,10 @@ export const openLink = async (
       const rest = ['1', key, ...args.map((arg) => (typeof arg === 'number' ? String(arg) : arg))]
       try {
         try {
-          return await send(key, ['EVALSHA', script.sha, ...rest])
+          return await send(['EVALSHA', script.sha, ...rest])
         } catch (error) {
           if (faultCode(error) !== 'NOSCRIPT') throw error
-          return await send(key, ['EVAL', script.text, ...rest]) // nothing ran: this is the first time
+          return await send(['EVAL', script.text, ...rest]) // nothing ran: this is the first time
         }
       } catch (error) {
         throw toRedisFault(error, label)
@@ -230,13 +230,13 @@ export const openLink = async (
     },
     async info(section) {
       try {
-        return String(await send(section, ['INFO', section]))
+        return String(await send(['INFO', section]))
       } catch (error) {
         throw toRedisFault(error, label)
       }
     },
     async setting(name) {
-      const reply = await send(name, ['CONFIG', 'GET', name]).catch(() => undefined)
+      const reply = await send(['CONFIG', 'GET', name]).catch(() => undefined)
       // Name and value in a list, or by RESP3 in a map.
       const value = Object.values(Object(reply) as object).at(-1) as unknown
       return typeof value === 'string' ? value : undefined

@@ -1,5 +1,5 @@
-// What Redis does for us, each script one atomic step on the keys of one slot. KEYS[1] is a root such as
-// `postern:{7}`; every other key starts with it, so a cluster finds them in the same place. A script must
+// What Redis does for us, each script one atomic step. KEYS[1] is a root such as `postern:{7}`, and every other key
+// of the script starts with it. A script must
 // never answer from a replica: each begins with a write that changes nothing, which only a primary takes.
 // Redis lets a script that has written pass its maxmemory: an end goes through on a full server, and what
 // grows (a login, a rotation) is stopped at its pointer.

@@ -135,7 +135,8 @@ const cases: readonly (readonly [Kind<unknown>, readonly (readonly [unknown, unk
     [
       ['', ''],
       ['redis://a', 'redis://a'],
-      ['redis+cluster://a,b', 'redis+cluster://a,b'],
+      ['redis+sentinel://a,b/main', 'redis+sentinel://a,b/main'],
+      ['redis+cluster://a,b', REFUSED],
       ['http://a', REFUSED],
       ['redis://', REFUSED],
       ['redis://a\n', REFUSED],

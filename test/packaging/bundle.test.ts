@@ -54,7 +54,7 @@ void t.test('commands and threads need nothing but each other', async (t) => {
   )
   t.equal(withRedis.length, 1, 'one file holds the client for Redis')
   const client = (await import(join(folder, withRedis[0] ?? ''))) as object
-  for (const name of ['createClient', 'createCluster']) t.ok(name in client, name)
+  t.ok('createClient' in client)
   for (const name of [
     'postern.mjs',
     'get-auth-token.mjs',

@@ -17,7 +17,6 @@ void t.test('every form of url says where and as whom', (t) => {
     ['redis://me@127.0.0.1', { username: 'me', password: undefined }],
     ['unix:///run/redis.sock', { kind: 'socket', path: '/run/redis.sock', database: 0 }],
     ['unix://me:x@/run/r.sock?database=2', { username: 'me', path: '/run/r.sock', database: 2 }],
-    ['redis+cluster://a,b:7001', { kind: 'cluster', nodes: [{ port: 6379 }, { port: 7001 }] }],
     [
       'rediss+sentinel://a,b:1/main/2',
       { kind: 'sentinel', tls: true, primary: 'main', database: 2, nodes: [{ port: 26_379 }, {}] },
@@ -41,8 +40,8 @@ void t.test('what is no such url is refused with the forms there are, and never 
     ['redis://x:hunter2%@a', /%25/],
     ['unix://hunter2/run/x', /no socket/],
     ['unix:///', /no socket/],
-    ['unix+cluster:///hunter2', /no socket/],
-    ['redis+cluster://a/1', /names a database/],
+    ['unix+sentinel:///hunter2', /no socket/],
+    ['redis+cluster://hunter2', /not understood/],
     ['redis+sentinel://hunter2', /no primary/],
     ['redis+sentinel://a/main/1/hunter2', /no primary/],
   ] as const
@@ -61,6 +60,6 @@ void t.test('what is no such url is refused with the forms there are, and never 
 void t.test('its label has no credentials', (t) => {
   t.equal(parseRedisUrl('redis://me:hunter2@a:1/2').label, 'redis://a:1/2')
   t.equal(parseRedisUrl('unix://me:hunter2@/run/x').label, 'unix:///run/x')
-  t.equal(parseRedisUrl('rediss+cluster://me:hunter2@a,b').label, 'rediss+cluster://a,b')
+  t.equal(parseRedisUrl('rediss+sentinel://me:hunter2@a,b/m').label, 'rediss+sentinel://a,b/m')
   t.end()
 })

@@ -32,7 +32,7 @@ void t.test('a sentinel that hangs is left alone with it', NEEDS_REDIS, async (t
   const wire = createDial(await loadPackage(), parseRedisUrl(url), undefined)(nobody)
   t.teardown(() => discard(wire))
   await wire.connect()
-  await wire.send('', ['SET', 'x', '1'])
+  await wire.send(['SET', 'x', '1'])
   t.equal(primary.cli('-n', '3', 'GET', 'x'), '1')
   t.equal(sockets.size, 1)
   for (const socket of sockets) if (!socket.closed) await once(socket, 'close')
@@ -89,60 +89,6 @@ void t.test('given up while the sentinels are asked, it opens nothing more', asy
   const wire = dial(nobody)
   await t.rejects(wire.connect(), { message: /let go of/ })
   t.same(opened, ['s'])
-})
-
-/** A cluster of the package's whose `connect` is what is given. */
-const fakeCluster = (connect: (emit: (event: string, error: Error) => void) => Promise<void>) => {
-  const listeners = new Map<string, (error: Error) => void>()
-  const emit = (event: string, error: Error): void => listeners.get(event)?.(error)
-  const seen = { destroyed: 0, lost: [] as unknown[] }
-  const fake = {
-    createCluster: () => ({
-      on: (event: string, listener: (error: Error) => void) => listeners.set(event, listener),
-      connect: () => connect(emit),
-      destroy: () => void seen.destroyed++,
-    }),
-  }
-  const address = parseRedisUrl('redis+cluster://a,b')
-  const wire = createDial(
-    fake as unknown as Package,
-    address,
-    undefined,
-  )((error) => void seen.lost.push(error))
-  return { wire, emit, seen }
-}
-
-void t.test('a cluster is lost with any of its nodes, once it was there', async (t) => {
-  const away = new Error('a is away')
-  const { wire, emit, seen } = fakeCluster(async (tell) => tell('error', away))
-  await wire.connect()
-  t.same(seen.lost, [], 'another node was asked')
-  emit('node-error', away)
-  emit('error', away)
-  t.same(seen.lost, [away, away])
-})
-
-void t.test('a cluster that cannot be reached says why', async (t) => {
-  const none = new Error('None of the root nodes is available')
-  const away = Object.assign(new Error('away'), { code: 'ECONNREFUSED' })
-  const known = fakeCluster((tell) => {
-    tell('node-error', away)
-    return Promise.reject(none)
-  })
-  await t.rejects(known.wire.connect(), { code: 'ECONNREFUSED' })
-  await t.rejects(fakeCluster(() => Promise.reject(none)).wire.connect(), none)
-  t.same(known.seen.lost, [])
-})
-
-void t.test('given up while a cluster is looked at, what it opened since is closed', async (t) => {
-  const { wire, seen } = fakeCluster(() => {
-    void wire.destroy()
-    return Promise.resolve()
-  })
-  await wire.connect()
-  t.equal(seen.destroyed, 1, 'once it has settled')
-  await discard(wire)
-  t.equal(seen.destroyed, 2)
 })
 
 void t.test('given up while it connects, a connection is closed when it is there', async (t) => {

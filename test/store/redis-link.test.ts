@@ -114,25 +114,10 @@ void t.test('over TLS, trusting whom it is told to, else the system', NEEDS_REDI
   }
 })
 
-void t.test('on a cluster no script leaves its slot', NEEDS_REDIS, async (t) => {
-  const options = { 'cluster-enabled': 'yes', 'cluster-node-timeout': '2000' }
-  const nodes = await Promise.all([startRedis(t, options), startRedis(t, options)])
-  const [one, two] = nodes
-  if (!one || !two) throw new Error('two nodes were started')
-  one.cli('CLUSTER', 'ADDSLOTSRANGE', '0', '8191')
-  two.cli('CLUSTER', 'ADDSLOTSRANGE', '8192', '16383')
-  one.cli('CLUSTER', 'SET-CONFIG-EPOCH', '1')
-  two.cli('CLUSTER', 'SET-CONFIG-EPOCH', '2')
-  one.cli('CLUSTER', 'MEET', '127.0.0.1', String(two.port))
-  await until(
-    () => nodes.every((node) => node.cli('CLUSTER', 'INFO').includes('cluster_state:ok')),
-    20,
-  )
-  await exercise(t, `redis+cluster://127.0.0.1:${one.port},127.0.0.1:${two.port}`)
-  t.not(one.cli('DBSIZE'), '0')
-  t.not(two.cli('DBSIZE'), '0')
-  const alone = await storeAt(t, one.url)
-  await t.rejects(alone.listEnded(NOW), { message: /redis\+cluster/ })
+void t.test('a server that is part of a cluster is refused by name', NEEDS_REDIS, async (t) => {
+  const server = await startRedis(t, { 'cluster-enabled': 'yes' })
+  const store = await storeAt(t, server.url)
+  await t.rejects(store.listEnded(NOW), { message: /which is not supported/ })
 })
 
 void t.test('through sentinels to the primary', NEEDS_REDIS, async (t) => {
@@ -152,7 +137,6 @@ void t.test(
       [`redis://127.0.0.1:${port}`, /nothing listens/],
       ['unix:///nonexistent/socket', /no such socket/],
       ['redis://no-such-name.invalid', /name/],
-      [`redis+cluster://127.0.0.1:${port}`, /./],
       [`redis+sentinel://127.0.0.1:${port}/main`, /./],
     ] as const
     for (const [url, message] of cases) {

@@ -267,20 +267,6 @@ void t.test('as an ACL user with no more rights than the message names', NEEDS_R
   ])
 })
 
-void t.test('on a cluster no call leaves its slot', NEEDS_REDIS, async (t) => {
-  const server = await startRedis(t, { 'cluster-enabled': 'yes' })
-  server.cli('CLUSTER', 'ADDSLOTSRANGE', '0', '16383')
-  await until(() => server.cli('CLUSTER', 'INFO').includes('cluster_state:ok'), 20)
-  const link = await connect(t, `redis+cluster://127.0.0.1:${server.port}`)
-  const throttle = createRedisThrottle(link, ROOT)
-  await begun(await throttle.begin(LIMITS, 900)).settle('succeeded')
-  await series(5, async () => fail(throttle))
-  t.equal(await fail(throttle), 'refused')
-  const slots = keysOf(server).map((key) => server.cli('CLUSTER', 'KEYSLOT', key))
-  t.equal(slots.length, 3)
-  t.equal(new Set(slots).size, 1)
-})
-
 void t.test('a pause of the server earns nobody a failure', NEEDS_REDIS, async (t) => {
   const server = await startRedis(t)
   const throttle = createRedisThrottle(await connect(t, server.url, 1), ROOT)
