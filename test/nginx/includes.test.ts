@@ -3,10 +3,10 @@ import t, { type Test } from 'tap'
 
 import { type NginxOptions, nginxMissing, testNginx } from '../fixtures/nginx.ts'
 import { readmeSite } from './readme-site.ts'
-import { passOn, shareChannels } from './several.ts'
+import { passOn } from './several.ts'
 
 const POSTERN = '/run/elsewhere/http.sock'
-const OPTIONAL = ['softphone', 'mikopbx', 'recordings', 'sip', 'pass-on', 'nchan-redis']
+const OPTIONAL = ['softphone', 'mikopbx', 'recordings', 'sip', 'pass-on']
 const HTTP = 'include postern/postern-local.conf;\ninclude postern/postern-http.conf;\n'
 const PROTECTED = `
     location ^~ /app/ {
@@ -37,7 +37,6 @@ const takes = (t: Test, what: string, options: Omit<NginxOptions, 'postern'>): v
 void t.test('what is included', { skip: nginxMissing() }, async (t) => {
   void t.test('each file alone, each left out, with and without a location of its own', (t) => {
     const { local: hosts } = passOn(9480, 9481)
-    const { local: redis } = shareChannels('redis://127.0.0.1:1')
     const choices = [
       [],
       ...OPTIONAL.map((name) => [name]),
@@ -45,10 +44,7 @@ void t.test('what is included', { skip: nginxMissing() }, async (t) => {
       OPTIONAL,
     ]
     for (const names of choices) {
-      const local = [
-        ...(names.includes('pass-on') ? hosts : []),
-        ...(names.includes('nchan-redis') ? redis : []),
-      ]
+      const local = names.includes('pass-on') ? hosts : []
       for (const more of ['', PROTECTED])
         takes(t, names.join(' ') + more, { local, site: site(HTTP + server(names, more)) })
     }

@@ -75,22 +75,3 @@ export const passOn = (
   ],
   site: [[/# (?=include postern\/postern-pass-on\.conf)/, '']],
 })
-
-/** For a host whose channels are in the Redis at this address. */
-export const shareChannels = (address: string, password = ''): { local: Edits; site: Edits } => ({
-  local: [
-    [/^# (?=upstream postern_nchan)/m, ''],
-    [/^# (?=    nchan_redis)/gm, ''],
-    [/^# (?=\}\n\n# Asterisk)/m, ''],
-    ['redis://192.0.2.30:6379', address],
-    ...(password === ''
-      ? []
-      : [
-          [
-            'nchan_redis_namespace',
-            `nchan_redis_password "${password}";\n    nchan_redis_namespace`,
-          ] as const,
-        ]),
-  ],
-  site: [[/# (?=include postern\/postern-nchan-redis\.conf)/, '']],
-})
