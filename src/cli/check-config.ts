@@ -3,7 +3,7 @@
 
 import { ConfigError } from '../config/config-error.ts'
 import { CONFIG_FILE, loadConfig } from '../config/load.ts'
-import { inspectSharedStore } from '../open-state.ts'
+import { inspectSharedStore } from '../daemon/open-state.ts'
 import { StoreError } from '../store/store.ts'
 import { BAD_CONFIG, type Command, type Io, OK, USAGE } from './io.ts'
 

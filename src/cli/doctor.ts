@@ -16,7 +16,7 @@ import { checkClock, checkClosed, checkNode, checkSocket, idsOf } from '../docto
 import { type Directive, parseNginxDump, walk } from '../doctor/nginx-config.ts'
 import { findTraps } from '../doctor/nginx-traps.ts'
 import { probe } from '../doctor/probe.ts'
-import { inspectSharedStore } from '../open-state.ts'
+import { inspectSharedStore } from '../daemon/open-state.ts'
 import { inspectStore } from '../store/sqlite-copy.ts'
 import { StoreError } from '../store/store.ts'
 import { askDaemon } from './control-client.ts'

@@ -7,7 +7,7 @@ import { createPolicy, findGrant, isAction, isResource } from '../auth/grants.ts
 import { ConfigError } from '../config/config-error.ts'
 import type { Config } from '../config/config.ts'
 import { CONFIG_FILE, loadConfig } from '../config/load.ts'
-import { openUsers } from '../open-users.ts'
+import { openUsers } from '../daemon/open-users.ts'
 import { createPasswordPool } from '../passwords/pool.ts'
 import type { Lookup } from '../users/source.ts'
 import { askDaemon } from './control-client.ts'

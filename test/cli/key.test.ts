@@ -1,5 +1,5 @@
 // `postern key`: words in; lines, exit code and the key file out. What the running daemon makes of it stands in
-// test/key-rotation.test.ts.
+// test/daemon/key-rotation.test.ts.
 
 import {
   chmodSync,

@@ -1,14 +1,14 @@
 // What an instance owes to the others on its store: to hear of every end there is, to tell what only another can
 // act on, and to say so when it knows too little to decide. Alone on a store of its own, it knows everything.
 
-import type { Revocations } from './auth/revocations.ts'
-import type { Which } from './http/operator.ts'
-import type { Log } from './log.ts'
-import type { StateChange, StoreState } from './store/redis-feed.ts'
-import type { RedisStore } from './store/redis.ts'
-import { StoreError } from './store/store.ts'
-import type { Registry } from './subscriptions/registry.ts'
-import type { Subscription } from './subscriptions/subscription.ts'
+import type { Revocations } from '../auth/revocations.ts'
+import type { Which } from '../http/operator.ts'
+import type { Log } from '../log.ts'
+import type { StateChange, StoreState } from '../store/redis-feed.ts'
+import type { RedisStore } from '../store/redis.ts'
+import { StoreError } from '../store/store.ts'
+import type { Registry } from '../subscriptions/registry.ts'
+import type { Subscription } from '../subscriptions/subscription.ts'
 
 export interface Peers {
   /** Reads what must be known before anything is decided; where the store is away, as soon as it is back. */

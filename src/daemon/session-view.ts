@@ -1,8 +1,8 @@
 // Sessions as their owners and the operator see them: the store's, with what is live in them.
 
-import type { SessionView } from './http/softphone/sessions.ts'
-import type { Store } from './store/store.ts'
-import type { Registry } from './subscriptions/registry.ts'
+import type { SessionView } from '../http/softphone/sessions.ts'
+import type { Store } from '../store/store.ts'
+import type { Registry } from '../subscriptions/registry.ts'
 
 export const viewSessions = async (
   store: Pick<Store, 'listSessions'>,

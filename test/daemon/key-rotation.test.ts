@@ -5,21 +5,21 @@ import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { Agent, request } from 'node:http'
 import t, { type Test } from 'tap'
 
-import { createKeyCommand } from '../src/cli/key.ts'
-import { reload } from '../src/cli/reload.ts'
-import { loadConfig } from '../src/config/load.ts'
-import { startDaemon } from '../src/daemon.ts'
-import { createLog } from '../src/log.ts'
-import { runCommand } from './cli/run.ts'
-import { createTestClock } from './fixtures/clock.ts'
-import { keySet } from './fixtures/keys.ts'
+import { createKeyCommand } from '../../src/cli/key.ts'
+import { reload } from '../../src/cli/reload.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { startDaemon } from '../../src/daemon/start.ts'
+import { createLog } from '../../src/log.ts'
+import { runCommand } from '../cli/run.ts'
+import { createTestClock } from '../fixtures/clock.ts'
+import { keySet } from '../fixtures/keys.ts'
 import {
   FOREIGN_AUDIENCE,
   FOREIGN_ISSUER,
   foreignClaims,
   foreignToken,
   pairOf,
-} from './fixtures/pairs.ts'
+} from '../fixtures/pairs.ts'
 import {
   bearer,
   check,
@@ -28,8 +28,8 @@ import {
   makePlace,
   PASSWORD,
   post,
-} from './fixtures/postern.ts'
-import { V1 } from './nginx/ask.ts'
+} from '../fixtures/postern.ts'
+import { V1 } from '../nginx/ask.ts'
 
 const start = async (t: Test, sections: Readonly<Record<string, string>> = {}) => {
   const place = makePlace(t, sections)

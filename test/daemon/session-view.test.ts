@@ -2,10 +2,10 @@
 
 import t from 'tap'
 
-import { viewSessions } from '../src/session-view.ts'
-import type { Subscription } from '../src/subscriptions/subscription.ts'
-import { NOW } from './fixtures/clock.ts'
-import { sessionOf } from './store/sessions.ts'
+import { viewSessions } from '../../src/daemon/session-view.ts'
+import type { Subscription } from '../../src/subscriptions/subscription.ts'
+import { NOW } from '../fixtures/clock.ts'
+import { sessionOf } from '../store/sessions.ts'
 
 const subscription = (sid: string, resource: string): Subscription => ({
   kick: `kick-${sid}-${resource}`,

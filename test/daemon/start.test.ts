@@ -20,14 +20,14 @@ import { connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 
-import type { Clock } from '../src/clock.ts'
-import { ConfigError } from '../src/config/config-error.ts'
-import { loadConfig } from '../src/config/load.ts'
-import { startDaemon } from '../src/daemon.ts'
-import { StartError } from '../src/open-state.ts'
-import { createLog } from '../src/log.ts'
-import { createTestClock } from './fixtures/clock.ts'
-import { openWire } from './fixtures/daemon.ts'
+import type { Clock } from '../../src/clock.ts'
+import { ConfigError } from '../../src/config/config-error.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { startDaemon } from '../../src/daemon/start.ts'
+import { StartError } from '../../src/daemon/open-state.ts'
+import { createLog } from '../../src/log.ts'
+import { createTestClock } from '../fixtures/clock.ts'
+import { openWire } from '../fixtures/daemon.ts'
 import {
   bearer,
   check,
@@ -42,11 +42,11 @@ import {
   run,
   serve,
   until,
-} from './fixtures/postern.ts'
-import { hashPassword } from '../src/passwords/hash.ts'
-import { ask, V1 } from './nginx/ask.ts'
-import { isRoot, needs } from './fixtures/needs.ts'
-import { startStopwatch } from './fixtures/stopwatch.ts'
+} from '../fixtures/postern.ts'
+import { hashPassword } from '../../src/passwords/hash.ts'
+import { ask, V1 } from '../nginx/ask.ts'
+import { isRoot, needs } from '../fixtures/needs.ts'
+import { startStopwatch } from '../fixtures/stopwatch.ts'
 
 t.setTimeout(900_000) // many starts of a process, on a machine that may be busy
 

@@ -1,15 +1,15 @@
 // The user sources that the config names, opened in its order. What a change in one of them means is said to
 // the daemon; what was broken is told once and keeps the last good state.
 
-import type { Config } from './config/config.ts'
-import { readSecretFile } from './config/secret-file.ts'
-import type { PasswordPool } from './passwords/pool.ts'
-import { openAsteriskUsers } from './users/asterisk.ts'
-import type { UsersDiff } from './users/diff-users.ts'
-import { createDirectory, type Directory } from './users/directory.ts'
-import { openUsersFile } from './users/file.ts'
-import { openHttpUsers } from './users/http.ts'
-import type { UserSource } from './users/source.ts'
+import type { Config } from '../config/config.ts'
+import { readSecretFile } from '../config/secret-file.ts'
+import type { PasswordPool } from '../passwords/pool.ts'
+import { openAsteriskUsers } from '../users/asterisk.ts'
+import type { UsersDiff } from '../users/diff-users.ts'
+import { createDirectory, type Directory } from '../users/directory.ts'
+import { openUsersFile } from '../users/file.ts'
+import { openHttpUsers } from '../users/http.ts'
+import type { UserSource } from '../users/source.ts'
 
 export interface UserEvents {
   onChange(source: UserSource['name'], diff: UsersDiff): Promise<void>

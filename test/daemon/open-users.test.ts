@@ -4,11 +4,11 @@ import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 
-import { loadConfig } from '../src/config/load.ts'
-import { openUsers } from '../src/open-users.ts'
-import { createPasswordPool } from '../src/passwords/pool.ts'
-import type { UsersDiff } from '../src/users/diff-users.ts'
-import { answer, openCannedServer } from './fixtures/canned-server.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { openUsers } from '../../src/daemon/open-users.ts'
+import { createPasswordPool } from '../../src/passwords/pool.ts'
+import type { UsersDiff } from '../../src/users/diff-users.ts'
+import { answer, openCannedServer } from '../fixtures/canned-server.ts'
 import {
   bearer,
   CHEAP,
@@ -18,11 +18,11 @@ import {
   PASSWORD,
   serve,
   until,
-} from './fixtures/postern.ts'
-import { startStopwatch } from './fixtures/stopwatch.ts'
-import { V1 } from './nginx/ask.ts'
+} from '../fixtures/postern.ts'
+import { startStopwatch } from '../fixtures/stopwatch.ts'
+import { V1 } from '../nginx/ask.ts'
 
-const SAMPLES = join(import.meta.dirname, 'fixtures', 'asterisk', 'mikopbx')
+const SAMPLES = join(import.meta.dirname, '../fixtures', 'asterisk', 'mikopbx')
 const SECRET = 'b749601f329a635a19c4a87bc359be3d' // of 201 in the samples
 
 const setUp = (t: Test, sections: Readonly<Record<string, string>>) => {

@@ -1,16 +1,16 @@
 // What the operator can do to a running daemon, over its control socket: the same steps as everybody else's,
 // in the operator's name.
 
-import type { Revocations } from './auth/revocations.ts'
-import type { Sessions } from './auth/sessions.ts'
-import type { Clock } from './clock.ts'
+import type { Revocations } from '../auth/revocations.ts'
+import type { Sessions } from '../auth/sessions.ts'
+import type { Clock } from '../clock.ts'
 import type { Gate } from './gate.ts'
-import type { Which } from './http/operator.ts'
-import { STATUS } from './http/reply.ts'
+import type { Which } from '../http/operator.ts'
+import { STATUS } from '../http/reply.ts'
 import type { Peers } from './peers.ts'
-import type { Session, Store } from './store/store.ts'
-import type { Registry } from './subscriptions/registry.ts'
-import type { Directory } from './users/directory.ts'
+import type { Session, Store } from '../store/store.ts'
+import type { Registry } from '../subscriptions/registry.ts'
+import type { Directory } from '../users/directory.ts'
 
 const END_AT_ONCE = 256 // sessions that share a commit
 

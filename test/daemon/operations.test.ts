@@ -7,13 +7,13 @@ import type { AddressInfo } from 'node:net'
 import { DatabaseSync } from 'node:sqlite'
 import t from 'tap'
 
-import { askDaemon } from '../src/cli/control-client.ts'
-import { loadConfig } from '../src/config/load.ts'
-import { startDaemon } from '../src/daemon.ts'
-import { createLog } from '../src/log.ts'
-import { createTestClock } from './fixtures/clock.ts'
-import { bearer, JSON_TYPE, startTestDaemon, V1 } from './fixtures/daemon.ts'
-import { HASH, makePlace } from './fixtures/postern.ts'
+import { askDaemon } from '../../src/cli/control-client.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { startDaemon } from '../../src/daemon/start.ts'
+import { createLog } from '../../src/log.ts'
+import { createTestClock } from '../fixtures/clock.ts'
+import { bearer, JSON_TYPE, startTestDaemon, V1 } from '../fixtures/daemon.ts'
+import { HASH, makePlace } from '../fixtures/postern.ts'
 
 const subscribe = (more: Record<string, string> = {}) => ({
   'X-Auth-Action': 'subscribe',

@@ -24,12 +24,12 @@ import {
   post,
   type Tokens,
   until,
-} from './fixtures/postern.ts'
-import { NEEDS_REDIS, startRedis } from './fixtures/redis.ts'
-import { type Ask, type Reply, V1, V3 } from './nginx/ask.ts'
-import { type Served, serveProgram } from './packaging/serve-program.ts'
+} from '../fixtures/postern.ts'
+import { NEEDS_REDIS, startRedis } from '../fixtures/redis.ts'
+import { type Ask, type Reply, V1, V3 } from '../nginx/ask.ts'
+import { type Served, serveProgram } from '../packaging/serve-program.ts'
 
-const ROOT = join(import.meta.dirname, '..')
+const ROOT = join(import.meta.dirname, '../..')
 const NEXT = '99.0.0'
 const BOUND = 1.5 // seconds in which an end reaches every host
 const LIMIT = 600_000 // milliseconds: 15 s on an idle machine, but it may be shared

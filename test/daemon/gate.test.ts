@@ -5,7 +5,7 @@ import { generateKeyPairSync } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import t from 'tap'
 
-import { NOW } from './fixtures/clock.ts'
+import { NOW } from '../fixtures/clock.ts'
 import {
   bearer,
   bytesOf,
@@ -16,7 +16,7 @@ import {
   USERS,
   V1,
   V3,
-} from './fixtures/daemon.ts'
+} from '../fixtures/daemon.ts'
 
 const daemon = await startTestDaemon(t, {
   sections: { mikopbx: 'role_names = ["admin=admins", "user=users"]' },
