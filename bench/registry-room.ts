@@ -28,6 +28,7 @@ const measure = async (count: number): Promise<RegistryReport> => {
     perSession: () => 16,
     observe: () => undefined,
     onFault: () => undefined,
+    stillAllowed: () => true,
     every: (_milliseconds, act) => {
       tick = act
       return () => undefined

@@ -22,16 +22,21 @@ export interface Metrics {
   answered(route: string, status: number): void
   faulted(kind: string): void
   usersLoaded(source: string, ok: boolean, now: number): void
+  /** What is read at each scrape; said once, when it is there. */
+  watch(sources: MetricSources): void
   /** The text of /metrics. */
   expose(): Promise<string>
   readonly contentType: string
 }
 
-export interface MetricSources {
+export interface MetricLabels {
   version: string
   /** Known values of the labels action and reason; others are counted as `unknown`. */
   actions: readonly string[]
   reasons: readonly string[]
+}
+
+export interface MetricSources {
   sessions(): Promise<number>
   revocations(): number
   subscriptions(): number
@@ -61,7 +66,97 @@ const MISNAMED = [
   'nodejs_active_resources_total',
 ]
 
-export const createMetrics = (sources: MetricSources): Metrics => {
+/** The gauges and counters whose value is somebody else's: asked for at each scrape. */
+const watchSources = (registry: Registry, sources: MetricSources): void => {
+  const gauge = (name: string, help: string, read: () => number | Promise<number>): void => {
+    registry.registerMetric(
+      new Gauge({
+        name,
+        help,
+        registers: [],
+        async collect() {
+          this.set(await read())
+        },
+      }),
+    )
+  }
+  gauge('postern_sessions', 'Live sessions in the store; NaN where the store cannot tell.', () =>
+    sources.sessions().catch(() => Number.NaN),
+  )
+  gauge(
+    'postern_revocations',
+    'Ended sessions held in memory because tokens of theirs could be alive.',
+    sources.revocations,
+  )
+  gauge('postern_subscriptions', 'Live subscriptions, one a session and resource.', () =>
+    sources.subscriptions(),
+  )
+  let asked: ReturnType<MetricSources['nchan']> | undefined
+  /** One look a scrape, though four metrics ask. */
+  const askNchan = (): ReturnType<MetricSources['nchan']> => {
+    asked ??= sources.nchan().finally(() => {
+      asked = undefined
+    })
+    return asked
+  }
+  const nchan = (name: string, help: string, word: string): void => {
+    gauge(name, `${help}; NaN while nginx is away.`, () =>
+      askNchan().then(
+        (counts) => counts.get(word) ?? Number.NaN,
+        () => Number.NaN,
+      ),
+    )
+  }
+  nchan('postern_nchan_channels', "Nchan's channels, the private ones included", 'channels')
+  nchan('postern_nchan_subscribers', "Nchan's subscribers", 'subscribers')
+  nchan('postern_nchan_stored_messages', 'Messages that Nchan keeps', 'stored messages')
+  nchan('postern_nchan_shared_memory_bytes', "Memory of Nchan's zone in use", 'shared memory used')
+  gauge('postern_hash_queue', 'Passwords that wait for a hash worker.', sources.hashQueue)
+  gauge('postern_ready', 'Whether the daemon can decide (1) or not (0), as /readyz says.', () =>
+    sources.ready() ? 1 : 0,
+  )
+  registry.registerMetric(
+    new Gauge({
+      name: 'postern_store_state',
+      help: 'Whether the store is in this state (1): ok, away, or lost (it lacks what it had acknowledged).',
+      labelNames: ['state'],
+      registers: [],
+      collect() {
+        for (const state of STORE_STATES)
+          this.set({ state }, state === sources.storeState() ? 1 : 0)
+      },
+    }),
+  )
+  registry.registerMetric(
+    new Counter({
+      name: 'postern_store_losses_total',
+      help: 'Times that the shared store was found to lack what it had acknowledged.',
+      registers: [],
+      collect() {
+        this.reset()
+        this.inc(sources.storeLosses())
+      },
+    }),
+  )
+  gauge(
+    'postern_store_age_seconds',
+    'Time since every end of a session was known for certain; 0 where no store is shared.',
+    sources.storeAge,
+  )
+  registry.registerMetric(
+    new Counter({
+      name: 'postern_log_lines_lost_total',
+      help: 'Lines of the log that were dropped because nobody took them.',
+      registers: [],
+      collect() {
+        this.reset()
+        this.inc(sources.logLinesLost())
+      },
+    }),
+  )
+}
+
+export const createMetrics = (labels: MetricLabels): Metrics => {
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry })
@@ -69,8 +164,8 @@ export const createMetrics = (sources: MetricSources): Metrics => {
 
   // Counted in plain integers and published when asked: a labelled inc() costs 0.4 µs, this 0.008 (measured).
   const decisions = new Map<string, Map<string, number>>()
-  for (const action of [...sources.actions, 'unknown']) decisions.set(action, new Map())
-  const knownReasons = new Set(['', ...sources.reasons])
+  for (const action of [...labels.actions, 'unknown']) decisions.set(action, new Map())
+  const knownReasons = new Set(['', ...labels.reasons])
   registry.registerMetric(
     new Counter({
       name: 'postern_decisions_total',
@@ -84,17 +179,6 @@ export const createMetrics = (sources: MetricSources): Metrics => {
             this.inc({ action, result: reason === '' ? 'allowed' : 'refused', reason }, count)
           }
         }
-      },
-    }),
-  )
-  registry.registerMetric(
-    new Counter({
-      name: 'postern_log_lines_lost_total',
-      help: 'Lines of the log that were dropped because nobody took them.',
-      registers: [],
-      collect() {
-        this.reset()
-        this.inc(sources.logLinesLost())
       },
     }),
   )
@@ -215,79 +299,12 @@ export const createMetrics = (sources: MetricSources): Metrics => {
     labelNames: ['issuer'],
     registers,
   })
-  const gauge = (name: string, help: string, read: () => number | Promise<number>): void => {
-    registry.registerMetric(
-      new Gauge({
-        name,
-        help,
-        registers: [],
-        async collect() {
-          this.set(await read())
-        },
-      }),
-    )
-  }
-  gauge('postern_sessions', 'Live sessions in the store; NaN where the store cannot tell.', () =>
-    sources.sessions().catch(() => Number.NaN),
-  )
-  gauge(
-    'postern_revocations',
-    'Ended sessions held in memory because tokens of theirs could be alive.',
-    sources.revocations,
-  )
-  gauge('postern_subscriptions', 'Live subscriptions, one a session and resource.', () =>
-    sources.subscriptions(),
-  )
-  const nchan = (name: string, help: string, word: string): void => {
-    gauge(name, `${help}; NaN while nginx is away.`, () =>
-      sources.nchan().then(
-        (counts) => counts.get(word) ?? Number.NaN,
-        () => Number.NaN,
-      ),
-    )
-  }
-  nchan('postern_nchan_channels', "Nchan's channels, the private ones included", 'channels')
-  nchan('postern_nchan_subscribers', "Nchan's subscribers", 'subscribers')
-  nchan('postern_nchan_stored_messages', 'Messages that Nchan keeps', 'stored messages')
-  nchan('postern_nchan_shared_memory_bytes', "Memory of Nchan's zone in use", 'shared memory used')
-  gauge('postern_hash_queue', 'Passwords that wait for a hash worker.', sources.hashQueue)
-  gauge('postern_ready', 'Whether the daemon can decide (1) or not (0), as /readyz says.', () =>
-    sources.ready() ? 1 : 0,
-  )
-  registry.registerMetric(
-    new Gauge({
-      name: 'postern_store_state',
-      help: 'Whether the store is in this state (1): ok, away, or lost (it lacks what it had acknowledged).',
-      labelNames: ['state'],
-      registers: [],
-      collect() {
-        for (const state of STORE_STATES)
-          this.set({ state }, state === sources.storeState() ? 1 : 0)
-      },
-    }),
-  )
-  registry.registerMetric(
-    new Counter({
-      name: 'postern_store_losses_total',
-      help: 'Times that the shared store was found to lack what it had acknowledged.',
-      registers: [],
-      collect() {
-        this.reset()
-        this.inc(sources.storeLosses())
-      },
-    }),
-  )
-  gauge(
-    'postern_store_age_seconds',
-    'Time since every end of a session was known for certain; 0 where no store is shared.',
-    sources.storeAge,
-  )
   new Gauge({
     name: 'postern_build_info',
     help: 'The running version, always 1.',
     labelNames: ['version', 'node'],
     registers,
-  }).set({ version: sources.version, node: process.version }, 1)
+  }).set({ version: labels.version, node: process.version }, 1)
 
   return {
     decided(action, reason, seconds) {
@@ -339,6 +356,9 @@ export const createMetrics = (sources: MetricSources): Metrics => {
     usersLoaded: (source, ok, now) => {
       usersOk.set({ source }, ok ? 1 : 0)
       if (ok) usersAt.set({ source }, now)
+    },
+    watch: (sources) => {
+      watchSources(registry, sources)
     },
     expose: () => registry.metrics(),
     contentType: registry.contentType,

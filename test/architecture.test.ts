@@ -206,7 +206,13 @@ void t.test('every source file has a test of its name', (t) => {
     'store/sqlite-rows.ts': 'store/sqlite-engine.test.ts',
     'store/sqlite-verbs.ts': 'store/sqlite-engine.test.ts',
     'store/sqlite-copy.ts': 'cli/store.test.ts',
+    'daemon/follow-users.ts': 'daemon/start.test.ts',
+    'daemon/in-force.ts': 'daemon/start.test.ts',
+    'daemon/learn.ts': 'daemon/start.test.ts',
+    'daemon/listeners.ts': 'daemon/start.test.ts',
+    'daemon/observe.ts': 'daemon/start.test.ts',
     'daemon/open-state.ts': 'daemon/start.test.ts',
+    'daemon/readiness.ts': 'daemon/start.test.ts',
   }
   for (const file of files) {
     if (without.has(file) || file.endsWith('-worker.ts')) continue

@@ -47,11 +47,9 @@ const readExpressions = (): string[] =>
     ([, text]) => String(text),
   )
 
-const createTestMetrics = () =>
-  createMetrics({
-    version: '0',
-    actions: ['read'],
-    reasons: ['expired'],
+const createTestMetrics = () => {
+  const metrics = createMetrics({ version: '0', actions: ['read'], reasons: ['expired'] })
+  metrics.watch({
     sessions: async () => 1,
     revocations: () => 0,
     subscriptions: () => 0,
@@ -63,6 +61,8 @@ const createTestMetrics = () =>
     storeAge: () => 0,
     storeLosses: () => 0,
   })
+  return metrics
+}
 
 void t.test(
   'the rules are good, and each alert has a test in which it fires',

@@ -26,13 +26,6 @@ export interface CheckRequest {
 export type Decision = Identity | Refusal
 
 export interface Guard {
-  /** Whether a role still grants this to somebody, for what was allowed before a reload. */
-  allows(
-    role: string,
-    action: string,
-    resource: string,
-    subject: { username: string; id: string },
-  ): boolean
   /** Whether the token still stands for somebody, whatever they may do. */
   identify(token: string, type?: TokenType): Decision | Promise<Decision>
   check(request: CheckRequest): Decision | Promise<Decision>
@@ -43,14 +36,40 @@ const GONE: Readonly<Record<'unknown_user' | 'disabled', Reason>> = {
   disabled: 'user_disabled',
 }
 
+/** Whether a role still grants this to somebody, for what was allowed before a reload. */
+export type StillGranted = (
+  role: string,
+  action: string,
+  resource: string,
+  subject: { username: string; id: string },
+) => boolean
+
+export const createStillGranted =
+  ({
+    policy,
+    peek,
+    isForeign,
+  }: {
+    policy: Policy
+    peek(username: string): Lookup | undefined
+    /** Whether the name is one that a trusted issuer's users have: no source of ours is asked for it. */
+    isForeign(username: string): boolean
+  }): StillGranted =>
+  (role, action, resource, { username, id }) => {
+    const known = isForeign(username) ? undefined : peek(username)
+    if (known && 'refused' in known) return false
+    const today = known && 'user' in known ? known.user.role : role
+    const subject = { username, id, role: today }
+    const grants = policy.get(today) ?? []
+    return isAction(action) && findGrant(grants, action, resource, subject) !== undefined
+  }
+
 export const createGuard = (parts: {
   tokens: Pick<Tokens, 'verify'>
   revocations: Pick<Revocations, 'has' | 'isBeforeEpoch'>
   policy: Policy
   /** What the users held in memory say of a name; undefined where only asking their source would tell. */
   peek(username: string): Lookup | undefined
-  /** Whether the name is one that a trusted issuer's users have: no source of ours is asked for it. */
-  isForeign?(username: string): boolean
   /** A dialect's name of a role → ours. */
   ownRole: ReadonlyMap<string, string>
   clock: Clock
@@ -59,7 +78,6 @@ export const createGuard = (parts: {
   obstacle?(): Error | undefined
 }): Guard => {
   const { tokens, revocations, policy, peek, ownRole, clock, leeway, obstacle } = parts
-  const isForeign = parts.isForeign ?? (() => false)
 
   const judge = (claims: Claims, type: TokenType): Decision => {
     if (claims.type !== type) return refuse('wrong_type')
@@ -103,14 +121,6 @@ export const createGuard = (parts: {
   }
 
   return {
-    allows(role, action, resource, { username, id }) {
-      const known = isForeign(username) ? undefined : peek(username)
-      if (known && 'refused' in known) return false
-      const today = known && 'user' in known ? known.user.role : role
-      const subject = { username, id, role: today }
-      const grants = policy.get(today) ?? []
-      return isAction(action) && findGrant(grants, action, resource, subject) !== undefined
-    },
     identify,
     check(request) {
       const identity = identify(request.token, request.type)

@@ -23,10 +23,8 @@ const OPTIONS = {
 /** Asked of the very sources that the daemon asks, opened for this one question. */
 const lookUp = async (config: Config, name: string): Promise<Lookup> => {
   const pool = createPasswordPool(config.passwords)
-  /* c8 ignore next: in the milliseconds of one question no source changes */
-  const silent = { onChange: async () => {}, onProblem: () => {}, onWarning: () => {} }
   try {
-    const users = await openUsers(config, pool, silent)
+    const users = await openUsers(config, pool, () => {})
     try {
       return await users.lookup(name)
     } finally {

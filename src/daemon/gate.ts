@@ -2,10 +2,9 @@
 // new gate and swaps one reference; a request under way keeps the gate it came in by.
 
 import { createGuard, type Guard } from '../auth/check.ts'
-import { createPolicy } from '../auth/grants.ts'
 import type { DialectTerms } from '../auth/issue.ts'
 import type { Keyring } from '../auth/keyring.ts'
-import { createTrustedIssuers, isForeignName, type TrustedIssuer } from '../auth/issuer.ts'
+import { createTrustedIssuers, type TrustedIssuer } from '../auth/issuer.ts'
 import { createLogin } from '../auth/login.ts'
 import { createLogout } from '../auth/logout.ts'
 import { createRefresh } from '../auth/refresh.ts'
@@ -27,8 +26,8 @@ import { createSubscriptionEndedHandler } from '../http/subscription-ended.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Session, Store } from '../store/store.ts'
 import type { Registry } from '../subscriptions/registry.ts'
-import type { Subscription } from '../subscriptions/subscription.ts'
 import type { Directory } from '../users/directory.ts'
+import type { Terms } from './in-force.ts'
 
 /** What outlives every reload. */
 export interface GateParts {
@@ -52,8 +51,6 @@ export interface GateParts {
 export interface Gate {
   router: Router
   guard: Guard
-  /** Whether what is live would be allowed today. */
-  mayGoOn(subscription: Subscription): boolean
 }
 
 const softphoneTerms = ({ softphone, refresh, sessions }: Config): DialectTerms => ({
@@ -73,7 +70,7 @@ const mikopbxTerms = ({ mikopbx, refresh, sessions }: Config): DialectTerms => (
 })
 
 export const createGate = (
-  config: Config,
+  { config, policy, isForeign }: Terms,
   keyring: Keyring,
   issuers: readonly TrustedIssuer[],
   parts: GateParts,
@@ -85,14 +82,11 @@ export const createGate = (
   const cacheSize = config.checks.verdictCache
   const trusted = createTrustedIssuers(issuers, { cacheSize, identify: store.identify })
   const tokens = createTokens({ keyring, ...config.tokens, cacheSize, trusted })
-  const isForeign = (username: string): boolean => isForeignName(config.issuers.keys(), username)
-  const policy = createPolicy(config.roles)
   const guard = createGuard({
     tokens,
     revocations,
     policy,
     peek: users.peek,
-    isForeign,
     // A token says the role as its dialect's clients know it; grants are written for ours.
     ownRole: new Map(Array.from(config.mikopbx.roleNames, ([role, name]) => [name, role])),
     clock,
@@ -110,10 +104,8 @@ export const createGate = (
     createLogin({ users: ownUsers, store, sessions, tokens, throttle, clock }, terms)
   const refresh = (terms: DialectTerms) =>
     createRefresh({ users, store, sessions, tokens, clock, leeway, onRenewed }, terms)
-  const mayGoOn = ({ username, userId, role, resource }: Subscription): boolean =>
-    guard.allows(role, 'subscribe', resource, { username, id: String(userId) })
   const onRenewed = ({ sid, role, accessUntil }: Session): void => {
-    registry.extend({ sid, role, until: accessUntil }, mayGoOn)
+    registry.extend({ sid, role, until: accessUntil })
   }
   const tickets = createTickets({ tokens, store, policy, clock, terms: config.tickets })
 
@@ -178,5 +170,5 @@ export const createGate = (
       metrics,
     }),
   ]
-  return { router: createRouter(routes, shape, now), guard, mayGoOn }
+  return { router: createRouter(routes, shape, now), guard }
 }

@@ -105,16 +105,16 @@ export interface OpenedState {
   keyring: Keyring
 }
 
-/** Store and keys, as the config wants them. `opened`: what to close again, also where this throws. */
+/** Store and keys, as the config wants them. `opened` closes them again, also where this throws. */
 export const openState = async (
   config: Config,
   now: () => number,
-  opened: (() => Promise<void> | void)[],
+  opened: AsyncDisposableStack,
 ): Promise<OpenedState> => {
   const { stateDirectory } = config
   const shared = await openSharedStore(config, now)
   const store = shared ?? (await openOwnStore(stateDirectory))
-  opened.push(() => store.close())
+  opened.defer(() => store.close())
   if (shared && !existsSync(keysFile(stateDirectory))) {
     await claimKeys(shared, keysFile(stateDirectory), now())
   }

@@ -14,7 +14,16 @@ import type { UserSource } from '../users/source.ts'
 export interface UserEvents {
   onChange(source: UserSource['name'], diff: UsersDiff): Promise<void>
   onProblem(source: UserSource['name'], problems: readonly string[]): void
-  onWarning(line: string): void
+}
+
+export interface FollowedUsers extends Directory {
+  /** From now on changes are told; until then none is carried out, and each is found again later. */
+  follow(events: UserEvents): void
+}
+
+const UNFOLLOWED: UserEvents = {
+  onChange: () => Promise.reject(new Error('nobody follows the users yet')),
+  onProblem: () => {},
 }
 
 type NamedSource = UserSource & { names?(): Iterable<string> }
@@ -23,8 +32,9 @@ type NamedSource = UserSource & { names?(): Iterable<string> }
 export const openUsers = async (
   config: Config,
   pool: PasswordPool,
-  events: UserEvents,
-): Promise<Directory> => {
+  onWarning: (line: string) => void,
+): Promise<FollowedUsers> => {
+  let events = UNFOLLOWED
   // What a stranger costs, so that the time of an answer does not tell who exists.
   const spend = () => pool.hash('a password that nobody has')
   const of = (source: UserSource['name']) => ({
@@ -32,7 +42,7 @@ export const openUsers = async (
     onProblem: (problems: readonly string[]) => {
       events.onProblem(source, problems)
     },
-    onWarning: events.onWarning,
+    onWarning,
   })
   const { asterisk, httpUsers } = config
   const openers: Readonly<Record<UserSource['name'], () => NamedSource | Promise<NamedSource>>> = {
@@ -56,5 +66,10 @@ export const openUsers = async (
     for (const source of sources) source.close()
     throw error
   }
-  return createDirectory(sources, spend)
+  return {
+    ...createDirectory(sources, spend),
+    follow(next) {
+      events = next
+    },
+  }
 }

@@ -4,6 +4,7 @@
 import type { Revocations } from '../auth/revocations.ts'
 import type { Sessions } from '../auth/sessions.ts'
 import type { Clock } from '../clock.ts'
+import type { UserFollower } from './follow-users.ts'
 import type { Gate } from './gate.ts'
 import type { Which } from '../http/operator.ts'
 import { STATUS } from '../http/reply.ts'
@@ -29,12 +30,13 @@ export const createOperations = (parts: {
   sessions: Sessions
   revocations: Revocations
   registry: Registry
-  users: Directory
+  users: Pick<Directory, 'names'>
+  follower: Pick<UserFollower, 'reload'>
   peers: Pick<Peers, 'kick'>
   gate(): Gate
   clock: Clock
 }) => {
-  const { store, sessions, revocations, registry, users, peers, gate, clock } = parts
+  const { store, sessions, revocations, registry, users, follower, peers, gate, clock } = parts
   /** Whom the operator means: neither id nor user is everybody. */
   const chosen = async ({ id, user }: Which): Promise<Session[]> => {
     const all = await store.listSessions(clock.now(), user)
@@ -78,6 +80,12 @@ export const createOperations = (parts: {
       return 'refused' in decision
         ? { status: STATUS[decision.refused], answer: decision.refused }
         : { status: 204, answer: `allowed, for ${decision.claims.username} as ${decision.role}` }
+    },
+    async reloadUsers(): Promise<{ ended: number } | { problems: readonly string[] }> {
+      const { ended, problems } = await follower.reload()
+      // The command that asks has changed the users file: what stands against another source is not its failure.
+      const found = problems.get('file')
+      return found ? { problems: found } : { ended }
     },
     async userIds(): Promise<Record<string, number>> {
       const ids: Record<string, number> = {}

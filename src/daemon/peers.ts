@@ -9,6 +9,7 @@ import type { RedisStore } from '../store/redis.ts'
 import { StoreError } from '../store/store.ts'
 import type { Registry } from '../subscriptions/registry.ts'
 import type { Subscription } from '../subscriptions/subscription.ts'
+import { within } from './within.ts'
 
 export interface Peers {
   /** Reads what must be known before anything is decided; where the store is away, as soon as it is back. */
@@ -83,6 +84,14 @@ const parseSignal = (text: string): { stream: string } | { kick: Which } | undef
     return undefined
   }
 }
+
+const RENEW_WITHIN = 500 // milliseconds that an expired stream may wait for word of a refresh elsewhere
+
+/** Which of these sessions were refreshed elsewhere. Where the store is away they end with the tokens that we know of. */
+export const renewFrom =
+  (shared: Pick<RedisStore, 'accessOf'>, now: () => number) =>
+  async (expired: readonly Subscription[]): Promise<Awaited<ReturnType<RedisStore['accessOf']>>> =>
+    within(shared.accessOf(expired, now()), RENEW_WITHIN).catch(() => new Map())
 
 export const createPeers = (parts: PeersParts): Peers => {
   const {

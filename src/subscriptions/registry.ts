@@ -32,10 +32,7 @@ export interface Registry {
   /** The kick id for a subscribe that the rules allow: at once where it may share one of its session. */
   admit(admission: Admission): string | Promise<string>
   /** The session got a token that lives until then: its subscriptions go on, where its role of today allows. */
-  extend(
-    session: { sid: string; role: string; until: number },
-    isAllowed: (subscription: Subscription) => boolean,
-  ): void
+  extend(session: { sid: string; role: string; until: number }): void
   /**
    * Resolves when everything of the session is closed as far as nginx can tell, also what is being kicked
    * already, or after a second. How many this call kicked.
@@ -107,11 +104,15 @@ export const createRegistry = (parts: {
   perSession(): number
   observe(kick: KickObservation): void
   onFault(error: unknown): void
-  /** Extends those whose session was refreshed elsewhere, before they are kicked as expired; never rejects. */
-  renew?(expired: readonly Subscription[]): Promise<void>
+  /** Whether what is live would be allowed today. */
+  stillAllowed(subscription: Subscription): boolean
+  /** By sid, what those sessions have that were refreshed elsewhere; asked before they are kicked as expired. Never rejects. */
+  renew?(
+    expired: readonly Subscription[],
+  ): Promise<ReadonlyMap<string, { role: string; until: number }>>
   every?: (milliseconds: number, tick: () => void) => () => void
 }): Registry => {
-  const { store, kicker, clock, perSession, observe, onFault, renew } = parts
+  const { store, kicker, clock, perSession, observe, onFault, stillAllowed, renew } = parts
   const every = parts.every ?? everyUnref
   /** sid → key → entry. */
   const bySession = new Map<string, Map<string, Entry>>()
@@ -263,6 +264,14 @@ export const createRegistry = (parts: {
     }
   }
 
+  const extend: Registry['extend'] = ({ sid, role, until }) => {
+    for (const entry of bySession.get(sid)?.values() ?? []) {
+      entry.role = role
+      if (stillAllowed(entry)) prolong(entry, until)
+      else void start(entry, 'grant_removed')
+    }
+  }
+
   const tick = (): void => {
     const wall = clock.now()
     const now = clock.monotonic()
@@ -278,8 +287,14 @@ export const createRegistry = (parts: {
     }
     if (expired.length === 0) return
     for (const entry of expired) entry.renewing = true
-    if (renew) void renew(expired).finally(() => expire(expired))
-    else expire(expired)
+    if (!renew) {
+      expire(expired)
+      return
+    }
+    void renew(expired).then((renewed) => {
+      for (const [sid, access] of renewed) extend({ sid, ...access })
+      expire(expired)
+    })
   }
   const stop = every(TICK, tick)
 
@@ -338,13 +353,7 @@ export const createRegistry = (parts: {
         },
       )
     },
-    extend({ sid, role, until }, isAllowed) {
-      for (const entry of bySession.get(sid)?.values() ?? []) {
-        entry.role = role
-        if (isAllowed(entry)) prolong(entry, until)
-        else void start(entry, 'grant_removed')
-      }
-    },
+    extend,
     async kickSession(sid, cause) {
       const entries = [...(bySession.get(sid)?.values() ?? [])]
       for (const entry of entries) void start(entry, cause)

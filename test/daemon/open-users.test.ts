@@ -38,12 +38,16 @@ const setUp = (t: Test, sections: Readonly<Record<string, string>>) => {
     problems,
     warnings,
     async open() {
-      const users = await openUsers(loadConfig(place.config), pool, {
+      const users = await openUsers(
+        loadConfig(place.config),
+        pool,
+        (line) => void warnings.push(line),
+      )
+      users.follow({
         async onChange(source, diff) {
           changes.push([source, diff])
         },
         onProblem: (source, found) => void problems.push([source, found]),
-        onWarning: (line) => void warnings.push(line),
       })
       t.teardown(() => {
         users.close()

@@ -435,7 +435,7 @@ type Admissions = Parameters<typeof createCheckHandler>[0]['admissions']
 
 /** The handler under rules that say what a test wants them to: names that no users file could hold, races. */
 const handlerUnder = (check: Guard['check'], admissions: Partial<Admissions> = {}) => {
-  const guard: Guard = { allows: () => true, identify: () => refuse('no_grant'), check }
+  const guard: Guard = { identify: () => refuse('no_grant'), check }
   return createCheckHandler({
     guard,
     today: () => guard,

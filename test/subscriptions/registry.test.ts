@@ -118,6 +118,7 @@ const setUp = (t: Test, options: { perSession?: number } = {}) => {
   const seen: KickObservation[] = []
   const faults: unknown[] = []
   const limit = { perSession: options.perSession ?? 16 }
+  const right = { stillAllowed: (_subscription: Subscription): boolean => true }
   let beat = (): void => undefined
   let stopped = false
   const create = () =>
@@ -128,6 +129,7 @@ const setUp = (t: Test, options: { perSession?: number } = {}) => {
       perSession: () => limit.perSession,
       observe: (kick) => void seen.push(kick),
       onFault: (error) => void faults.push(error),
+      stillAllowed: (subscription) => right.stillAllowed(subscription),
       every(_milliseconds, tick) {
         beat = tick
         return () => {
@@ -156,6 +158,7 @@ const setUp = (t: Test, options: { perSession?: number } = {}) => {
     ...changes,
   })
   return {
+    right,
     registry,
     create,
     nginx,
@@ -263,10 +266,9 @@ void t.test('a stream is closed within half a second of its end, and only it', a
 void t.test('a refresh extends and never kicks, nor does it shorten', async (t) => {
   const { listen, pass, nginx, registry } = setUp(t)
   const kick = await listen({ until: NOW + 2 })
-  const all = (): boolean => true
-  registry.extend({ sid: 's1', role: 'user', until: NOW + 30 }, all)
-  registry.extend({ sid: 's1', role: 'user', until: NOW + 3 }, all)
-  registry.extend({ sid: 'nobody', role: 'user', until: NOW + 3 }, all)
+  registry.extend({ sid: 's1', role: 'user', until: NOW + 30 })
+  registry.extend({ sid: 's1', role: 'user', until: NOW + 3 })
+  registry.extend({ sid: 'nobody', role: 'user', until: NOW + 3 })
   await pass(29)
   t.ok(nginx.isLive(kick))
   await pass(1.4)
@@ -274,14 +276,15 @@ void t.test('a refresh extends and never kicks, nor does it shorten', async (t) 
 })
 
 void t.test('a refresh under a role that may less ends what it may no longer', async (t) => {
-  const { listen, nginx, registry, settle, seen } = setUp(t)
+  const { listen, nginx, registry, settle, seen, right } = setUp(t)
   const kept = await listen()
   const lost = await listen({ resource: 'event-bus' })
   const roles: string[] = []
-  registry.extend({ sid: 's1', role: 'guest', until: NOW + 99 }, ({ role, resource }) => {
+  right.stillAllowed = ({ role, resource }) => {
     roles.push(role)
     return resource === 'users-state'
-  })
+  }
+  registry.extend({ sid: 's1', role: 'guest', until: NOW + 99 })
   await settle()
   t.same(roles, ['guest', 'guest'])
   t.ok(nginx.isLive(kept))
@@ -726,6 +729,7 @@ void t.test('a fault of the observer stops no kick', async (t) => {
       throw new Error('no metric')
     },
     onFault: (error) => void faults.push(error),
+    stillAllowed: () => true,
   })
   const admission = {
     sid: 's1',

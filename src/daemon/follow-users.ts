@@ -1,0 +1,94 @@
+// What a change in a user source means for sessions: whoever is gone, disabled or has another password is logged
+// out, and whose role changed keeps only what the new one grants.
+
+import type { Sessions } from '../auth/sessions.ts'
+import type { Clock } from '../clock.ts'
+import type { EndCause, Store } from '../store/store.ts'
+import type { UserChange, UsersDiff } from '../users/diff-users.ts'
+import type { UserSource } from '../users/source.ts'
+import type { Observer } from './observe.ts'
+import type { FollowedUsers } from './open-users.ts'
+
+const CAUSES: Readonly<Partial<Record<UserChange['change'], EndCause>>> = {
+  removed: 'user_removed',
+  disabled: 'user_disabled',
+  password: 'password_changed',
+}
+
+export interface UserFollower {
+  /** What changed while the daemon was down: whoever is gone, disabled, or has another password than at login. */
+  endSessionsOfChangedUsers(): Promise<void>
+  /** Reads every source now: how many sessions ended by it, and what is wrong with which source. */
+  reload(): Promise<UsersReading>
+}
+
+export interface UsersReading {
+  ended: number
+  problems: ReadonlyMap<UserSource['name'], readonly string[]>
+}
+
+export const followUsers = (parts: {
+  users: FollowedUsers
+  sessions: Pick<Sessions, 'endAllOf'>
+  store: Pick<Store, 'listCredentials'>
+  clock: Clock
+  observer: Observer
+  /** Ends streams that today's roles no longer allow. */
+  review(): void
+}): UserFollower => {
+  const { users, sessions, store, clock, observer, review } = parts
+  const problems = new Map<UserSource['name'], readonly string[]>()
+  let ended = 0
+
+  const endAllOf = async (username: string, cause: EndCause): Promise<void> => {
+    ended += (await sessions.endAllOf(username, cause)).length
+  }
+
+  const endSessionsOfChangedUsers = async (): Promise<void> => {
+    for (const { username, credential } of await store.listCredentials(clock.now())) {
+      const today = users.peek(username)
+      if (!today || 'unavailable' in today) continue
+      if ('refused' in today) {
+        await endAllOf(username, today.refused === 'disabled' ? 'user_disabled' : 'user_removed')
+      } else if (today.user.credential !== credential) {
+        await endAllOf(username, 'password_changed')
+      }
+    }
+  }
+
+  users.follow({
+    async onChange(source: UserSource['name'], diff: UsersDiff) {
+      const gone = diff.flatMap(({ name, change }) => {
+        const cause = CAUSES[change]
+        return cause ? [{ name, cause }] : []
+      })
+      // All at once: each waits for its streams to close, and the last of 200 must not wait for the others.
+      const ending = Promise.all(gone.map(async ({ name, cause }) => endAllOf(name, cause)))
+      review()
+      await ending
+      // A name that is new here may have been another source's: its sessions were that one's user's.
+      if (diff.some(({ change }) => change === 'added')) await endSessionsOfChangedUsers()
+      problems.delete(source)
+      observer.usersRead(source, diff.length)
+    },
+    onProblem(source: UserSource['name'], found: readonly string[]) {
+      if (source !== 'http') problems.set(source, found)
+      observer.usersBroken(source, found)
+    },
+  })
+
+  let turn: Promise<unknown> = Promise.resolve()
+  return {
+    endSessionsOfChangedUsers,
+    // One after the other: what ended by one reading is not another's to tell.
+    reload() {
+      const reading = turn.then(async () => {
+        const before = ended
+        await users.reload()
+        return { ended: ended - before, problems: new Map(problems) }
+      })
+      turn = reading.catch(() => undefined)
+      return reading
+    },
+  }
+}

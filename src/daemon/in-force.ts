@@ -1,0 +1,151 @@
+// The configuration in force and all that it decides. A reload builds everything anew and swaps it; one that is
+// broken changes nothing.
+
+import { type StillGranted, createStillGranted } from '../auth/check.ts'
+import { createPolicy, type Policy } from '../auth/grants.ts'
+import { isForeignName } from '../auth/issuer.ts'
+import type { Keyring } from '../auth/keyring.ts'
+import type { Clock } from '../clock.ts'
+import { findRestartOnly } from '../config/changes.ts'
+import { ConfigError } from '../config/config-error.ts'
+import type { Config } from '../config/config.ts'
+import { loadKeys } from '../config/keys-file.ts'
+import { openIssuers } from '../issuers/open-issuers.ts'
+import type { Log } from '../log.ts'
+import type { Metrics } from '../metrics.ts'
+import type { SecurityLog } from '../security-log.ts'
+import type { Subscription } from '../subscriptions/subscription.ts'
+import type { Directory } from '../users/directory.ts'
+import { createGate, type Gate, type GateParts } from './gate.ts'
+import type { UserFollower } from './follow-users.ts'
+import type { Observer } from './observe.ts'
+
+export const NOT_RELOADED = 'not reloaded: the running configuration stays in force'
+
+/** What a configuration allows by itself, before any key or session is looked at. */
+export interface Terms {
+  readonly config: Config
+  readonly policy: Policy
+  /** Whether the name is one that a trusted issuer's users have: no source of ours is asked for it. */
+  isForeign(username: string): boolean
+  stillGranted: StillGranted
+}
+
+const createTerms = (config: Config, peek: Directory['peek']): Terms => {
+  const policy = createPolicy(config.roles)
+  const isForeign = (username: string): boolean => isForeignName(config.issuers.keys(), username)
+  return {
+    config,
+    policy,
+    isForeign,
+    stillGranted: createStillGranted({ policy, peek, isForeign }),
+  }
+}
+
+export interface TermsInForce {
+  now(): Terms
+  /** Whether what is live would be allowed today. */
+  stillAllowed(subscription: Subscription): boolean
+  replace(config: Config): Terms
+}
+
+export const createTermsInForce = (config: Config, peek: Directory['peek']): TermsInForce => {
+  let terms = createTerms(config, peek)
+  return {
+    now: () => terms,
+    stillAllowed: ({ username, userId, role, resource }) =>
+      terms.stillGranted(role, 'subscribe', resource, { username, id: String(userId) }),
+    replace(next) {
+      terms = createTerms(next, peek)
+      return terms
+    },
+  }
+}
+
+export interface Reloaded {
+  /** Settings that changed and wait for a restart. */
+  ignored: readonly string[]
+}
+
+export interface InForce {
+  gate(): Gate
+  /** Brings a new config, keys and users into force, or throws and changes nothing. Reopens the log files. */
+  reload(next?: Config): Promise<Reloaded>
+  /** The same for the operator: a broken configuration is an answer. */
+  reloadOrSayWhy(): Promise<Reloaded | { problems: readonly string[] }>
+}
+
+export const openInForce = async (parts: {
+  terms: TermsInForce
+  keyring: Keyring
+  gateParts: Omit<GateParts, 'today'>
+  follower: UserFollower
+  observer: Observer
+  metrics: Metrics
+  security: SecurityLog
+  log: Log
+  clock: Clock
+  review(): void
+  /** The config as it stands now; without, the running one is taken anew. */
+  readConfig?: (() => Config) | undefined
+}): Promise<InForce> => {
+  const { terms, keyring, follower, observer, metrics, security, log, clock, review } = parts
+  const started = terms.now().config
+  const countKeys = ({ byKid, signing }: Keyring): void => {
+    metrics.keysLoaded(byKid.size, signing.created)
+  }
+  const gateParts: GateParts = { ...parts.gateParts, today: () => gate.guard }
+
+  let issuers = await openIssuers(started.issuers, observer.issuers)
+  let gate: Gate = createGate(terms.now(), keyring, issuers.all, gateParts)
+  countKeys(keyring)
+  metrics.reloaded(true, clock.now()) // what it starts with is in force
+
+  const applyConfig = async (next: Config): Promise<Reloaded> => {
+    const keys = await loadKeys(started.stateDirectory, { mustExist: true })
+    // Before the swap: where the store cannot end what the users file asks for, nothing changes.
+    const { problems } = await follower.reload()
+    if (problems.size > 0) throw new ConfigError([...problems.values()].flat())
+    issuers = await openIssuers(next.issuers, observer.issuers, issuers)
+    gate = createGate(terms.replace(next), keys, issuers.all, gateParts)
+    countKeys(keys)
+    const ignored = findRestartOnly(started, next)
+    log.level = next.log.level
+    security.reopen(next.log.security)
+    review()
+    log.info({ ignored }, ignored.length > 0 ? 'reloaded; these wait for a restart' : 'reloaded')
+    return { ignored }
+  }
+
+  let turn: Promise<unknown> = Promise.resolve()
+  /** One after the other: what was read last is what stays. */
+  const reload = (next?: Config): Promise<Reloaded> => {
+    const reloaded = turn.then(async () => {
+      let ok = false
+      try {
+        const applied = await applyConfig(next ?? parts.readConfig?.() ?? terms.now().config)
+        ok = true
+        return applied
+      } finally {
+        metrics.reloaded(ok, clock.now())
+      }
+    })
+    turn = reloaded.catch(() => undefined)
+    return reloaded
+  }
+
+  return {
+    gate: () => gate,
+    reload,
+    async reloadOrSayWhy() {
+      try {
+        return await reload()
+      } catch (error) {
+        /* c8 ignore next: a fault is the server's to answer */
+        if (!(error instanceof ConfigError)) throw error
+        log.error({ problems: error.problems }, NOT_RELOADED)
+        return { problems: error.problems }
+      }
+    },
+  }
+}

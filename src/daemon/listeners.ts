@@ -1,0 +1,79 @@
+// The three doors: where nginx asks, where the operator's programs look, where the operator's commands go. A socket
+// that systemd has opened is used as it is.
+
+import type { Server } from 'node:http'
+
+import { IssuerAwayError } from '../auth/issuer.ts'
+import type { Config } from '../config/config.ts'
+import { drain } from '../http/drain.ts'
+import { listen, type ListenAddress } from '../http/listen.ts'
+import { shape as operatorShape } from '../http/operator.ts'
+import { createRouter, type Route, type Router } from '../http/routes.ts'
+import { createHttpServer, type ServerParts } from '../http/server.ts'
+import { shape as softphoneShape } from '../http/softphone/reply.ts'
+import { StoreError } from '../store/store.ts'
+import type { Observer } from './observe.ts'
+import { StartError } from './open-state.ts'
+
+const SOCKETS: ReadonlySet<string> = new Set(['http', 'operator', 'notify']) // what systemd may open for us
+
+type Address = Config['listen']['http']
+
+/** Throws a StartError for a socket of systemd's that would go unused: whoever set it up believes it is open. */
+export const refuseUnknownSockets = (sockets: ReadonlyMap<string, number>): void => {
+  for (const name of sockets.keys()) {
+    if (SOCKETS.has(name)) continue
+    throw new StartError(
+      `systemd hands over a socket named ${name}: let FileDescriptorName= of its unit be http or operator, with one ListenStream= each`,
+    )
+  }
+}
+
+const statusOfFault: ServerParts['statusOfFault'] = (error) =>
+  error instanceof StoreError || error instanceof IssuerAwayError
+    ? { status: 503, retryAfter: 1 }
+    : { status: 500 }
+
+/** Resolves when all of them accept; `opened` closes them. What to call each, for the log. */
+export const openListeners = async (
+  { http, operator, control, socketMode, socketGroup, maxConnections }: Config['listen'],
+  parts: {
+    sockets: ReadonlyMap<string, number>
+    observer: Pick<Observer, 'requests'>
+    now(): number
+    /** Asked at each request: a reload swaps it. */
+    router: Router
+    operatorRoutes: readonly Route[]
+    controlRoutes: readonly Route[]
+  },
+  opened: AsyncDisposableStack,
+): Promise<Record<'http' | 'operator' | 'control', Address | string>> => {
+  const { sockets, observer, now, router, operatorRoutes, controlRoutes } = parts
+  const create = (shape: ServerParts['shape'], routes: Router): Server =>
+    createHttpServer({
+      router: routes,
+      shape,
+      maxConnections,
+      statusOfFault,
+      ...observer.requests,
+      now,
+    })
+  const createOperator = (routes: readonly Route[]): Server =>
+    create(operatorShape, createRouter(routes, operatorShape, now))
+  const open = async (server: Server, address: ListenAddress): Promise<void> => {
+    opened.defer(() => drain(server))
+    await listen(server, address)
+  }
+  const at = (name: string, address: Address, mode: number, group: string): ListenAddress => {
+    const fd = sockets.get(name)
+    /* c8 ignore next: only systemd opens sockets for us, and test/systemd boots one */
+    if (fd !== undefined) return { fd }
+    return 'path' in address ? { ...address, mode, group } : address
+  }
+  await open(createOperator(controlRoutes), { path: control, mode: 0o600, group: '' })
+  await open(createOperator(operatorRoutes), at('operator', operator, 0o600, ''))
+  await open(create(softphoneShape, router), at('http', http, socketMode, socketGroup))
+  /* c8 ignore next: only systemd opens sockets for us, and test/systemd boots one */
+  const where = (name: string, address: Address) => (sockets.has(name) ? 'systemd' : address)
+  return { http: where('http', http), operator: where('operator', operator), control }
+}

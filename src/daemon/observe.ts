@@ -1,0 +1,113 @@
+// What was seen → metric, log line, security line. Nothing is decided here, and nobody waits for it.
+
+import { IssuerAwayError } from '../auth/issuer.ts'
+import type { Clock } from '../clock.ts'
+import type { SecurityEvent } from '../http/reply.ts'
+import type { Request } from '../http/request.ts'
+import type { ServerParts } from '../http/server.ts'
+import type { IssuerEvents } from '../issuers/open-issuers.ts'
+import type { LogLimit } from '../log-limit.ts'
+import type { Log } from '../log.ts'
+import type { Metrics } from '../metrics.ts'
+import type { SecurityLog } from '../security-log.ts'
+import type { StoreObservation } from '../store/observed.ts'
+import { type EndedSession, StoreError } from '../store/store.ts'
+import type { KickObservation } from '../subscriptions/registry.ts'
+import type { UserSource } from '../users/source.ts'
+
+/** Of a fault, for the metric. */
+const kindOf = (error: unknown): string => {
+  if (error instanceof IssuerAwayError) return 'issuer_away'
+  return error instanceof StoreError ? `store_${error.code}` : 'internal'
+}
+
+export const createObserver = (parts: {
+  metrics: Metrics
+  log: Log
+  security: SecurityLog
+  limit: LogLimit
+  clock: Clock
+}) => {
+  const { metrics, log, security, limit, clock } = parts
+
+  const securityEvent = (event: SecurityEvent, address: string): void => {
+    const user = event.user ?? '-'
+    security.write({ event: event.name, message: event.message, address, user }, new Date())
+    const { name, message, sid } = event
+    if (!limit.allows(name)) return
+    log.info({ event: name, user: user.slice(0, 256), address, sid }, message)
+  }
+
+  return {
+    sessionEnded({ sid, username, cause }: EndedSession): void {
+      metrics.sessionsEnded(cause)
+      // A logout and a reuse have lines of their own, with the client's address.
+      if (cause === 'logout' || cause === 'refresh_reused') return
+      securityEvent({ name: 'SESSION_ENDED', message: cause, user: username, sid }, '-')
+    },
+    storeAsked({ verb, took, error }: StoreObservation): void {
+      metrics.storeAsked(verb, error ?? '', took)
+    },
+    hashingNotNiced(error: unknown): void {
+      log.warn(
+        { err: error },
+        'password hashing keeps its full priority: setpriority is not allowed',
+      )
+    },
+    streamKicked({ cause, result, took }: KickObservation): void {
+      metrics.kicked(cause, result, took)
+    },
+    streamFault(error: unknown): void {
+      log.error(
+        { err: error },
+        'a live subscription could not be ended, or its end not written down: tried again until it is',
+      )
+    },
+    usersLoaded(source: UserSource['name']): void {
+      metrics.usersLoaded(source, true, clock.now())
+    },
+    usersRead(source: UserSource['name'], changes: number): void {
+      metrics.usersLoaded(source, true, clock.now())
+      log.info({ source, changes }, 'users were read again')
+    },
+    usersBroken(source: UserSource['name'], problems: readonly string[]): void {
+      if (source === 'http') metrics.faulted('user_source_away')
+      else metrics.usersLoaded(source, false, clock.now())
+      log.error({ source, problems }, 'a user source is broken: its last good state stays')
+    },
+    usersWarning(line: string): void {
+      log.warn(line)
+    },
+    issuers: {
+      clock,
+      observe(issuer, outcome) {
+        metrics.issuerAsked(issuer, 'keys' in outcome ? outcome.keys : undefined, clock.now())
+      },
+      onProblem(problem) {
+        log.error({ problem }, 'a trusted issuer gives no keys: what was known of it stays')
+      },
+    } satisfies IssuerEvents,
+    /** What a server tells of its requests. */
+    requests: {
+      observe({ route, status, reason }) {
+        if (route !== 'check') metrics.answered(route, status)
+        if (reason === undefined) log.debug({ route, status }, 'answered')
+        else if (limit.allows(`${route} ${reason}`)) log.info({ route, status, reason }, 'refused')
+      },
+      onEvents(events: readonly SecurityEvent[], { address }: Request) {
+        for (const event of events) securityEvent(event, address)
+      },
+      onFault(error, route) {
+        const kind = kindOf(error)
+        metrics.faulted(kind)
+        // While the store is away every check is one.
+        if (!limit.allows(kind)) return
+        // Of the store the message says all; of anything else the place is needed.
+        const what = error instanceof StoreError ? { problem: error.message } : { err: error }
+        log.error({ ...what, route }, 'a request could not be decided')
+      },
+    } satisfies Pick<ServerParts, 'observe' | 'onEvents' | 'onFault'>,
+  }
+}
+
+export type Observer = ReturnType<typeof createObserver>

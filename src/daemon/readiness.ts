@@ -1,0 +1,36 @@
+// Whether the daemon can decide, as /readyz and the metric say it.
+
+import type { Store } from '../store/store.ts'
+import type { Peers } from './peers.ts'
+import { within } from './within.ts'
+
+const READY_WITHIN = 1000 // milliseconds
+
+export interface Readiness {
+  /** Resolves to what keeps us from deciding, or undefined. */
+  findObstacle(): Promise<string | undefined>
+  /** As of the last look. */
+  ready(): boolean
+}
+
+export const createReadiness = (
+  store: Pick<Store, 'ping'>,
+  peers: Pick<Peers, 'trouble'>,
+): Readiness => {
+  let answered = true
+  return {
+    async findObstacle() {
+      const trouble = peers.trouble()
+      if (trouble !== undefined) return trouble
+      try {
+        await within(store.ping(), READY_WITHIN)
+        answered = true
+        return undefined
+      } catch (error) {
+        answered = false
+        return (error as Error).message
+      }
+    },
+    ready: () => answered && peers.trouble() === undefined,
+  }
+}
