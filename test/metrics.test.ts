@@ -142,7 +142,9 @@ void t.test('the page says what happened', async (t) => {
   metrics.decided('read', '', 0.25)
   metrics.decided('read', 'no_grant', 0.25)
   t.same(
-    oursOf(await metrics.expose()).filter((line) => !line.includes('_bucket')),
+    oursOf(await metrics.expose())
+      .filter((line) => !line.includes('_bucket'))
+      .toSorted(),
     [
       'postern_decisions_total{action="read",result="allowed",reason=""} 2',
       'postern_decisions_total{action="read",result="refused",reason="no_grant"} 1',
@@ -190,7 +192,7 @@ void t.test('the page says what happened', async (t) => {
       'postern_store_losses_total 0',
       'postern_store_age_seconds 0',
       'postern_log_lines_lost_total 5',
-    ],
+    ].toSorted(),
   )
 })
 
