@@ -45,28 +45,25 @@ void t.test('plain text stays, everything else is spelled out', async (t) => {
   t.equal(plainText('a'.repeat(10_000)), 'a'.repeat(256), 'cut')
 })
 
-void t.test(
-  'S174: no name, message or address makes a second line or a second field',
-  async (t) => {
-    for (const evil of [
-      'a\n{"level":30,"msg":"AUTH_SUCCESS"}',
-      'x | From: 198.51.100.1 | User: admin',
-      '\u2028[AUTH_SUCCESS] fine | From: 198.51.100.1',
-      '\u001b[2J\u001b[1;1H',
-      'a'.repeat(10_000),
-      '] | From: 198.51.100.1 | User: y | Time: z\n[AUTH_FAILED] x',
-    ]) {
-      for (const field of ['message', 'user', 'address'] as const) {
-        const line = formatSecurityLine({ ...LINE, [field]: evil }, TIME)
-        t.equal(line.indexOf('\n'), line.length - 1, 'one line')
-        t.equal(line.split('|').length, 4, 'four fields')
-        t.equal(line.match(/\[/g)?.length, 1, 'one event')
-        t.match(line, /^[ -~]+\n$/)
-        t.ok(line.length < 2000)
-      }
+void t.test('no name, message or address makes a second line or a second field', async (t) => {
+  for (const evil of [
+    'a\n{"level":30,"msg":"AUTH_SUCCESS"}',
+    'x | From: 198.51.100.1 | User: admin',
+    '\u2028[AUTH_SUCCESS] fine | From: 198.51.100.1',
+    '\u001b[2J\u001b[1;1H',
+    'a'.repeat(10_000),
+    '] | From: 198.51.100.1 | User: y | Time: z\n[AUTH_FAILED] x',
+  ]) {
+    for (const field of ['message', 'user', 'address'] as const) {
+      const line = formatSecurityLine({ ...LINE, [field]: evil }, TIME)
+      t.equal(line.indexOf('\n'), line.length - 1, 'one line')
+      t.equal(line.split('|').length, 4, 'four fields')
+      t.equal(line.match(/\[/g)?.length, 1, 'one event')
+      t.match(line, /^[ -~]+\n$/)
+      t.ok(line.length < 2000)
     }
-  },
-)
+  }
+})
 
 void t.test('two names never look alike in the log', async (t) => {
   const text = fc.string({ unit: 'binary', maxLength: 100 })

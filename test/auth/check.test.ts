@@ -123,7 +123,7 @@ void t.test('a token seen before is decided without waiting', async (t) => {
   t.notOk(guard.check({ ...request, token: 'garbage' }) instanceof Promise)
 })
 
-void t.test('S40: a remembered token dies at its end, not a second later', async (t) => {
+void t.test('a remembered token dies at its end, not a second later', async (t) => {
   const { guard, clock } = await setUp()
   t.equal(await ask(guard, token()), 'allowed')
   clock.advance(899)
@@ -132,7 +132,7 @@ void t.test('S40: a remembered token dies at its end, not a second later', async
   t.equal(await ask(guard, token()), 'expired')
 })
 
-void t.test('S40 S42: the leeway excuses clocks that run ahead, never an end', async (t) => {
+void t.test('the leeway excuses clocks that run ahead, never an end', async (t) => {
   const { guard } = await setUp()
   t.equal(await ask(guard, tokenWith({ nbf: NOW + LEEWAY, iat: NOW + LEEWAY })), 'allowed')
   t.equal(await ask(guard, tokenWith({ nbf: NOW + LEEWAY + 1 })), 'not_yet_valid')
@@ -149,7 +149,7 @@ void t.test('F19: a clock set back revives no ended session', async (t) => {
   t.equal(await ask(guard, token()), 'session_ended')
 })
 
-void t.test('S45 S46: a refresh token opens nothing, an access token is none', async (t) => {
+void t.test('a refresh token opens nothing, an access token is none', async (t) => {
   const { guard } = await setUp()
   t.equal(await ask(guard, refreshToken()), 'wrong_type')
   t.match(await guard.identify(refreshToken(), 'refresh'), { role: 'user' })
@@ -157,21 +157,18 @@ void t.test('S45 S46: a refresh token opens nothing, an access token is none', a
   t.match(await guard.identify(token()), { role: 'user' })
 })
 
-void t.test(
-  'S54: who is gone or disabled is refused at once, whatever their token says',
-  async (t) => {
-    for (const [lookup, expected] of [
-      [{ refused: 'unknown_user' }, 'user_removed'],
-      [{ refused: 'disabled' }, 'user_disabled'],
-      [{ unavailable: 'source_away' }, 'allowed'], // the token stands: it was issued to somebody
-      [undefined, 'allowed'],
-      [user('user'), 'allowed'],
-    ] as const) {
-      const { guard } = await setUp(() => lookup)
-      t.equal(await ask(guard, token()), expected)
-    }
-  },
-)
+void t.test('who is gone or disabled is refused at once, whatever their token says', async (t) => {
+  for (const [lookup, expected] of [
+    [{ refused: 'unknown_user' }, 'user_removed'],
+    [{ refused: 'disabled' }, 'user_disabled'],
+    [{ unavailable: 'source_away' }, 'allowed'], // the token stands: it was issued to somebody
+    [undefined, 'allowed'],
+    [user('user'), 'allowed'],
+  ] as const) {
+    const { guard } = await setUp(() => lookup)
+    t.equal(await ask(guard, token()), expected)
+  }
+})
 
 void t.test('today’s role counts where the users are in memory, else the token’s', async (t) => {
   const { guard: promoted } = await setUp(() => user('boss'))
@@ -179,7 +176,7 @@ void t.test('today’s role counts where the users are in memory, else the token
   t.match(await promoted.identify(tokenWith({ role: 'bosses' })), { role: 'boss' })
   t.match(await promoted.identify(token()), { role: 'boss', claims: { role: 'user' } })
   const { guard: demoted } = await setUp(() => user('nobody'))
-  t.equal(await ask(demoted, token()), 'no_grant', 'S200: an empty list of grants denies')
+  t.equal(await ask(demoted, token()), 'no_grant', 'an empty list of grants denies')
   const { guard } = await setUp()
   t.equal(await ask(guard, tokenWith({ role: 'boss' }), 'read', 'anything'), 'allowed')
   t.equal(
@@ -188,13 +185,13 @@ void t.test('today’s role counts where the users are in memory, else the token
     'a dialect’s name',
   )
   t.match(await guard.identify(tokenWith({ role: 'bosses' })), { role: 'boss' })
-  t.equal(await ask(guard, tokenWith({ role: 'x,admin' })), 'unknown_role', 'S58')
-  t.equal(await ask(guard, tokenWith({ role: 'user,boss' })), 'unknown_role', 'S59')
+  t.equal(await ask(guard, tokenWith({ role: 'x,admin' })), 'unknown_role', 'no list of roles')
+  t.equal(await ask(guard, tokenWith({ role: 'user,boss' })), 'unknown_role', 'nor of known ones')
   t.equal(await ask(guard, tokenWith({ role: 'constructor' })), 'unknown_role')
   t.equal(await ask(guard, tokenWith({ role: 'User' })), 'unknown_role')
 })
 
-void t.test('S57: a name is looked up byte for byte', async (t) => {
+void t.test('a name is looked up byte for byte', async (t) => {
   const asked: string[] = []
   const { guard } = await setUp((username) => {
     asked.push(username)
@@ -245,7 +242,7 @@ void t.test('what was allowed once is judged anew by today’s role', async (t) 
   t.notOk(ofTheBoss('user', 'subscribe', 'users-state', subject))
 })
 
-void t.test('S155: an ended session ends every token of it, in every spelling', async (t) => {
+void t.test('an ended session ends every token of it, in every spelling', async (t) => {
   const { guard, revocations } = await setUp()
   const other = tokenWith({ jti: 'token-2' })
   const sameId = tokenWith({ exp: NOW + 800 })
@@ -265,7 +262,7 @@ void t.test('S155: an ended session ends every token of it, in every spelling', 
   )
 })
 
-void t.test('S176: an expired token of ours is told from a forged one', async (t) => {
+void t.test('an expired token of ours is told from a forged one', async (t) => {
   const { guard } = await setUp()
   for (let i = 0; i < 200; i++) {
     const verdict = await ask(guard, tokenWith({ exp: NOW - 1, jti: `token-${i}` }))
@@ -275,7 +272,7 @@ void t.test('S176: an expired token of ours is told from a forged one', async (t
   t.equal(await ask(guard, forged), 'bad_signature')
 })
 
-void t.test('S182: what is wrong is told in one order', async (t) => {
+void t.test('what is wrong is told in one order', async (t) => {
   const { guard, revocations } = await setUp()
   revocations.add('session-1', NOW + 900)
   const forged = token({ payload: claims({ exp: 1 }), key: secretOf('somebody else') })
@@ -286,7 +283,7 @@ void t.test('S182: what is wrong is told in one order', async (t) => {
   t.equal(await ask(guard, tokenWith({ sid: 's2' }), 'read', ''), 'bad_resource')
 })
 
-void t.test('S115: decisions on one user never serve another', async (t) => {
+void t.test('decisions on one user never serve another', async (t) => {
   const { guard } = await setUp()
   const one = tokenWith({ username: 'foo_bar', sid: 's1' })
   const two = tokenWith({ username: 'foo', sid: 's2' })

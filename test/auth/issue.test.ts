@@ -56,7 +56,7 @@ void t.test('an access token of a session is one of ours', async (t) => {
     exp: NOW + 3600,
   })
   t.notOk('userId' in decodeJwt(text))
-  t.not(text, await issueAccessToken(tokens, SESSION, SOFTPHONE, NOW), 'S146: two in a second')
+  t.not(text, await issueAccessToken(tokens, SESSION, SOFTPHONE, NOW), 'two in a second')
 })
 
 void t.test('clients of the mikopbx dialect find their claims beside ours', async (t) => {

@@ -260,14 +260,14 @@ void t.test('the header says which of the known keys, and nothing more', async (
     ['our ticket', { typ: 'tk+jwt' }, 'wrong_type'],
     ['a number', { typ: 5 }, 'wrong_type'],
     ['a thumbprint beside kid', { x5t: 'abc' }, 'accepted'],
-    ['S10: embedded jwk', { jwk: ED.open }, 'malformed_token'],
-    ['S12: jku', { jku: canary }, 'malformed_token'],
-    ['S12: x5u', { x5u: canary }, 'malformed_token'],
-    ['S12: x5c', { x5c: ['AA'] }, 'malformed_token'],
-    ['S18: crit', { crit: ['exp'] }, 'malformed_token'],
-    ['S20: b64', { b64: false }, 'malformed_token'],
-    ['S23: zip', { zip: 'DEF' }, 'malformed_token'],
-    ['S1: none', { alg: 'none' }, 'bad_signature'],
+    ['embedded jwk', { jwk: ED.open }, 'malformed_token'],
+    ['jku', { jku: canary }, 'malformed_token'],
+    ['x5u', { x5u: canary }, 'malformed_token'],
+    ['x5c', { x5c: ['AA'] }, 'malformed_token'],
+    ['crit', { crit: ['exp'] }, 'malformed_token'],
+    ['b64', { b64: false }, 'malformed_token'],
+    ['zip', { zip: 'DEF' }, 'malformed_token'],
+    ['none', { alg: 'none' }, 'bad_signature'],
     ['HS256', { alg: 'HS256' }, 'bad_signature'],
     ['another of theirs', { alg: 'ES256' }, 'bad_signature'],
     ['no alg', { alg: undefined }, 'bad_signature'],
@@ -283,7 +283,7 @@ void t.test('the header says which of the known keys, and nothing more', async (
   }
 })
 
-void t.test('S8: their public key is no secret of an HMAC, nor ours a key of theirs', async (t) => {
+void t.test('their public key is no secret of an HMAC, nor ours a key of theirs', async (t) => {
   const { verdict } = await setUp()
   const open = createPublicKey(RS.privateKey)
   const pem = open.export({ format: 'pem', type: 'spki' }).toString()

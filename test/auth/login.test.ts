@@ -81,7 +81,7 @@ void t.test('who is wrong gets nothing, and the log learns why', async (t) => {
   t.equal(await rig.store.countSessions(NOW), 0)
 })
 
-void t.test('S132: the sixth wrong password is not even looked at', async (t) => {
+void t.test('the sixth wrong password is not even looked at', async (t) => {
   const rig = await openRig(t)
   const login = rig.login()
   for (let i = 0; i < 5; i++) {
@@ -94,7 +94,7 @@ void t.test('S132: the sixth wrong password is not even looked at', async (t) =>
   t.ok(await enter(login))
 })
 
-void t.test('S134: fifty logins at once hash no more than the limit', async (t) => {
+void t.test('fifty logins at once hash no more than the limit', async (t) => {
   const rig = await openRig(t)
   let hashed = 0
   const gate = Promise.withResolvers<void>()
@@ -172,7 +172,7 @@ void t.test('no answer leaves before the session is durable', async (t) => {
   await t.rejects(rig.login(undefined, { store })(REQUEST), { message: 'disk full' })
 })
 
-void t.test('S140: who is changed while the login runs does not get in', async (t) => {
+void t.test('who is changed while the login runs does not get in', async (t) => {
   const changed = { name: '201', role: 'user', displayName: '', credential: 'mark 2' }
   const rows: readonly (readonly [today: Lookup, refused: string, cause: string])[] = [
     [{ refused: 'disabled' }, 'disabled', 'user_disabled'],

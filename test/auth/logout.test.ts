@@ -10,7 +10,7 @@ import { enter, MIKOPBX, openRig } from './rig.ts'
 const NOT_OURS = { refused: 'no_token_of_ours' }
 
 void t.test(
-  'S150: a logout ends this session and no other, and saying it twice is no error',
+  'a logout ends this session and no other, and saying it twice is no error',
   async (t) => {
     const rig = await openRig(t)
     const one = await enter(rig.login())
@@ -24,20 +24,17 @@ void t.test(
   },
 )
 
-void t.test(
-  'S150: an expired access token, or the refresh token, still names its session',
-  async (t) => {
-    const rig = await openRig(t)
-    const late = await enter(rig.login())
-    const other = await enter(rig.login())
-    rig.clock.advance(3600)
-    t.same(await rig.logout.byToken(late.accessToken, false), { username: '201', ended: 1 })
-    t.same(await rig.logout.byToken(other.refreshToken, false), { username: '201', ended: 1 })
-    t.same(await rig.refresh()(other.refreshToken), { refused: 'ended' })
-  },
-)
+void t.test('an expired access token, or the refresh token, still names its session', async (t) => {
+  const rig = await openRig(t)
+  const late = await enter(rig.login())
+  const other = await enter(rig.login())
+  rig.clock.advance(3600)
+  t.same(await rig.logout.byToken(late.accessToken, false), { username: '201', ended: 1 })
+  t.same(await rig.logout.byToken(other.refreshToken, false), { username: '201', ended: 1 })
+  t.same(await rig.refresh()(other.refreshToken), { refused: 'ended' })
+})
 
-void t.test('S151: everywhere needs a token that still counts', async (t) => {
+void t.test('everywhere needs a token that still counts', async (t) => {
   const rig = await openRig(t)
   const login = rig.login()
   const [one, two, three] = [await enter(login), await enter(login), await enter(login)]
@@ -70,7 +67,7 @@ void t.test('a token that is not ours ends nothing', async (t) => {
   t.equal(await rig.store.countSessions(NOW), 1)
 })
 
-void t.test('S150: an opaque refresh token ends its session, or all while it lives', async (t) => {
+void t.test('an opaque refresh token ends its session, or all while it lives', async (t) => {
   const rig = await openRig(t)
   const login = rig.login(MIKOPBX)
   const [one, two, three] = [await enter(login), await enter(login), await enter(login)]

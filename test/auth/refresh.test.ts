@@ -31,7 +31,7 @@ void t.test('what is no refresh token of ours is refused with its own word', asy
     ['nothing', '', 'invalid'],
     ['garbage', 'a.b.c', 'invalid'],
     ['of another dialect', 'a'.repeat(64), 'invalid'],
-    ['S46 an access token', accessToken, 'wrong_type'],
+    ['an access token', accessToken, 'wrong_type'],
     ['one that no login gave', refreshToken(), 'invalid'],
     ['an old one', refreshToken({ exp: NOW }), 'expired'],
     ['one from the future', refreshToken({ iat: NOW + 60, nbf: NOW + 60 }), 'invalid'],
@@ -42,7 +42,7 @@ void t.test('what is no refresh token of ours is refused with its own word', asy
     ],
   ]
   for (const [what, text, refused] of rows) t.same(await refresh(text), { refused }, what)
-  t.equal(await rig.opens(accessToken), 'opens', 'S46: an access token shown here stays good')
+  t.equal(await rig.opens(accessToken), 'opens', 'an access token shown here stays good')
   t.same(rig.renewed, [])
   t.equal(await rig.store.countSessions(NOW), 1)
 
@@ -80,7 +80,7 @@ void t.test('a token of one dialect is none in the other', async (t) => {
   t.same(await rig.refresh(MIKOPBX, { store })(refreshToken), { refused: 'invalid' })
 })
 
-void t.test('S140: who the user is today decides', async (t) => {
+void t.test('who the user is today decides', async (t) => {
   const rows = [
     ['removed', undefined, 'user_removed'],
     ['disabled', 'disabled', 'user_disabled'],
@@ -143,7 +143,7 @@ void t.test('a source that is away ends nothing', async (t) => {
   t.equal(await rig.store.countSessions(NOW), 1)
 })
 
-void t.test('S141: a rotated token is spent; used late, it ends its session', async (t) => {
+void t.test('a rotated token is spent; used late, it ends its session', async (t) => {
   const rig = await openRig(t)
   const first = await enter(rig.login(MIKOPBX))
   const refresh = rig.refresh(MIKOPBX)
@@ -163,7 +163,7 @@ void t.test('S141: a rotated token is spent; used late, it ends its session', as
   }
 })
 
-void t.test('S142 S145: parallel refreshes get one successor, not a fork', async (t) => {
+void t.test('parallel refreshes get one successor, not a fork', async (t) => {
   const rig = await openRig(t)
   const { refreshToken } = await enter(rig.login(MIKOPBX))
   const refresh = rig.refresh(MIKOPBX)
@@ -179,7 +179,7 @@ void t.test('S142 S145: parallel refreshes get one successor, not a fork', async
   t.equal(await rig.store.countSessions(NOW), 1)
 })
 
-void t.test('S146: five rotations in one second keep their order', async (t) => {
+void t.test('five rotations in one second keep their order', async (t) => {
   const rig = await openRig(t)
   const refresh = rig.refresh(MIKOPBX)
   const chain = [(await enter(rig.login(MIKOPBX))).refreshToken]

@@ -47,7 +47,7 @@ void t.test('an end is remembered, revoked and told, in this order', async (t) =
   t.same(steps, ['revoke s2 900', 'tell s2'], 'the store has done its part')
 })
 
-void t.test('S151: all sessions of a user end, nobody else’s', async (t) => {
+void t.test('all sessions of a user end, nobody else’s', async (t) => {
   const rig = await openRig(t)
   const login = rig.login()
   const own = await Promise.all([enter(login), enter(login), enter(login)])

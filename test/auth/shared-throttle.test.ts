@@ -83,7 +83,7 @@ const tried = (found: readonly (Attempt | 'tried')[]): number =>
   found.filter((one) => one === 'tried').length
 
 void t.test(
-  'S134: sixty guesses at once over three hosts are five tries, and one ban',
+  'sixty guesses at once over three hosts are five tries, and one ban',
   NEEDS_REDIS,
   async (t) => {
     const { host } = await open(t)

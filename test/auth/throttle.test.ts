@@ -37,7 +37,7 @@ const succeed = (throttle: LocalThrottle, username: string, address: string): st
 const times = (count: number, run: (i: number) => string): string[] =>
   Array.from({ length: count }, (_, i) => run(i))
 
-void t.test('S132: five wrong passwords for one name from one address, then none', async (t) => {
+void t.test('five wrong passwords for one name from one address, then none', async (t) => {
   const { throttle, clock } = setUp()
   t.same(
     times(7, () => fail(throttle, '201', '192.0.2.1')),
@@ -63,7 +63,7 @@ void t.test('the first refusal of a ban says so, once for each ban', async (t) =
   }
 })
 
-void t.test('S132: spellings of one name share one count', async (t) => {
+void t.test('spellings of one name share one count', async (t) => {
   for (const [name, ...spellings] of [
     ['admin', 'ADMIN', 'Admin', ' admin', 'admin ', '\tadmin\n', 'ａｄｍｉｎ', 'ＡＤＭＩＮ'],
     ['jürgen', 'JÜRGEN', 'ju\u0308rgen'],
@@ -85,7 +85,7 @@ void t.test('whom a try is counted for: one account and address, however spelt',
   })
 })
 
-void t.test('S115: no name and address pass for another pair', async (t) => {
+void t.test('no name and address pass for another pair', async (t) => {
   const { throttle } = setUp()
   const pairs = [
     ['foo_bar', 'baz'],
@@ -134,7 +134,7 @@ void t.test('an account under attack is slowed to one try a second, never locked
   t.equal(fail(throttle, '202', '198.51.100.2'), 'tried', 'nobody else is slowed')
 })
 
-void t.test('S134: a thousand addresses at once have no more tries at an account', async (t) => {
+void t.test('a thousand addresses at once have no more tries at an account', async (t) => {
   const { throttle, clock } = setUp()
   const attempts = Array.from({ length: 60 }, (_, i) => throttle.begin('201', `192.0.2.${i}`))
   const begun = attempts.filter((attempt) => 'settle' in attempt)
@@ -171,7 +171,7 @@ void t.test('a try that was not judged counts for nothing', async (t) => {
   t.equal(times(6, () => fail(throttle, '201', '192.0.2.1')).at(-1), 'pair')
 })
 
-void t.test('S134: fifty at once get five tries, not fifty', async (t) => {
+void t.test('fifty at once get five tries, not fifty', async (t) => {
   const { throttle } = setUp()
   const attempts = Array.from({ length: 50 }, () => throttle.begin('201', '192.0.2.1'))
   const begun = attempts.filter((attempt) => 'settle' in attempt)

@@ -1,5 +1,5 @@
-// Which texts are tokens of ours. Each row of the attack tables carries its id (S1 …); the text of a token
-// is all that counts here, time and revocation are judged elsewhere.
+// Which texts are tokens of ours. The text of a token is all that counts here; time and revocation are judged
+// elsewhere.
 
 import { readFileSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
@@ -136,40 +136,36 @@ void t.test('A: structure, algorithm and keys', async (t) => {
     ['NUL', '\0'],
   ]
 
-  await t.test('S1 S3: alg none', (t) =>
+  await t.test('alg none', (t) =>
     judge(t, [
-      ['S1 no signature', none('none'), 'malformed_token'],
-      ['S1 upper case', none('NONE'), 'malformed_token'],
+      ['no signature', none('none'), 'malformed_token'],
+      ['upper case', none('NONE'), 'malformed_token'],
       [
-        'S1 with our kid and some signature',
+        'with our kid and some signature',
         token({ header: header({ alg: 'none' }) }),
         'bad_signature',
       ],
-      ['S1 mixed case', tokenUnder({ alg: 'nOnE' }), 'bad_signature'],
-      ['S3 without second dot', `${b64({ alg: 'none' })}.${BODY}`, 'malformed_token'],
+      ['mixed case', tokenUnder({ alg: 'nOnE' }), 'bad_signature'],
+      ['without second dot', `${b64({ alg: 'none' })}.${BODY}`, 'malformed_token'],
     ]),
   )
 
-  await t.test('S4 S6: one key, one algorithm', (t) =>
+  await t.test('one key, one algorithm', (t) =>
     judge(t, [
-      ['S4 HS384', token({ header: header({ alg: 'HS384' }), hash: 'sha384' }), 'bad_signature'],
-      ['S4 HS512', token({ header: header({ alg: 'HS512' }), hash: 'sha512' }), 'bad_signature'],
-      ['S4 HS384 with a MAC of HS256', tokenUnder({ alg: 'HS384' }), 'bad_signature'],
-      ['S4 HS256 with a MAC of HS512', token({ hash: 'sha512' }), 'bad_signature'],
-      ['S6 padded', tokenUnder({ alg: 'HS256 ' }), 'bad_signature'],
-      ['S6 lower case', tokenUnder({ alg: 'hs256' }), 'bad_signature'],
-      ['S6 absent', tokenUnder({ alg: undefined }), 'bad_signature'],
-      ['S6 a list', tokenUnder({ alg: ['HS256'] }), 'bad_signature'],
+      ['HS384', token({ header: header({ alg: 'HS384' }), hash: 'sha384' }), 'bad_signature'],
+      ['HS512', token({ header: header({ alg: 'HS512' }), hash: 'sha512' }), 'bad_signature'],
+      ['HS384 with a MAC of HS256', tokenUnder({ alg: 'HS384' }), 'bad_signature'],
+      ['HS256 with a MAC of HS512', token({ hash: 'sha512' }), 'bad_signature'],
+      ['padded', tokenUnder({ alg: 'HS256 ' }), 'bad_signature'],
+      ['lower case', tokenUnder({ alg: 'hs256' }), 'bad_signature'],
+      ['absent', tokenUnder({ alg: undefined }), 'bad_signature'],
+      ['a list', tokenUnder({ alg: ['HS256'] }), 'bad_signature'],
       // Policy: an escape spells the same name, and only who has the key can write it.
-      [
-        'S6 escaped',
-        token({ header: `{"alg":"\\u0048S256","typ":"at+jwt","kid":"${KID}"}` }),
-        'good',
-      ],
+      ['escaped', token({ header: `{"alg":"\\u0048S256","typ":"at+jwt","kid":"${KID}"}` }), 'good'],
     ]),
   )
 
-  await t.test('S10 S12: keys and addresses in the header', async (t) => {
+  await t.test('keys and addresses in the header', async (t) => {
     const canary = createServer()
     const seen: Socket[] = []
     canary.on('connection', (socket) => seen.push(socket.on('error', () => {})))
@@ -180,21 +176,21 @@ void t.test('A: structure, algorithm and keys', async (t) => {
     const theirs = Buffer.alloc(3)
     await judge(t, [
       [
-        'S10 jwk, signed with it',
+        'jwk, signed with it',
         token({ header: header({ jwk: { kty: 'oct', k: 'AAAA' } }), key: theirs }),
         'malformed_token',
       ],
       [
-        'S10 jwk, no kid',
+        'jwk, no kid',
         token({ header: header({ kid: undefined, jwk: { kty: 'oct', k: 'AAAA' } }), key: theirs }),
         'malformed_token',
       ],
-      ['S12 jku', tokenUnder({ jku: url }), 'malformed_token'],
-      ['S12 x5u', tokenUnder({ x5u: url }), 'malformed_token'],
-      ['S12 x5c', tokenUnder({ x5c: ['AAAA'] }), 'malformed_token'],
-      ['S12 x5t', tokenUnder({ x5t: 'AAAA' }), 'malformed_token'],
-      ['S12 the address as kid', tokenUnder({ kid: url }), 'unknown_key'],
-      ['S12 the address as issuer', tokenWith({ iss: url }), 'wrong_issuer'],
+      ['jku', tokenUnder({ jku: url }), 'malformed_token'],
+      ['x5u', tokenUnder({ x5u: url }), 'malformed_token'],
+      ['x5c', tokenUnder({ x5c: ['AAAA'] }), 'malformed_token'],
+      ['x5t', tokenUnder({ x5t: 'AAAA' }), 'malformed_token'],
+      ['the address as kid', tokenUnder({ kid: url }), 'unknown_key'],
+      ['the address as issuer', tokenWith({ iss: url }), 'wrong_issuer'],
     ])
     // Whoever had connected before us would be seen before us.
     const own = connect(port, '127.0.0.1')
@@ -204,57 +200,57 @@ void t.test('A: structure, algorithm and keys', async (t) => {
     t.equal(seen.length, 1, 'nobody but this test has connected')
   })
 
-  await t.test('S13 S15 S16 S17: kid', async (t) => {
+  await t.test('kid', async (t) => {
     const ostype = readFileSync('/proc/sys/kernel/ostype')
     await judge(t, [
       [
-        'S13 /dev/null',
+        '/dev/null',
         token({ header: header({ kid: '../../../../dev/null' }), key: Buffer.alloc(0) }),
         'unknown_key',
       ],
       [
-        'S13 a file of known content',
+        'a file of known content',
         token({ header: header({ kid: '/proc/sys/kernel/ostype' }), key: ostype }),
         'unknown_key',
       ],
-      ['S13 SQL', tokenUnder({ kid: "k1' OR '1'='1" }), 'unknown_key'],
-      ['S13 padded', tokenUnder({ kid: ' k1' }), 'unknown_key'],
-      ['S13 a name that every object has', tokenUnder({ kid: '__proto__' }), 'unknown_key'],
-      ['S13 another', tokenUnder({ kid: 'constructor' }), 'unknown_key'],
-      ['S13 65 characters', tokenUnder({ kid: 'k'.repeat(65) }), 'unknown_key'],
+      ['SQL', tokenUnder({ kid: "k1' OR '1'='1" }), 'unknown_key'],
+      ['padded', tokenUnder({ kid: ' k1' }), 'unknown_key'],
+      ['a name that every object has', tokenUnder({ kid: '__proto__' }), 'unknown_key'],
+      ['another', tokenUnder({ kid: 'constructor' }), 'unknown_key'],
+      ['65 characters', tokenUnder({ kid: 'k'.repeat(65) }), 'unknown_key'],
       [
-        'S15 unknown, with the empty key',
+        'unknown, with the empty key',
         token({ header: header({ kid: 'nobody' }), key: Buffer.alloc(0) }),
         'unknown_key',
       ],
-      ['S15 known, with the empty key', token({ key: Buffer.alloc(0) }), 'bad_signature'],
-      ['S15 unknown, with our key', tokenUnder({ kid: 'nobody' }), 'unknown_key'],
-      ['S16 a number', tokenUnder({ kid: 1 }), 'unknown_key'],
-      ['S16 a list', tokenUnder({ kid: [KID] }), 'unknown_key'],
-      ['S16 an object', tokenUnder({ kid: {} }), 'unknown_key'],
-      ['S16 null', tokenUnder({ kid: null }), 'unknown_key'],
-      ['S16 empty', tokenUnder({ kid: '' }), 'unknown_key'],
+      ['known, with the empty key', token({ key: Buffer.alloc(0) }), 'bad_signature'],
+      ['unknown, with our key', tokenUnder({ kid: 'nobody' }), 'unknown_key'],
+      ['a number', tokenUnder({ kid: 1 }), 'unknown_key'],
+      ['a list', tokenUnder({ kid: [KID] }), 'unknown_key'],
+      ['an object', tokenUnder({ kid: {} }), 'unknown_key'],
+      ['null', tokenUnder({ kid: null }), 'unknown_key'],
+      ['empty', tokenUnder({ kid: '' }), 'unknown_key'],
     ])
     // Policy: a kid is required. Trying every key would let one key's holder speak for another.
     const two = await createTestTokens({ keyring: await keyringOf('new', 'old') })
     for (const kid of ['new', 'old']) {
       const text = token({ header: header({ kid: undefined }), key: secretOf(kid) })
-      t.equal(outcomeOf(await two.verify(text)), 'unknown_key', `S17 no kid, MACed with ${kid}`)
+      t.equal(outcomeOf(await two.verify(text)), 'unknown_key', `no kid, MACed with ${kid}`)
     }
   })
 
-  await t.test('S18 S20 S23: extensions of the header', async (t) => {
+  await t.test('extensions of the header', async (t) => {
     const raw = '{"sub":"7","exp":9999999999}'
     const b64false = b64(header({ b64: false, crit: ['b64'] }))
     await judge(t, [
-      ['S18 crit exp', tokenUnder({ crit: ['exp'] }), 'malformed_token'],
-      ['S18 crit foo', tokenUnder({ crit: ['foo'], foo: 1 }), 'malformed_token'],
-      ['S18 crit empty', tokenUnder({ crit: [] }), 'malformed_token'],
-      ['S18 crit b64 true', tokenUnder({ crit: ['b64'], b64: true }), 'malformed_token'],
-      ['S20 b64 false over raw text', seal(`${b64false}.${raw}`), 'malformed_token'],
-      ['S20 b64 false over base64url', seal(`${b64false}.${BODY}`), 'malformed_token'],
-      ['S20 b64 false without crit', tokenUnder({ b64: false }), 'malformed_token'],
-      ['S23 zip', tokenUnder({ zip: 'DEF' }), 'malformed_token'],
+      ['crit exp', tokenUnder({ crit: ['exp'] }), 'malformed_token'],
+      ['crit foo', tokenUnder({ crit: ['foo'], foo: 1 }), 'malformed_token'],
+      ['crit empty', tokenUnder({ crit: [] }), 'malformed_token'],
+      ['crit b64 true', tokenUnder({ crit: ['b64'], b64: true }), 'malformed_token'],
+      ['b64 false over raw text', seal(`${b64false}.${raw}`), 'malformed_token'],
+      ['b64 false over base64url', seal(`${b64false}.${BODY}`), 'malformed_token'],
+      ['b64 false without crit', tokenUnder({ b64: false }), 'malformed_token'],
+      ['zip', tokenUnder({ zip: 'DEF' }), 'malformed_token'],
       ['any other member', tokenUnder({ cty: 'JWT' }), 'malformed_token'],
       [
         'a member with a name that objects have',
@@ -287,7 +283,7 @@ void t.test('A: structure, algorithm and keys', async (t) => {
     ])
   })
 
-  await t.test('S22 S23 S25: another serialization', async (t) => {
+  await t.test('another serialization', async (t) => {
     const dir = b64({ alg: 'dir', enc: 'A256GCM', kid: KID })
     const pbes2 = b64({
       alg: 'PBES2-HS256+A128KW',
@@ -300,33 +296,33 @@ void t.test('A: structure, algorithm and keys', async (t) => {
     const flat = { payload: BODY, protected: HEAD, signature: MAC }
     const elapsed = startStopwatch()
     await judge(t, [
-      ['S22 JWE', `${dir}..AAAAAAAAAAAAAAAA.AAAA.AAAAAAAAAAAAAAAAAAAAAA`, 'malformed_token'],
-      ['S22 JWE PBES2', `${pbes2}.AAAA.AAAA.AAAA.AAAA`, 'malformed_token'],
-      ['S23 JWE with zip', `${bomb}..AAAA.${'A'.repeat(7000)}.AAAA`, 'malformed_token'],
-      ['S22 PBES2 in three parts', seal(`${pbes2}.${BODY}`), 'malformed_token'],
-      ['S25 general', JSON.stringify(general), 'malformed_token'],
-      ['S25 flattened', JSON.stringify(flat), 'malformed_token'],
-      ['S25 encoded', encodeURIComponent(JSON.stringify(flat)), 'malformed_token'],
-      ['S25 as base64url', b64(general), 'malformed_token'],
+      ['JWE', `${dir}..AAAAAAAAAAAAAAAA.AAAA.AAAAAAAAAAAAAAAAAAAAAA`, 'malformed_token'],
+      ['JWE PBES2', `${pbes2}.AAAA.AAAA.AAAA.AAAA`, 'malformed_token'],
+      ['JWE with zip', `${bomb}..AAAA.${'A'.repeat(7000)}.AAAA`, 'malformed_token'],
+      ['PBES2 in three parts', seal(`${pbes2}.${BODY}`), 'malformed_token'],
+      ['general', JSON.stringify(general), 'malformed_token'],
+      ['flattened', JSON.stringify(flat), 'malformed_token'],
+      ['encoded', encodeURIComponent(JSON.stringify(flat)), 'malformed_token'],
+      ['as base64url', b64(general), 'malformed_token'],
     ])
     t.ok(elapsed().ours < 500, 'nothing was derived or inflated')
   })
 
-  await t.test('S26 S28: one text, one spelling', async (t) => {
+  await t.test('one text, one spelling', async (t) => {
     for (const [name, char] of odd) {
       await judge(t, [
-        [`S26 ${name} in the header`, seal(`${inside(HEAD, char)}.${BODY}`), 'malformed_token'],
-        [`S26 ${name} in the payload`, seal(`${HEAD}.${inside(BODY, char)}`), 'malformed_token'],
-        [`S26 ${name} in the MAC`, `${HEAD}.${BODY}.${inside(MAC, char)}`, 'malformed_token'],
-        [`S26 ${name} before`, char + good, 'malformed_token'],
-        [`S28 ${name} after`, good + char, 'malformed_token'],
+        [`${name} in the header`, seal(`${inside(HEAD, char)}.${BODY}`), 'malformed_token'],
+        [`${name} in the payload`, seal(`${HEAD}.${inside(BODY, char)}`), 'malformed_token'],
+        [`${name} in the MAC`, `${HEAD}.${BODY}.${inside(MAC, char)}`, 'malformed_token'],
+        [`${name} before`, char + good, 'malformed_token'],
+        [`${name} after`, good + char, 'malformed_token'],
       ])
     }
     await judge(t, [
-      ['S28 ==', `${good}==`, 'malformed_token'],
-      ['S28 .', `${good}.`, 'malformed_token'],
-      ['S28 .x', `${good}.x`, 'malformed_token'],
-      ['S28 CRLF', `${good}\r\n`, 'malformed_token'],
+      ['==', `${good}==`, 'malformed_token'],
+      ['.', `${good}.`, 'malformed_token'],
+      ['.x', `${good}.x`, 'malformed_token'],
+      ['CRLF', `${good}\r\n`, 'malformed_token'],
       ['twice', `${good},${good}`, 'malformed_token'],
       ['with its scheme', `Bearer ${good}`, 'malformed_token'],
     ])
@@ -354,45 +350,45 @@ void t.test('A: structure, algorithm and keys', async (t) => {
     t.equal(outcomeOf(await tokens.verify(seal(`${HEAD}.${twin}`))), 'malformed_token', 're-MACed')
   })
 
-  await t.test('S29 S30: what is left of a signature', async (t) => {
+  await t.test('what is left of a signature', async (t) => {
     const other = tokenWith({ jti: 'token-2' })
     for (const cut of [1, 2, 22, 42, 43]) {
       const verdict = await tokens.verify(good.slice(0, -cut))
-      t.ok('refused' in verdict, `S29 cut by ${cut}`)
+      t.ok('refused' in verdict, `cut by ${cut}`)
     }
     await judge(t, [
-      ['S29 all zero', `${HEAD}.${BODY}.${'A'.repeat(43)}`, 'bad_signature'],
-      ['S29 of another token', `${HEAD}.${BODY}.${other.split('.')[2] ?? ''}`, 'bad_signature'],
-      ['S29 of another key', token({ key: secretOf('k2') }), 'bad_signature'],
-      ['S29 twice as long', `${good}${MAC.slice(0, 41)}`, 'bad_signature'],
-      ['S30 null', 'null', 'malformed_token'],
-      ['S30 undefined', 'undefined', 'malformed_token'],
-      ['S30 an object', '[object Object]', 'malformed_token'],
-      ['S30 ..', '..', 'malformed_token'],
-      ['S30 .', '.', 'malformed_token'],
-      ['S30 nothing', '', 'malformed_token'],
-      ['S30 a.b.c', 'a.b.c', 'malformed_token'],
-      ['S30 three fitting segments', 'aaaa.bbbb.cccc', 'malformed_token'],
+      ['all zero', `${HEAD}.${BODY}.${'A'.repeat(43)}`, 'bad_signature'],
+      ['of another token', `${HEAD}.${BODY}.${other.split('.')[2] ?? ''}`, 'bad_signature'],
+      ['of another key', token({ key: secretOf('k2') }), 'bad_signature'],
+      ['twice as long', `${good}${MAC.slice(0, 41)}`, 'bad_signature'],
+      ['null', 'null', 'malformed_token'],
+      ['undefined', 'undefined', 'malformed_token'],
+      ['an object', '[object Object]', 'malformed_token'],
+      ['..', '..', 'malformed_token'],
+      ['.', '.', 'malformed_token'],
+      ['nothing', '', 'malformed_token'],
+      ['a.b.c', 'a.b.c', 'malformed_token'],
+      ['three fitting segments', 'aaaa.bbbb.cccc', 'malformed_token'],
     ])
   })
 
-  await t.test('S32 S35: size', async (t) => {
+  await t.test('size', async (t) => {
     const long = JSON.stringify({ ...claims(), x: 'x'.repeat(15_000) })
     // Names that are array indices share one bucket where the hash is not seeded (CVE-2026-21717).
     const flood = Object.fromEntries(Array.from({ length: 700 }, (_, i) => [i * 65_536, 0]))
     const rows: readonly Row[] = [
-      ['S32 15,900 a', 'a'.repeat(15_900), 'malformed_token'],
-      ['S32 14 KB of dots', '.'.repeat(14_336), 'malformed_token'],
-      ['S32 8,000 segments', 'a.'.repeat(8000), 'malformed_token'],
-      ['S32 4,000 segments', 'a.'.repeat(4000), 'malformed_token'],
-      ['S32 a 15 KB payload', token({ payload: long }), 'malformed_token'],
-      ['S32 a payload never closed', `${HEAD}.${'e'.repeat(7500)}`, 'malformed_token'],
+      ['15,900 a', 'a'.repeat(15_900), 'malformed_token'],
+      ['14 KB of dots', '.'.repeat(14_336), 'malformed_token'],
+      ['8,000 segments', 'a.'.repeat(8000), 'malformed_token'],
+      ['4,000 segments', 'a.'.repeat(4000), 'malformed_token'],
+      ['a 15 KB payload', token({ payload: long }), 'malformed_token'],
+      ['a payload never closed', `${HEAD}.${'e'.repeat(7500)}`, 'malformed_token'],
       [
-        'S32 1,900 lists in lists',
+        '1,900 lists in lists',
         token({ payload: claimsText('x', '['.repeat(1900) + ']'.repeat(1900)) }),
         'good',
       ],
-      ['S35 hash flood', token({ payload: { ...flood, ...claims() } }), 'malformed_token'],
+      ['hash flood', token({ payload: { ...flood, ...claims() } }), 'malformed_token'],
     ]
     for (const row of rows) {
       const elapsed = startStopwatch()
@@ -400,7 +396,7 @@ void t.test('A: structure, algorithm and keys', async (t) => {
       t.ok(elapsed().ours < 250, `${row[0]}: at once`)
     }
     const small = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [i * 65_536, 0]))
-    await judge(t, [['S35 within the size', token({ payload: { ...small, ...claims() } }), 'good']])
+    await judge(t, [['within the size', token({ payload: { ...small, ...claims() } }), 'good']])
   })
 })
 
@@ -417,28 +413,20 @@ void t.test('B: claims', async (t) => {
     '-1e400',
   ]
 
-  await t.test('S36 S37 S39 S41 S42: instants', async (t) => {
+  await t.test('instants', async (t) => {
     for (const name of ['iat', 'nbf', 'exp']) {
-      await judge(t, [[`S36 no ${name}`, tokenWith({ [name]: undefined }), 'bad_claims']])
+      await judge(t, [[`no ${name}`, tokenWith({ [name]: undefined }), 'bad_claims']])
       for (const value of [...NUMBERS, '-1', '0', '-0', '1e-400', '9007199254740993', '1e30']) {
         const text = token({ payload: claimsText(name, value) })
-        await judge(t, [[`S37 S39 S42 ${name} ${value}`, text, 'bad_claims']])
+        await judge(t, [[`${name} ${value}`, text, 'bad_claims']])
       }
       // Policy: whole seconds only. A fraction would let a token outlive itself within its last second.
       const fraction = tokenWith({ [name]: NOW + 800.5 })
-      await judge(t, [[`S41 ${name} with a fraction`, fraction, 'bad_claims']])
+      await judge(t, [[`${name} with a fraction`, fraction, 'bad_claims']])
     }
     await judge(t, [
-      [
-        'S41 a fraction of nothing',
-        token({ payload: claimsText('exp', `${NOW + 900}.0`) }),
-        'good',
-      ],
-      [
-        'S41 with an exponent',
-        token({ payload: claimsText('exp', `${(NOW + 900) / 100}e2`) }),
-        'good',
-      ],
+      ['a fraction of nothing', token({ payload: claimsText('exp', `${NOW + 900}.0`) }), 'good'],
+      ['with an exponent', token({ payload: claimsText('exp', `${(NOW + 900) / 100}e2`) }), 'good'],
     ])
   })
 
@@ -454,39 +442,39 @@ void t.test('B: claims', async (t) => {
     ]),
   )
 
-  await t.test('S44 S45: typ', async (t) => {
+  await t.test('typ', async (t) => {
     await judge(t, [
-      ['S44 JWT', tokenUnder({ typ: 'JWT' }), 'wrong_type'],
-      ['S44 of a refresh token', tokenUnder({ typ: 'rt+jwt' }), 'wrong_type'],
-      ['S44 absent', tokenUnder({ typ: undefined }), 'wrong_type'],
-      ['S44 5', tokenUnder({ typ: 5 }), 'wrong_type'],
-      ['S44 null', tokenUnder({ typ: null }), 'wrong_type'],
-      ['S44 empty', tokenUnder({ typ: '' }), 'wrong_type'],
-      ['S44 with a parameter', tokenUnder({ typ: 'at+jwt;x=1' }), 'wrong_type'],
-      ['S44 padded', tokenUnder({ typ: ' at+jwt' }), 'wrong_type'],
-      ['S44 a name that objects have', tokenUnder({ typ: 'constructor' }), 'wrong_type'],
-      ['S44 upper case', tokenUnder({ typ: 'AT+JWT' }), 'good'],
-      ['S44 whole media type', tokenUnder({ typ: 'application/at+jwt' }), 'good'],
-      ['S44 whole media type, mixed case', tokenUnder({ typ: 'Application/AT+jwt' }), 'good'],
+      ['JWT', tokenUnder({ typ: 'JWT' }), 'wrong_type'],
+      ['of a refresh token', tokenUnder({ typ: 'rt+jwt' }), 'wrong_type'],
+      ['absent', tokenUnder({ typ: undefined }), 'wrong_type'],
+      ['5', tokenUnder({ typ: 5 }), 'wrong_type'],
+      ['null', tokenUnder({ typ: null }), 'wrong_type'],
+      ['empty', tokenUnder({ typ: '' }), 'wrong_type'],
+      ['with a parameter', tokenUnder({ typ: 'at+jwt;x=1' }), 'wrong_type'],
+      ['padded', tokenUnder({ typ: ' at+jwt' }), 'wrong_type'],
+      ['a name that objects have', tokenUnder({ typ: 'constructor' }), 'wrong_type'],
+      ['upper case', tokenUnder({ typ: 'AT+JWT' }), 'good'],
+      ['whole media type', tokenUnder({ typ: 'application/at+jwt' }), 'good'],
+      ['whole media type, mixed case', tokenUnder({ typ: 'Application/AT+jwt' }), 'good'],
       [
-        'S45 a refresh token renamed in its header',
+        'a refresh token renamed in its header',
         token({ payload: claims({ type: 'refresh' }) }),
         'wrong_type',
       ],
       [
-        'S45 an access token renamed in its header',
+        'an access token renamed in its header',
         token({ header: header({ typ: 'rt+jwt' }), payload: claims() }),
         'wrong_type',
       ],
     ])
     for (const type of [undefined, null, 5, '', 'ACCESS', 'access ', ['access'], true]) {
       const text = tokenWith({ type })
-      await judge(t, [[`S44 claim type ${JSON.stringify(type)}`, text, 'wrong_type']])
+      await judge(t, [[`claim type ${JSON.stringify(type)}`, text, 'wrong_type']])
     }
-    t.match(await goodClaims(refreshToken()), { type: 'refresh' }, 'S45 told apart by their type')
+    t.match(await goodClaims(refreshToken()), { type: 'refresh' }, 'told apart by their type')
   })
 
-  await t.test('S48 S49: issuer and audience', async (t) => {
+  await t.test('issuer and audience', async (t) => {
     const others: readonly unknown[] = [
       undefined,
       null,
@@ -503,7 +491,7 @@ void t.test('B: claims', async (t) => {
       true,
     ]
     for (const iss of others) {
-      await judge(t, [[`S48 ${JSON.stringify(iss)}`, tokenWith({ iss }), 'wrong_issuer']])
+      await judge(t, [[JSON.stringify(iss), tokenWith({ iss }), 'wrong_issuer']])
     }
     const notFor: readonly unknown[] = [
       undefined,
@@ -521,19 +509,19 @@ void t.test('B: claims', async (t) => {
       { 0: AUDIENCE },
     ]
     for (const aud of notFor) {
-      await judge(t, [[`S49 ${JSON.stringify(aud)}`, tokenWith({ aud }), 'wrong_audience']])
+      await judge(t, [[JSON.stringify(aud), tokenWith({ aud }), 'wrong_audience']])
     }
     await judge(t, [
-      ['S49 ours alone in a list', tokenWith({ aud: [AUDIENCE] }), 'good'],
-      ['S49 ours among others', tokenWith({ aud: ['other', AUDIENCE] }), 'good'],
+      ['ours alone in a list', tokenWith({ aud: [AUDIENCE] }), 'good'],
+      ['ours among others', tokenWith({ aud: ['other', AUDIENCE] }), 'good'],
     ])
   })
 
-  await t.test('S51 S57 S58 S59: who it is', async (t) => {
+  await t.test('who it is', async (t) => {
     for (const name of ['sub', 'sid', 'jti', 'username', 'role']) {
       for (const value of [undefined, null, '', 7, true, ['a', 'b'], { a: 1 }, 'a'.repeat(300)]) {
         const text = tokenWith({ [name]: value })
-        await judge(t, [[`S51 S59 ${name} ${show(value).slice(0, 20)}`, text, 'bad_claims']])
+        await judge(t, [[`${name} ${show(value).slice(0, 20)}`, text, 'bad_claims']])
       }
       for (const value of [
         'a\r\nX-Admin: 1',
@@ -551,18 +539,18 @@ void t.test('B: claims', async (t) => {
         '\ufeffa',
       ]) {
         const text = tokenWith({ [name]: value })
-        await judge(t, [[`S57 S58 ${name} ${show(value)}`, text, 'bad_claims']])
+        await judge(t, [[`${name} ${show(value)}`, text, 'bad_claims']])
       }
     }
     for (const name of ['sub', 'sid', 'jti']) {
       for (const value of ['Jürgen', '２０１', 'x,admin', 'a b', '../a', 'a|b', 'a'.repeat(65)]) {
-        await judge(t, [[`S57 ${name} ${show(value)}`, tokenWith({ [name]: value }), 'bad_claims']])
+        await judge(t, [[`${name} ${show(value)}`, tokenWith({ [name]: value }), 'bad_claims']])
       }
     }
     const roles = Array.from({ length: 1000 }, () => 'ab')
     await judge(t, [
-      ['S59 1,000 roles', tokenWith({ role: roles }), 'bad_claims'],
-      ['S59 1,000 roles in a text', tokenWith({ role: roles.join(',') }), 'bad_claims'],
+      ['1,000 roles', tokenWith({ role: roles }), 'bad_claims'],
+      ['1,000 roles in a text', tokenWith({ role: roles.join(',') }), 'bad_claims'],
       ['the longest role', tokenWith({ role: 'r'.repeat(64) }), 'good'],
       ['a longer one', tokenWith({ role: 'r'.repeat(65) }), 'bad_claims'],
       ['the longest name', tokenWith({ username: 'n'.repeat(256) }), 'good'],
@@ -579,27 +567,27 @@ void t.test('B: claims', async (t) => {
       '0',
       'a,b',
     ]) {
-      t.equal((await goodClaims(tokenWith({ username }))).username, username, 'S57 byte for byte')
+      t.equal((await goodClaims(tokenWith({ username }))).username, username, 'byte for byte')
     }
   })
 
-  await t.test('S52 S55: a payload that two readers would read as two', async (t) => {
+  await t.test('a payload that two readers would read as two', async (t) => {
     const twice = (text: string) =>
       token({ payload: JSON.stringify(claims()).replace(/\}$/, `,${text}}`) })
     await judge(t, [
-      ['S52 sub twice', twice('"sub":"1"'), 'bad_claims'],
-      ['S52 sub twice, equal', twice('"sub":"7"'), 'bad_claims'],
-      ['S52 sub in two spellings', twice('"\\u0073ub":"1"'), 'bad_claims'],
-      ['S52 username twice', twice('"username":"admin"'), 'bad_claims'],
-      ['S52 exp twice', twice(`"exp":${NOW + 901}`), 'bad_claims'],
-      ['S52 twice in a claim that we do not read', twice('"x":{"a":1,"a":2}'), 'bad_claims'],
-      ['S55 a list', token({ payload: [1] }), 'bad_claims'],
-      ['S55 claims in a list', token({ payload: [claims()] }), 'bad_claims'],
-      ['S55 null', token({ payload: 'null' }), 'bad_claims'],
-      ['S55 a text', token({ payload: '"x"' }), 'bad_claims'],
-      ['S55 a number', token({ payload: '1' }), 'bad_claims'],
-      ['S55 nothing', seal(`${HEAD}.`), 'malformed_token'],
-      ['S55 an empty object', token({ payload: {} }), 'wrong_issuer'],
+      ['sub twice', twice('"sub":"1"'), 'bad_claims'],
+      ['sub twice, equal', twice('"sub":"7"'), 'bad_claims'],
+      ['sub in two spellings', twice('"\\u0073ub":"1"'), 'bad_claims'],
+      ['username twice', twice('"username":"admin"'), 'bad_claims'],
+      ['exp twice', twice(`"exp":${NOW + 901}`), 'bad_claims'],
+      ['twice in a claim that we do not read', twice('"x":{"a":1,"a":2}'), 'bad_claims'],
+      ['a list', token({ payload: [1] }), 'bad_claims'],
+      ['claims in a list', token({ payload: [claims()] }), 'bad_claims'],
+      ['null', token({ payload: 'null' }), 'bad_claims'],
+      ['a text', token({ payload: '"x"' }), 'bad_claims'],
+      ['a number', token({ payload: '1' }), 'bad_claims'],
+      ['nothing', seal(`${HEAD}.`), 'malformed_token'],
+      ['an empty object', token({ payload: {} }), 'wrong_issuer'],
       ['a byte order mark', token({ payload: `\ufeff${JSON.stringify(claims())}` }), 'bad_claims'],
       [
         'UTF-16',
@@ -647,7 +635,7 @@ void t.test('a ticket says what it is for, and is taken for nothing else', async
   ])
 })
 
-void t.test('S182: nothing is said of the content before the MAC is right', async (t) => {
+void t.test('nothing is said of the content before the MAC is right', async (t) => {
   const forged = (payload: unknown) => token({ payload, key: secretOf('somebody else') })
   for (const [what, payload] of [
     ['expired', claims({ exp: NOW - 1 })],
@@ -762,7 +750,7 @@ void t.test('a flood of garbage drives out no good token', async (t) => {
   t.notOk(tokens.verify(good) instanceof Promise)
 })
 
-void t.test('S155: a verdict belongs to one spelling alone', async (t) => {
+void t.test('a verdict belongs to one spelling alone', async (t) => {
   const tokens = await createTestTokens()
   await tokens.verify(good)
   for (const spelling of [
@@ -808,34 +796,31 @@ void t.test('two issuers with one key do not take each other’s tokens', async 
   t.equal(outcomeOf(await other.verify(good)), 'wrong_issuer')
 })
 
-void t.test(
-  'S40: a token counts until the second of its end, and from its beginning on',
-  async (t) => {
-    const LEEWAY = 5
-    const rows: readonly (readonly [changes: object, expected: Reason | undefined])[] = [
-      [{ exp: NOW - LEEWAY - 1 }, 'expired'],
-      [{ exp: NOW - LEEWAY }, 'expired'],
-      [{ exp: NOW - 1 }, 'expired'],
-      [{ exp: NOW }, 'expired'], // RFC 7519 §4.1.4: on or after
-      [{ exp: NOW + 1 }, undefined],
-      [{ nbf: NOW + LEEWAY }, undefined],
-      [{ nbf: NOW + LEEWAY + 1 }, 'not_yet_valid'],
-      [{ nbf: NOW + 100 }, 'not_yet_valid'], // S42
-      [{ iat: NOW + LEEWAY }, undefined],
-      [{ iat: NOW + LEEWAY + 1 }, 'not_yet_valid'],
-      [{ iat: NOW - 80_000 }, undefined],
-      [{ iat: NOW + 100, nbf: NOW + 100, exp: NOW - 1 }, 'expired'],
-    ]
-    for (const [changes, expected] of rows) {
-      const found = judgeTime(await goodClaims(tokenWith({ ...changes })), NOW, LEEWAY)
-      t.equal(found?.refused, expected, JSON.stringify(changes))
-    }
-    t.equal(
-      judgeTime(await goodClaims(tokenWith({ nbf: NOW + 1 })), NOW, 0)?.refused,
-      'not_yet_valid',
-    )
-  },
-)
+void t.test('a token counts until the second of its end, and from its beginning on', async (t) => {
+  const LEEWAY = 5
+  const rows: readonly (readonly [changes: object, expected: Reason | undefined])[] = [
+    [{ exp: NOW - LEEWAY - 1 }, 'expired'],
+    [{ exp: NOW - LEEWAY }, 'expired'],
+    [{ exp: NOW - 1 }, 'expired'],
+    [{ exp: NOW }, 'expired'], // RFC 7519 §4.1.4: on or after
+    [{ exp: NOW + 1 }, undefined],
+    [{ nbf: NOW + LEEWAY }, undefined],
+    [{ nbf: NOW + LEEWAY + 1 }, 'not_yet_valid'],
+    [{ nbf: NOW + 100 }, 'not_yet_valid'],
+    [{ iat: NOW + LEEWAY }, undefined],
+    [{ iat: NOW + LEEWAY + 1 }, 'not_yet_valid'],
+    [{ iat: NOW - 80_000 }, undefined],
+    [{ iat: NOW + 100, nbf: NOW + 100, exp: NOW - 1 }, 'expired'],
+  ]
+  for (const [changes, expected] of rows) {
+    const found = judgeTime(await goodClaims(tokenWith({ ...changes })), NOW, LEEWAY)
+    t.equal(found?.refused, expected, JSON.stringify(changes))
+  }
+  t.equal(
+    judgeTime(await goodClaims(tokenWith({ nbf: NOW + 1 })), NOW, 0)?.refused,
+    'not_yet_valid',
+  )
+})
 
 void t.test('F22: no year makes an instant wrap', async (t) => {
   for (const end of [2 ** 31 - 1, 2 ** 31, 2 ** 31 + 1, 2 ** 32 + 1]) {

@@ -85,7 +85,7 @@ void t.test('a key of the operator’s is taken, also when root has put it', asy
   t.equal((await loadKeys(directory)).signing.kid, 'mine')
 })
 
-void t.test('S195: a file that others may read or write is refused', async (t) => {
+void t.test('a file that others may read or write is refused', async (t) => {
   for (const mode of [0o644, 0o640, 0o660, 0o606, 0o601, 0o620]) {
     await t.test(mode.toString(8), async (t) => {
       const directory = makeState(t, generateKeySet())
@@ -97,7 +97,7 @@ void t.test('S195: a file that others may read or write is refused', async (t) =
   }
 })
 
-void t.test('S195: a file of another user is refused', async (t) => {
+void t.test('a file of another user is refused', async (t) => {
   const directory = makeState(t, generateKeySet())
   // Only root can give a file away; anybody else pretends to be another user.
   if (isRoot) chownSync(keysFile(directory), 12_345, 12_345)
@@ -106,7 +106,7 @@ void t.test('S195: a file of another user is refused', async (t) => {
   t.match(problem, /keys\.json: belongs to user \d+: chown it to the user of the service$/)
 })
 
-void t.test('S195: what is no file is refused, and hangs nobody', async (t) => {
+void t.test('what is no file is refused, and hangs nobody', async (t) => {
   await t.test('a directory', async (t) => {
     const directory = makeState(t)
     mkdirSync(keysFile(directory), { mode: 0o700 })
@@ -142,7 +142,7 @@ void t.test('S195: what is no file is refused, and hangs nobody', async (t) => {
   })
 })
 
-void t.test('S195: a link is refused, wherever it points', async (t) => {
+void t.test('a link is refused, wherever it points', async (t) => {
   const directory = makeState(t)
   const elsewhere = join(t.testdirName, 'elsewhere')
   symlinkSync(elsewhere, keysFile(directory))
@@ -153,7 +153,7 @@ void t.test('S195: a link is refused, wherever it points', async (t) => {
   t.match(await problemsOf(directory), [link], 'to a good file')
 })
 
-void t.test('S195: a directory that others may write is refused, also behind a link', async (t) => {
+void t.test('a directory that others may write is refused, also behind a link', async (t) => {
   for (const mode of [0o777, 0o720, 0o702]) {
     await t.test(mode.toString(8), async (t) => {
       const directory = makeState(t, generateKeySet())
@@ -227,7 +227,7 @@ void t.test('a second name of the file is no harm', async (t) => {
   t.same(await problemsOf(directory), [])
 })
 
-void t.test('S198: two first starts at once, 50 times: one key, used by both', async (t) => {
+void t.test('two first starts at once, 50 times: one key, used by both', async (t) => {
   const folder = t.testdir()
   const script = join(folder, 'start.mjs')
   const source = JSON.stringify(new URL('../../src/config/keys-file.ts', import.meta.url).href)

@@ -145,6 +145,6 @@ void t.test('a name out of a trusted issuer’s part is one that nobody has', as
   t.equal((await own.softphone('sso-nobody')).answer.status, 200, 'which begins behind the colon')
 })
 
-void t.test('S177: no password and no token stands in a log', async (t) => {
+void t.test('no password and no token stands in a log', async (t) => {
   t.same(await daemon.leaks(), [])
 })

@@ -19,7 +19,7 @@ const typed = (type: string) => readHeaders(['Content-Type', type])
 const FORM = typed('application/x-www-form-urlencoded')
 const JSON_BODY = typed('application/json')
 
-void t.test('S121: the bytes that come are counted, whatever was announced', async (t) => {
+void t.test('the bytes that come are counted, whatever was announced', async (t) => {
   const outcomes: unknown[] = []
   const options = { optimizeEmptyRequests: true } // as our server has it
   const server = createServer(options, (message: IncomingMessage, response) => {
@@ -136,7 +136,7 @@ void t.test('a form with a field twice, or that is no text, is none', (t) => {
   t.end()
 })
 
-void t.test('S137: text is what a foreign form can send', (t) => {
+void t.test('text is what a foreign form can send', (t) => {
   t.ok(isTextBody(typed('text/plain')))
   t.ok(isTextBody(typed('TEXT/plain; charset=utf-8')))
   t.notOk(isTextBody(JSON_BODY))

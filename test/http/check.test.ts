@@ -208,7 +208,7 @@ void t.test('a missing, repeated or unknown action or resource is refused', asyn
   }
 })
 
-void t.test('S80 to S86: no spelling of a resource climbs, decodes or folds', async (t) => {
+void t.test('no spelling of a resource climbs, decodes or folds', async (t) => {
   const rows = [
     'recordings/../other/a.mp3',
     'recordings/./a',
@@ -236,7 +236,7 @@ void t.test('S80 to S86: no spelling of a resource climbs, decodes or folds', as
   t.equal((await ask(literal)).status, 204, 'what nginx left encoded is a name like any other')
 })
 
-void t.test('S60 to S76: the credential, over the wire', async (t) => {
+void t.test('the credential, over the wire', async (t) => {
   const { access } = user
   const query = (text: string): Ask['headers'] => ({
     ...READ,
@@ -245,67 +245,67 @@ void t.test('S60 to S76: the credential, over the wire', async (t) => {
   })
   const header = (value: string): Ask['headers'] => ({ ...READ, ...ANY, Authorization: value })
   const rows: [id: string, due: string, headers: Ask['headers']][] = [
-    ['S60 lower case', '204', header(`bearer ${access}`)],
-    ['S60 upper case', '204', header(`BEARER ${access}`)],
-    ['S60 two spaces', '204', header(`Bearer  ${access}`)],
-    ['S60 space in front', '204', header(` Bearer ${access}`)],
-    ['S60 tab', '401 malformed_token', header(`Bearer\t${access}`)],
-    ['S61 two words', '401 malformed_token', header(`Bearer ${access} ${access}`)],
-    ['S61 a list', '401 malformed_token', header(`Bearer ${access},Bearer ${access}`)],
-    ['S61 Basic first', '401 malformed_token', header(`Basic x, Bearer ${access}`)],
-    ['S61 a parameter', '401 malformed_token', header(`Bearer token=${access}`)],
-    ['S28 trailing =', '401 malformed_token', header(`Bearer ${access}=`)],
-    ['S28 trailing dot', '401 malformed_token', header(`Bearer ${access}.`)],
-    ['S28 trailing space', '204', header(`Bearer ${access} `)],
-    ['S32 huge', '401 malformed_token', header(`Bearer ${'a'.repeat(15_000)}`)],
-    ['S32 dots', '401 malformed_token', header(`Bearer ${'.'.repeat(14_000)}`)],
-    ['S25 JSON', '401 malformed_token', header('Bearer {"payload":"x","signatures":[]}')],
+    ['lower case', '204', header(`bearer ${access}`)],
+    ['upper case', '204', header(`BEARER ${access}`)],
+    ['two spaces', '204', header(`Bearer  ${access}`)],
+    ['space in front', '204', header(` Bearer ${access}`)],
+    ['tab', '401 malformed_token', header(`Bearer\t${access}`)],
+    ['two words', '401 malformed_token', header(`Bearer ${access} ${access}`)],
+    ['a list', '401 malformed_token', header(`Bearer ${access},Bearer ${access}`)],
+    ['Basic first', '401 malformed_token', header(`Basic x, Bearer ${access}`)],
+    ['a parameter', '401 malformed_token', header(`Bearer token=${access}`)],
+    ['trailing =', '401 malformed_token', header(`Bearer ${access}=`)],
+    ['trailing dot', '401 malformed_token', header(`Bearer ${access}.`)],
+    ['trailing space', '204', header(`Bearer ${access} `)],
+    ['huge', '401 malformed_token', header(`Bearer ${'a'.repeat(15_000)}`)],
+    ['dots', '401 malformed_token', header(`Bearer ${'.'.repeat(14_000)}`)],
+    ['JSON', '401 malformed_token', header('Bearer {"payload":"x","signatures":[]}')],
     [
-      'S62 good first',
+      'good first',
       '401 invalid_request',
       { ...READ, Authorization: [`Bearer ${access}`, 'Bearer x'] },
     ],
     [
-      'S62 bad first',
+      'bad first',
       '401 invalid_request',
       { ...READ, Authorization: ['Bearer x', `Bearer ${access}`] },
     ],
+    ['Basic', '401 invalid_request', { ...READ, Authorization: [`Bearer ${access}`, 'Basic x'] }],
+    ['query and header', '401 invalid_request', { ...query(`token=${access}`), ...bearer(access) }],
     [
-      'S62 Basic',
-      '401 invalid_request',
-      { ...READ, Authorization: [`Bearer ${access}`, 'Basic x'] },
+      'a bad header beside a good cookie',
+      '401 malformed_token',
+      { ...header('Bearer bad'), Cookie: `postern=${access}` },
     ],
-    ['S63', '401 invalid_request', { ...query(`token=${access}`), ...bearer(access) }],
-    ['S65', '401 malformed_token', { ...header('Bearer bad'), Cookie: `postern=${access}` }],
-    ['S66', '401 no_credential', { ...query(`token=${access}`), 'X-Auth-Accept': 'header' }],
-    ['S66 unsaid', '401 no_credential', { ...READ, 'X-Original-URI': `/?token=${access}` }],
     [
-      'S66 said twice',
+      'a query where only the header counts',
+      '401 no_credential',
+      { ...query(`token=${access}`), 'X-Auth-Accept': 'header' },
+    ],
+    ['unsaid', '401 no_credential', { ...READ, 'X-Original-URI': `/?token=${access}` }],
+    [
+      'said twice',
       '401 no_credential',
       { ...query(`token=${access}`), 'X-Auth-Accept': ['query', 'query'] },
     ],
-    ['S68', '204', query(`token=${access}`)],
-    ['S68 escaped name', '204', query(`to%6ben=${access}`)],
-    ['S68 case', '401 no_credential', query(`TOKEN=${access}`)],
-    ['S68 list', '401 no_credential', query(`token[]=${access}`)],
-    ['S68 semicolon', '401 malformed_token', query(`token=${access};x=1`)],
-    ['S68 NUL', '401 malformed_token', query(`token=${access}%00`)],
-    ['S68 space', '401 malformed_token', query(`token=%20${access}`)],
-    ['S70', '401 invalid_request', query(`authorization=${access}&token=${access}`)],
-    ['S71 %20', '204', query(`authorization=Bearer%20${access}`)],
-    ['S71 +', '204', query(`authorization=Bearer+${access}`)],
-    ['S45 refresh in the query', '401 wrong_type', query(`token=${user.refresh}`)],
+    ['in the query', '204', query(`token=${access}`)],
+    ['escaped name', '204', query(`to%6ben=${access}`)],
+    ['case', '401 no_credential', query(`TOKEN=${access}`)],
+    ['list', '401 no_credential', query(`token[]=${access}`)],
+    ['semicolon', '401 malformed_token', query(`token=${access};x=1`)],
+    ['NUL', '401 malformed_token', query(`token=${access}%00`)],
+    ['space', '401 malformed_token', query(`token=%20${access}`)],
     [
-      'S45 refresh as cookie',
-      '401 wrong_type',
-      { ...READ, ...ANY, Cookie: `postern=${user.refresh}` },
+      'two names in one query',
+      '401 invalid_request',
+      query(`authorization=${access}&token=${access}`),
     ],
-    [
-      'S76 Proxy',
-      '401 no_credential',
-      { ...READ, ...ANY, 'Proxy-Authorization': `Bearer ${access}` },
-    ],
-    ['S76 X-', '401 no_credential', { ...READ, ...ANY, 'X-Access-Token': access }],
+    ['%20', '204', query(`authorization=Bearer%20${access}`)],
+    ['+', '204', query(`authorization=Bearer+${access}`)],
+    ['refresh in the query', '401 wrong_type', query(`token=${user.refresh}`)],
+    ['refresh as cookie', '401 wrong_type', { ...READ, ...ANY, Cookie: `postern=${user.refresh}` }],
+    ['Proxy', '401 no_credential', { ...READ, ...ANY, 'Proxy-Authorization': `Bearer ${access}` }],
+    ['X-', '401 no_credential', { ...READ, ...ANY, 'X-Access-Token': access }],
     ['cookie', '204', { ...READ, ...ANY, Cookie: `postern=${access}` }],
     ['cookie not accepted', '401 no_credential', { ...READ, Cookie: `postern=${access}` }],
     [
@@ -314,11 +314,11 @@ void t.test('S60 to S76: the credential, over the wire', async (t) => {
       { ...READ, ...ANY, Cookie: `refreshToken=${access}` },
     ],
     [
-      'S74 two values',
+      'two values',
       '401 invalid_request',
       { ...READ, ...ANY, Cookie: `postern=${access}; postern=x` },
     ],
-    ['S74 no space', '204', { ...READ, ...ANY, Cookie: `a=1;postern="${access}"` }],
+    ['no space', '204', { ...READ, ...ANY, Cookie: `a=1;postern="${access}"` }],
     [
       'over https the plain name is nobody’s',
       '401 no_credential',
@@ -330,11 +330,15 @@ void t.test('S60 to S76: the credential, over the wire', async (t) => {
       { ...READ, ...ANY, Cookie: `__Host-postern=${access}`, 'X-Forwarded-Proto': 'https' },
     ],
     [
-      'S97',
+      'a probe’s headers',
       '401 no_credential',
       { ...READ, 'User-Agent': 'kube-probe/1.0', 'X-Health-Check': '1' },
     ],
-    ['S99', '401 no_credential', { ...READ, 'X-Real-IP': "'", 'X-Forwarded-For': '127.0.0.1' }],
+    [
+      'a local address that the client claims',
+      '401 no_credential',
+      { ...READ, 'X-Real-IP': "'", 'X-Forwarded-For': '127.0.0.1' },
+    ],
   ]
   for (const [id, due, headers] of rows) t.equal(reasonOf(await ask(headers)), due, id)
   const body = { method: 'GET', headers: { ...READ, ...JSON_TYPE } }
@@ -342,7 +346,7 @@ void t.test('S60 to S76: the credential, over the wire', async (t) => {
     ...body,
     body: JSON.stringify({ access_token: access }),
   })
-  t.equal(reasonOf(bodied), '401 no_credential', 'S73')
+  t.equal(reasonOf(bodied), '401 no_credential', 'never from a body')
   t.equal(bodied.header('connection'), 'close', 'its body is not read')
   t.equal(
     reasonOf(await ask(READ, `/check?token=${access}`)),
@@ -351,7 +355,7 @@ void t.test('S60 to S76: the credential, over the wire', async (t) => {
   )
 })
 
-void t.test('S77, S78: what the original request was decides nothing', async (t) => {
+void t.test('what the original request was decides nothing', async (t) => {
   for (const uri of [
     'http://[',
     '//',
@@ -373,7 +377,7 @@ void t.test('S77, S78: what the original request was decides nothing', async (t)
   t.equal(reasonOf(await ask(twice)), '401 no_credential')
 })
 
-void t.test('S88: /check has one spelling', async (t) => {
+void t.test('/check has one spelling', async (t) => {
   const headers = { ...READ, ...bearer(user.access) }
   t.equal((await ask(headers, '/check?x=1')).status, 204)
   for (const path of [
@@ -403,7 +407,7 @@ void t.test('S88: /check has one spelling', async (t) => {
   }
 })
 
-void t.test('S57, S58: a name is one header line, and can be told from every other', async (t) => {
+void t.test('a name is one header line, and can be told from every other', async (t) => {
   const seen = new Set<string>()
   for (const name of ODD) {
     const { access } = await daemon.softphone(name)
@@ -463,7 +467,7 @@ const answerTo = async (username: string, role: string): Promise<Reply> => {
   return handler(requestOf(['Authorization', 'Bearer a.b.c', 'X-Auth-Action', 'read']))
 }
 
-void t.test('S58, S59: a role or name of any text stays in its own header', async (t) => {
+void t.test('a role or name of any text stays in its own header', async (t) => {
   const hostile = [
     'a\r\nX-Admin: 1',
     'a\0b',
@@ -598,38 +602,35 @@ void t.test('tickets: for exactly one action and resource, in a URL alone', asyn
   )
 })
 
-void t.test('S112: an Upgrade is a plain question', async (t) => {
+void t.test('an Upgrade is a plain question', async (t) => {
   const text = `GET /check HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\nX-Auth-Action: read\r\nX-Auth-Resource: recordings/a\r\nAuthorization: Bearer ${user.access}\r\n\r\n`
   const [answer] = await daemon.raw(text, 1)
   t.equal(answer?.status, 204)
 })
 
-void t.test(
-  'S113: pipelined questions are answered in order, each with its own identity',
-  async (t) => {
-    const question = (token: string): string =>
-      `GET /check HTTP/1.1\r\nHost: x\r\nX-Auth-Action: read\r\nX-Auth-Resource: recordings/a\r\nAuthorization: Bearer ${token}\r\n\r\n`
-    // Tokens never seen before wait for their signature, known ones do not: the order holds all the same.
-    const fresh = await Promise.all(['201', '202', '900'].map((name) => daemon.softphone(name)))
-    const tokens = [
-      fresh[0]?.access,
-      'a.b.c',
-      admin.access,
-      fresh[1]?.access,
-      user.access,
-      user.refresh,
-      fresh[2]?.access,
-      'x',
-      fresh[0]?.access,
-      admin.access,
-    ].map(String)
-    const answers = await daemon.raw(tokens.map(question).join(''), tokens.length)
-    t.same(
-      answers.map((answer) => answer.header('x-auth-user') ?? answer.status),
-      ['201', 401, '900', '202', '201', 401, '900', 401, '201', '900'],
-    )
-  },
-)
+void t.test('pipelined questions are answered in order, each with its own identity', async (t) => {
+  const question = (token: string): string =>
+    `GET /check HTTP/1.1\r\nHost: x\r\nX-Auth-Action: read\r\nX-Auth-Resource: recordings/a\r\nAuthorization: Bearer ${token}\r\n\r\n`
+  // Tokens never seen before wait for their signature, known ones do not: the order holds all the same.
+  const fresh = await Promise.all(['201', '202', '900'].map((name) => daemon.softphone(name)))
+  const tokens = [
+    fresh[0]?.access,
+    'a.b.c',
+    admin.access,
+    fresh[1]?.access,
+    user.access,
+    user.refresh,
+    fresh[2]?.access,
+    'x',
+    fresh[0]?.access,
+    admin.access,
+  ].map(String)
+  const answers = await daemon.raw(tokens.map(question).join(''), tokens.length)
+  t.same(
+    answers.map((answer) => answer.header('x-auth-user') ?? answer.status),
+    ['201', 401, '900', '202', '201', 401, '900', 401, '201', '900'],
+  )
+})
 
 void t.test('a kept connection serves refusals and grants alike', async (t) => {
   const wire = daemon.wire()
@@ -645,7 +646,7 @@ void t.test('a kept connection serves refusals and grants alike', async (t) => {
 })
 
 void t.test(
-  'S182: bad signature, expired, ended, foreign: the same bytes but for the reason',
+  'bad signature, expired, ended, foreign: the same bytes but for the reason',
   async (t) => {
     const claims = daemon.claimsOf(user.access)
     const ended = await daemon.softphone('202')
@@ -664,7 +665,7 @@ void t.test(
   },
 )
 
-void t.test('S176: an expired token is no attack', async (t) => {
+void t.test('an expired token is no attack', async (t) => {
   const claims = daemon.claimsOf(user.access)
   const before = daemon.securityLog().length
   const late = daemon.forge({ ...claims, iat: NOW - 9, nbf: NOW - 9, exp: NOW })
@@ -694,6 +695,6 @@ void t.test('what is denied is logged with its kind and address', async (t) => {
   ])
 })
 
-void t.test('S177: no password and no token stands in a log', async (t) => {
+void t.test('no password and no token stands in a log', async (t) => {
   t.same(await daemon.leaks(), [])
 })

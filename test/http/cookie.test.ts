@@ -5,7 +5,7 @@ import t from 'tap'
 import { isSecure, readCookie, writeCookie } from '../../src/http/cookie.ts'
 import { readHeaders } from '../../src/http/headers.ts'
 
-void t.test('S74: one value is found however the line is written', (t) => {
+void t.test('one value is found however the line is written', (t) => {
   const rows: Record<string, string> = {
     alone: 'x=v',
     'among others': 'a=1; x=v; b=2',
@@ -33,7 +33,7 @@ void t.test('nothing under the name is missing', (t) => {
   t.end()
 })
 
-void t.test('S165: two values under one name are no value', (t) => {
+void t.test('two values under one name are no value', (t) => {
   for (const line of ['x=a; x=b', 'x=a;x=b;x=a', 'x=a; x=', 'x=; x=a', 'x="a"; x="b"']) {
     t.same(readCookie(line, 'x'), { problem: 'ambiguous' }, line)
   }
@@ -41,7 +41,7 @@ void t.test('S165: two values under one name are no value', (t) => {
 })
 
 void t.test(
-  'S163: what is written never lacks HttpOnly, SameSite and the path, and names no domain',
+  'what is written never lacks HttpOnly, SameSite and the path, and names no domain',
   (t) => {
     const base = 'x=v; Path=/; HttpOnly; SameSite=Strict'
     t.equal(writeCookie('x', 'v', { secure: false }), base)

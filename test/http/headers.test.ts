@@ -15,7 +15,7 @@ void t.test('names know no case, and a line that came once has its value', (t) =
   t.end()
 })
 
-void t.test('S62: a line that came twice has no value, also where both are equal', (t) => {
+void t.test('a line that came twice has no value, also where both are equal', (t) => {
   for (const [one, two] of [
     ['a', 'b'],
     ['a', 'a'],
@@ -37,7 +37,7 @@ void t.test('a Cookie line may come in pieces', (t) => {
   t.end()
 })
 
-void t.test('S108: names of the prototype are names', (t) => {
+void t.test('names of the prototype are names', (t) => {
   const headers = readHeaders(['__proto__', 'x', 'constructor', 'y'])
   t.equal(headers.get('__proto__'), 'x')
   t.equal(headers.get('constructor'), 'y')

@@ -79,7 +79,7 @@ void t.test('the control socket tells the same as readyz', async (t) => {
   })
 })
 
-void t.test('S88: each listener knows its own paths alone', async (t) => {
+void t.test('each listener knows its own paths alone', async (t) => {
   for (const path of [...OPERATOR, ...CONTROL]) {
     t.equal((await daemon.ask(path)).status, 404, `${path} is not where nginx asks`)
   }
@@ -183,6 +183,6 @@ void t.test('a token can be asked about', async (t) => {
   t.equal((await inspect({ token: 'x'.repeat(9000) })).status, 413)
 })
 
-void t.test('S177: no password and no token stands in a log', async (t) => {
+void t.test('no password and no token stands in a log', async (t) => {
   t.same(await daemon.leaks(), [])
 })

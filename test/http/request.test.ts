@@ -5,7 +5,7 @@ import t from 'tap'
 import { readHeaders } from '../../src/http/headers.ts'
 import { readAddress, readAgent } from '../../src/http/request.ts'
 
-void t.test('S99: the address is nginx’s word, whole, or unknown', (t) => {
+void t.test('the address is nginx’s word, whole, or unknown', (t) => {
   for (const address of ['192.0.2.1', '::1', '2001:db8::9', '::ffff:192.0.2.1']) {
     t.equal(readAddress(readHeaders(['X-Real-IP', address])), address)
   }

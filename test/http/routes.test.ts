@@ -40,7 +40,7 @@ void t.test('a path is matched whole, with its method', (t) => {
   t.end()
 })
 
-void t.test('S88: there is one spelling of a path', (t) => {
+void t.test('there is one spelling of a path', (t) => {
   const rows = [
     '/a/b/',
     '/A/b',

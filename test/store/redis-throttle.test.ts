@@ -85,7 +85,7 @@ const age = (server: RedisServer, seconds: number): void => {
 }
 
 void t.test(
-  'S134: three hosts together let five tries through, and one hears of the ban first',
+  'three hosts together let five tries through, and one hears of the ban first',
   NEEDS_REDIS,
   async (t) => {
     const { host } = await open(t)

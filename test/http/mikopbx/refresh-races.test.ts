@@ -15,29 +15,25 @@ const nextOf = (answer: Answer): string =>
 const accessOf = (answer: Answer): string =>
   (answer.json() as { data: { accessToken: string } }).data.accessToken
 
-void t.test(
-  'S142: fifty with one cookie all get the same successor, a hundred times',
-  async (t) => {
-    let { refresh: token } = await daemon.mikopbx()
-    const before = await daemon.metric('postern_sessions')
-    const odd: string[] = []
-    for (let round = 0; round < 100; round++) {
-      const answers = await Promise.all(Array.from({ length: 50 }, () => refresh(token)))
-      const successors = new Set(answers.map(nextOf))
-      if (answers.some(({ status }) => status !== 200))
-        odd.push(`round ${round}: not all succeeded`)
-      if (successors.size !== 1) odd.push(`round ${round}: ${successors.size} successors`)
-      if (successors.has(token)) odd.push(`round ${round}: nothing was rotated`)
-      token = [...successors][0] ?? ''
-    }
-    t.same(odd, [])
-    t.equal(await daemon.metric('postern_sessions'), before, 'no session was added')
-    const last = nextOf(await refresh(token))
-    daemon.clock.advance(31)
-    t.equal((await refresh(last)).status, 200, 'one lives')
-    t.equal((await refresh(token)).status, 401, 'and no other')
-  },
-)
+void t.test('fifty with one cookie all get the same successor, a hundred times', async (t) => {
+  let { refresh: token } = await daemon.mikopbx()
+  const before = await daemon.metric('postern_sessions')
+  const odd: string[] = []
+  for (let round = 0; round < 100; round++) {
+    const answers = await Promise.all(Array.from({ length: 50 }, () => refresh(token)))
+    const successors = new Set(answers.map(nextOf))
+    if (answers.some(({ status }) => status !== 200)) odd.push(`round ${round}: not all succeeded`)
+    if (successors.size !== 1) odd.push(`round ${round}: ${successors.size} successors`)
+    if (successors.has(token)) odd.push(`round ${round}: nothing was rotated`)
+    token = [...successors][0] ?? ''
+  }
+  t.same(odd, [])
+  t.equal(await daemon.metric('postern_sessions'), before, 'no session was added')
+  const last = nextOf(await refresh(token))
+  daemon.clock.advance(31)
+  t.equal((await refresh(last)).status, 200, 'one lives')
+  t.equal((await refresh(token)).status, 401, 'and no other')
+})
 
 /** One login, two refreshes and a logout that race; what is open after the logout has answered. */
 const race = async (): Promise<{ opened: number; refreshed: number }> => {
@@ -61,21 +57,18 @@ const race = async (): Promise<{ opened: number; refreshed: number }> => {
   }
 }
 
-void t.test(
-  'S149: after a logout nothing opens that a refresh gave, two hundred times',
-  async (t) => {
-    let [opened, refreshed] = [0, 0]
-    for (let round = 0; round < 200; round += 5) {
-      for (const outcome of await Promise.all(Array.from({ length: 5 }, race))) {
-        opened += outcome.opened
-        refreshed += outcome.refreshed
-      }
+void t.test('after a logout nothing opens that a refresh gave, two hundred times', async (t) => {
+  let [opened, refreshed] = [0, 0]
+  for (let round = 0; round < 200; round += 5) {
+    for (const outcome of await Promise.all(Array.from({ length: 5 }, race))) {
+      opened += outcome.opened
+      refreshed += outcome.refreshed
     }
-    t.equal(opened, 0)
-    t.comment(`${refreshed} of 400 refreshes came before their logout`)
-  },
-)
+  }
+  t.equal(opened, 0)
+  t.comment(`${refreshed} of 400 refreshes came before their logout`)
+})
 
-void t.test('S177: no password and no token stands in a log', async (t) => {
+void t.test('no password and no token stands in a log', async (t) => {
   t.same(await daemon.leaks(), [])
 })

@@ -64,7 +64,7 @@ void t.test('the cookie gives a new access token and the next cookie', async (t)
 })
 
 void t.test(
-  'S163: the rotated cookie keeps the choice of the login, and the end of its session',
+  'the rotated cookie keeps the choice of the login, and the end of its session',
   async (t) => {
     const secure = { 'X-Forwarded-Proto': 'https' }
     const kept = await daemon.mikopbx('201', { rememberMe: true })
@@ -82,7 +82,7 @@ void t.test(
   },
 )
 
-void t.test('S170: a cookie that is no good is a 401 and is cleared', async (t) => {
+void t.test('a cookie that is no good is a 401 and is cleared', async (t) => {
   const { access, refresh: token } = await daemon.mikopbx()
   const [ended, late] = [await daemon.mikopbx(), await daemon.softphone()]
   await daemon.ask(`${V3}/auth:logout`, { method: 'POST', headers: bearer(ended.access) })
@@ -93,7 +93,7 @@ void t.test('S170: a cookie that is no good is a 401 and is cleared', async (t) 
     'one digit short': token.slice(1),
     'with a tail': `${token}0`,
     ended: ended.refresh,
-    'S46: an access token': access,
+    'an access token': access,
     'of the other dialect': late.refresh,
   }
   for (const [what, value] of Object.entries(rows)) {
@@ -108,7 +108,7 @@ void t.test('S170: a cookie that is no good is a 401 and is cleared', async (t) 
   t.equal((await refresh(token)).status, 200, 'the good one was touched by none of it')
 })
 
-void t.test('S159: nothing but the one cookie is a credential here', async (t) => {
+void t.test('nothing but the one cookie is a credential here', async (t) => {
   const { access, refresh: token } = await daemon.mikopbx()
   const rows: Record<string, Ask> = {
     nothing: {},
@@ -132,7 +132,7 @@ void t.test('S159: nothing but the one cookie is a credential here', async (t) =
   t.equal(both.status, 200, 'an Authorization header is not looked at')
 })
 
-void t.test('S165: two values under one name are refused and cleared', async (t) => {
+void t.test('two values under one name are refused and cleared', async (t) => {
   const { refresh: token } = await daemon.mikopbx()
   const other = 'b'.repeat(64)
   for (const Cookie of [
@@ -155,12 +155,12 @@ void t.test('S165: two values under one name are refused and cleared', async (t)
   ]) {
     const Cookie = [line].flat().map((text) => text.replaceAll('TOKEN', last))
     const answer = await daemon.ask(PATH, { method: 'POST', headers: { Cookie } })
-    t.equal(answer.status, 200, 'S74')
+    t.equal(answer.status, 200, 'among any other cookies')
     last = nextOf(answer)
   }
 })
 
-void t.test('S167: another site’s page cannot rotate the cookie', async (t) => {
+void t.test('another site’s page cannot rotate the cookie', async (t) => {
   const { refresh: token } = await daemon.mikopbx()
   const here = { 'X-Forwarded-Proto': 'https', 'X-Forwarded-Host': 'pbx.example' }
   for (const headers of [
@@ -181,7 +181,7 @@ void t.test('S167: another site’s page cannot rotate the cookie', async (t) =>
   t.equal((await refresh(token, own)).status, 200, 'it was never traded: no grace was needed')
 })
 
-void t.test('S160: what a body asks for is not given', async (t) => {
+void t.test('what a body asks for is not given', async (t) => {
   const { refresh: token } = await daemon.mikopbx()
   const answer = await daemon.ask(PATH, {
     headers: { ...JSON_TYPE, Cookie: `refreshToken=${token}` },
@@ -192,7 +192,7 @@ void t.test('S160: what a body asks for is not given', async (t) => {
   t.notMatch(answer.header('set-cookie'), 'Max-Age')
 })
 
-void t.test('S122: a body over the limit is a 413 and rotates nothing', async (t) => {
+void t.test('a body over the limit is a 413 and rotates nothing', async (t) => {
   const { refresh: token } = await daemon.mikopbx()
   const answer = await daemon.ask(PATH, {
     headers: { ...JSON_TYPE, Cookie: `refreshToken=${token}` },
@@ -203,26 +203,23 @@ void t.test('S122: a body over the limit is a 413 and rotates nothing', async (t
   t.equal((await refresh(token)).status, 200)
 })
 
-void t.test(
-  'S141: after the grace the session ends with everything of it, said once',
-  async (t) => {
-    const { access, refresh: first } = await daemon.mikopbx('202')
-    const second = await refresh(first)
-    daemon.clock.advance(31)
-    const reused = await refresh(first)
-    t.equal(reused.status, 401)
-    t.match(reused.header('set-cookie'), /^refreshToken=; .*Max-Age=0$/, 'S170')
-    t.equal((await refresh(first)).status, 401)
-    t.equal((await refresh(nextOf(second))).status, 401)
-    for (const token of [access, accessOf(second)]) {
-      t.equal((await daemon.check(token)).header('x-auth-reason'), 'session_ended')
-    }
-    const lines = daemon.securityLog().split('\n')
-    t.equal(lines.filter((line) => line.startsWith('[REFRESH_REUSED]')).length, 1)
-  },
-)
+void t.test('after the grace the session ends with everything of it, said once', async (t) => {
+  const { access, refresh: first } = await daemon.mikopbx('202')
+  const second = await refresh(first)
+  daemon.clock.advance(31)
+  const reused = await refresh(first)
+  t.equal(reused.status, 401)
+  t.match(reused.header('set-cookie'), /^refreshToken=; .*Max-Age=0$/, 'the cookie goes')
+  t.equal((await refresh(first)).status, 401)
+  t.equal((await refresh(nextOf(second))).status, 401)
+  for (const token of [access, accessOf(second)]) {
+    t.equal((await daemon.check(token)).header('x-auth-reason'), 'session_ended')
+  }
+  const lines = daemon.securityLog().split('\n')
+  t.equal(lines.filter((line) => line.startsWith('[REFRESH_REUSED]')).length, 1)
+})
 
-void t.test('S145: within the grace only the immediate predecessor counts', async (t) => {
+void t.test('within the grace only the immediate predecessor counts', async (t) => {
   const { access, refresh: first } = await daemon.mikopbx()
   const second = nextOf(await refresh(first))
   t.equal(nextOf(await refresh(first)), second, 'the same successor again')
@@ -232,7 +229,7 @@ void t.test('S145: within the grace only the immediate predecessor counts', asyn
   t.equal((await daemon.check(access)).status, 401)
 })
 
-void t.test('S146: five rotations within one second keep their order', async (t) => {
+void t.test('five rotations within one second keep their order', async (t) => {
   const tokens = [(await daemon.mikopbx()).refresh]
   for (let round = 0; round < 5; round++) {
     tokens.push(nextOf(await refresh(tokens.at(-1) ?? '')))
@@ -241,24 +238,18 @@ void t.test('S146: five rotations within one second keep their order', async (t)
   t.equal((await refresh(tokens[2] ?? '')).status, 401)
 })
 
-void t.test(
-  'S148: a restart between the rotation and what comes after changes nothing',
-  async (t) => {
-    const [lost, copied] = [await daemon.mikopbx(), await daemon.mikopbx()]
-    const [after, next] = [
-      nextOf(await refresh(lost.refresh)),
-      nextOf(await refresh(copied.refresh)),
-    ]
-    await daemon.restart()
-    t.equal(nextOf(await refresh(lost.refresh)), after, 'the lost answer comes again')
-    t.equal((await refresh(after)).status, 200)
-    daemon.clock.advance(31)
-    t.equal((await refresh(copied.refresh)).status, 401, 'reuse is known for what it is')
-    await daemon.restart()
-    t.equal((await refresh(next)).status, 401)
-    t.equal((await daemon.check(copied.access)).header('x-auth-reason'), 'session_ended')
-  },
-)
+void t.test('a restart between the rotation and what comes after changes nothing', async (t) => {
+  const [lost, copied] = [await daemon.mikopbx(), await daemon.mikopbx()]
+  const [after, next] = [nextOf(await refresh(lost.refresh)), nextOf(await refresh(copied.refresh))]
+  await daemon.restart()
+  t.equal(nextOf(await refresh(lost.refresh)), after, 'the lost answer comes again')
+  t.equal((await refresh(after)).status, 200)
+  daemon.clock.advance(31)
+  t.equal((await refresh(copied.refresh)).status, 401, 'reuse is known for what it is')
+  await daemon.restart()
+  t.equal((await refresh(next)).status, 401)
+  t.equal((await daemon.check(copied.access)).header('x-auth-reason'), 'session_ended')
+})
 
 void t.test('with rotation off the cookie stays, and lives as long as its session', async (t) => {
   const still = await startTestDaemon(t, { sections: { mikopbx: 'rotate = false' } })
@@ -284,6 +275,6 @@ void t.test('a user source that is away is a 503 and clears nothing', async (t) 
   t.notOk(reply.headers.includes('Set-Cookie'))
 })
 
-void t.test('S177: no password and no token stands in a log', async (t) => {
+void t.test('no password and no token stands in a log', async (t) => {
   t.same(await daemon.leaks(), [])
 })

@@ -29,7 +29,7 @@ void t.test('every answer has result, data and messages', (t) => {
   t.end()
 })
 
-void t.test('S170: the cookie is cleared with the attributes it was set with', (t) => {
+void t.test('the cookie is cleared with the attributes it was set with', (t) => {
   const attributes = ([, line]: string[]): string[] => (line ?? '').split('; ').slice(1)
   for (const secure of [true, false]) {
     t.same(attributes(clearedCookie(secure)), [

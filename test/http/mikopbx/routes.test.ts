@@ -97,6 +97,6 @@ void t.test('the base path is the operator’s to choose', async (t) => {
   t.equal((await own.ask(`${V3}/auth:login`, { headers: JSON_TYPE, body })).status, 404)
 })
 
-void t.test('S177: no password and no token stands in a log', async (t) => {
+void t.test('no password and no token stands in a log', async (t) => {
   t.same(await daemon.leaks(), [])
 })

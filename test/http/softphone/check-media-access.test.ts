@@ -17,7 +17,7 @@ void t.test('a good access token is a 200 that says nothing else', async (t) => 
   t.notMatch(answer.lines.join('\n'), /^x-auth/im)
 })
 
-void t.test('S45: a refresh token does not pass, in no transport', async (t) => {
+void t.test('a refresh token does not pass, in no transport', async (t) => {
   const { refresh } = await daemon.softphone()
   t.equal((await ask(bearer(refresh))).status, 401)
   t.equal((await ask({ Cookie: `refreshToken=${refresh}` })).status, 401)
@@ -40,6 +40,6 @@ void t.test('anything else is a 401', async (t) => {
   t.equal(ended.header('www-authenticate'), 'Bearer realm="postern", error="invalid_token"')
 })
 
-void t.test('S177: no password and no token stands in a log', async (t) => {
+void t.test('no password and no token stands in a log', async (t) => {
   t.same(await daemon.leaks(), [])
 })

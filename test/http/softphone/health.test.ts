@@ -14,7 +14,7 @@ void t.test('it answers without a token, with the time', async (t) => {
   t.equal(answer.header('cache-control'), 'no-store')
 })
 
-void t.test('S97: nobody is let in for looking like a health check', async (t) => {
+void t.test('nobody is let in for looking like a health check', async (t) => {
   for (const agent of ['kube-probe/1.0', 'GoogleHC/1.0', 'Prometheus/2.0']) {
     const headers = { 'User-Agent': agent, 'X-Health-Check': '1' }
     const answer = await daemon.ask('/check', { headers })

@@ -28,7 +28,7 @@ for (const path of OWN) {
       ['refresh cookie', 401, { Cookie: `refreshToken=${access}` }],
       ['refresh token as cookie', 403, { Cookie: `postern=${refresh}` }],
       ['two values', 401, { Cookie: `postern=${access}; postern=x` }],
-      ['S65 bad header, good cookie', 401, { ...bearer('x'), Cookie: `postern=${access}` }],
+      ['bad header, good cookie', 401, { ...bearer('x'), Cookie: `postern=${access}` }],
       ['nothing', 401, {}],
     ]
     for (const [what, due, headers] of rows) {
@@ -40,6 +40,6 @@ for (const path of OWN) {
   })
 }
 
-void t.test('S177: no password and no token stands in a log', async (t) => {
+void t.test('no password and no token stands in a log', async (t) => {
   t.same(await daemon.leaks(), [])
 })

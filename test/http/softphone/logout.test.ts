@@ -14,7 +14,7 @@ const refresh = (token: string): Promise<Answer> =>
 
 const LEFT = { success: true, message: 'Logged out successfully' }
 
-void t.test('S150: by the access token, by the refresh token, and again', async (t) => {
+void t.test('by the access token, by the refresh token, and again', async (t) => {
   for (const by of ['access', 'refresh'] as const) {
     const [session, other] = [await daemon.softphone(), await daemon.softphone()]
     t.equal((await daemon.check(session.access)).status, 204)
@@ -31,7 +31,7 @@ void t.test('S150: by the access token, by the refresh token, and again', async 
   }
 })
 
-void t.test('S150, S170: a page leaves by its cookie, which is cleared', async (t) => {
+void t.test('a page leaves by its cookie, which is cleared', async (t) => {
   const { access } = await daemon.softphone()
   const https = { 'X-Forwarded-Proto': 'https' }
   const cookie = { ...https, Cookie: `__Host-postern=${access}` }
@@ -39,7 +39,7 @@ void t.test('S150, S170: a page leaves by its cookie, which is cleared', async (
     method: 'POST',
     headers: { ...cookie, 'Sec-Fetch-Site': 'cross-site' },
   })
-  t.equal(foreign.status, 403, 'S167')
+  t.equal(foreign.status, 403, 'no logout from another site')
   t.same(foreign.all('set-cookie'), [])
   t.equal((await daemon.check(access)).status, 204)
   const answer = await daemon.ask(PATH, { method: 'POST', headers: cookie })
@@ -57,7 +57,7 @@ void t.test('S150, S170: a page leaves by its cookie, which is cleared', async (
   )
 })
 
-void t.test('S155: no spelling and no sibling of an ended token opens anything', async (t) => {
+void t.test('no spelling and no sibling of an ended token opens anything', async (t) => {
   const { access } = await daemon.softphone()
   const claims = daemon.claimsOf(access)
   await leave(access)
@@ -103,7 +103,7 @@ void t.test('without a token of ours it is a 401', async (t) => {
   t.equal((await daemon.check(access)).status, 204)
 })
 
-void t.test('S151: all=true ends every session of the user, and needs a live token', async (t) => {
+void t.test('all=true ends every session of the user, and needs a live token', async (t) => {
   const [one, two, three] = [
     await daemon.softphone('202'),
     await daemon.softphone('202'),
@@ -146,6 +146,6 @@ void t.test('it is logged with the address it came from', async (t) => {
   t.notMatch(daemon.securityLog(), '6.6.6.6')
 })
 
-void t.test('S177: no password and no token stands in a log', async (t) => {
+void t.test('no password and no token stands in a log', async (t) => {
   t.same(await daemon.leaks(), [])
 })

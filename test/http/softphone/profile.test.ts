@@ -54,7 +54,7 @@ void t.test('a refresh token is told that it is one, also after its end', async 
   t.equal((await profile(bearer(refresh))).status, 403)
 })
 
-void t.test('S182: a bad, late, ended or foreign token reads the same', async (t) => {
+void t.test('a bad, late, ended or foreign token reads the same', async (t) => {
   const { access } = await daemon.softphone()
   const gone = await daemon.softphone('300')
   const claims = daemon.claimsOf(access)
@@ -91,6 +91,6 @@ void t.test('without a token there is no error code', async (t) => {
   t.equal(answer.header('www-authenticate'), 'Bearer realm="postern"')
 })
 
-void t.test('S177: no password and no token stands in a log', async (t) => {
+void t.test('no password and no token stands in a log', async (t) => {
   t.same(await daemon.leaks(), [])
 })

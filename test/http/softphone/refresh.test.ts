@@ -48,7 +48,7 @@ void t.test('a page’s cookie is renewed where it is of the same session', asyn
     ['junk', { Cookie: '__Host-postern=junk' }, false],
     ['none', {}, false],
     [
-      'S167: from another site',
+      'from another site',
       { Cookie: `__Host-postern=${own.access}`, 'Sec-Fetch-Site': 'cross-site' },
       false,
     ],
@@ -70,7 +70,7 @@ void t.test('a page’s cookie is renewed where it is of the same session', asyn
   }
 })
 
-void t.test('S46: an access token is told that it is none, and nothing comes of it', async (t) => {
+void t.test('an access token is told that it is none, and nothing comes of it', async (t) => {
   const { access } = await daemon.softphone()
   const sessions = await daemon.metric('postern_sessions')
   const answer = await refresh(access)
@@ -91,8 +91,8 @@ void t.test('without a good refresh token it is a 401 with a challenge', async (
       { Authorization: [`Bearer ${token}`, `Bearer ${token}`] },
       'Bearer realm="postern", error="invalid_request"',
     ],
-    'S159: Basic': [{ Authorization: `Basic ${token}` }, invalid],
-    'S159: in a cookie': [{ Cookie: `refreshToken=${token}` }, 'Bearer realm="postern"'],
+    Basic: [{ Authorization: `Basic ${token}` }, invalid],
+    'in a cookie': [{ Cookie: `refreshToken=${token}` }, 'Bearer realm="postern"'],
     garbage: [bearer('a.b.c'), invalid],
     'a byte changed': [bearer(`${token.slice(0, -3)}AAA`), invalid],
     'expired, rightly signed': [
@@ -115,19 +115,23 @@ void t.test('without a good refresh token it is a 401 with a challenge', async (
     t.equal(answer.header('www-authenticate'), challenge, what)
     t.match(answer.json(), { success: false, error: String }, what)
   }
-  t.equal((await daemon.ask(`${PATH}?token=${token}`, { method: 'POST' })).status, 401, 'S159')
+  t.equal(
+    (await daemon.ask(`${PATH}?token=${token}`, { method: 'POST' })).status,
+    401,
+    'never from the query',
+  )
   t.equal((await refresh(token)).status, 200, 'none of it ended the session')
   t.equal((await daemon.check(access)).status, 204)
 })
 
-void t.test('S160: what a body asks for is not given', async (t) => {
+void t.test('what a body asks for is not given', async (t) => {
   const { refresh: token } = await daemon.softphone()
   const answer = await daemon.ask(PATH, {
     headers: bearer(token),
     body: JSON.stringify({ role: 'admin', sub: '1', aud: 'x', exp: 9e9, scope: 'all' }),
   })
   t.equal(answer.status, 200)
-  t.equal(answer.header('connection'), 'close', 'S122: a body nobody reads ends the connection')
+  t.equal(answer.header('connection'), 'close', 'a body nobody reads ends the connection')
   const claims = daemon.claimsOf(String(answer.json()['access_token']))
   t.match(claims, { role: 'user', username: '201', aud: 'postern' })
 })
@@ -138,25 +142,22 @@ void t.test('after the logout it is a 401', async (t) => {
   t.equal((await refresh(token)).status, 401)
 })
 
-void t.test(
-  'S140: a user who is gone, disabled or has a new password is out at once',
-  async (t) => {
-    const own = await startTestDaemon(t, { users: [`300:${HASH}:user`] })
-    const reload = (line: string): Promise<void> => {
-      own.place.users(...USERS, line)
-      return own.reload({})
-    }
-    const other = HASH.replace(/.{4}$/, 'AAAA') // another hash, so another password as far as anyone can tell
-    for (const line of ['', `300:!${HASH}:user`, `300:${other}:user`]) {
-      const { access, refresh: token } = await own.softphone('300')
-      await reload(line)
-      t.equal((await refresh(token, own)).status, 401, line)
-      t.equal((await own.check(access)).status, 401, line)
-      await reload(`300:${HASH}:user`)
-      t.equal((await refresh(token, own)).status, 401, 'and stays out')
-    }
-  },
-)
+void t.test('a user who is gone, disabled or has a new password is out at once', async (t) => {
+  const own = await startTestDaemon(t, { users: [`300:${HASH}:user`] })
+  const reload = (line: string): Promise<void> => {
+    own.place.users(...USERS, line)
+    return own.reload({})
+  }
+  const other = HASH.replace(/.{4}$/, 'AAAA') // another hash, so another password as far as anyone can tell
+  for (const line of ['', `300:!${HASH}:user`, `300:${other}:user`]) {
+    const { access, refresh: token } = await own.softphone('300')
+    await reload(line)
+    t.equal((await refresh(token, own)).status, 401, line)
+    t.equal((await own.check(access)).status, 401, line)
+    await reload(`300:${HASH}:user`)
+    t.equal((await refresh(token, own)).status, 401, 'and stays out')
+  }
+})
 
 void t.test(
   'a session ends thirty days after its login, however often it was refreshed',
@@ -191,7 +192,7 @@ void t.test('with rotation', async (t) => {
     t.equal((await rotating.check(third.access)).status, 204)
   })
 
-  await t.test('S145: within the grace the same successor, and no fork', async (t) => {
+  await t.test('within the grace the same successor, and no fork', async (t) => {
     const { refresh: first } = await rotating.softphone()
     const [one, two] = await Promise.all([turn(first), turn(first)])
     t.equal(one.refresh, two.refresh)
@@ -199,7 +200,7 @@ void t.test('with rotation', async (t) => {
     t.equal(three.refresh, four.refresh)
   })
 
-  await t.test('S141: after the grace the session ends, once and said', async (t) => {
+  await t.test('after the grace the session ends, once and said', async (t) => {
     const { refresh: first } = await rotating.softphone()
     const second = await turn(first)
     rotating.clock.advance(31)
@@ -218,7 +219,7 @@ void t.test('with rotation', async (t) => {
     t.match(lines[0], /\| From: 192\.0\.2\.1 \| User: 201 \|/)
   })
 
-  await t.test('S177: no token stands in a log', async (t) => {
+  await t.test('no token stands in a log', async (t) => {
     t.same(await rotating.leaks(), [])
   })
 })
@@ -239,6 +240,6 @@ void t.test('a user source that is away is a 503 and ends nothing', async (t) =>
   t.equal(seen.length, 1)
 })
 
-void t.test('S177: no password and no token stands in a log', async (t) => {
+void t.test('no password and no token stands in a log', async (t) => {
   t.same(await daemon.leaks(), [])
 })

@@ -46,7 +46,7 @@ void t.test(
   },
 )
 
-void t.test('S163: the access cookie has the name of its site', (t) => {
+void t.test('the access cookie has the name of its site', (t) => {
   t.same(accessCookie('x', true, 9), [
     'Set-Cookie',
     '__Host-postern=x; Path=/; HttpOnly; SameSite=Strict; Secure; Max-Age=9',

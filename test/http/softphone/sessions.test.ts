@@ -95,7 +95,7 @@ void t.test('without a good token nothing is listed or ended', async (t) => {
     method: 'DELETE',
     headers: cookie,
   })
-  t.equal(forged.status, 403, 'S167')
+  t.equal(forged.status, 403, 'from another site')
   t.equal((await daemon.check(access)).status, 204)
   for (const method of ['GET', 'POST']) {
     const answer = await daemon.ask(`${PATH}/x`, { method, headers: bearer(access) })
@@ -104,6 +104,6 @@ void t.test('without a good token nothing is listed or ended', async (t) => {
   }
 })
 
-void t.test('S177: no password and no token stands in a log', async (t) => {
+void t.test('no password and no token stands in a log', async (t) => {
   t.same(await daemon.leaks(), [])
 })
