@@ -8,38 +8,72 @@ export interface Kicker {
   end(kick: string): Promise<'ended' | 'nobody'>
   /** How many streams hang on this id, as far as Nchan knows: it may say 0 of a live one, and 1 of an ended one. */
   count(kick: string): Promise<number | 'unknown'>
-  /** What Nchan counts of itself, by its own words: `channels`, `subscribers`, `stored messages` … */
+  /**
+   * What Nchan counts of itself, by its own words: `channels`, `subscribers`, `stored messages` … On a connection of
+   * its own: a kept one still answers when the socket can be reached no more.
+   */
   status(): Promise<ReadonlyMap<string, number>>
   close(): void
 }
 
-const TIMEOUT = 1000 // milliseconds: a kick takes 3 to 250
+// Milliseconds: a kick takes 3 to 250, and up to 1110 while not every worker of an nginx runs yet: Nchan then asks
+// the others again after a second (measured).
+const TIMEOUT = 2500
+const STALE: ReadonlySet<unknown> = new Set(['ECONNRESET', 'EPIPE'])
 const SOCKETS = 16 // 200 kicks at once take 110 to 156 ms over as many
 const MAX_ANSWER = 4096
 
+/** nginx cannot be asked to end a stream: why, and the cure. */
+export class KickSocketError extends Error {
+  readonly code: string | undefined
+  constructor(message: string, code?: string, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+  }
+}
+
+const CURES: Readonly<Record<string, string>> = {
+  // nginx keeps what it listens on over a reload, also where the name of it is gone (measured).
+  ENOENT:
+    'is not there: start nginx, or where it runs `systemctl restart nginx`: a reload does not bring the socket back',
+  ECONNREFUSED:
+    'has nobody listening: start nginx; where it was killed, remove that file first, nginx does not start over it',
+  EACCES:
+    'may not be opened: its folder is to be 0750 of root and the group postern (`systemd-tmpfiles --create postern.conf`)',
+}
+
+const explain = (socketPath: string, error: NodeJS.ErrnoException): KickSocketError => {
+  const code = String(error.code)
+  const cure = CURES[code] ?? `gets no answer from nginx (${code}): see nginx's error log`
+  return new KickSocketError(`${socketPath} ${cure}`, code, { cause: error })
+}
+
 export const createKicker = (socketPath: string): Kicker => {
   const agent = new Agent({ keepAlive: true, maxSockets: SOCKETS })
+  // nginx closes all idle connections in one moment: after a dead one the next kept one would be as dead.
+  const fresh = new Agent({ maxSockets: SOCKETS })
 
   const ask = (
     method: 'DELETE' | 'GET',
     path: string,
-    isRetry = false,
+    anew = false,
   ): Promise<{ status: number; body: string }> => {
     const { promise, resolve, reject } = Promise.withResolvers<{ status: number; body: string }>()
     const asked = request({
       socketPath,
-      agent,
+      agent: anew ? fresh : agent,
       method,
       path,
       headers: { Accept: 'text/json', Host: 'nginx' },
       timeout: TIMEOUT,
     })
-    asked.on('timeout', () => asked.destroy(new Error('nginx does not answer on its kick socket')))
+    asked.on('timeout', () =>
+      asked.destroy(Object.assign(new Error('silence'), { code: 'ETIMEDOUT' })),
+    )
     asked.on('error', (error: NodeJS.ErrnoException) => {
       // nginx closed an idle connection at the moment of its use: both verbs may be said twice.
-      const stale = asked.reusedSocket && error.code === 'ECONNRESET' && !isRetry
-      if (stale) resolve(ask(method, path, true))
-      else reject(error)
+      if (asked.reusedSocket && STALE.has(error.code)) resolve(ask(method, path, true))
+      else reject(explain(socketPath, error))
     })
     asked.on('response', (response) => {
       let body = ''
@@ -47,7 +81,7 @@ export const createKicker = (socketPath: string): Kicker => {
       response.on('data', (text: string) => {
         if (body.length < MAX_ANSWER) body += text
       })
-      response.on('error', reject)
+      response.on('error', (error) => reject(explain(socketPath, error)))
       response.on('end', () => {
         resolve({ status: Number(response.statusCode), body })
       })
@@ -56,8 +90,10 @@ export const createKicker = (socketPath: string): Kicker => {
     return promise
   }
 
-  const unexpected = (status: number): Error =>
-    new Error(`nginx answered ${status} on its kick socket: include postern-kick.conf as it stands`)
+  const unexpected = (status: number): KickSocketError =>
+    new KickSocketError(
+      `${socketPath}: nginx answered ${status} there: include postern-kick.conf as it stands`,
+    )
 
   return {
     async end(kick) {
@@ -74,7 +110,7 @@ export const createKicker = (socketPath: string): Kicker => {
       return Number(found)
     },
     async status() {
-      const { status, body } = await ask('GET', '/nchan')
+      const { status, body } = await ask('GET', '/nchan', true)
       if (status !== 200) throw unexpected(status)
       // Lines such as `channels: 3` and `shared memory used: 16K`.
       const lines = body.matchAll(/^([a-z][a-z ]*): (\d+)(K?)/gm)
@@ -87,6 +123,7 @@ export const createKicker = (socketPath: string): Kicker => {
     },
     close() {
       agent.destroy()
+      fresh.destroy()
     },
   }
 }
