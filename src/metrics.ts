@@ -40,8 +40,8 @@ export interface MetricSources {
   sessions(): Promise<number>
   revocations(): number
   subscriptions(): number
-  /** What Nchan counts of itself; rejects where nginx is away. */
-  nchan(): Promise<ReadonlyMap<string, number>>
+  /** What Nchan counts of itself; nothing while nginx cannot be reached to end streams. */
+  nchan(): ReadonlyMap<string, number>
   /** So far. */
   logLinesLost(): number
   hashQueue(): number
@@ -73,10 +73,10 @@ gauge postern_sessions Live sessions in the store; NaN where the store cannot te
 counter postern_sessions_ended_total{cause} Sessions that ended before their time, by cause.
 gauge postern_revocations Ended sessions held in memory because tokens of theirs could be alive.
 gauge postern_subscriptions Live subscriptions, one a session and resource.
-gauge postern_nchan_channels Nchan's channels, the private ones included; NaN while nginx is away.
-gauge postern_nchan_subscribers Nchan's subscribers; NaN while nginx is away.
-gauge postern_nchan_stored_messages Messages that Nchan keeps; NaN while nginx is away.
-gauge postern_nchan_shared_memory_bytes Memory of Nchan's zone in use; NaN while nginx is away.
+gauge postern_nchan_channels Nchan's channels, the private ones included; NaN while nginx cannot be reached to end streams.
+gauge postern_nchan_subscribers Nchan's subscribers; NaN while nginx cannot be reached to end streams.
+gauge postern_nchan_stored_messages Messages that Nchan keeps; NaN while nginx cannot be reached to end streams.
+gauge postern_nchan_shared_memory_bytes Memory of Nchan's zone in use; NaN while nginx cannot be reached to end streams.
 counter postern_kicks_total{cause,result} Live subscriptions ended, by cause and result.
 histogram postern_kick_duration_seconds Time from the end of a right to the end of its live subscription.
 counter postern_http_requests_total{route,status} Requests answered, by route and status, checks left out.
@@ -177,18 +177,9 @@ const watchSources = (
       this.inc(read(sources))
     })
   }
-  let asked: ReturnType<MetricSources['nchan']> | undefined
-  /** One look a scrape, though four metrics ask. */
-  const askNchan = (): ReturnType<MetricSources['nchan']> => {
-    asked ??= sources.nchan().finally(() => {
-      asked = undefined
-    })
-    return asked
-  }
   for (const [key, word] of Object.entries(NCHAN)) {
-    gauge(key, async function collect() {
-      const counts = await askNchan().catch(() => new Map<string, number>())
-      this.set(counts.get(word) ?? Number.NaN)
+    gauge(key, function collect() {
+      this.set(sources.nchan().get(word) ?? Number.NaN)
     })
   }
   gauge('store_state', function collect() {

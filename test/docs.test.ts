@@ -6,6 +6,7 @@ import t, { type Test } from 'tap'
 import { REASONS } from '../src/auth/decision.ts'
 import { settings } from '../src/config/schema.ts'
 import { type SecurityEvent, STATUS } from '../src/http/reply.ts'
+import { openKickSocket } from './fixtures/kick-socket.ts'
 import { checkHeaders, login, makePlace, run, serve } from './fixtures/postern.ts'
 
 const ROOT = join(import.meta.dirname, '..')
@@ -70,6 +71,7 @@ void t.test('every reason, with its status', async (t) => {
 
 void t.test('every metric of our own, and every header that the check answers with', async (t) => {
   const place = makePlace(t)
+  await openKickSocket(t, place.at('kick.sock'))
   await serve(t, place)
   const page = (await place.operator('/metrics')).body
   const names = [...page.matchAll(/^# TYPE (postern_\w+)/gm)].map(([, name = '']) => name)

@@ -14,7 +14,7 @@ const SOURCES: MetricSources = {
   hashQueue: () => 2,
   subscriptions: () => 4,
   logLinesLost: () => 5,
-  nchan: async () =>
+  nchan: () =>
     new Map([
       ['channels', 6],
       ['subscribers', 7],

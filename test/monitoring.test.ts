@@ -55,7 +55,7 @@ const createTestMetrics = () => {
     subscriptions: () => 0,
     hashQueue: () => 0,
     logLinesLost: () => 0,
-    nchan: async () => new Map(),
+    nchan: () => new Map(),
     ready: () => true,
     storeState: () => 'ok',
     storeAge: () => 0,

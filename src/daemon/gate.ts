@@ -25,6 +25,7 @@ import type { SessionParts } from '../http/softphone/sessions.ts'
 import { createSubscriptionEndedHandler } from '../http/subscription-ended.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Session, Store } from '../store/store.ts'
+import type { KickWatch } from '../subscriptions/kick-watch.ts'
 import type { Registry } from '../subscriptions/registry.ts'
 import type { Directory } from '../users/directory.ts'
 import type { Terms } from './in-force.ts'
@@ -38,6 +39,7 @@ export interface GateParts {
   throttle: Throttle
   metrics: Metrics
   registry: Registry
+  kickWatch: Pick<KickWatch, 'obstacle'>
   listSessions: SessionParts['list']
   /** What keeps us from knowing of every end of a session. */
   obstacle(): Error | undefined
@@ -118,7 +120,7 @@ export const createGate = (
       guard,
       today: parts.today,
       tickets,
-      admissions: registry,
+      admissions: { ...registry, obstacle: parts.kickWatch.obstacle },
       cookieSecurity,
       observe({ action, decision, took }) {
         metrics.decided(action ?? 'unknown', 'refused' in decision ? decision.refused : '', took)

@@ -12,12 +12,14 @@ import type { Metrics } from '../metrics.ts'
 import type { SecurityLog } from '../security-log.ts'
 import type { StoreObservation } from '../store/observed.ts'
 import { type EndedSession, StoreError } from '../store/store.ts'
+import { KickSocketError } from '../subscriptions/kicker.ts'
 import type { KickObservation } from '../subscriptions/registry.ts'
 import type { UserSource } from '../users/source.ts'
 
 /** Of a fault, for the metric. */
 const kindOf = (error: unknown): string => {
   if (error instanceof IssuerAwayError) return 'issuer_away'
+  if (error instanceof KickSocketError) return 'kick_socket_away'
   return error instanceof StoreError ? `store_${error.code}` : 'internal'
 }
 
@@ -63,6 +65,12 @@ export const createObserver = (parts: {
         'a live subscription could not be ended, or its end not written down: tried again until it is',
       )
     },
+    /** Once an outage, and once when it is over. */
+    kickSocket(fault: KickSocketError | undefined): void {
+      if (fault) {
+        log.error({ problem: fault.message }, 'no new stream is let in: nothing could end it')
+      } else log.info('nginx answers on its kick socket again: new streams are let in')
+    },
     usersLoaded(source: UserSource['name']): void {
       metrics.usersLoaded(source, true, clock.now())
     },
@@ -102,8 +110,9 @@ export const createObserver = (parts: {
         metrics.faulted(kind)
         // While the store is away every check is one.
         if (!limit.allows(kind)) return
-        // Of the store the message says all; of anything else the place is needed.
-        const what = error instanceof StoreError ? { problem: error.message } : { err: error }
+        // Of the store and nginx the message says all; of anything else the place is needed.
+        const isTold = error instanceof StoreError || error instanceof KickSocketError
+        const what = isTold ? { problem: error.message } : { err: error }
         log.error({ ...what, route }, 'a request could not be decided')
       },
     } satisfies Pick<ServerParts, 'observe' | 'onEvents' | 'onFault'>,

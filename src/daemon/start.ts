@@ -17,6 +17,7 @@ import { createMetrics } from '../metrics.ts'
 import { createPasswordPool } from '../passwords/pool.ts'
 import { observeStore } from '../store/observed.ts'
 import { StoreError } from '../store/store.ts'
+import { openKickWatch } from '../subscriptions/kick-watch.ts'
 import { createKicker } from '../subscriptions/kicker.ts'
 import { createRegistry } from '../subscriptions/registry.ts'
 import { version } from '../version.ts'
@@ -71,13 +72,15 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
   const revocations = createRevocations(clock)
   const pool = createPasswordPool({ ...config.passwords, onNotNiced: observer.hashingNotNiced })
   opened.defer(() => pool.close())
+  const kicker = createKicker(config.subscriptions.kickSocket)
+  const kickWatch = await openKickWatch({ kicker, onChange: observer.kickSocket })
+  opened.defer(() => kickWatch.close())
   const users = await openUsers(config, pool, observer.usersWarning)
   opened.defer(() => users.close())
   for (const source of config.userSources) if (source !== 'http') observer.usersLoaded(source)
   const terms = createTermsInForce(config, users.peek)
   const { stillAllowed } = terms
 
-  const kicker = createKicker(config.subscriptions.kickSocket)
   const registry = createRegistry({
     store,
     kicker,
@@ -134,7 +137,7 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
     follower,
     observer,
     security,
-    gateParts: { ...core, throttle, listSessions, streamEnded, obstacle },
+    gateParts: { ...core, kickWatch, throttle, listSessions, streamEnded, obstacle },
     readConfig: parts.readConfig,
   })
   const { gate, reload, reloadOrSayWhy } = inForce
@@ -143,7 +146,7 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
     sessions: () => store.countSessions(now()),
     revocations: () => revocations.prune(),
     subscriptions: () => registry.count(),
-    nchan: () => kicker.status(),
+    nchan: kickWatch.counts,
     logLinesLost: () => lost.lines,
     hashQueue: () => pool.queued(),
     ready,

@@ -18,6 +18,8 @@ export interface CheckObservation {
 
 /** What is live, as far as a check has to do with it. */
 export interface Admissions {
+  /** What keeps a stream that opens now from ever being ended: thrown, and no ticket is spent on it. */
+  obstacle(): Error | undefined
   /** The kick id for a subscribe that the rules allow: at once where the session has one for the resource. */
   admit(admission: {
     sid: string
@@ -116,6 +118,8 @@ export const createCheckHandler = (parts: {
   ): Promise<Refusal | string[]> => {
     const { headers, address } = request
     const { claims, role } = identity
+    const obstacle = admissions.obstacle()
+    if (obstacle) throw obstacle
     const spent = await tickets.redeem(identity, headers.get('x-request-id') ?? '')
     if (spent) return spent
     const resource = asked.resource ?? ''

@@ -1,9 +1,7 @@
 // What instances on one store owe to each other: whole daemons of this process on a real Redis, and the odd
 // moments with parts that do as they are told.
 
-import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { createServer } from 'node:http'
 import { hostname } from 'node:os'
 import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -36,21 +34,6 @@ const STREAM: Subscription = {
 }
 const SOON = 20 // seconds: the machine may be busy
 
-/** An nginx's kick socket on which everybody is there. */
-const startNginx = async (t: Test, path: string): Promise<string[]> => {
-  const kicked: string[] = []
-  const server = createServer(({ url = '', method }, response) => {
-    if (method === 'DELETE') kicked.push(url.replace('/kick/', ''))
-    response.end(JSON.stringify({ subscribers: 1 }))
-  }).listen(path)
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return kicked
-}
-
 const store = (redis: RedisServer, more = ''): string =>
   `url = "${redis.url}"\ntimeout = 2\n${more}` // a busy machine is no outage
 
@@ -78,7 +61,7 @@ const live = (daemon: TestDaemon): Promise<number> => daemon.metric('postern_sub
 
 void t.test('an end is an end on every instance', NEEDS_REDIS, async (t) => {
   const [, one, two] = await startPair(t)
-  const kicked = await startNginx(t, two.place.at('kick.sock'))
+  const { kicked } = two
   const { access, refresh: token } = await one.softphone()
   t.equal(await reason(two, access), '204', 'a login there is a login here')
   t.equal((await two.check(access, SUBSCRIBE)).status, 204)
@@ -93,7 +76,7 @@ void t.test('an end is an end on every instance', NEEDS_REDIS, async (t) => {
 
 void t.test('a logout waits for its own streams, whoever says it first', NEEDS_REDIS, async (t) => {
   const [, one] = await startPair(t)
-  const kicked = await startNginx(t, one.place.at('kick.sock'))
+  const { kicked } = one
   const { access } = await one.softphone()
   const kick = (await one.check(access, WEBSOCKET)).header('x-auth-kick') ?? ''
   t.equal(await logout(one, access), 200)
@@ -102,7 +85,6 @@ void t.test('a logout waits for its own streams, whoever says it first', NEEDS_R
 
 void t.test('a refresh elsewhere keeps a stream open', NEEDS_REDIS, async (t) => {
   const [redis, one, two] = await startPair(t)
-  await startNginx(t, two.place.at('kick.sock'))
   const renewed = await one.softphone('201')
   const forgotten = await one.softphone('202')
   for (const { access } of [renewed, forgotten]) {
@@ -125,7 +107,7 @@ void t.test(
   NEEDS_REDIS,
   async (t) => {
     const [, one, two] = await startPair(t)
-    const kicked = await startNginx(t, two.place.at('kick.sock'))
+    const { kicked } = two
     const { access } = await one.softphone()
     const id = async (): Promise<string> =>
       (await two.check(access, WEBSOCKET)).header('x-auth-kick') ?? ''
@@ -144,7 +126,7 @@ void t.test(
 
 void t.test('all that was issued before counts no more, anywhere', NEEDS_REDIS, async (t) => {
   const [, one, two] = await startPair(t)
-  const kicked = await startNginx(t, two.place.at('kick.sock'))
+  const { kicked } = two
   const { access } = await one.softphone()
   // As a trusted issuer's user would hold one: no session of the store stands behind it.
   const other = one.forge({ ...one.claimsOf(access), sid: 'nobodys-session', jti: 'x' })
@@ -495,7 +477,7 @@ void t.test('the streams of an instance that is gone are taken over, once', asyn
 
 void t.test('a stream outlives its instance, and not its session', NEEDS_REDIS, async (t) => {
   const [, one, two] = await startPair(t)
-  const kicked = await startNginx(t, one.place.at('kick.sock'))
+  const { kicked } = one
   const { access, refresh: token } = await one.softphone()
   const kick = (await two.check(access, SUBSCRIBE)).header('x-auth-kick') ?? ''
   await two.stop()

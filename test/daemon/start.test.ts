@@ -28,6 +28,7 @@ import { StartError } from '../../src/daemon/open-state.ts'
 import { createLog } from '../../src/log.ts'
 import { createTestClock } from '../fixtures/clock.ts'
 import { openWire } from '../fixtures/daemon.ts'
+import { openKickSocket } from '../fixtures/kick-socket.ts'
 import {
   bearer,
   check,
@@ -508,6 +509,33 @@ void t.test(
     t.match((await place.operator('/metrics')).body, /^postern_ready 1$/m)
   },
 )
+
+void t.test('it lets no stream in while it cannot reach nginx to end it', async (t) => {
+  const place = makePlace(t)
+  const daemon = await serve(t, place, { covered: true })
+  const { access } = await login(place.ask)
+  const subscribe = () =>
+    place.ask('/check', {
+      headers: {
+        ...checkHeaders(access),
+        'X-Auth-Action': 'subscribe',
+        'X-Auth-Resource': 'users-state',
+      },
+    })
+  const said = (text: RegExp) => daemon.log().filter(({ msg }) => text.test(String(msg)))
+  t.match(await subscribe(), { status: 503, headers: { 'retry-after': '1' } })
+  t.equal(await check(place, access), '204', 'and all else')
+  const problem = new RegExp(`^${place.at('kick.sock')} is not there: start nginx`)
+  t.match(said(/could not be decided/), [{ level: 50, route: 'check', problem }])
+  await until('the outage is told', () => said(/^no new stream is let in/).length > 0)
+  t.match(said(/^no new stream is let in/), [{ level: 50, problem }])
+  await openKickSocket(t, place.at('kick.sock'))
+  await until('streams are let in', async () => (await subscribe()).status === 204)
+  t.equal(said(/new streams are let in$/).length, 1)
+  const { body } = await place.operator('/metrics')
+  t.match(body, /^postern_faults_total{kind="kick_socket_away"} [1-9]/m)
+  t.match(body, /^postern_nchan_channels 0$/m)
+})
 
 /** A small file system for the state alone, seen by the daemon alone: it goes with the daemon. */
 const onSmallDisk = (folder: string): string[] => [

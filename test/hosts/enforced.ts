@@ -4,7 +4,7 @@
 import type { Test } from 'tap'
 
 import { nginxMissing, type Nginx, startNginx } from '../fixtures/nginx.ts'
-import type { Tokens } from '../fixtures/postern.ts'
+import { nginxFound, type Tokens } from '../fixtures/postern.ts'
 import { startStopwatch } from '../fixtures/stopwatch.ts'
 import { endsWithin, QUIET_WAYS, withToken } from '../nginx/live.ts'
 import type { Stream } from '../nginx/listen.ts'
@@ -55,6 +55,7 @@ export const openWithStreams = async (t: Test): Promise<WithStreams> => {
   const { bed, hosts } = await openHosts(t, ['a', 'b'], PATIENT, IN_MEMORY)
   const [a, b] = hosts
   const nginx = await startNginx(t, { postern: b.socket, kick: b.place.at('kick.sock') })
+  await nginxFound(b.place)
   const closes = async (t: Test, from: Host, limit: number): Promise<number> => {
     const tokens = await from.login()
     const streams = await listen(t, nginx.port, tokens)

@@ -36,6 +36,7 @@ const setUp = (second: Decision) => {
     today: () => guard,
     tickets: { redeem: () => undefined },
     admissions: {
+      obstacle: () => undefined,
       admit: () => written.promise,
       async kickSession(sid) {
         kicked.push(sid)

@@ -438,13 +438,22 @@ type Guard = Parameters<typeof createCheckHandler>[0]['guard']
 type Admissions = Parameters<typeof createCheckHandler>[0]['admissions']
 
 /** The handler under rules that say what a test wants them to: names that no users file could hold, races. */
-const handlerUnder = (check: Guard['check'], admissions: Partial<Admissions> = {}) => {
+const handlerUnder = (
+  check: Guard['check'],
+  admissions: Partial<Admissions> = {},
+  redeem: () => undefined = () => undefined,
+) => {
   const guard: Guard = { identify: () => refuse('no_grant'), check }
   return createCheckHandler({
     guard,
     today: () => guard,
-    tickets: { redeem: () => undefined },
-    admissions: { admit: () => 'kick-x', kickSession: async () => 0, ...admissions },
+    tickets: { redeem },
+    admissions: {
+      obstacle: () => undefined,
+      admit: () => 'kick-x',
+      kickSession: async () => 0,
+      ...admissions,
+    },
     cookieSecurity: 'auto',
     observe: () => undefined,
     monotonic: () => 0,
@@ -523,6 +532,23 @@ void t.test('a right that ends while the kick id is written is no right', async 
 void t.test('even where rules allowed it, no resource has no channel', async (t) => {
   const reply = await handlerUnder(() => ({ claims: CLAIMS, role: 'user' }))(requestOf(ASKED))
   t.match(reply, { status: 403, reason: 'bad_resource' })
+})
+
+void t.test('a stream that nothing could end is a fault, and spends no ticket', async (t) => {
+  const fault = new Error('nginx is away')
+  let redeemed = 0
+  const handler = handlerUnder(
+    () => ({ claims: CLAIMS, role: 'user' }),
+    { obstacle: () => fault },
+    () => void redeemed++,
+  )
+  const asked = handler(requestOf([...ASKED, 'X-Auth-Resource', 'users-state']))
+  await t.rejects(Promise.resolve(asked), fault)
+  t.equal(redeemed, 0)
+  const read = ['Authorization', 'Bearer a.b.c', 'X-Auth-Action', 'read']
+  t.match(await handler(requestOf([...read, 'X-Auth-Resource', 'recordings/a.wav'])), {
+    status: 204,
+  })
 })
 
 void t.test('a WebSocket shows by its Origin that a page of ours opened it', async (t) => {

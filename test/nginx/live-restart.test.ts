@@ -1,11 +1,11 @@
-// The daemon dies, is away, comes back, or is told of fewer rights: nothing stays open that should not, and
-// nothing opens that should not.
+// The daemon dies, is away, comes back, cannot reach nginx, or is told of fewer rights: nothing stays open that
+// should not, and nothing opens that should not.
 
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 
-import { nginxMissing } from '../fixtures/nginx.ts'
+import { nginxMissing, startNginx } from '../fixtures/nginx.ts'
 import { until } from '../fixtures/postern.ts'
 import { startStopwatch } from '../fixtures/stopwatch.ts'
 import { ask, RECORDINGS, V1 } from './ask.ts'
@@ -136,4 +136,53 @@ void t.test('streams and the daemon that let them in', { skip: nginxMissing() },
     t.ok(streams.slice(1).every(({ live }) => live))
     for (const stream of streams) stream.close()
   })
+})
+
+void t.test('no stream opens that could not be ended', { skip: nginxMissing() }, async (t) => {
+  const recordings = t.testdir({ 'a.wav': 'RIFF' })
+  const site = await openSite(t, { nginx: { recordings } })
+  const { nginx, place } = site
+  const { port, kickSocket: kick } = nginx
+  const { access } = await site.enter()
+  const headers = bearer(access)
+  const listen = () => ask(port, `${V1}/sub/room-x`, { headers })
+  const { body } = await ask(port, `${V1}/auth/ticket`, {
+    headers: { ...headers, 'Content-Type': 'application/json' },
+    body: JSON.stringify({ action: 'subscribe', resource: 'room-x', ttl: 300 }),
+  })
+  const ticket = `room-x?ticket=${(JSON.parse(body) as { ticket: string }).ticket}`
+  const metrics = async () => (await place.operator('/metrics')).body
+  const said = (text: RegExp) =>
+    site
+      .daemon()
+      .log()
+      .filter(({ msg }) => text.test(String(msg)))
+  t.match(await metrics(), /^postern_nchan_subscribers 0$/m)
+
+  const before = await eventSource(t, port, withToken('room-x', access))
+  rmSync(kick) // nginx listens on, and nobody can reach it
+  await until('it is missed', async () => /^postern_nchan_channels Nan$/m.test(await metrics()))
+  for (const asked of [listen, () => ask(port, `${V1}/sub/${ticket}`)]) {
+    t.match(await asked(), { status: 503, headers: { 'retry-after': /^[1-9]/ } })
+  }
+  t.match(said(/^no new stream is let in/), [{ level: 50, problem: /systemctl restart nginx/ }])
+  t.match(await metrics(), /^postern_faults_total{kind="kick_socket_away"} [1-9]/m)
+  t.equal((await ask(port, `${RECORDINGS}/a.wav`, { headers })).status, 200, 'all else goes on')
+  t.equal((await ask(port, `${V1}/sub/other`, { headers })).status, 403, 'a refusal is one')
+
+  nginx.reload()
+  await before.ended
+  t.notOk(existsSync(kick), 'a reload does not bring it back')
+  t.equal((await listen()).status, 503)
+
+  await nginx.stop()
+  await startNginx(t, { postern: place.at('http.sock'), recordings, port, kick })
+  await until('it is found', () => said(/new streams are let in$/).length > 0)
+  const streams = [
+    await eventSource(t, port, ticket), // which was not spent
+    await webSocket(t, port, withToken('room-x', access)),
+  ]
+  const ended = endsWithin(streams, BOUND)
+  await site.post('/auth/logout', access)
+  t.ok((await ended) < BOUND)
 })

@@ -12,6 +12,7 @@ import {
   bearer,
   login,
   makePlace,
+  nginxFound,
   PASSWORD,
   type Place,
   type Run,
@@ -76,6 +77,7 @@ const setUp = async (t: Test, sections: Readonly<Record<string, string>> = {}): 
     recordings,
     app: `unix:${place.at('app.sock')}`,
   })
+  await nginxFound(place)
   const asks = (path: string, options: Ask = {}) => ask(nginx.port, path, options)
   return {
     place,
