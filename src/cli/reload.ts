@@ -25,7 +25,9 @@ export const reload: Command = {
       const { control } = loadConfig(file).listen
       const told = await tell(control, io)
       if (told !== 'not_running') return told
-      io.err('postern reload: the daemon is not running: it reads everything when it starts')
+      io.err(
+        `postern reload: nobody answers on ${control}: the daemon is not running, and reads everything when it starts; if listen.control has changed since it did, restart it`,
+      )
       return IO_FAILED
     } catch (error) {
       /* c8 ignore next: a bug, for main.ts to show */

@@ -97,9 +97,11 @@ void t.test('the daemon under systemd', { skip: systemdMissing(), timeout: LIMIT
     ] as const) {
       await configure(config)
       t.same(await run('systemctl reload postern'), { status: 0, out: '', err: '' })
-      // `kill -HUP` returns before the daemon is done.
-      await until(
-        `test "$(curl -s -o /dev/null -w '%{http_code}' -H 'Authorization: Bearer ${token}' ${RECORDING})" = ${status}`,
+      t.equal(
+        await ask(
+          `curl -s -o /dev/null -w '%{http_code}' -H 'Authorization: Bearer ${token}' ${RECORDING}`,
+        ),
+        status,
       )
     }
     t.equal(await show('postern', 'ActiveState'), 'active')
@@ -115,6 +117,14 @@ void t.test('the daemon under systemd', { skip: systemdMissing(), timeout: LIMIT
     t.equal(await show('postern', 'StatusText'), 'deciding')
     t.match(await machine.journal('postern'), /nonsense/)
     t.equal(await ask(`curl -s -H 'Authorization: Bearer ${token}' ${RECORDING}`), 'sound')
+    await configure('')
+    await ask('mv /etc/postern/users /etc/postern/moved')
+    t.not((await run('systemctl reload postern')).status, 0, 'a users file that is gone')
+    t.match(await machine.journal('postern'), /not reloaded[^]*users: no such file/)
+    await ask('mv /etc/postern/moved /etc/postern/users && systemctl reload postern')
+    await configure('[listen]\ncontrol = "/run/postern/other.sock"')
+    t.not((await run('systemctl reload postern')).status, 0, 'its control socket is another now')
+    t.match(await machine.journal('postern'), /other\.sock: .* restart it/)
     await configure('')
   })
 
