@@ -16,6 +16,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'doctor',
     'daemon',
     'store',
+    'subscriptions',
     'systemd.ts',
     'token-client',
     'config',

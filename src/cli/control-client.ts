@@ -27,7 +27,7 @@ export async function askDaemon(
     const code = readCode(error)
     if (code === 'ENOENT' || code === 'ECONNREFUSED') return 'not_running'
     if (code === 'EACCES' || code === 'EPERM')
-      return { problem: `${socket} may not be opened: run this as root` }
+      return { problem: `${socket} may not be opened: run this as root (sudo)` }
     if (code === 'ABORT_ERR')
       return { problem: `the daemon did not answer within ${timeout} s: see its log` }
     return { problem: 'the daemon did not answer rightly: see its log' }

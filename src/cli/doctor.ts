@@ -19,6 +19,7 @@ import { probe } from '../doctor/probe.ts'
 import { inspectSharedStore } from '../daemon/open-state.ts'
 import { inspectStore } from '../store/sqlite-copy.ts'
 import { StoreError } from '../store/store.ts'
+import { createKicker } from '../subscriptions/kicker.ts'
 import { askDaemon } from './control-client.ts'
 import { type Command, OK, REFUSED, USAGE } from './io.ts'
 
@@ -143,7 +144,26 @@ const readNginx = (file: string | undefined): NginxRead | Finding => {
   )
 }
 
-const checkNginx = (config: Config, file: string | undefined): Finding[] => {
+/** A file that is there says nothing: nginx may have been killed, or listen no more under that name. */
+const checkKickSocket = async (path: string): Promise<Finding> => {
+  const found = checkSocket('kick-socket', path, 'postern', idsOf('postern'), {
+    absent:
+      'start nginx, or where it runs `systemctl restart nginx`: a reload does not bring the socket back',
+    closed: 'systemd-tmpfiles --create postern.conf',
+  })
+  if (found.state === 'problem' || !existsSync(path)) return found
+  const kicker = createKicker(path)
+  try {
+    await kicker.status()
+    return found
+  } catch (error) {
+    return wrong('kick-socket', path, 'no stream can be ended', (error as Error).message)
+  } finally {
+    kicker.close()
+  }
+}
+
+const checkNginx = async (config: Config, file: string | undefined): Promise<Finding[]> => {
   const kick = config.subscriptions.kickSocket
   const folder = checkClosed('kick-folder', dirname(kick))
   const read = readNginx(file)
@@ -158,14 +178,19 @@ const checkNginx = (config: Config, file: string | undefined): Finding[] => {
   const user = Array.from(walk(tree)).find(({ directive }) => directive.name === 'user')
   const name = user?.directive.args[0] ?? 'nobody'
   if ('path' in config.listen.http) {
-    findings.push(checkSocket('http-socket', config.listen.http.path, name, idsOf(name)))
+    findings.push(
+      checkSocket('http-socket', config.listen.http.path, name, idsOf(name), {
+        absent: 'systemctl start postern.socket',
+        closed: 'set its group and mode (listen.socket_group), and its folder’s',
+      }),
+    )
   }
   const listens = Array.from(walk(tree)).some(
     ({ directive }) => directive.name === 'listen' && directive.args[0] === `unix:${kick}`,
   )
   findings.push(
     listens
-      ? checkSocket('kick-socket', kick, 'postern', idsOf('postern'))
+      ? await checkKickSocket(kick)
       : wrong(
           'kick-socket',
           kick,
@@ -212,7 +237,7 @@ export const doctor: Command = {
       const file = values.config ?? CONFIG_FILE
       const config = loadConfig(file)
       findings.push(good('config', file, 'good'), ...(await checkState(config)))
-      findings.push(await checkDaemon(config), ...checkNginx(config, values.nginx))
+      findings.push(await checkDaemon(config), ...(await checkNginx(config, values.nginx)))
     } catch (error) {
       /* c8 ignore next: a fault is main's to tell */
       if (!(error instanceof ConfigError)) throw error

@@ -180,7 +180,7 @@ const underLock = async <Result extends object>(
   } catch (error) {
     if (error instanceof LockError) throw error
     const { code = 'unknown' } = error as NodeJS.ErrnoException
-    throw new ConfigError([`${lock}: cannot be made (${code}): run this as root`])
+    throw new ConfigError([`${lock}: cannot be made (${code}): run this as root (sudo)`])
   }
   try {
     return await editKeys(directory, edit)

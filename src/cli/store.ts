@@ -97,8 +97,14 @@ export const store: Command = {
       }
       /* c8 ignore next: a fault is main's to tell */
       if (!(error instanceof StoreError)) throw error
+      if (error.code === 'locked') {
+        io.err(
+          'postern store: the daemon has the store open: stop it with its sockets, which would start it again (systemctl stop postern.socket postern-metrics.socket postern.service), and say this once more',
+        )
+        return REFUSED
+      }
       io.err(`postern store: ${error.message}`)
-      return error.code === 'locked' ? REFUSED : IO_FAILED
+      return IO_FAILED
     }
   },
 }

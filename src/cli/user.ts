@@ -84,8 +84,8 @@ const VERBS: Readonly<Record<string, Verb>> = {
 }
 
 const CURES: Readonly<Record<string, string>> = {
-  EACCES: 'run this as root',
-  EPERM: 'run this as root',
+  EACCES: 'run this as root (sudo)',
+  EPERM: 'run this as root (sudo)',
   ENOSPC: 'make room on that disk; nothing was changed',
   EROFS: 'that disk cannot be written; nothing was changed',
 }

@@ -125,7 +125,7 @@ const readKeySet = (directory: string, { mustExist = false }: { mustExist?: bool
     const what =
       code === 'ELOOP'
         ? 'is a symbolic link: put the file itself there'
-        : `cannot be used (${code}): the service needs a directory of its own, writable and 0700`
+        : `cannot be used (${code}): run a command as root (sudo); the service needs a directory of its own, writable and 0700`
     throw new ConfigError([`${file}: ${what}`])
   }
 }

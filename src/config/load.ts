@@ -39,7 +39,8 @@ export const parseConfig = (text: string, file: string): Config => {
 /** By the code of the failed read. */
 const CURES: Readonly<Record<string, string>> = {
   ENOENT: 'no such file: copy postern.example.toml there, or name the file to read',
-  EACCES: 'may not be read: let the group of the service read it (chgrp postern, chmod 0640)',
+  EACCES:
+    'may not be read: run this as root (sudo); the service reads it by its group (chgrp postern, chmod 0640)',
   EISDIR: 'is a folder: name the file in it',
 }
 

@@ -36,15 +36,31 @@ const run = (program: string, ...argv: string[]): string | undefined => {
   return status === 0 ? stdout.trim() : undefined
 }
 
+export interface SocketCures {
+  absent: string
+  closed: string
+}
+
 /** Whether a user could connect to a socket: write on the file, search on its folder. */
 export const checkSocket = (
   rule: string,
   path: string,
   user: string,
   ids: { uid: number; gids: ReadonlySet<number> } | undefined,
+  cures: SocketCures,
 ): Finding => {
-  const stat = statSync(path, { throwIfNoEntry: false })
-  if (!stat) return bad(rule, path, 'is not there', 'start what listens on it')
+  let stat
+  try {
+    stat = statSync(path, { throwIfNoEntry: false })
+  } catch (error) {
+    return warn(
+      rule,
+      path,
+      `cannot be looked at (${(error as Error).message})`,
+      'run doctor as root',
+    )
+  }
+  if (!stat) return bad(rule, path, 'is not there', cures.absent)
   if (!stat.isSocket())
     return bad(rule, path, 'is no socket', 'remove it, and start what listens on it')
   if (!ids)
@@ -61,12 +77,7 @@ export const checkSocket = (
   }
   return may(stat, 2) && may(statSync(dirname(path)), 1)
     ? ok(rule, path, `${user} can open it`)
-    : bad(
-        rule,
-        path,
-        `${user} may not open it`,
-        'set its group and mode (listen.socket_group), and its folder’s',
-      )
+    : bad(rule, path, `${user} may not open it`, cures.closed)
 }
 
 export const idsOf = (user: string): { uid: number; gids: ReadonlySet<number> } | undefined => {

@@ -14,12 +14,14 @@ const SQLITE_NOTADB = 26
 // A full tmpfs says it like this: no page was lost, it heals when there is room again.
 export const SQLITE_IOERR_SHMSIZE = SQLITE_IOERR | (19 << 8)
 
-const CURES: Readonly<Record<number, string>> = {
+const CURES: Readonly<Record<number | string, string>> = {
+  EACCES: 'run this as root (sudo)', // the file system's own word
   [SQLITE_BUSY]: 'close the program that writes to it',
   [SQLITE_READONLY]: 'make it writable for the user that Postern runs as',
   [SQLITE_IOERR]: 'look after the disk, then restart Postern',
   [SQLITE_FULL]: 'make room on its disk',
-  [SQLITE_CANTOPEN]: 'its directory must be there and writable for the user that Postern runs as',
+  [SQLITE_CANTOPEN]:
+    'run a command as root (sudo); its directory must be there and writable for the user that Postern runs as',
 }
 
 export const extendedCode = (error: unknown): number => {
@@ -37,7 +39,7 @@ export const toStoreError = (error: unknown, file: string): StoreError => {
   const code = primaryCode(error)
   const { message } = error as Error // neither SQLite nor fs throws anything else
   if (code === SQLITE_CORRUPT || code === SQLITE_NOTADB) return damaged(file, message)
-  const cure = CURES[code]
+  const cure = CURES[code === 0 ? String((error as NodeJS.ErrnoException).code) : code]
   return new StoreError('unavailable', `${file}: ${message}${cure ? `: ${cure}` : ''}`, {
     cause: error,
   })

@@ -35,7 +35,8 @@ const QUEUE_RETRY = 2 // seconds: 64 hashes of 40 ms in two workers are through 
 
 const CURES: Readonly<Record<string, string>> = {
   ENOENT: 'no such file: make it with `postern user add`, or set users.file',
-  EACCES: 'may not be read: let the group of the service read it (chgrp postern, chmod 0640)',
+  EACCES:
+    'may not be read: run this as root (sudo); the service reads it by its group (chgrp postern, chmod 0640)',
   EISDIR: 'is a folder: set users.file to the file in it',
 }
 

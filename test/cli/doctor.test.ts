@@ -5,13 +5,14 @@ import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { once } from 'node:events'
 import { join } from 'node:path'
-import t, { type Test } from 'tap'
+import t from 'tap'
 
 import { layOutNginx, nginxCommand } from '../../demo/nginx.ts'
 import { doctor } from '../../src/cli/doctor.ts'
 import type { Finding } from '../../src/doctor/finding.ts'
 import { startTestDaemon, type TestDaemon } from '../fixtures/daemon.ts'
 import { NEEDS_REDIS, startRedis } from '../fixtures/redis.ts'
+import { openKickSocket } from '../fixtures/kick-socket.ts'
 import { nginxMissing } from '../fixtures/nginx.ts'
 import { makePlace } from '../fixtures/postern.ts'
 import { runCommand } from './run.ts'
@@ -24,8 +25,8 @@ const report = async (...argv: string[]): Promise<{ status: number; findings: Fi
 const stateOf = (findings: readonly Finding[], rule: string) =>
   findings.filter((found) => found.rule === rule).map(({ state }) => state)
 
-/** `nginx -T` of the shipped site for this daemon, saved; and its kick socket, listened on. */
-const saveNginx = async (t: Test, { place }: TestDaemon): Promise<string> => {
+/** `nginx -T` of the shipped site for this daemon, saved. */
+const saveNginx = ({ place }: TestDaemon): string => {
   const folder = place.at('nginx')
   mkdirSync(folder)
   const kick = place.at('private', 'kick.sock')
@@ -35,9 +36,6 @@ const saveNginx = async (t: Test, { place }: TestDaemon): Promise<string> => {
   const { stdout } = spawnSync(program, [...rest, '-T'], { encoding: 'utf8' })
   writeFileSync(place.at('dump'), stdout)
   rmSync(kick, { force: true }) // what nginx -T left
-  const server = createServer().listen(kick)
-  await once(server, 'listening')
-  t.teardown(() => server.close())
   return place.at('dump')
 }
 
@@ -45,7 +43,8 @@ void t.test('a machine that is set up', { skip: nginxMissing() }, async (t) => {
   const daemon = await startTestDaemon(t)
   const { place } = daemon
   await daemon.reload({ subscriptions: `kick_socket = "${place.at('private', 'kick.sock')}"` })
-  const dump = await saveNginx(t, daemon)
+  const dump = saveNginx(daemon)
+  const kick = await openKickSocket(t, place.at('private', 'kick.sock'))
   const { findings } = await report('--config', place.config, '--nginx', dump)
   for (const rule of [
     'node',
@@ -59,8 +58,19 @@ void t.test('a machine that is set up', { skip: nginxMissing() }, async (t) => {
   ]) {
     t.same(stateOf(findings, rule), ['ok'], rule)
   }
+  t.notMatch(stateOf(findings, 'kick-socket'), ['problem'], 'a user postern or not')
   const { out } = await runCommand(doctor, ['--config', place.config, '--nginx', dump])
   t.match(out, /^ok {4}.*postern\.toml: good$/m)
+  await kick.close()
+  const mute = createServer((socket) => void socket.destroy()).listen(
+    place.at('private', 'kick.sock'),
+  )
+  t.teardown(() => mute.close())
+  const silent = await report('--config', place.config, '--nginx', dump)
+  t.match(
+    silent.findings.find(({ rule }) => rule === 'kick-socket'),
+    { state: 'problem', cure: /gets no answer from nginx \(E[A-Z]+\)/ },
+  )
 
   const probed = await report(
     '--config',

@@ -172,7 +172,7 @@ void t.test('a directory that others may write is refused, also behind a link', 
 
 void t.test('a directory that cannot be used is named with the cure', async (t) => {
   const cure =
-    /keys\.json: cannot be used \(E[A-Z]+\): the service needs a directory of its own, writable and 0700$/
+    /keys\.json: cannot be used \(E[A-Z]+\): run a command as root \(sudo\); the service needs a directory of its own, writable and 0700$/
   t.match(await problemsOf(join(t.testdir(), 'nowhere')), [cure])
   const file = join(t.testdirName, 'file')
   writeFileSync(file, '')

@@ -216,7 +216,9 @@ void t.test('a file that may not be read is told with its cure', async (t) => {
   if (isRoot) process.seteuid?.(65_534) // root may read everything: be nobody for this one read
   const problems = problemsOf(() => loadConfig(file))
   if (isRoot) process.seteuid?.(0)
-  t.match(problems, [/may not be read: let the group of the service read it/])
+  t.match(problems, [
+    /may not be read: run this as root \(sudo\); the service reads it by its group/,
+  ])
 })
 
 void t.test('a byte order mark and Windows line ends are no fault', async (t) => {

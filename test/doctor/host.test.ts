@@ -6,6 +6,7 @@ import {
   mkdirSync,
   mkdtempSync,
   rmSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs'
@@ -19,6 +20,8 @@ import { checkClock, checkClosed, checkNode, checkSocket, idsOf } from '../../sr
 import { NOW } from '../fixtures/clock.ts'
 import { isRoot, needs } from '../fixtures/needs.ts'
 
+const CURES = { absent: 'start it', closed: 'open it' }
+
 void t.test('a socket is reachable by its mode, its group and its folder', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'postern-h-'))
   t.teardown(() => {
@@ -28,8 +31,11 @@ void t.test('a socket is reachable by its mode, its group and its folder', async
   const mine = process.getgid?.() ?? 0
   const stranger = { uid: 54_321, gids: new Set([54_321]) }
   const member = { uid: 54_321, gids: new Set([mine]) }
-  const check = (ids: typeof member | undefined) => checkSocket('s', path, 'u', ids)
-  t.match(check(stranger), { state: 'problem', text: 'is not there' })
+  const check = (ids: typeof member | undefined) => checkSocket('s', path, 'u', ids, CURES)
+  t.match(check(stranger), { state: 'problem', text: 'is not there', cure: 'start it' })
+  symlinkSync(path, path) // as root nothing is closed to us: what cannot be looked at is this
+  t.match(check(stranger), { state: 'warning', text: /^cannot be looked at/, cure: /as root/ })
+  rmSync(path)
   writeFileSync(path, '')
   t.match(check(stranger), { state: 'problem', text: 'is no socket' })
   rmSync(path)
@@ -70,9 +76,9 @@ void t.test(
     chownSync(folder, owner.uid, 0)
     chmodSync(folder, 0o700)
     chmodSync(path, 0o600)
-    t.equal(checkSocket('s', path, 'u', owner).state, 'ok')
+    t.equal(checkSocket('s', path, 'u', owner, CURES).state, 'ok')
     chmodSync(path, 0o400)
-    t.equal(checkSocket('s', path, 'u', owner).state, 'problem')
+    t.equal(checkSocket('s', path, 'u', owner, CURES).state, 'problem')
   },
 )
 
