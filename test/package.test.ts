@@ -244,136 +244,178 @@ void t.test('what it cannot build it refuses with the cure', (t) => {
 
 // ---- on a machine
 
-/** Whatever a package could leave behind, but for what its own tools keep: names of files, users and groups. */
+/**
+ * Whatever a package could leave behind, but for what Debian's own tools keep: names of files, users and groups. Of
+ * folders two may stay, and only empty: deb-systemd-helper makes that of sockets.target where no package has yet,
+ * and a running nginx kept the one in /run open, which goes with the next start of the machine.
+ */
 const footprint = (file: string): string => `{
   find /etc /usr /var /srv /run/postern* \\( -path ${TREE} -o -path /var/cache -o -path /var/log/journal -o -path /var/lib/dpkg -o -path /var/lib/nginx -o -path /var/lib/logrotate \\) -prune \\
-    -o -name '*-' -o -path /etc/.pwd.lock -o -print 2>/dev/null
+    -o \\( -path /etc/systemd/system/sockets.target.wants -o -path /run/postern-nginx \\) -empty -o -name '*-' -o -path /etc/.pwd.lock -o -print 2>/dev/null
   ls /var/lib/dpkg/info/postern.* 2>/dev/null
   getent passwd | cut -d: -f1
   getent group | cut -d: -f1
 } | sort > /tmp/${file}`
 
-void t.test('on a machine', { skip: systemdMissing(), timeout: LIMIT }, async (t) => {
-  const machine = await bootMachine(t, 'rm -f /usr/sbin/policy-rc.d')
-  const { ask, show, until } = machine
-  const inside = (file: string): string => join(TREE, relative(ROOT, file))
-  const dpkg = (args: string): Promise<string> =>
-    ask(`DEBIAN_FRONTEND=noninteractive dpkg ${args} 2>&1`)
-  const status = (): Promise<string> =>
-    ask('systemctl status postern || journalctl -u postern --no-pager')
-  const isReady = 'curl -sf --max-time 5 http://127.0.0.1:9478/readyz'
+void t.test(
+  'on a machine',
+  { skip: systemdMissing() || missing('fail2ban-client', 'fail2ban'), timeout: LIMIT },
+  async (t) => {
+    const machine = await bootMachine(t, 'rm -f /usr/sbin/policy-rc.d')
+    const { ask, show, until } = machine
+    const inside = (file: string): string => join(TREE, relative(ROOT, file))
+    const dpkg = (args: string): Promise<string> =>
+      ask(`DEBIAN_FRONTEND=noninteractive dpkg ${args} 2>&1`)
+    const status = (): Promise<string> =>
+      ask('systemctl status postern || journalctl -u postern --no-pager')
+    const isReady = 'curl -sf --max-time 5 http://127.0.0.1:9478/readyz'
 
-  await ask(`
-      rm -f /etc/nginx/sites-enabled/*
+    /** It starts with no jail at all where it would not with one of them. */
+    const fail2banStarts = (): Promise<string> => ask('fail2ban-client -t')
+    await ask(`
+      rm -f /etc/nginx/sites-enabled/* /etc/fail2ban/jail.d/*
       mkdir -p /var/spool/asterisk/monitor
       echo sound > /var/spool/asterisk/monitor/call.mp3`)
-  await ask(footprint('before'))
+    await ask(footprint('before'))
 
-  await t.test('it is installed, and green at once with an empty users file', async (t) => {
-    await dpkg(`-i ${inside(deb)}`)
-    t.match(await status(), 'Active: active (running)', await machine.journal('postern'))
-    for (const unit of ['postern.socket', 'postern-metrics.socket', 'postern']) {
-      t.equal(await ask(`systemctl is-enabled ${unit}`), 'enabled', unit)
-      t.equal(await show(unit, 'ActiveState'), 'active', unit)
+    await t.test('it is installed, and green at once with an empty users file', async (t) => {
+      await dpkg(`-i ${inside(deb)}`)
+      t.match(await status(), 'Active: active (running)', await machine.journal('postern'))
+      for (const unit of ['postern.socket', 'postern-metrics.socket', 'postern']) {
+        t.equal(await ask(`systemctl is-enabled ${unit}`), 'enabled', unit)
+        t.equal(await show(unit, 'ActiveState'), 'active', unit)
+      }
+      t.equal(await ask(isReady), 'ready')
+      t.equal(
+        await ask('stat -c "%a %U %G %n" /etc/postern /etc/postern/users /run/postern/http.sock'),
+        [
+          '750 postern postern /etc/postern',
+          '640 root postern /etc/postern/users',
+          '660 root www-data /run/postern/http.sock',
+        ].join('\n'),
+      )
+      t.equal(
+        await ask('postern check-config && postern user list --json'),
+        '/etc/postern/postern.toml: ok\n[]',
+      )
+      const units = 'postern.service postern.socket postern-metrics.socket'
+      t.equal(
+        await ask(`systemd-analyze verify --recursive-errors=yes ${units} 2>&1`),
+        '',
+        'with their manual',
+      )
+    })
+
+    const enter = async (): Promise<string> => {
+      const login = `curl -s --json '{"username":"201","password":"correct horse battery"}' http://127.0.0.1${BASE}/auth/login`
+      return (JSON.parse(await ask(login)) as { access_token: string }).access_token
     }
-    t.equal(await ask(isReady), 'ready')
-    t.equal(
-      await ask('stat -c "%a %U %G %n" /etc/postern /etc/postern/users /run/postern/http.sock'),
-      [
-        '750 postern postern /etc/postern',
-        '640 root postern /etc/postern/users',
-        '660 root www-data /run/postern/http.sock',
-      ].join('\n'),
-    )
-    t.equal(
-      await ask('postern check-config && postern user list --json'),
-      '/etc/postern/postern.toml: ok\n[]',
-    )
-    const units = 'postern.service postern.socket postern-metrics.socket'
-    t.equal(
-      await ask(`systemd-analyze verify --recursive-errors=yes ${units} 2>&1`),
-      '',
-      'with their manual',
-    )
-  })
-
-  let token = ''
-  await t.test('three steps to a protected recording', async (t) => {
-    await ask(`
+    let token = ''
+    await t.test('three steps to a protected recording', async (t) => {
+      await ask(`
       echo 'correct horse battery' | postern user add 201 --password-stdin
       cp /usr/share/doc/postern/examples/site.example.conf /etc/nginx/sites-enabled/postern
       nginx -qt && systemctl start nginx`)
-    const login = `curl -s --json '{"username":"201","password":"correct horse battery"}' http://127.0.0.1${BASE}/auth/login`
-    token = (JSON.parse(await ask(login)) as { access_token: string }).access_token
-    t.equal(await ask(`curl -s -H 'Authorization: Bearer ${token}' ${RECORDING}`), 'sound')
-    t.equal(await ask(`curl -s -o /dev/null -w '%{http_code}' ${RECORDING}`), '401')
-    t.equal(await ask('stat -c "%a %U %G" /etc/postern/users'), '640 root postern')
-  })
+      token = await enter()
+      t.equal(await ask(`curl -s -H 'Authorization: Bearer ${token}' ${RECORDING}`), 'sound')
+      t.equal(await ask(`curl -s -o /dev/null -w '%{http_code}' ${RECORDING}`), '401')
+      t.equal(await ask('stat -c "%a %U %G" /etc/postern/users'), '640 root postern')
+    })
 
-  await t.test('logrotate moves its log, and it goes on in a new one', async (t) => {
-    await ask('logrotate --force /etc/logrotate.d/postern')
-    await until('test -e /var/log/postern/security.log')
-    t.equal(
-      await ask('stat -c "%a %U" /var/log/postern/security.log /var/log/postern/security.log.1'),
-      '640 postern\n640 postern',
-    )
-  })
-
-  await t.test(
-    'an upgrade under load loses no request and keeps what was configured',
-    async (t) => {
-      await ask(
-        "echo '# mine' >> /etc/postern/postern.toml && echo '# mine' >> /etc/nginx/postern/postern-local.conf",
-      )
-      await ask(`printf '[listen]\\noperator = "unix:/run/postern/2.operator.sock"\\ncontrol = "/run/postern/2.control.sock"\\n[state]\\ndirectory = "/var/lib/postern-2"\\n[log]\\nsecurity = "/var/log/postern-2/security.log"\\n' > /etc/postern/2.toml
-      systemctl enable -q --now postern@2.socket postern-metrics@2.socket postern@2`)
-      t.equal(await ask('curl -sf --max-time 5 http://127.0.0.1:9472/readyz'), 'ready')
-      const pids = () => Promise.all([show('postern', 'MainPID'), show('postern@2', 'MainPID')])
-      const old = await pids()
-      const socket = await ask('stat -c %i /run/postern/http.sock')
-      const { answered, slowest } = await underLoad(machine, RECORDING, token, async () => {
-        await dpkg(`--force-confold -i ${inside(next)}`)
-        await until(isReady)
-      })
-      t.same(Object.keys(answered), ['200'], JSON.stringify(answered))
-      t.comment(`${answered['200']} requests over an upgrade, none lost, the slowest ${slowest} s`)
-
-      t.equal(await ask('postern --version'), `postern ${NEXT}`)
-      t.match(await ask('curl -s http://127.0.0.1:9478/metrics'), `version="${NEXT}"`)
-      const now = await pids()
-      t.not(now[0], old[0])
-      t.not(now[1], old[1], 'an instance too')
-      t.equal(await ask('stat -c %i /run/postern/http.sock'), socket, 'the same socket')
+    await t.test('logrotate moves its log, and it goes on in a new one', async (t) => {
+      await ask('logrotate --force /etc/logrotate.d/postern')
+      await until('test -e /var/log/postern/security.log')
       t.equal(
-        await ask('grep -l "^# mine" /etc/postern/postern.toml /etc/nginx/postern/*.conf | wc -l'),
-        '2',
+        await ask('stat -c "%a %U" /var/log/postern/security.log /var/log/postern/security.log.1'),
+        '640 postern\n640 postern',
       )
-      t.match(await ask('cat /etc/postern/users'), /^201:/m)
-    },
-  )
+    })
 
-  await t.test('a removal stops it and keeps what was made', async (t) => {
-    t.match(await dpkg('-r postern'), 'Removing postern')
-    for (const unit of ['postern.socket', 'postern-metrics.socket', 'postern', 'postern@2']) {
-      t.equal(await show(unit, 'ActiveState'), 'inactive', unit)
-    }
-    await ask('test -s /etc/postern/users -a -s /var/lib/postern/keys.json')
-    await dpkg(`-i ${inside(next)}`)
-    t.equal(
-      await ask(`curl -s -H 'Authorization: Bearer ${token}' ${RECORDING}`),
-      'sound',
-      'reinstalled',
+    await t.test(
+      'an upgrade under load loses no request and keeps what was configured',
+      async (t) => {
+        await ask(
+          "echo '# mine' >> /etc/postern/postern.toml && echo '# mine' >> /etc/nginx/postern/postern-local.conf",
+        )
+        await ask(`printf '[listen]\\noperator = "unix:/run/postern/2.operator.sock"\\ncontrol = "/run/postern/2.control.sock"\\n[state]\\ndirectory = "/var/lib/postern-2"\\n[log]\\nsecurity = "/var/log/postern-2/security.log"\\n' > /etc/postern/2.toml
+      systemctl enable -q --now postern@2.socket postern-metrics@2.socket postern@2`)
+        t.equal(await ask('curl -sf --max-time 5 http://127.0.0.1:9472/readyz'), 'ready')
+        const pids = () => Promise.all([show('postern', 'MainPID'), show('postern@2', 'MainPID')])
+        const old = await pids()
+        const socket = await ask('stat -c %i /run/postern/http.sock')
+        const { answered, slowest } = await underLoad(machine, RECORDING, token, async () => {
+          await dpkg(`--force-confold -i ${inside(next)}`)
+          await until(isReady)
+        })
+        t.same(Object.keys(answered), ['200'], JSON.stringify(answered))
+        t.comment(
+          `${answered['200']} requests over an upgrade, none lost, the slowest ${slowest} s`,
+        )
+
+        t.equal(await ask('postern --version'), `postern ${NEXT}`)
+        t.match(await ask('curl -s http://127.0.0.1:9478/metrics'), `version="${NEXT}"`)
+        const now = await pids()
+        t.not(now[0], old[0])
+        t.not(now[1], old[1], 'an instance too')
+        t.equal(await ask('stat -c %i /run/postern/http.sock'), socket, 'the same socket')
+        t.equal(
+          await ask(
+            'grep -l "^# mine" /etc/postern/postern.toml /etc/nginx/postern/*.conf | wc -l',
+          ),
+          '2',
+        )
+        t.match(await ask('cat /etc/postern/users'), /^201:/m)
+      },
     )
-  })
 
-  await t.test('a purge leaves nothing', async (t) => {
-    const said = await dpkg('--purge postern')
-    t.match(said, 'nginx still includes postern/')
-    await ask('rm /etc/nginx/sites-enabled/postern /var/log/nginx/postern.*; systemctl stop nginx')
-    await ask(footprint('after'))
-    t.equal(await ask('comm -13 /tmp/before /tmp/after'), '')
-  })
-})
+    await t.test('a removal stops it and keeps what was made', async (t) => {
+      await ask("sed -i 's/^enabled .*/enabled = true/' /etc/fail2ban/jail.d/postern.conf")
+      await fail2banStarts()
+      t.match(await dpkg('-r postern'), 'Removing postern')
+      for (const unit of ['postern.socket', 'postern-metrics.socket', 'postern', 'postern@2']) {
+        t.equal(await show(unit, 'ActiveState'), 'inactive', unit)
+      }
+      await ask('test -s /etc/postern/users -a -s /var/lib/postern/keys.json')
+      await fail2banStarts()
+      await dpkg(`-i ${inside(next)}`)
+      t.equal(
+        await ask(`curl -s -H 'Authorization: Bearer ${token}' ${RECORDING}`),
+        'sound',
+        'reinstalled',
+      )
+    })
+
+    await t.test('purged and installed again beside nginx, a logout ends a stream', async (t) => {
+      t.match(await dpkg('--purge postern'), 'nginx still includes postern/')
+      const folder = 'stat -c "%a %U %G" /run/postern-nginx'
+      t.equal(await ask(folder), '750 root root', 'nginx listens on')
+      await fail2banStarts()
+      await dpkg(`-i ${inside(next)}`)
+      t.equal(await ask(folder), '750 root postern')
+      await ask(`
+      echo 'correct horse battery' | postern user add 201 --password-stdin
+      nginx -qt && systemctl reload-or-restart nginx`)
+      token = await enter()
+      await ask(
+        `systemd-run -q --unit=listener curl -sN -H 'Authorization: Bearer ${token}' -H 'Accept: text/event-stream' http://127.0.0.1${BASE}/sub/users-state`,
+      )
+      await until('postern session list --json | grep -q users-state')
+      await ask(
+        `curl -sf -X POST -H 'Authorization: Bearer ${token}' http://127.0.0.1${BASE}/auth/logout`,
+      )
+      await until('! systemctl is-active -q listener')
+    })
+
+    await t.test('a purge leaves nothing', async (t) => {
+      await dpkg('--purge postern')
+      await ask(
+        'rm /etc/nginx/sites-enabled/postern /var/log/nginx/postern.*; systemctl stop nginx',
+      )
+      await ask(footprint('after'))
+      t.equal(await ask('comm -13 /tmp/before /tmp/after'), '')
+    })
+  },
+)
 
 void t.test(
   'lintian finds nothing',

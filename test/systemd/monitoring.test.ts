@@ -40,6 +40,23 @@ void t.test(
     rm -f /etc/nginx/sites-enabled/*
     cp ${TREE}/nginx/site.example.conf /etc/nginx/sites-enabled/postern
     for address in ${HOST} ${ATTACKER} ${CLIENT}; do ip addr add $address/32 dev lo; done
+    rm -f /etc/fail2ban/jail.d/*
+    cp ${TREE}/monitoring/fail2ban/filter.d/postern.conf /etc/fail2ban/filter.d/
+    cp ${TREE}/monitoring/fail2ban/jail.d/postern.conf /etc/fail2ban/jail.d/`)
+
+    await t.test('fail2ban starts beside a daemon that has never run', async (t) => {
+      await ask('systemctl start fail2ban')
+      await until('fail2ban-client ping')
+      t.not((await run('fail2ban-client status postern')).status, 0, 'the jail is off as it comes')
+      await ask(`
+      sed -i 's/^enabled .*/enabled = true/' /etc/fail2ban/jail.d/postern.conf
+      # All addresses are this machine's own here, which a jail spares unless told otherwise.
+      printf '[postern]\\nignoreself = false\\n' > /etc/fail2ban/jail.d/zz-test.conf
+      systemctl restart fail2ban`)
+      await until('fail2ban-client status postern')
+    })
+
+    await ask(`
     systemctl start nginx postern.socket postern-metrics.socket`)
     await until('curl -sf --max-time 5 http://127.0.0.1:9478/readyz')
 
@@ -59,19 +76,17 @@ void t.test(
       t.notMatch(rules, /"health":"err"/)
       t.notMatch(
         await ask(query('ALERTS')),
-        /PosternDown|PosternNotReady|PosternUsersBroken|PosternReloadFailed/,
+        /PosternDown|PosternNotReady|PosternUsersBroken|PosternReloadFailed|PosternKickSocketAway/,
       )
+      // What `apt purge` did: nginx listens on, and cannot be reached.
+      await ask('rm /run/postern-nginx/kick.sock')
+      await until(`${query('ALERTS{alertname="PosternKickSocketAway"}')} | grep -q '"value":\\['`)
+      await ask('systemctl reload nginx && sleep 1 && test ! -e /run/postern-nginx/kick.sock')
+      await ask('systemctl restart nginx')
+      await until(`${query('postern_nchan_channels >= 0')} | grep -q '"value":\\['`)
     })
 
     await t.test('fail2ban bans the guesser and nobody else', async (t) => {
-      await ask(`
-      rm -f /etc/fail2ban/jail.d/*
-      cp ${TREE}/monitoring/fail2ban/filter.d/postern.conf /etc/fail2ban/filter.d/
-      cp ${TREE}/monitoring/fail2ban/jail.d/postern.conf /etc/fail2ban/jail.d/
-      # All addresses are this machine's own here, which a jail spares unless told otherwise.
-      printf '[postern]\\nignoreself = false\\nbanaction = nftables-multiport\\n' > /etc/fail2ban/jail.d/zz-test.conf
-      systemctl start fail2ban`)
-      await until('fail2ban-client status postern')
       const from = (address: string, path: string, more = ''): string =>
         `curl -s -o /dev/null -w '%{http_code}' --max-time 3 --interface ${address} ${more} http://${HOST}${path}`
       const login = (address: string, name: string, password: string): string =>

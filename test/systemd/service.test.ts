@@ -87,6 +87,7 @@ void t.test('the daemon under systemd', { skip: systemdMissing(), timeout: LIMIT
     const inside = await pid()
     t.equal((await run(kick('postern'))).status, 0)
     t.equal((await run(kick('www-data'))).status, 7, 'curl: failed to connect')
+    t.match(await ask('postern doctor --json || true'), '"rule":"kick-socket","state":"ok"')
   })
 
   await t.test('a good reload is in force at once, and keeps process and sessions', async (t) => {
