@@ -5,8 +5,8 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 
-import { openRedisStore } from '../src/store/redis.ts'
-import type { RedisStore } from '../src/store/redis.ts'
+import { openRedisStore } from '../src/store/redis/redis.ts'
+import type { RedisStore } from '../src/store/redis/redis.ts'
 import type { Session } from '../src/store/store.ts'
 
 const VERBS = ['login', 'enter', 'renew', 'rotate', 'logout', 'subscribe', 'watch'] as const

@@ -72,7 +72,7 @@ const TYPES_ONLY: Readonly<Record<string, readonly string[]>> = {
 
 /** Package → the only files that may import it. */
 const HOMES: Readonly<Record<string, readonly string[]>> = {
-  '@redis/client': ['store/redis-dial.ts'],
+  '@redis/client': ['store/redis/dial.ts'],
   jose: ['auth/token.ts', 'auth/compact.ts'],
   pino: ['log.ts'],
   'prom-client': ['metrics.ts'],
@@ -202,11 +202,11 @@ void t.test('every source file has a test of its name', (t) => {
   ])
   // What has no life of its own is tested through what it is a part of.
   const through: Readonly<Record<string, string>> = {
-    'store/sqlite-error.ts': 'store/sqlite-engine.test.ts',
-    'store/sqlite-file.ts': 'store/sqlite-engine.test.ts',
-    'store/sqlite-rows.ts': 'store/sqlite-engine.test.ts',
-    'store/sqlite-verbs.ts': 'store/sqlite-engine.test.ts',
-    'store/sqlite-copy.ts': 'cli/store.test.ts',
+    'store/sqlite/error.ts': 'store/sqlite/engine.test.ts',
+    'store/sqlite/file.ts': 'store/sqlite/engine.test.ts',
+    'store/sqlite/rows.ts': 'store/sqlite/engine.test.ts',
+    'store/sqlite/verbs.ts': 'store/sqlite/engine.test.ts',
+    'store/sqlite/copy.ts': 'cli/store.test.ts',
     'daemon/follow-users.ts': 'daemon/start.test.ts',
     'daemon/in-force.ts': 'daemon/start.test.ts',
     'daemon/learn.ts': 'daemon/start.test.ts',

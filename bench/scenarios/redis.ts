@@ -6,7 +6,7 @@ import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 
-import { openSqliteStore } from '../../src/store/sqlite.ts'
+import { openSqliteStore } from '../../src/store/sqlite/sqlite.ts'
 import { type Place, until } from '../place.ts'
 import { processorSeconds } from '../processor.ts'
 import { type Durability, openRedis, type Redis } from '../redis-server.ts'

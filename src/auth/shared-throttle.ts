@@ -4,7 +4,7 @@
 
 import { setTimeout as pause } from 'node:timers/promises'
 
-import type { SharedLimit, SharedThrottle } from '../store/redis-throttle.ts'
+import type { SharedLimit, SharedThrottle } from '../store/redis/throttle.ts'
 import {
   type Attempt,
   type CountedBy,

@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util'
 
 import { ConfigError } from '../config/config-error.ts'
 import { CONFIG_FILE, loadConfig } from '../config/load.ts'
-import { copyDatabase, inspectStore, whileIdle } from '../store/sqlite-copy.ts'
+import { copyDatabase, inspectStore, whileIdle } from '../store/sqlite/copy.ts'
 import { StoreError } from '../store/store.ts'
 import { BAD_CONFIG, type Command, type Io, IO_FAILED, OK, REFUSED, USAGE } from './io.ts'
 

@@ -5,7 +5,7 @@ import { BlockList, isIP, SocketAddress } from 'node:net'
 import { posix } from 'node:path'
 import * as v from 'valibot'
 import { parseGrant } from '../auth/grants.ts'
-import { findUrlProblem } from '../store/redis-address.ts'
+import { findUrlProblem } from '../store/redis/address.ts'
 import type { Address } from './config.ts'
 
 export interface Kind<T> {

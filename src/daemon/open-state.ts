@@ -12,9 +12,9 @@ import { keysFile, loadKeys } from '../config/keys-file.ts'
 import { readSecretFile } from '../config/secret-file.ts'
 import type { Log } from '../log.ts'
 import { openSecurityLog, type SecurityLog } from '../security-log.ts'
-import { inspectRedisAt } from '../store/redis-inspect.ts'
-import { openRedisStore, type RedisStore } from '../store/redis.ts'
-import { openSqliteStore } from '../store/sqlite.ts'
+import { inspectRedisAt } from '../store/redis/inspect.ts'
+import { openRedisStore, type RedisStore } from '../store/redis/redis.ts'
+import { openSqliteStore } from '../store/sqlite/sqlite.ts'
 import { type Store, StoreError } from '../store/store.ts'
 
 const INSPECT_WITHIN = 1 // second

@@ -1,7 +1,7 @@
 import t from 'tap'
 
 import { observeStore, STORE_VERBS, type StoreObservation } from '../../src/store/observed.ts'
-import { openSqliteStore } from '../../src/store/sqlite.ts'
+import { openSqliteStore } from '../../src/store/sqlite/sqlite.ts'
 import { type Store, StoreError } from '../../src/store/store.ts'
 
 void t.test('each verb is timed and answers as the store does', async (t) => {

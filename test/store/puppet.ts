@@ -5,7 +5,7 @@ import { rmSync, writeFileSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 
-import { openSqliteStore } from '../../src/store/sqlite.ts'
+import { openSqliteStore } from '../../src/store/sqlite/sqlite.ts'
 import { type Store, StoreError } from '../../src/store/store.ts'
 import { NOW } from '../fixtures/clock.ts'
 import { hashOf, renewalAt, sessionOf, successor } from './sessions.ts'

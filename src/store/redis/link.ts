@@ -1,0 +1,251 @@
+// The connection to Redis: one for commands, one for messages, each made anew when it breaks. A call waits a
+// quarter of a second and then fails; nothing is ever queued for a server that is away. It must never send a
+// call twice: a rotation that was cut off may have happened.
+
+import { setTimeout as pause } from 'node:timers/promises'
+
+import { readTrust, systemTrust, type Trust } from '../../files/certificates.ts'
+import { parseRedisUrl } from './address.ts'
+import {
+  CONNECT_WITHIN,
+  createDial,
+  discard,
+  loadPackage,
+  type Package,
+  type Wire,
+} from './dial.ts'
+import { CA_FILE, faultCode, redisFault, toRedisFault } from './fault.ts'
+import type { Script } from './scripts.ts'
+import { StoreError } from '../store.ts'
+
+export type Argument = string | number | Buffer
+
+export interface LinkSettings {
+  url: string
+  /** In the place of the url's own. */
+  password?: string | undefined
+  /** A file with the certificates (PEM) of who signed the server's. */
+  ca?: string | undefined
+  /** Seconds that the server may be silent while a call waits. */
+  timeout: number
+  /** What is published to; none: nothing is listened to. */
+  channels: readonly string[]
+}
+
+export interface LinkEvents {
+  /** Commands go through again. */
+  up(): void
+  /** They do not; said for every attempt that failed. */
+  down(fault: StoreError): void
+  /** Messages arrive from now on: what came before is lost. */
+  listening(): void
+  message(channel: string, text: string): void
+}
+
+export interface Link {
+  /** For people: the server without its credentials. */
+  readonly label: string
+  /** One atomic step. Rejects with a StoreError: then it may have happened or not. */
+  run(script: Script, key: string, args?: readonly Argument[]): Promise<unknown>
+  /** What the server says of itself. */
+  info(section: string): Promise<string>
+  /** One of its settings; undefined where it does not say, for instance because its ACL forbids us to ask. */
+  setting(name: string): Promise<string | undefined>
+  /** Lets go of the server and tries anew, where its answers say that it is the wrong one. */
+  drop(fault: StoreError): void
+  close(): void
+}
+
+const MAX_UNANSWERED = 4096 // as many as the embedded store takes
+const IN_A_CROWD = 4 // times the timeout: how long a call waits behind others, when the server does answer
+const LOOK_EVERY = 0.025 // seconds: how exact the limits are
+const FIRST_RETRY = 0.05 // seconds, then doubled
+const LAST_RETRY = 0.5 // seconds: with CONNECT_WITHIN it heals in less than 2
+const STEADY = 2 // seconds that a connection must have held for the next retry to be a first one
+
+const loadTrust = (file: string | undefined, isUsed: boolean): Trust | undefined => {
+  if (file === undefined) return isUsed ? systemTrust() : undefined
+  const trust = readTrust(file, CA_FILE)
+  if ('problem' in trust) throw new StoreError('missing', trust.problem)
+  return trust
+}
+
+/**
+ * Resolves after the first attempt, whether it succeeded or not: a server that is away at start heals like any
+ * other. Rejects where no attempt could ever succeed (url, ca file, package).
+ */
+export const openLink = async (
+  { url, password, ca, timeout, channels }: LinkSettings,
+  events: LinkEvents,
+  load?: () => Promise<Package>,
+): Promise<Link> => {
+  const parsed = parseRedisUrl(url)
+  const address = { ...parsed, password: password ?? parsed.password }
+  const trust = loadTrust(ca, address.tls)
+  const dial = createDial(await loadPackage(load), address, trust)
+  const { label } = address
+  const closing = new AbortController()
+
+  /** Connects and connects again until closed. `use` is what a connection is for. */
+  const hold = async (
+    use: (wire: Wire, lose: (error: unknown) => void) => Promise<void>,
+    failed: (error: unknown) => void,
+  ): Promise<void> => {
+    let delay = FIRST_RETRY
+    while (!closing.signal.aborted) {
+      const startedAt = performance.now()
+      const lost = Promise.withResolvers<never>()
+      const wire = dial(lost.reject)
+      const stop = new AbortController()
+      const tooLong = async (): Promise<never> => {
+        await pause(CONNECT_WITHIN * 1000, 0, { signal: stop.signal }).catch(() => undefined)
+        if (stop.signal.aborted) return lost.promise
+        throw redisFault('ETIMEDOUT', label)
+      }
+      const quit = (): void => lost.reject(new StoreError('unavailable', 'the store is closed'))
+      closing.signal.addEventListener('abort', quit)
+      const connect = async (): Promise<never> => {
+        await wire.connect()
+        await use(wire, lost.reject)
+        stop.abort()
+        return lost.promise
+      }
+      await Promise.race([connect(), lost.promise, tooLong()]).catch((error: unknown) => {
+        stop.abort()
+        failed(error)
+      })
+      closing.signal.removeEventListener('abort', quit)
+      await discard(wire)
+      delay = performance.now() - startedAt > STEADY * 1000 ? FIRST_RETRY : delay
+      // Spread, so that a hundred hosts do not come back in the same millisecond.
+      const wait = delay * (0.5 + Math.random() / 2) * 1000
+      delay = Math.min(delay * 2, LAST_RETRY)
+      await pause(wait, undefined, { signal: closing.signal }).catch(() => undefined)
+    }
+  }
+
+  interface Waiting {
+    askedAt: number
+    reject(error: unknown): void
+  }
+  const waiting = new Set<Waiting>()
+  let current: { wire: Wire; lose(error: unknown): void; unanswered: number } | undefined
+  let fault = new StoreError('unavailable', `${label}: not connected yet`)
+  let answeredAt = 0
+  let watching = false
+
+  const look = (): void => {
+    watching = false
+    const now = performance.now()
+    if (waiting.size > 0 && now - answeredAt > timeout * 1000) {
+      current?.lose(redisFault('ETIMEDOUT', label))
+      return
+    }
+    for (const caller of waiting) {
+      if (now - caller.askedAt <= timeout * IN_A_CROWD * 1000) break // oldest first
+      waiting.delete(caller)
+      caller.reject(new StoreError('busy', `${label} has too much to do: try again`))
+    }
+    watch()
+  }
+  const watch = (): void => {
+    if (watching || waiting.size === 0) return
+    watching = true
+    // After the sockets were read: a pause of our own (a long garbage collection) is not the server's silence.
+    setTimeout(() => setImmediate(look), LOOK_EVERY * 1000)
+  }
+
+  const attempted = Promise.withResolvers<void>()
+  void hold(
+    async (wire, lose) => {
+      current = { wire, lose, unanswered: 0 }
+      attempted.resolve()
+      events.up()
+      await Promise.resolve()
+    },
+    (error) => {
+      current = undefined
+      fault = toRedisFault(error, label)
+      const cutOff = [...waiting]
+      waiting.clear()
+      for (const { reject } of cutOff) reject(fault)
+      attempted.resolve()
+      if (!closing.signal.aborted) events.down(fault)
+    },
+  )
+  if (channels.length > 0)
+    void hold(
+      async (wire) => {
+        await wire.subscribe([...channels], (text, channel) => events.message(channel, text))
+        events.listening()
+      },
+      () => undefined, // the poll makes up for it, and the other connection says why
+    )
+
+  const send = async (args: (string | Buffer)[]): Promise<unknown> => {
+    const connection = current
+    if (!connection) throw fault
+    // Also those that nobody waits for any more: they still stand in the client's queue.
+    if (connection.unanswered >= MAX_UNANSWERED) {
+      throw new StoreError('busy', `${label} has too much to do: try again`)
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>()
+    const caller: Waiting = { askedAt: performance.now(), reject }
+    if (connection.unanswered++ === 0) answeredAt = caller.askedAt
+    waiting.add(caller)
+    watch()
+    const answered = (): void => {
+      connection.unanswered--
+      waiting.delete(caller)
+      if (connection === current) answeredAt = performance.now()
+    }
+    connection.wire.send(args).then(
+      (reply) => {
+        answered()
+        resolve(reply)
+      },
+      (error: unknown) => {
+        answered()
+        reject(error)
+      },
+    )
+    return promise
+  }
+
+  await attempted.promise
+  return {
+    label,
+    async run(script, key, args = []) {
+      const rest = ['1', key, ...args.map((arg) => (typeof arg === 'number' ? String(arg) : arg))]
+      try {
+        try {
+          return await send(['EVALSHA', script.sha, ...rest])
+        } catch (error) {
+          if (faultCode(error) !== 'NOSCRIPT') throw error
+          return await send(['EVAL', script.text, ...rest]) // nothing ran: this is the first time
+        }
+      } catch (error) {
+        throw toRedisFault(error, label)
+      }
+    },
+    async info(section) {
+      try {
+        return String(await send(['INFO', section]))
+      } catch (error) {
+        throw toRedisFault(error, label)
+      }
+    },
+    async setting(name) {
+      const reply = await send(['CONFIG', 'GET', name]).catch(() => undefined)
+      // Name and value in a list, or by RESP3 in a map.
+      const value = Object.values(Object(reply) as object).at(-1) as unknown
+      return typeof value === 'string' ? value : undefined
+    },
+    drop(reason) {
+      current?.lose(reason)
+    },
+    close() {
+      closing.abort()
+    },
+  }
+}

@@ -1,0 +1,109 @@
+// Failed logins counted across hosts. Judging and counting are one step, so that fifty hosts at once cannot
+// race past a limit. It must never let a try go on that is not counted, and keeps names as hashes only.
+
+import { createHash, randomBytes } from 'node:crypto'
+import { setTimeout as pause } from 'node:timers/promises'
+
+import type { Argument, Link } from './link.ts'
+import { SETTLE, TRY } from './scripts.ts'
+
+export interface SharedLimit {
+  /** Whom it counts: an account, an address, a pair of both. */
+  readonly key: string
+  readonly failures: number
+  /** Seconds between tries past the limit; 0: none until the window ends. */
+  readonly spacing: number
+  /** A success forgets the failures before it. */
+  readonly forgiving?: boolean
+}
+
+export type SharedAttempt<Limit extends SharedLimit> =
+  /** Counted. Resolves when it was sent, never rejects: what did not arrive is sent again by and by. */
+  | { settle(outcome: 'succeeded' | 'failed' | 'not_judged'): Promise<void> }
+  /** Too many are under way, anywhere, that may yet fail: not counted, ask again. */
+  | { readonly wait: Limit }
+  /** `first`: this refusal begins the ban. */
+  | { readonly refused: Limit; readonly retryAfter: number; readonly first: boolean }
+
+/** An ability beside the port: one host alone counts in memory. */
+export interface SharedThrottle {
+  /** Counts a try under every key, or under none where one of them stops it, in the order given. */
+  begin<Limit extends SharedLimit>(
+    limits: readonly Limit[],
+    window: number,
+  ): Promise<SharedAttempt<Limit>>
+}
+
+// Seconds until a try that nobody settled is a failure. Longer than a password ever takes; and a host that died
+// in the middle may have judged it, so it is not forgotten.
+const PATIENCE = 30
+const SEND_AGAIN = 1 // second
+const MAX_OWED = 4096 // as many as the link has under way when it breaks
+
+const field = (key: string): string => createHash('sha256').update(key).digest('base64url')
+
+interface Owed {
+  readonly args: readonly Argument[]
+  /** By then its window is over, and nothing is left to settle. */
+  readonly until: number
+}
+
+/** All windows share one slot: logins are bound by their password hashes, at some hundreds a second. */
+export const createRedisThrottle = (link: Pick<Link, 'run'>, root: string): SharedThrottle => {
+  const host = randomBytes(9).toString('base64url')
+  let tries = 0
+
+  const send = async (args: readonly Argument[]): Promise<boolean> =>
+    link.run(SETTLE, root, args).then(
+      () => true,
+      () => false,
+    )
+
+  // What broke in the middle may be counted and never judged: a pause of the server would ban an office whose
+  // passwords were right. Only one is sent at a time, so a server that is away costs one call a second.
+  const owed: Owed[] = []
+  let paying = false
+  const pay = async (): Promise<void> => {
+    if (paying) return
+    paying = true
+    for (let next = owed[0]; next; next = owed[0]) {
+      if (performance.now() >= next.until || (await send(next.args))) owed.shift()
+      else await pause(SEND_AGAIN * 1000, undefined, { ref: false })
+    }
+    paying = false
+  }
+
+  const settle = async (args: readonly Argument[], window: number): Promise<void> => {
+    if (await send(args)) return
+    if (owed.length >= MAX_OWED) return
+    owed.push({ args, until: performance.now() + window * 1000 })
+    void pay()
+  }
+
+  return {
+    async begin(limits, window) {
+      const id = `${host}${(tries++).toString(36)}`
+      const counts = limits.map((limit) => ({ ...limit, field: field(limit.key) }))
+      const settled = async (outcome: 'succeeded' | 'failed' | 'not_judged'): Promise<void> => {
+        const each = counts.flatMap((count) => [
+          count.field,
+          outcome === 'succeeded' && count.forgiving === true ? 1 : 0,
+        ])
+        await settle([id, outcome === 'failed' ? 1 : 0, PATIENCE * 1000, ...each], window)
+      }
+      const each = counts.flatMap((count) => [count.field, count.failures, count.spacing * 1000])
+      let reply
+      try {
+        reply = await link.run(TRY, root, [id, window * 1000, PATIENCE * 1000, ...each])
+      } catch (error) {
+        void settled('not_judged') // it may have been counted, and will never be tried
+        throw error
+      }
+      const [at, left, first] = reply as [number, number, number]
+      const limit = limits[at - 1]
+      if (!limit) return { settle: settled }
+      if (left === 0) return { wait: limit }
+      return { refused: limit, retryAfter: Math.ceil(left / 1000), first: first === 1 }
+    },
+  }
+}

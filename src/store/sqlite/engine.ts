@@ -1,0 +1,109 @@
+// The store's verbs on a SQLite file, one caller, no waiting: it runs in the writer thread. Many verbs share
+// one transaction and so one fsync; a verb is acknowledged only after that commit.
+
+import type { DatabaseSync } from 'node:sqlite'
+
+import {
+  damaged,
+  extendedCode,
+  primaryCode,
+  SQLITE_ERROR,
+  SQLITE_IOERR,
+  SQLITE_IOERR_SHMSIZE,
+  toStoreError,
+} from './error.ts'
+import { lockStore, openDatabase } from './file.ts'
+import { createVerbs, type VerbName } from './verbs.ts'
+import { StoreError } from '../store.ts'
+
+export interface Call {
+  verb: VerbName
+  args: readonly unknown[]
+}
+
+export type Outcome = { value: unknown } | { error: { code: StoreError['code']; message: string } }
+export interface Engine {
+  /** Runs the calls in order in one transaction; if one of them fails, each again in its own. */
+  apply(calls: readonly Call[]): Outcome[]
+  close(): void
+}
+
+// What nginx's streams hang on: kill -9 keeps the kernel's pages, and a power cut ends the streams too.
+const UNSYNCED: ReadonlySet<VerbName> = new Set([
+  'useTicket',
+  'openSubscription',
+  'closeSubscriptions',
+])
+
+const serveDatabase = (file: string, db: DatabaseSync, lock: DatabaseSync): Engine => {
+  const verbs = createVerbs(db, file)
+  // After a failed fsync the kernel may have dropped the pages: a later success proves nothing (fsyncgate).
+  let failed: StoreError | undefined
+
+  const run = (call: Call): unknown =>
+    (verbs[call.verb] as (...args: readonly unknown[]) => unknown)(...call.args)
+
+  let fsyncs = true
+  const transact = (calls: readonly Call[]): Outcome[] => {
+    const needed = !calls.every(({ verb }) => UNSYNCED.has(verb))
+    if (needed !== fsyncs) db.exec(`PRAGMA synchronous = ${needed ? 'FULL' : 'NORMAL'}`)
+    fsyncs = needed
+    db.exec('BEGIN IMMEDIATE')
+    try {
+      const outcomes = calls.map((call) => ({ value: run(call) }))
+      db.exec('COMMIT')
+      return outcomes
+    } catch (error) {
+      if (db.isTransaction) db.exec('ROLLBACK')
+      throw error
+    }
+  }
+
+  const attempt = (calls: readonly Call[]): Outcome[] | StoreError => {
+    try {
+      return transact(calls)
+    } catch (error) {
+      const problem = toStoreError(error, file)
+      if (primaryCode(error) === SQLITE_IOERR && extendedCode(error) !== SQLITE_IOERR_SHMSIZE) {
+        failed = problem
+      }
+      return problem
+    }
+  }
+
+  const refused = ({ code, message }: StoreError): Outcome => ({ error: { code, message } })
+
+  return {
+    apply(calls) {
+      if (failed) return calls.map(() => refused(failed as StoreError))
+      const together = attempt(calls)
+      if (!(together instanceof StoreError)) return together
+      if (calls.length === 1) return [refused(together)]
+      return calls.map((call) => {
+        const alone = failed ?? attempt([call])
+        return alone instanceof StoreError ? refused(alone) : (alone[0] as Outcome)
+      })
+    },
+    close() {
+      db.close()
+      lock.close()
+    },
+  }
+}
+
+/** Opens, checks and migrates the file. Throws a StoreError whose message names the cure. */
+export const openEngine = (file: string): Engine => {
+  let lock: DatabaseSync | undefined
+  let db: DatabaseSync | undefined
+  try {
+    lock = lockStore(file)
+    db = openDatabase(file)
+    return serveDatabase(file, db, lock)
+  } catch (error) {
+    db?.close()
+    lock?.close()
+    // Our statements are right: where one does not fit, the file is not what it was.
+    if (primaryCode(error) === SQLITE_ERROR) throw damaged(file, (error as Error).message)
+    throw toStoreError(error, file)
+  }
+}

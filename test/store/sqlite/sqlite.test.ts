@@ -1,0 +1,128 @@
+// The store as the daemon sees it: the contract, what is bounded, and what a death of its thread means.
+import { statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import type { Worker } from 'node:worker_threads'
+import t, { type Test } from 'tap'
+
+import { openSqliteStore } from '../../../src/store/sqlite/sqlite.ts'
+import { StoreError } from '../../../src/store/store.ts'
+import { NOW } from '../../fixtures/clock.ts'
+import { runStoreContract } from '../contract.ts'
+import { hashOf, sessionOf } from '../sessions.ts'
+
+const fileIn = (t: Test): string => join(t.testdir(), 'store.db')
+
+const openAt = async (t: Test, file: string) => {
+  const store = await openSqliteStore(file)
+  t.teardown(() => store.close())
+  return store
+}
+
+const files = new WeakMap<object, string>()
+
+runStoreContract({
+  async open(t) {
+    const file = fileIn(t)
+    const store = await openAt(t, file)
+    files.set(store, file)
+    return store
+  },
+  async reopen(t, store) {
+    await store.close()
+    const file = files.get(store) ?? ''
+    const reopened = await openAt(t, file)
+    files.set(reopened, file)
+    return reopened
+  },
+})
+
+/** Opens a store and hands out its thread as well. */
+const openWithWorker = async (t: Test) => {
+  const created = new Promise<Worker>((resolve) => {
+    process.once('worker', resolve)
+  })
+  const store = await openAt(t, fileIn(t))
+  return { store, worker: await created }
+}
+
+void t.test('calls that wait together share one commit', async (t) => {
+  const file = fileIn(t)
+  const store = await openAt(t, file)
+  const FRAME = 4096 + 24 // a ping changes one page: every commit appends one frame
+  const frames = () => Math.floor(statSync(`${file}-wal`).size / FRAME)
+  await store.ping()
+  const before = frames()
+  for (let index = 0; index < 20; index++) await store.ping()
+  t.equal(frames() - before, 20, 'one by one each has its own')
+  await Promise.all(Array.from({ length: 200 }, () => store.ping()))
+  t.ok(frames() - before - 20 <= 20, `200 together took ${frames() - before - 20} commits`)
+})
+
+void t.test('a bad call fails alone, whatever it shares a commit with', async (t) => {
+  const store = await openAt(t, fileIn(t))
+  const outcomes = await Promise.allSettled(
+    ['a', 'b', 'a', 'c'].map((sid, index) =>
+      store.openSession(sessionOf(sid), hashOf(`${sid} ${index}`), 0),
+    ),
+  )
+  t.same(
+    outcomes.map(({ status }) => status),
+    ['fulfilled', 'fulfilled', 'rejected', 'fulfilled'],
+  )
+  t.equal(await store.countSessions(NOW), 3)
+  t.match(await store.findByRefresh(hashOf('a 2'), NOW), { state: 'unknown' })
+})
+
+void t.test('past its bound the queue refuses at once, and the rest is answered', async (t) => {
+  const store = await openAt(t, fileIn(t))
+  const calls = Array.from({ length: 4100 }, () => store.countSessions(NOW))
+  const outcomes = await Promise.allSettled(calls)
+  const refused = outcomes.flatMap((one) => (one.status === 'rejected' ? [one.reason] : []))
+  t.equal(refused.length, 4)
+  t.match(refused[0], { name: 'StoreError', code: 'busy' })
+  t.equal(await store.countSessions(NOW), 0, 'there is room again')
+})
+
+void t.test('a refusal to open arrives with its code', async (t) => {
+  const file = fileIn(t)
+  writeFileSync(file, 'no database at all')
+  await t.rejects(openSqliteStore(file), { name: 'StoreError', code: 'damaged', message: file })
+})
+
+void t.test('when its thread dies nobody is left waiting, and nobody is served', async (t) => {
+  const { store, worker } = await openWithWorker(t)
+  const asked = Array.from({ length: 10 }, () => store.ping().catch((error: unknown) => error))
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
+  worker.postMessage(null) // no message of ours: the thread throws
+  const later = store.ping().catch((error: unknown) => error)
+  for (const outcome of await Promise.all(asked)) {
+    if (outcome !== undefined) t.match(outcome, { code: 'unavailable' })
+  }
+  t.match(await later, { code: 'unavailable', message: /died/, cause: Error })
+  await t.rejects(store.ping(), { code: 'unavailable', message: /died/ })
+  await store.close()
+})
+
+void t.test('the same when it is stopped without a word', async (t) => {
+  const { store, worker } = await openWithWorker(t)
+  const asked = store.ping().catch((error: unknown) => error)
+  await worker.terminate()
+  const outcome = await asked
+  if (outcome !== undefined) t.type(outcome, StoreError)
+  await t.rejects(store.ping(), { code: 'unavailable', message: /is closed/ })
+})
+
+void t.test('a thread that ends or fails before the store is open', async (t) => {
+  const cases = [
+    { code: 'process.exit(0)', message: /is closed/ },
+    { code: 'throw new Error("no")', message: /died/ },
+  ]
+  for (const { code, message } of cases) {
+    const folder = t.testdir({ 'worker.mjs': code })
+    await t.rejects(
+      openSqliteStore(join(folder, 'store.db'), pathToFileURL(join(folder, 'worker.mjs'))),
+      { name: 'StoreError', code: 'unavailable', message },
+    )
+  }
+})
