@@ -153,14 +153,12 @@ const checkKickSocket = async (path: string): Promise<Finding> => {
   })
   if (found.state === 'problem' || !existsSync(path)) return found
   const kicker = createKicker(path)
-  try {
-    await kicker.status()
-    return found
-  } catch (error) {
-    return wrong('kick-socket', path, 'no stream can be ended', (error as Error).message)
-  } finally {
-    kicker.close()
-  }
+  const judged = await kicker.status().then(
+    () => found,
+    (error: Error) => wrong('kick-socket', path, 'no stream can be ended', error.message),
+  )
+  kicker.close()
+  return judged
 }
 
 const checkNginx = async (config: Config, file: string | undefined): Promise<Finding[]> => {

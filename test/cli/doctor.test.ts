@@ -62,6 +62,11 @@ void t.test('a machine that is set up', { skip: nginxMissing() }, async (t) => {
   const { out } = await runCommand(doctor, ['--config', place.config, '--nginx', dump])
   t.match(out, /^ok {4}.*postern\.toml: good$/m)
   await kick.close()
+  const gone = await report('--config', place.config, '--nginx', dump)
+  t.match(
+    gone.findings.find(({ rule }) => rule === 'kick-socket'),
+    { state: 'problem', text: 'is not there', cure: /systemctl restart nginx/ },
+  )
   const mute = createServer((socket) => void socket.destroy()).listen(
     place.at('private', 'kick.sock'),
   )
