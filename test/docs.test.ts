@@ -1,6 +1,6 @@
-// README says what is there, and what README says is there: its tables against the code, both ways.
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
+// The documents say what is there, and what they say is there: their tables against the code, both ways.
+import { existsSync, globSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
 
 import { REASONS } from '../src/auth/decision.ts'
@@ -11,10 +11,11 @@ import { checkHeaders, login, makePlace, run, serve } from './fixtures/postern.t
 
 const ROOT = join(import.meta.dirname, '..')
 const README = readFileSync(join(ROOT, 'README.md'), 'utf8')
+const REFERENCE = readFileSync(join(ROOT, 'docs', 'reference.md'), 'utf8')
 
 /** The cells of the tables under a heading, by row; a bar in a cell is written `\|`. */
 const rowsUnder = (heading: string): string[][] => {
-  const [, after] = README.split(new RegExp(`^#{2,4} ${heading}$`, 'm'))
+  const [, after] = REFERENCE.split(new RegExp(`^#{2,4} ${heading}$`, 'm'))
   if (after === undefined) return []
   const [section = ''] = after.split(/^#{1,4} /m)
   return section
@@ -126,12 +127,12 @@ void t.test('every command', async (t) => {
     bin: Record<string, string>
   }
   const others = Object.keys(bin).filter((name) => name !== 'postern')
-  const inReadme = new Set(
+  const written = new Set(
     [...tableUnder('Commands').keys()].map((key) =>
       key.startsWith('postern ') ? key.split(' ').slice(0, 2).join(' ') : (key.split(' ')[0] ?? ''),
     ),
   )
-  t.same([...inReadme].toSorted(), [...named, ...others].toSorted())
+  t.same([...written].toSorted(), [...named, ...others].toSorted())
 })
 
 void t.test('every file of nginx/ that a site includes', async (t) => {
@@ -147,4 +148,44 @@ void t.test('every file of nginx/ that a site includes', async (t) => {
     included(section.split(/^#{2,3} /m)[0] ?? ''),
     included(site).filter((f) => f !== 'postern-protect.conf'),
   )
+})
+
+void t.test('README is read in minutes, and what it points to is there', (t) => {
+  t.ok(README.split('\n').length <= 200, 'at most 200 lines: tables stand in docs/reference.md')
+  const headingsOf = (file: string): string[] =>
+    Array.from(readFileSync(file, 'utf8').matchAll(/^#{1,4} (.+)$/gm), ([, heading = '']) =>
+      heading
+        .toLowerCase()
+        .replaceAll(/[^\w -]/g, '')
+        .replaceAll(' ', '-'),
+    )
+  for (const document of [
+    'README.md',
+    'CONTRIBUTING.md',
+    ...globSync('docs/*.md', { cwd: ROOT }),
+  ]) {
+    const path = join(ROOT, document)
+    for (const [, link = ''] of readFileSync(path, 'utf8').matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^[a-z]+:/.test(link)) continue
+      const [target = '', heading] = link.split('#')
+      const file = target === '' ? path : join(dirname(path), target)
+      t.ok(existsSync(file), `${document}: ${link}`)
+      if (heading !== undefined) t.ok(headingsOf(file).includes(heading), `${document}: ${link}`)
+    }
+  }
+  t.end()
+})
+
+void t.test('the files that the architecture names are there', (t) => {
+  const text = readFileSync(join(ROOT, 'docs', 'architecture.md'), 'utf8')
+  const inSource = globSync('**/*.ts', { cwd: join(ROOT, 'src') })
+  for (const [, path = ''] of text.matchAll(/`([\w/-]+\.(?:ts|conf|toml|md))`/g)) {
+    if (path.includes('NAME')) continue // yours to choose
+    const isThere =
+      existsSync(join(ROOT, path)) ||
+      existsSync(join(ROOT, 'nginx', path)) ||
+      inSource.some((file) => file === path || file.endsWith(`/${path}`))
+    t.ok(isThere, path)
+  }
+  t.end()
 })

@@ -1,5 +1,5 @@
 // Why a request was refused. The list is closed: it is a metric label, a log field, an answer header
-// and a table in the README, so text that a stranger sent can never become one of these.
+// and a table in docs/reference.md, so text that a stranger sent can never become one of these.
 
 export const REASONS = [
   'no_credential', // nothing was shown

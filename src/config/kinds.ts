@@ -9,7 +9,7 @@ import { findUrlProblem } from '../store/redis/address.ts'
 import type { Address } from './config.ts'
 
 export interface Kind<T> {
-  /** Ends the sentence "must be …"; stands in README's table of settings. */
+  /** Ends the sentence "must be …"; stands in the table of settings. */
   readonly expected: string
   readonly schema: v.GenericSchema<unknown, T>
 }

@@ -1,4 +1,4 @@
-// Every setting there is, one row each: README's table, the example file's test, reload and the loader
+// Every setting there is, one row each: the table in docs/reference.md, the example file's test, reload and the loader
 // all read this table. A setting that has no row does not exist, and a file that names it is refused.
 
 import { ASYMMETRIC } from '../auth/jwk.ts'
@@ -19,7 +19,7 @@ export interface Setting<Name extends string = string, T = unknown> {
   readonly restart: boolean
   /** Of `section.*.key`: what an entry has that does not say it; without, every entry must. */
   readonly unsaid?: Written
-  /** One line for README. postern.example.toml is where it is explained. */
+  /** One line for docs/reference.md. postern.example.toml is where it is explained. */
   readonly explain: string
 }
 
