@@ -61,11 +61,14 @@ const readPrivate = (file: string, owner: number): string => {
   // O_NOFOLLOW: a link could point where somebody else writes. O_NONBLOCK: a FIFO must not hang the start.
   const fd = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
   try {
-    const { mode, uid, size } = fstatSync(fd)
+    const { mode, uid, gid, size } = fstatSync(fd)
     const problems: string[] = []
     if ((mode & constants.S_IFMT) !== constants.S_IFREG) problems.push('is not a regular file')
     else if (size > MAX_BYTES) problems.push(`is larger than ${MAX_BYTES} bytes`)
-    if ((mode & OTHERS) !== 0) {
+    // Debian 13's systemd hands over a credential as root:root 0440: the group's bit is then the mask of an ACL that
+    // names the service's user, and the group itself is root's.
+    const isCredential = uid === 0 && gid === 0 && (mode & 0o777) === 0o440
+    if ((mode & OTHERS) !== 0 && !isCredential) {
       problems.push(
         `has mode ${(mode & 0o777).toString(8)}: others may have read the key; chmod 0600 it, and make a new key if they did`,
       )

@@ -85,6 +85,18 @@ void t.test('a key of the operator’s is taken, also when root has put it', asy
   t.equal((await loadKeys(directory)).signing.kid, 'mine')
 })
 
+void t.test(
+  'reads a credential as Debian 13 hands it over',
+  { skip: !isRoot && 'as root' },
+  async (t) => {
+    const directory = makeState(t, keySet(jwk('mine')), 0o440)
+    chownSync(keysFile(directory), 0, 0)
+    t.equal((await loadKeys(directory)).signing.kid, 'mine')
+    chownSync(keysFile(directory), 0, 12_345)
+    t.match(await problemsOf(directory), [/keys.json: has mode 440: /], 'not of another group')
+  },
+)
+
 void t.test('a file that others may read or write is refused', async (t) => {
   for (const mode of [0o644, 0o640, 0o660, 0o606, 0o601, 0o620]) {
     await t.test(mode.toString(8), async (t) => {
