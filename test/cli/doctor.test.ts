@@ -4,12 +4,14 @@ import { spawnSync } from 'node:child_process'
 import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { once } from 'node:events'
+import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 
 import { layOutNginx, nginxCommand } from '../../demo/nginx.ts'
 import { doctor } from '../../src/cli/doctor.ts'
 import type { Finding } from '../../src/doctor/finding.ts'
+import { findClosedPort } from '../fixtures/canned-server.ts'
 import { startTestDaemon, type TestDaemon } from '../fixtures/daemon.ts'
 import { NEEDS_REDIS, startRedis } from '../fixtures/redis.ts'
 import { openKickSocket } from '../fixtures/kick-socket.ts'
@@ -26,12 +28,18 @@ const stateOf = (findings: readonly Finding[], rule: string) =>
   findings.filter((found) => found.rule === rule).map(({ state }) => state)
 
 /** `nginx -T` of the shipped site for this daemon, saved. */
-const saveNginx = ({ place }: TestDaemon): string => {
+const saveNginx = async ({ place }: TestDaemon): Promise<string> => {
   const folder = place.at('nginx')
   mkdirSync(folder)
   const kick = place.at('private', 'kick.sock')
   mkdirSync(place.at('private'), { mode: 0o750 })
-  layOutNginx(folder, { listen: '127.0.0.1:1', postern: place.at('http.sock'), kick, user: 'root' })
+  // nginx -T opens what it would listen on: a port that anybody may open.
+  layOutNginx(folder, {
+    listen: `127.0.0.1:${await findClosedPort()}`,
+    postern: place.at('http.sock'),
+    kick,
+    user: userInfo().username,
+  })
   const [program = '', ...rest] = nginxCommand(folder)
   const { stdout } = spawnSync(program, [...rest, '-T'], { encoding: 'utf8' })
   writeFileSync(place.at('dump'), stdout)
@@ -43,7 +51,7 @@ void t.test('a machine that is set up', { skip: nginxMissing() }, async (t) => {
   const daemon = await startTestDaemon(t)
   const { place } = daemon
   await daemon.reload({ subscriptions: `kick_socket = "${place.at('private', 'kick.sock')}"` })
-  const dump = saveNginx(daemon)
+  const dump = await saveNginx(daemon)
   const kick = await openKickSocket(t, place.at('private', 'kick.sock'))
   const { findings } = await report('--config', place.config, '--nginx', dump)
   for (const rule of [
