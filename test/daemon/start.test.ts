@@ -526,6 +526,8 @@ void t.test('it lets no stream in while it cannot reach nginx to end it', async 
   t.match(await subscribe(), { status: 503, headers: { 'retry-after': '1' } })
   t.equal(await check(place, access), '204', 'and all else')
   const problem = new RegExp(`^${place.at('kick.sock')} is not there: start nginx`)
+  // The daemon writes its log behind the answer.
+  await until('the fault is told', () => said(/could not be decided/).length > 0)
   t.match(said(/could not be decided/), [{ level: 50, route: 'check', problem }])
   await until('the outage is told', () => said(/^no new stream is let in/).length > 0)
   t.match(said(/^no new stream is let in/), [{ level: 50, problem }])
