@@ -62,7 +62,6 @@ export interface KickObservation {
 const TICK = 200 // milliseconds: an expired stream is closed within half a second
 const IN_FLIGHT = 10 // seconds: longer than nginx waits for a check, so that a check under way is caught
 const SWEEP_EVERY = 60 // seconds: for ends that nginx told nobody of (long-poll, a reload)
-const SWEEP_SOON = 5 // seconds, once nginx has told of an end: a closed page leaves the list within a minute
 const MISSES = 8 // Nchan counts nobody on a live stream in up to 40 % of the answers (measured): minutes, not one look
 const RETRY_SLOW = 1 // seconds between tries where nginx is away
 const ANSWER_WITHIN = 1000 // milliseconds that a logout waits for its streams to close
@@ -77,8 +76,6 @@ interface Entry extends Subscription {
   readonly alone: boolean
   /** How many times in a row nginx counted nobody. */
   misses: number
-  /** nginx told of the end of a stream on the id, and nobody was seen on it since. */
-  endTold: boolean
   /** By the monotonic clock: a check handed the id out then, whose stream may still open. */
   issuedAt: number
   written: Promise<void> | undefined
@@ -249,10 +246,6 @@ export const createRegistry = (parts: {
     away = false
     if (byKick.get(entry.kick) !== entry) return // kicked while we asked
     entry.misses = there === 0 ? entry.misses + 1 : 0
-    if (entry.misses === 0 && entry.endTold) {
-      entry.endTold = false
-      asks.set(entry, clock.monotonic() + SWEEP_EVERY)
-    }
     if (clock.monotonic() < entry.issuedAt + IN_FLIGHT) return
     if (there === 'unknown') {
       forget(entry)
@@ -289,7 +282,7 @@ export const createRegistry = (parts: {
     for (const entry of asks.due(now)) {
       if (++asked > CHECKS_AT_ONCE) break
       if (wall >= entry.until) continue // ended in this very tick
-      asks.set(entry, now + (entry.endTold ? SWEEP_SOON : SWEEP_EVERY))
+      asks.set(entry, now + SWEEP_EVERY)
       ask(entry).catch(complain)
     }
     if (expired.length === 0) return
@@ -334,7 +327,6 @@ export const createRegistry = (parts: {
         kick,
         key: alone ? kick : admission.resource,
         misses: 0,
-        endTold: false,
         startedAt: clock.now(),
         issuedAt: now,
         written: undefined,
@@ -383,10 +375,7 @@ export const createRegistry = (parts: {
       if (entry?.alone) {
         forget(entry)
         unwrite(entry)
-      } else if (entry) {
-        entry.endTold = true
-        asks.set(entry, Math.max(clock.monotonic(), entry.issuedAt + IN_FLIGHT))
-      }
+      } else if (entry) asks.set(entry, Math.max(clock.monotonic(), entry.issuedAt + IN_FLIGHT))
       return entry !== undefined
     },
     list: () => [...byKick.values()],
@@ -403,7 +392,6 @@ export const createRegistry = (parts: {
           key,
           alone: false,
           misses: 0,
-          endTold: false,
           issuedAt: now,
           written: undefined,
           renewing: false,

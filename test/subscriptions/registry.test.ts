@@ -625,28 +625,6 @@ void t.test('the end of a stream that may share is a hint: nginx is asked', asyn
   t.equal(registry.count(), 1, 'a check in between got the id: it counts from there')
 })
 
-void t.test(
-  'a closed page leaves the list within a minute, though Nchan only counts nobody',
-  async (t) => {
-    const { listen, registry, nginx, pass } = setUp(t)
-    const kick = await listen({ until: NOW + YEAR })
-    nginx.close(kick) // known to Nchan, and nobody on it
-    registry.streamEnded(kick)
-    await pass(44)
-    t.equal(registry.count(), 1, 'not at one look: Nchan counts nobody on live streams too')
-    await pass(8)
-    t.equal(registry.count(), 0)
-
-    const stays = await listen({ until: NOW + YEAR })
-    registry.streamEnded(stays) // of a second tab
-    await pass(11)
-    const asked = nginx.counted()
-    await pass(50)
-    t.equal(nginx.counted(), asked, 'somebody is there: no more haste')
-    t.equal(registry.count(), 1)
-  },
-)
-
 void t.test('a check while nginx is asked keeps the id', async (t) => {
   const { listen, admit, registry, nginx, pass, settle, clock, tick } = setUp(t)
   const kick = await listen({ until: NOW + YEAR })
