@@ -46,7 +46,9 @@ export interface TermsInForce {
   now(): Terms
   /** Whether what is live would be allowed today. */
   stillAllowed(subscription: Subscription): boolean
-  replace(config: Config): Terms
+  /** Built, and not in force yet. */
+  prepare(config: Config): Terms
+  replace(next: Terms): void
 }
 
 export const createTermsInForce = (config: Config, peek: Directory['peek']): TermsInForce => {
@@ -55,9 +57,9 @@ export const createTermsInForce = (config: Config, peek: Directory['peek']): Ter
     now: () => terms,
     stillAllowed: ({ username, userId, role, resource }) =>
       terms.stillGranted(role, 'subscribe', resource, { username, id: String(userId) }),
+    prepare: (next) => createTerms(next, peek),
     replace(next) {
-      terms = createTerms(next, peek)
-      return terms
+      terms = next
     },
   }
 }
@@ -107,7 +109,9 @@ export const openInForce = async (parts: {
     const { problems } = await follower.reload()
     if (problems.size > 0) throw new ConfigError([...problems.values()].flat())
     issuers = await openIssuers(next.issuers, observer.issuers, issuers)
-    gate = createGate(terms.replace(next), keys, issuers.all, gateParts)
+    const nextTerms = terms.prepare(next)
+    gate = createGate(nextTerms, keys, issuers.all, gateParts)
+    terms.replace(nextTerms)
     countKeys(keys)
     const ignored = findRestartOnly(started, next)
     log.level = next.log.level

@@ -12,7 +12,6 @@ import { createRouter, type Route, type Router } from '../http/routes.ts'
 import { createHttpServer, type ServerParts } from '../http/server.ts'
 import { shape as softphoneShape } from '../http/softphone/reply.ts'
 import { StoreError } from '../store/store.ts'
-import { KickSocketError } from '../subscriptions/kicker.ts'
 import type { Observer } from './observe.ts'
 import { StartError } from './open-state.ts'
 
@@ -31,9 +30,7 @@ export const refuseUnknownSockets = (sockets: ReadonlyMap<string, number>): void
 }
 
 const statusOfFault: ServerParts['statusOfFault'] = (error) =>
-  error instanceof StoreError ||
-  error instanceof IssuerAwayError ||
-  error instanceof KickSocketError
+  error instanceof StoreError || error instanceof IssuerAwayError
     ? { status: 503, retryAfter: 1 }
     : { status: 500 }
 

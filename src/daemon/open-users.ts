@@ -17,13 +17,8 @@ export interface UserEvents {
 }
 
 export interface FollowedUsers extends Directory {
-  /** From now on changes are told; until then none is carried out, and each is found again later. */
+  /** From now on changes and problems are told. A change of before is found again; a problem of before is told now. */
   follow(events: UserEvents): void
-}
-
-const UNFOLLOWED: UserEvents = {
-  onChange: () => Promise.reject(new Error('nobody follows the users yet')),
-  onProblem: () => {},
 }
 
 type NamedSource = UserSource & { names?(): Iterable<string> }
@@ -34,7 +29,11 @@ export const openUsers = async (
   pool: PasswordPool,
   onWarning: (line: string) => void,
 ): Promise<FollowedUsers> => {
-  let events = UNFOLLOWED
+  const missed = new Map<UserSource['name'], readonly string[]>()
+  let events: UserEvents = {
+    onChange: () => Promise.reject(new Error('nobody follows the users yet')),
+    onProblem: (source, problems) => void missed.set(source, problems),
+  }
   // What a stranger costs, so that the time of an answer does not tell who exists.
   const spend = () => pool.hash('a password that nobody has')
   const of = (source: UserSource['name']) => ({
@@ -70,6 +69,8 @@ export const openUsers = async (
     ...createDirectory(sources, spend),
     follow(next) {
       events = next
+      for (const [source, problems] of missed) next.onProblem(source, problems)
+      missed.clear()
     },
   }
 }

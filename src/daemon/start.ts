@@ -73,6 +73,7 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
   const pool = createPasswordPool({ ...config.passwords, onNotNiced: observer.hashingNotNiced })
   opened.defer(() => pool.close())
   const kicker = createKicker(config.subscriptions.kickSocket)
+  opened.defer(() => kicker.close())
   const kickWatch = await openKickWatch({ kicker, onChange: observer.kickSocket })
   opened.defer(() => kickWatch.close())
   const users = await openUsers(config, pool, observer.usersWarning)
@@ -98,8 +99,8 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
     revocations,
     clock,
     async onEnd(ended) {
-      await registry.kickSession(ended.sid, 'session_ended')
       observer.sessionEnded(ended)
+      await registry.kickSession(ended.sid, 'session_ended')
     },
   })
   const follower = followUsers({ users, sessions, store, clock, observer, review })
@@ -180,7 +181,8 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
   log.info({ version, ...listeners }, 'ready')
 
   const running = opened.move()
-  return { reload, stop: () => running.disposeAsync() }
+  let stopped: Promise<void> | undefined
+  return { reload, stop: () => (stopped ??= running.disposeAsync()) }
 }
 
 /** Resolves when every listener accepts. Throws a ConfigError or a StartError; nothing is left open then. */

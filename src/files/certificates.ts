@@ -22,8 +22,7 @@ let system: Trust | undefined
 
 /**
  * Node by itself knows only the list that it was built with. It reads the system's as OpenSSL does: SSL_CERT_FILE and
- * every file of SSL_CERT_DIR or /etc/ssl/certs. That takes 60 to 140 ms on Debian, once a process: a daemon has it
- * done while it starts.
+ * every file of SSL_CERT_DIR (one folder) or /etc/ssl/certs. That takes 60 to 140 ms on Debian, once a process.
  */
 export const systemTrust = (): Trust => {
   if (system) return system

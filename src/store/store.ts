@@ -28,8 +28,7 @@ export interface Session {
   readonly agent: string
 }
 
-// For how many seconds what is over is remembered, by every adapter: a copy from one to another forgets nothing
-// early.
+// For how many seconds what is over is remembered, the same by every adapter.
 const DAY = 86_400
 /** Past the last token: a clock set forward and back again finds its revocations. */
 export const KEEP_ENDED = DAY

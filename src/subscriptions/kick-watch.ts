@@ -1,5 +1,5 @@
 // Whether nginx can be asked to end a stream. While it cannot, no new one may open: nothing could end it. A check
-// that asks is answered from memory, and what nobody has heard of lately never counts as reachable.
+// that asks is answered from memory, at most 2.5 s old (a look a second, and what PATIENCE allows).
 
 import { KickSocketError, type Kicker } from './kicker.ts'
 
@@ -12,10 +12,11 @@ export interface KickWatch {
 }
 
 const EVERY = 1000 // milliseconds between looks
-const AGAIN = 100 // after one in vain: all clients come back in the moment in which nginx does
+const AGAIN = 100 // after one in vain: nginx's clients all come back with it
 const PATIENCE = 1500 // for an answer, or for nginx to be back: most of its restarts take less, and refuse nobody
 
 const NOTHING: ReadonlyMap<string, number> = new Map()
+const SILENT = new KickSocketError('nginx does not answer on its kick socket: see its error log')
 
 /** Resolves after the first look, or when that has taken too long. */
 export const openKickWatch = async (parts: {
@@ -25,7 +26,7 @@ export const openKickWatch = async (parts: {
 }): Promise<KickWatch> => {
   const { kicker, onChange } = parts
   let fault: KickSocketError | undefined = new KickSocketError('nginx was not asked yet')
-  let why = new KickSocketError('nginx does not answer on its kick socket: see its error log')
+  let why = SILENT
   let counts = NOTHING
   let said = false
   let closed = false
@@ -42,12 +43,14 @@ export const openKickWatch = async (parts: {
   }
 
   const look = async (): Promise<void> => {
-    doubt ??= setTimeout(lose, PATIENCE)
+    // The answer may be there, unread: a pause of our own is not nginx's silence.
+    doubt ??= setTimeout(() => setImmediate(() => doubt && lose()), PATIENCE)
     try {
       counts = await kicker.status()
       clearTimeout(doubt)
       doubt = undefined
       fault = undefined
+      why = SILENT
       if (said && !closed) onChange(undefined)
       said = false
     } catch (error) {
@@ -67,6 +70,7 @@ export const openKickWatch = async (parts: {
       closed = true
       clearTimeout(next)
       clearTimeout(doubt)
+      doubt = undefined
     },
   }
 }

@@ -403,7 +403,6 @@ export const createRegistry = (parts: {
       closed = true
       stop()
       for (const { done } of kicks.values()) done.resolve()
-      kicker.close()
     },
   }
 }

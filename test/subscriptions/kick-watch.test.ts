@@ -83,6 +83,19 @@ void t.test('one look at a time, and one that never ends counts for nothing', as
   t.equal(looks, 2)
 })
 
+void t.test('an outage is told with its own cause, not with the last one’s', async (t) => {
+  const answers = [
+    () => Promise.reject(new KickSocketError('k.sock is not there')),
+    () => Promise.resolve(new Map()),
+  ]
+  const { obstacle, said } = await watch(t, {
+    status: () => answers.shift()?.() ?? new Promise(() => undefined),
+  })
+  await until('it is found', () => obstacle() === undefined)
+  await until('it is missed', () => said.length > 0)
+  t.match(said, [/does not answer/])
+})
+
 void t.test('a first look that never ends keeps nobody waiting', async (t) => {
   const { obstacle } = await watch(t, { status: () => new Promise(() => undefined) })
   t.match(obstacle()?.message, /does not answer/)

@@ -226,4 +226,6 @@ void t.test('nobody there, and closed', async (t) => {
 void t.test('counts that nginx does not give are a fault', async (t) => {
   const { kicker } = await pretend(t, () => http(404, ''))
   await t.rejects(kicker.status(), /nginx answered 404/)
+  const { kicker: other } = await pretend(t, () => http(200, 'hello'))
+  await t.rejects(other.status(), /nginx answered 200 there: include postern-kick/)
 })

@@ -150,7 +150,7 @@ export const loadPackage = async (
   } catch (cause) {
     throw new StoreError(
       'missing',
-      'the Redis store needs the package @redis/client: install Postern with its optional packages',
+      'the Redis store needs the package @redis/client: install Postern anew, with all its packages',
       { cause },
     )
   }

@@ -64,8 +64,6 @@ export interface FeedSettings {
   pollSeconds: number
   timeout: number
   now: () => number
-  /** Since when tokens count, where this start founds the data. */
-  trustSince: number | undefined
 }
 
 interface Shard {
@@ -85,7 +83,7 @@ interface Shard {
 
 const PAGE = 500 // ends a step: about 2 ms of the server
 const MARGIN = 60 // seconds: an end is kept a little past the last token, as clocks are not one
-const WRONG_SERVER = new Set(['READONLY', 'MASTERDOWN', 'MOVED']) // after a fail-over: the right one is elsewhere
+const WRONG_SERVER = new Set(['READONLY', 'MASTERDOWN']) // after a fail-over: the right one is elsewhere
 
 type Row = readonly [sid: string, username: string, cause: string, until: string, seq: string]
 
@@ -107,7 +105,7 @@ export const evictingPolicy = (memory: string): string => {
 }
 
 export const createFeed = (settings: FeedSettings): Feed => {
-  const { link, roots, health, pollSeconds, timeout, now, trustSince } = settings
+  const { link, roots, health, pollSeconds, timeout, now } = settings
   const shards = roots.map((root): Shard => ({
     root,
     epoch: '',
@@ -194,7 +192,7 @@ export const createFeed = (settings: FeedSettings): Feed => {
         args,
       )) as [string | null, string | null, number, Row[], number]
       if (shard.epoch === '' && epoch === null) {
-        await found(shard, trustSince ?? now())
+        await found(shard, now())
         continue
       }
       const seen = new Map(rows.map((row) => [Number(row[4]), row[0]]))

@@ -1,5 +1,5 @@
 // The store on a Redis or Valkey that several hosts share. A user's sessions, tokens and indexes lie in one
-// slot, so every verb is one script there; a token or sid leads to its slot by a pointer, which is never
+// shard, so every verb is one script there; a token or sid leads to its shard by a pointer, which is never
 // believed: the script looks again. Tokens are kept as hashes only.
 
 import type { Subscription } from '../../subscriptions/subscription.ts'
@@ -64,8 +64,6 @@ export interface RedisSettings {
   pollSeconds?: number
   /** Unix seconds; only for the feed and for the users' numbers, all else is told the time. */
   now?: () => number
-  /** Since when tokens count where there is no data yet; now, unless they were copied from another store. */
-  trustSince?: number
 }
 
 /** Whose session, so that its place is known. */
@@ -150,7 +148,7 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
     timeout = 0.25,
     pollSeconds = 1,
   } = settings
-  const { now: clock = () => Math.floor(Date.now() / 1000), trustSince } = settings
+  const { now: clock = () => Math.floor(Date.now() / 1000) } = settings
   if (!isKeyPrefix(prefix)) {
     throw new StoreError(
       'unavailable',
@@ -170,7 +168,6 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
     pollSeconds,
     timeout,
     now: clock,
-    trustSince,
   })
   const onTold: ((text: string) => void)[] = []
   const link = await openLink(
@@ -420,7 +417,7 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
         await run(UNSUBSCRIBE, subscriptionsRoot, kicks.slice(at, at + DETAIL_SLICE))
       }
     },
-    // Its own, and those that were copied here and are nobody's.
+    // Its own, and an older version's, which are nobody's.
     listSubscriptions: () => subscriptionsWhere((by) => by === undefined || by === instance),
     subscriptionsOf: (instances) =>
       subscriptionsWhere((by) => by !== undefined && instances.includes(by)),

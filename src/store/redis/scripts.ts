@@ -1,8 +1,7 @@
 // What Redis does for us, each script one atomic step. KEYS[1] is a root such as `postern:{7}`, and every other key
-// of the script starts with it. A script must
-// never answer from a replica: each begins with a write that changes nothing, which only a primary takes.
-// Redis lets a script that has written pass its maxmemory: an end goes through on a full server, and what
-// grows (a login, a rotation) is stopped at its pointer.
+// of the script starts with it. A script must never answer from a replica: each begins with a write that changes
+// nothing, which only a primary takes. Redis lets a script that has written pass its maxmemory: an end goes through
+// on a full server, and what grows (a login, a rotation) is stopped at its pointer.
 
 import { createHash } from 'node:crypto'
 

@@ -48,7 +48,7 @@ interface Owed {
   readonly until: number
 }
 
-/** All windows share one slot: logins are bound by their password hashes, at some hundreds a second. */
+/** All windows share one shard: logins are bound by their password hashes, at some hundreds a second. */
 export const createRedisThrottle = (link: Pick<Link, 'run'>, root: string): SharedThrottle => {
   const host = randomBytes(9).toString('base64url')
   let tries = 0

@@ -1,4 +1,4 @@
-// Rows of the SQLite tables as the values they stand for: the store itself and a copy of it read the same.
+// Rows of the SQLite tables as the values they stand for.
 
 import type { SQLInputValue } from 'node:sqlite'
 

@@ -153,7 +153,7 @@ void t.test('without the package it says what to install', async (t) => {
   const settings = { url: 'redis://127.0.0.1', timeout: 1, channels: [] }
   await t.rejects(
     openLink(settings, SILENT, () => Promise.reject(new Error('no such module'))),
-    { name: 'StoreError', code: 'missing', message: /optional packages/ },
+    { name: 'StoreError', code: 'missing', message: /all its packages/ },
   )
 })
 
