@@ -5,7 +5,8 @@ const MAINTAINER = 'The Postern authors <postern@packages.postern.example>' // a
 /** The section of the version, else the one at the top. */
 const sectionOf = (markdown: string, version: string): string => {
   const sections = markdown.split(/^## /m).slice(1)
-  return sections.find((section) => section.includes(version)) ?? sections.slice(0, 1).join('')
+  const ofVersion = sections.find((section) => /^\S*/.exec(section)?.[0] === version)
+  return ofVersion ?? sections.slice(0, 1).join('')
 }
 
 /** Breaks at spaces: dpkg's readers want short lines. */

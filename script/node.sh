@@ -14,10 +14,10 @@ node_cpu() {
 
 # use_node SOURCE: Node first in PATH, then the tools. From its own folder: npm 9 and 10 leave node_modules/.bin/node out.
 use_node() {
-  node_bin=$1/node_modules/node-linux-$(node_cpu)/bin || exit 1
+  node_bin=$1/node_modules/node-linux-$(node_cpu)/bin || return 1
   if [ ! -x "$node_bin/node" ]; then
     echo "${0##*/}: Node is not in $1/node_modules: run $1/script/setup" >&2
-    exit 1
+    return 1
   fi
   PATH=$node_bin:$1/node_modules/.bin:$PATH
   export PATH

@@ -274,7 +274,7 @@ void t.test(
 )
 
 void t.test('the jail names the filter and the log that there are', (t) => {
-  const jail = readFileSync(join(FOLDER, 'fail2ban/jail.d/postern.conf'), 'utf8')
+  const jail = readFileSync(join(FOLDER, 'fail2ban/jail.d/10-postern.conf'), 'utf8')
   t.match(jail, /^filter {3}= postern$/m)
   t.match(jail, /^logpath {2}= \/var\/log\/postern\/security\.log$/m)
   t.ok(existsSync(join(FOLDER, 'fail2ban/filter.d/postern.conf')))

@@ -369,7 +369,7 @@ void t.test(
     )
 
     await t.test('a removal stops it and keeps what was made', async (t) => {
-      await ask("sed -i 's/^enabled .*/enabled = true/' /etc/fail2ban/jail.d/postern.conf")
+      await ask("sed -i 's/^enabled .*/enabled = true/' /etc/fail2ban/jail.d/10-postern.conf")
       await fail2banStarts()
       t.match(await dpkg('-r postern'), 'Removing postern')
       for (const unit of ['postern.socket', 'postern-metrics.socket', 'postern', 'postern@2']) {

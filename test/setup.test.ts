@@ -65,7 +65,7 @@ void t.test('without Node the cure is named, and nothing runs', (t) => {
       ['', `Node is not in ${source}/node_modules: run ${source}/script/setup`],
       [`${odd}:`, 'there is no Node for armv7l'],
     ] as const) {
-      const script = `. ${NODE_SH}; use_node ${source}; echo ran`
+      const script = `. ${NODE_SH}; use_node ${source} || exit 1; echo ran`
       const { status, stdout, stderr } = spawnSync(shell, ['-c', script], {
         encoding: 'utf8',
         env: { PATH: `${path}${process.env['PATH']}` },

@@ -42,14 +42,14 @@ void t.test(
     for address in ${HOST} ${ATTACKER} ${CLIENT}; do ip addr add $address/32 dev lo; done
     rm -f /etc/fail2ban/jail.d/*
     cp ${TREE}/monitoring/fail2ban/filter.d/postern.conf /etc/fail2ban/filter.d/
-    cp ${TREE}/monitoring/fail2ban/jail.d/postern.conf /etc/fail2ban/jail.d/`)
+    cp ${TREE}/monitoring/fail2ban/jail.d/10-postern.conf /etc/fail2ban/jail.d/`)
 
     await t.test('fail2ban starts beside a daemon that has never run', async (t) => {
       await ask('systemctl start fail2ban')
       await until('fail2ban-client ping')
       t.not((await run('fail2ban-client status postern')).status, 0, 'the jail is off as it comes')
       await ask(`
-      sed -i 's/^enabled .*/enabled = true/' /etc/fail2ban/jail.d/postern.conf
+      sed -i 's/^enabled .*/enabled = true/' /etc/fail2ban/jail.d/10-postern.conf
       # All addresses are this machine's own here, which a jail spares unless told otherwise.
       printf '[postern]\\nignoreself = false\\n' > /etc/fail2ban/jail.d/zz-test.conf
       systemctl restart fail2ban`)
