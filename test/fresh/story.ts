@@ -79,6 +79,8 @@ const tell = async (t: Test, release: Release, reader: Reader, files = {}): Prom
     t.comment(`${name}: ${seconds} s, ${(root.cpu() - cpu).toFixed(1)} s of CPU`)
     if (status !== 0) {
       t.comment(tail(out + err))
+      const { out: journal } = await root.run(asRoot('journalctl --no-pager -n 30'))
+      t.comment(journal)
       throw new Error(`${name} ended with ${status}: ${script}`)
     }
     t.pass(name)
