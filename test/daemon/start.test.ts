@@ -46,7 +46,7 @@ import {
 } from '../fixtures/postern.ts'
 import { hashPassword } from '../../src/passwords/hash.ts'
 import { ask, V1 } from '../nginx/ask.ts'
-import { isRoot, needs } from '../fixtures/needs.ts'
+import { AS_NOBODY, isRoot, needs } from '../fixtures/needs.ts'
 import { startStopwatch } from '../fixtures/stopwatch.ts'
 
 t.setTimeout(900_000) // many starts of a process, on a machine that may be busy
@@ -324,8 +324,7 @@ void t.test('a state directory of somebody else', asOther, async (t) => {
   // Everything but the state is the service's own.
   for (const path of [place.folder, place.config, place.at('users')])
     chownSync(path, NOBODY, NOBODY)
-  const under = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups', '--']
-  const start = () => run(t, ['serve', '--config', place.config], { under })
+  const start = () => run(t, ['serve', '--config', place.config], { under: AS_NOBODY })
   const daemon = start()
   t.same(await daemon.ended, { code: 78, signal: null })
   t.match(daemon.err(), /state.*: .*(?:owned|writable|user of the service)/, 'the cure')

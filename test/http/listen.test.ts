@@ -19,7 +19,7 @@ import t, { type Test } from 'tap'
 
 import { listen, ListenError } from '../../src/http/listen.ts'
 import { openWire } from '../fixtures/daemon.ts'
-import { isRoot, needs } from '../fixtures/needs.ts'
+import { AS_NOBODY, isRoot, needs } from '../fixtures/needs.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'postern-l-')) // short: a unix socket's path ends at 107 bytes
 t.teardown(() => {
@@ -168,8 +168,8 @@ const listenAsNobody = (address: object): string => {
   const source = JSON.stringify(new URL('../../src/http/listen.ts', import.meta.url).href)
   const where = JSON.stringify(address)
   const script = `const { listen } = await import(${source}); const { createServer } = await import('node:http'); await listen(createServer(), ${where}).catch((error) => console.log(error.message)); process.exit(0)`
-  const nobody = ['--reuid', '65534', '--regid', '65534', '--clear-groups', '--']
-  return spawnSync('setpriv', [...nobody, process.execPath, '--input-type=module', '-e', script], {
+  const [program, ...nobody] = AS_NOBODY
+  return spawnSync(program, [...nobody, process.execPath, '--input-type=module', '-e', script], {
     encoding: 'utf8',
     env: {},
   }).stdout
