@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 
 import { loadConfig } from '../../src/config/load.ts'
-import { openUsers } from '../../src/daemon/open-users.ts'
+import { type FollowedUsers, openUsers } from '../../src/daemon/open-users.ts'
 import { createPasswordPool } from '../../src/passwords/pool.ts'
 import type { UsersDiff } from '../../src/users/diff-users.ts'
 import { answer, openCannedServer } from '../fixtures/canned-server.ts'
@@ -37,20 +37,22 @@ const setUp = (t: Test, sections: Readonly<Record<string, string>>) => {
     changes,
     problems,
     warnings,
-    async open() {
+    /** `late`: what happens before anybody follows. */
+    async open(late?: (users: FollowedUsers) => Promise<void>) {
       const users = await openUsers(
         loadConfig(place.config),
         pool,
         (line) => void warnings.push(line),
       )
+      t.teardown(() => {
+        users.close()
+      })
+      await late?.(users)
       users.follow({
         async onChange(source, diff) {
           changes.push([source, diff])
         },
         onProblem: (source, found) => void problems.push([source, found]),
-      })
-      t.teardown(() => {
-        users.close()
       })
       return users
     },
@@ -110,6 +112,33 @@ void t.test('changes and problems are told with the name of their source', async
   await users.reload()
   t.match(problems, [['file', [/users:1: /]]])
 })
+
+void t.test(
+  'what happens before anybody follows is neither lost nor carried out unseen',
+  async (t) => {
+    const { open, place, changes, problems } = setUp(t, {})
+    place.users(`201:${HASH}:user:Anna`)
+    const users = await open(async (opened) => {
+      place.users(`202:${HASH}:user:Bea`)
+      await t.rejects(opened.reload(), /nobody follows the users yet/)
+      place.users('203:plain:user:Carl')
+      await opened.reload()
+    })
+    t.match(problems, [['file', [/users:1: /]]], 'a problem is told to whoever follows')
+    t.same(changes, [])
+    place.users(`202:${HASH}:user:Bea`)
+    await users.reload()
+    t.match(changes, [
+      [
+        'file',
+        [
+          { name: '202', change: 'added' },
+          { name: '201', change: 'removed' },
+        ],
+      ],
+    ])
+  },
+)
 
 void t.test('a service that is away is a problem of its own source', async (t) => {
   const { open, problems, place } = setUp(t, {
