@@ -4,7 +4,7 @@
 import { randomBytes } from 'node:crypto'
 
 import { systemClock } from '../src/clock.ts'
-import { createRegistry } from '../src/subscriptions/registry.ts'
+import { createRegistry } from '../src/streams/registry.ts'
 
 export interface RegistryReport {
   /** Bytes of memory for one. */

@@ -16,7 +16,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'doctor',
     'daemon',
     'store',
-    'subscriptions',
+    'streams',
     'systemd.ts',
     'token-client',
     'config',
@@ -31,7 +31,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   files: [],
   'post.ts': ['files'],
   'token-client': ['files', 'post.ts', 'clock.ts'],
-  subscriptions: ['clock.ts'],
+  streams: ['clock.ts'],
   daemon: [
     'auth',
     'config',
@@ -39,7 +39,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'issuers',
     'passwords',
     'store',
-    'subscriptions',
+    'streams',
     'users',
     'clock.ts',
     'log-limit.ts',
@@ -67,7 +67,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 /** Rooms of which another sees types only: the rules know the store and the users as ports. */
 const TYPES_ONLY: Readonly<Record<string, readonly string[]>> = {
   auth: ['store', 'users'],
-  store: ['subscriptions'],
+  store: ['streams'],
 }
 
 /** Package → the only files that may import it. */
@@ -197,7 +197,7 @@ void t.test('every source file has a test of its name', (t) => {
     'cli/io.ts',
     'store/store.ts',
     'version.ts',
-    'subscriptions/subscription.ts',
+    'streams/subscription.ts',
     'doctor/finding.ts',
   ])
   // What has no life of its own is tested through what it is a part of.

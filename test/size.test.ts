@@ -19,7 +19,7 @@ const LONG_FILES: Readonly<Record<string, string>> = {
   'src/store/redis/feed.ts': 'what is polled and what is heard are one order of events',
   'src/store/redis/scripts.ts': 'a table of scripts in Lua',
   'src/store/redis/redis.ts': 'every verb of the store in one adapter',
-  'src/subscriptions/registry.ts': 'its inside is to be changed with the way a stream is ended',
+  'src/streams/registry.ts': 'its inside is to be changed with the way a stream is ended',
 }
 
 /** `file name`, of the function or of what it is bound to. */

@@ -19,7 +19,7 @@ import { probe } from '../doctor/probe.ts'
 import { inspectSharedStore } from '../daemon/open-state.ts'
 import { inspectStore } from '../store/sqlite/copy.ts'
 import { StoreError } from '../store/store.ts'
-import { createKicker } from '../subscriptions/kicker.ts'
+import { createKicker } from '../streams/kicker.ts'
 import { askDaemon } from './control-client.ts'
 import { type Command, OK, REFUSED, USAGE } from './io.ts'
 

@@ -4,8 +4,8 @@
 import type { Revocations } from '../auth/revocations.ts'
 import type { Clock } from '../clock.ts'
 import type { Store } from '../store/store.ts'
-import type { Registry } from '../subscriptions/registry.ts'
-import type { Subscription } from '../subscriptions/subscription.ts'
+import type { Registry } from '../streams/registry.ts'
+import type { Subscription } from '../streams/subscription.ts'
 
 export interface Learner {
   learn(): Promise<void>

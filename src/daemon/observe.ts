@@ -12,8 +12,8 @@ import type { Metrics } from '../metrics.ts'
 import type { SecurityLog } from '../security-log.ts'
 import type { StoreObservation } from '../store/observed.ts'
 import { type EndedSession, StoreError } from '../store/store.ts'
-import { KickSocketError } from '../subscriptions/kicker.ts'
-import type { KickObservation } from '../subscriptions/registry.ts'
+import { KickSocketError } from '../streams/kicker.ts'
+import type { KickObservation } from '../streams/registry.ts'
 import type { UserSource } from '../users/source.ts'
 
 /** Of a fault, for the metric. */

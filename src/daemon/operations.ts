@@ -10,7 +10,7 @@ import type { Which } from '../http/operator.ts'
 import { STATUS } from '../http/reply.ts'
 import type { Peers } from './peers.ts'
 import type { Session, Store } from '../store/store.ts'
-import type { Registry } from '../subscriptions/registry.ts'
+import type { Registry } from '../streams/registry.ts'
 import type { Directory } from '../users/directory.ts'
 
 const END_AT_ONCE = 256 // sessions that share a commit

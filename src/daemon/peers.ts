@@ -7,8 +7,8 @@ import type { Log } from '../log.ts'
 import type { StateChange, StoreState } from '../store/redis/feed.ts'
 import type { RedisStore } from '../store/redis/redis.ts'
 import { StoreError } from '../store/store.ts'
-import type { Registry } from '../subscriptions/registry.ts'
-import type { Subscription } from '../subscriptions/subscription.ts'
+import type { Registry } from '../streams/registry.ts'
+import type { Subscription } from '../streams/subscription.ts'
 import { within } from './within.ts'
 
 export interface Peers {

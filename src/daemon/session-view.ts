@@ -2,7 +2,7 @@
 
 import type { SessionView } from '../http/softphone/sessions.ts'
 import type { Store } from '../store/store.ts'
-import type { Registry } from '../subscriptions/registry.ts'
+import type { Registry } from '../streams/registry.ts'
 
 export const viewSessions = async (
   store: Pick<Store, 'listSessions'>,

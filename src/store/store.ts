@@ -2,7 +2,7 @@
 // caller can check first and act later. Nothing here knows of HTTP, tokens' texts or keys: refresh tokens
 // arrive as hashes. One contract suite (test/store/contract.ts) runs against every adapter.
 
-import type { Subscription } from '../subscriptions/subscription.ts'
+import type { Subscription } from '../streams/subscription.ts'
 
 export type Dialect = 'softphone' | 'mikopbx'
 

@@ -3,7 +3,7 @@
 import t from 'tap'
 
 import { viewSessions } from '../../src/daemon/session-view.ts'
-import type { Subscription } from '../../src/subscriptions/subscription.ts'
+import type { Subscription } from '../../src/streams/subscription.ts'
 import { NOW } from '../fixtures/clock.ts'
 import { sessionOf } from '../store/sessions.ts'
 

@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto'
 
 import type { Renewal, Session } from '../../src/store/store.ts'
-import type { Subscription } from '../../src/subscriptions/subscription.ts'
+import type { Subscription } from '../../src/streams/subscription.ts'
 import { NOW } from '../fixtures/clock.ts'
 
 export const hashOf = (token: string): Uint8Array =>

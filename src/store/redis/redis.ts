@@ -2,7 +2,7 @@
 // shard, so every verb is one script there; a token or sid leads to its shard by a pointer, which is never
 // believed: the script looks again. Tokens are kept as hashes only.
 
-import type { Subscription } from '../../subscriptions/subscription.ts'
+import type { Subscription } from '../../streams/subscription.ts'
 import { createFeed, type Feed, type RevocationFeed, toEndedSession } from './feed.ts'
 import { createLayout, isKeyPrefix, type Pointer, readPointer, writePointer } from './layout.ts'
 import { type Argument, type Link, openLink } from './link.ts'

@@ -2,7 +2,7 @@
 
 import type { SQLInputValue } from 'node:sqlite'
 
-import type { Subscription } from '../../subscriptions/subscription.ts'
+import type { Subscription } from '../../streams/subscription.ts'
 import type { Session } from '../store.ts'
 
 export type Row = Record<string, unknown>

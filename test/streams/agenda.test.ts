@@ -3,7 +3,7 @@
 import { array, assert, integer, oneof, property, tuple } from 'fast-check'
 import t from 'tap'
 
-import { createAgenda } from '../../src/subscriptions/agenda.ts'
+import { createAgenda } from '../../src/streams/agenda.ts'
 
 void t.test('it says what a look at all of them would say', (t) => {
   const item = integer({ min: 0, max: 9 })

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 
-import { createKicker, type Kicker } from '../../src/subscriptions/kicker.ts'
+import { createKicker, type Kicker } from '../../src/streams/kicker.ts'
 import { nginxMissing, startNginx } from '../fixtures/nginx.ts'
 import { startStopwatch } from '../fixtures/stopwatch.ts'
 import { kickId, open, startDaemon } from '../nginx/daemon.ts'

@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 
-import { type KickWatch, openKickWatch } from '../../src/subscriptions/kick-watch.ts'
-import { createKicker, KickSocketError, type Kicker } from '../../src/subscriptions/kicker.ts'
+import { type KickWatch, openKickWatch } from '../../src/streams/kick-watch.ts'
+import { createKicker, KickSocketError, type Kicker } from '../../src/streams/kicker.ts'
 import { openKickSocket } from '../fixtures/kick-socket.ts'
 import { until } from '../fixtures/postern.ts'
 

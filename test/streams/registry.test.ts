@@ -4,14 +4,14 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t, { type Test } from 'tap'
 
-import type { Kicker } from '../../src/subscriptions/kicker.ts'
+import type { Kicker } from '../../src/streams/kicker.ts'
 import {
   type Admission,
   createRegistry,
   type KickObservation,
   type SubscriptionStore,
-} from '../../src/subscriptions/registry.ts'
-import type { Subscription } from '../../src/subscriptions/subscription.ts'
+} from '../../src/streams/registry.ts'
+import type { Subscription } from '../../src/streams/subscription.ts'
 import { createTestClock, NOW } from '../fixtures/clock.ts'
 import { startStopwatch } from '../fixtures/stopwatch.ts'
 

@@ -2,7 +2,7 @@
 
 import t from 'tap'
 
-import { KICK_CAUSES } from '../../src/subscriptions/subscription.ts'
+import { KICK_CAUSES } from '../../src/streams/subscription.ts'
 
 void t.test('every cause stands once', async (t) => {
   t.equal(new Set(KICK_CAUSES).size, KICK_CAUSES.length)
