@@ -24,15 +24,17 @@ const measure = async (count: number): Promise<RegistryReport> => {
       status: async () => new Map(),
       close: () => undefined,
     },
-    clock: systemClock,
+    clock: {
+      ...systemClock,
+      every: (_seconds, act) => {
+        tick = act
+        return () => undefined
+      },
+    },
     perSession: () => 16,
     observe: () => undefined,
     onFault: () => undefined,
     stillAllowed: () => true,
-    every: (_milliseconds, act) => {
-      tick = act
-      return () => undefined
-    },
   })
   const admit = async (from: number, end: number): Promise<void> => {
     for (let at = from; at < end; at += 3) {

@@ -1,7 +1,6 @@
 // The `get-auth-token` command: hands the process to src/cli/get-auth-token.ts, and decides nothing.
 // It ends by process.exit: a name that still resolves would keep the process alive past its time-out.
 
-import { setTimeout as sleep } from 'node:timers/promises'
 import { getAuthToken } from './cli/get-auth-token.ts'
 import { systemClock } from './clock.ts'
 
@@ -20,6 +19,6 @@ const code = await getAuthToken(process.argv.slice(2), process.env, {
     process.stderr.write(`${line}\n`)
   },
   clock: systemClock,
-  wait: (seconds) => sleep(seconds * 1000),
+  wait: systemClock.wait,
 })
 process.exit(code)

@@ -3,6 +3,8 @@
 
 import { type DestinationStream, destination, type Logger, pino } from 'pino'
 
+import { systemClock } from './clock.ts'
+
 export type Log = Logger
 
 export interface SecurityLine {
@@ -37,7 +39,7 @@ export interface LogStream extends DestinationStream {
   close(): Promise<void>
 }
 
-const FLUSH_WITHIN = 500 // milliseconds
+const FLUSH_WITHIN = 0.5 // seconds
 
 /**
  * Where the log goes. Written in the background: Node writes to a pipe synchronously, so a journal that
@@ -57,12 +59,12 @@ export const openLogStream = (
     },
     async close() {
       const { promise, resolve } = Promise.withResolvers<void>()
-      const timer = setTimeout(resolve, FLUSH_WITHIN)
+      const cancel = systemClock.after(FLUSH_WITHIN, resolve)
       out.flush(() => {
         resolve()
       })
       await promise
-      clearTimeout(timer)
+      cancel()
       // Else its exit hook writes what is left synchronously, and to a full disk for ever.
       out.destroy()
     },
@@ -70,4 +72,7 @@ export const openLogStream = (
 }
 
 export const createLog = (level: string, stream: DestinationStream): Log =>
-  pino({ level, base: null, timestamp: () => `,"time":"${new Date().toISOString()}"` }, stream)
+  pino(
+    { level, base: null, timestamp: () => `,"time":"${systemClock.date().toISOString()}"` },
+    stream,
+  )

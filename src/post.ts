@@ -5,6 +5,7 @@ import { request as httpRequest } from 'node:http'
 import type { IncomingHttpHeaders } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 
+import { systemClock } from './clock.ts'
 import { systemTrust, type Trust } from './files/certificates.ts'
 
 export interface Outgoing {
@@ -60,7 +61,7 @@ export const post = (outgoing: Outgoing): Promise<Exchange> =>
     })
 
     const finish = (exchange: Exchange): void => {
-      clearTimeout(timer)
+      cancelTimeout()
       outgoing.signal?.removeEventListener('abort', abort)
       resolve(exchange)
       request.destroy()
@@ -72,9 +73,9 @@ export const post = (outgoing: Outgoing): Promise<Exchange> =>
       fail('ABORTED')
     }
     // One timer for the whole exchange: a server that sends a byte a second resets any idle timer.
-    const timer = setTimeout(() => {
+    const cancelTimeout = systemClock.after(outgoing.timeout, () => {
       fail('TIMEOUT')
-    }, outgoing.timeout * 1000)
+    })
     outgoing.signal?.addEventListener('abort', abort)
 
     request.once('socket', (socket) => {

@@ -29,7 +29,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'get-auth-token.ts': ['cli', 'clock.ts'],
   doctor: ['files'],
   files: [],
-  'post.ts': ['files'],
+  'post.ts': ['files', 'clock.ts'],
   'token-client': ['files', 'post.ts', 'clock.ts'],
   streams: ['clock.ts'],
   daemon: [
@@ -49,15 +49,15 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'version.ts',
   ],
   issuers: ['auth', 'config', 'files', 'post.ts', 'clock.ts'],
-  http: ['auth'],
+  http: ['auth', 'clock.ts'],
   auth: ['clock.ts'],
-  store: ['files'],
-  users: ['passwords', 'config', 'files', 'post.ts'],
+  store: ['files', 'clock.ts'],
+  users: ['passwords', 'config', 'files', 'post.ts', 'clock.ts'],
   passwords: [],
-  config: ['auth', 'store'],
+  config: ['auth', 'store', 'clock.ts'],
   'security-log.ts': ['log.ts'],
   'log-limit.ts': ['clock.ts'],
-  'log.ts': [],
+  'log.ts': ['clock.ts'],
   'metrics.ts': [],
   'systemd.ts': [],
   'clock.ts': [],
@@ -79,6 +79,48 @@ const HOMES: Readonly<Record<string, readonly string[]>> = {
   'smol-toml': ['config/load.ts'],
   valibot: ['config/kinds.ts', 'config/read.ts', 'config/schema.ts', 'config/rules.ts'],
   bcryptjs: ['passwords/hash.ts'],
+}
+
+/**
+ * Who names the real clock; everybody else is handed one. Commands and programs begin here; what waits for a socket, a
+ * disk or another process waits in real time whatever a test's clock says.
+ */
+const REAL_TIME: Readonly<Record<string, string>> = {
+  'cli/doctor.ts': 'a program begins here',
+  'cli/key.ts': 'a program begins here',
+  'cli/policy.ts': 'a program begins here',
+  'cli/serve.ts': 'a program begins here',
+  'get-auth-token.ts': 'a program begins here',
+  'config/keys-file.ts': 'says when a key was made; nothing is decided by it',
+  'http/drain.ts': 'connections that do not close',
+  'log.ts': 'a pipe that nobody reads; a line says when it was written',
+  'post.ts': 'a server that does not answer',
+  'store/redis/link.ts': 'a server that does not answer',
+  'store/redis/redis.ts': 'a server that does not answer',
+  'store/redis/sentinel.ts': 'servers that do not answer',
+  'users/lock-file.ts': 'another process that holds the lock',
+}
+
+/** Who may touch what src/clock.ts stands for, and why. */
+const BESIDE_THE_CLOCK: Readonly<Record<string, string>> = {
+  'cli/control-client.ts': 'a command’s own request ends by a signal of Node’s',
+  'clock.ts': 'the home of time and chance',
+  'systemd.ts': 'systemd compares with the kernel’s own monotonic clock, in microseconds',
+}
+
+/** Who draws random bytes: secrets, and names that must never meet. Nothing is decided by their value. */
+const RANDOM_BYTES: Readonly<Record<string, string>> = {
+  'auth/issue.ts': 'ids of sessions and tokens',
+  'auth/keyring.ts': 'keys, and their kid',
+  'auth/refresh-token.ts': 'refresh tokens, and a nonce',
+  'config/keys-file.ts': 'the name of a draft',
+  'passwords/hash.ts': 'salts',
+  'store/redis/feed.ts': 'the epoch of a shard',
+  'store/redis/throttle.ts': 'the name of this process among the hosts',
+  'streams/registry.ts': 'kick ids: whoever knows one can end the stream',
+  'users/asterisk.ts': 'the key under which passwords are compared',
+  'users/lock-file.ts': 'the name of a draft',
+  'users/rewrite-users-file.ts': 'the name of a draft',
 }
 
 /** Built-in modules that only the edges may touch: the rules wait for nothing. */
@@ -169,6 +211,32 @@ void t.test('the rules touch no file, socket or process', (t) => {
   for (const { file, target } of imports.filter((found) => room(found.file) === 'auth')) {
     t.notOk(NEVER_IN_AUTH.has(target), `${file} does without ${target}`)
   }
+  t.end()
+})
+
+/** Comments may name what code may not. */
+const codeOf = (file: string): string =>
+  readFileSync(join(SRC, file), 'utf8').replaceAll(/^\s*(?:\/\/|\/?\*).*$|\s\/\/ .*$/gm, '')
+
+void t.test('time and chance come as arguments, from src/clock.ts', (t) => {
+  const found = (pattern: RegExp): string[] => files.filter((file) => pattern.test(codeOf(file)))
+  t.same(
+    found(
+      /\bDate\.now\b|\bnew Date\(\)|\bMath\.random\b|\bperformance\b|\bhrtime\b|\bset(?:Timeout|Interval|Immediate)\b|\bAbortSignal\.timeout\b|'node:timers/,
+    ),
+    Object.keys(BESIDE_THE_CLOCK).toSorted(),
+    'take a Clock or a Time as an argument',
+  )
+  t.same(
+    found(/\bsystemClock\b/).filter((file) => file !== 'clock.ts'),
+    Object.keys(REAL_TIME).toSorted(),
+    'take the clock as an argument, or list why only real time will do',
+  )
+  t.same(
+    found(/\brandom(?:Bytes|UUID|Int|Fill|FillSync)\b|\bgetRandomValues\b/),
+    Object.keys(RANDOM_BYTES).toSorted(),
+    'what only spreads a delay is chance(): take a Time; a secret or a name is listed',
+  )
   t.end()
 })
 

@@ -2,8 +2,7 @@
 // In front of it stands the local one, which bounds what is under way here; it never counts a failure, since
 // it would not hear of the login elsewhere that forgives it. No try goes on that the store has not counted.
 
-import { setTimeout as pause } from 'node:timers/promises'
-
+import type { Time } from '../clock.ts'
 import type { SharedLimit, SharedThrottle } from '../store/redis/throttle.ts'
 import {
   type Attempt,
@@ -37,6 +36,7 @@ export const createSharedThrottle = (
   local: LocalThrottle,
   shared: SharedThrottle,
   limitsNow: () => ThrottleLimits,
+  clock: Pick<Time, 'after' | 'chance' | 'wait'>,
 ): Throttle => {
   const ask = async (
     keys: Readonly<Record<CountedBy, string>>,
@@ -60,7 +60,7 @@ export const createSharedThrottle = (
         free()
         return { retryAfter: attempt.retryAfter, by: attempt.refused.by, first: attempt.first }
       }
-      const moment = pause(ASK_AGAIN * 1000 * (1 + Math.random()))
+      const moment = clock.wait(ASK_AGAIN * (1 + clock.chance()))
       if ((await Promise.race([moment, late])) === 'late') {
         free()
         return later(attempt.wait.by)
@@ -93,11 +93,11 @@ export const createSharedThrottle = (
   return {
     async begin(username, address) {
       const late = Promise.withResolvers<'late'>()
-      const timer = setTimeout(late.resolve, WAIT_AT_MOST * 1000, 'late' as const)
+      const cancel = clock.after(WAIT_AT_MOST, () => late.resolve('late'))
       try {
         return await enter(username, address, late.promise)
       } finally {
-        clearTimeout(timer)
+        cancel()
       }
     },
   }

@@ -4,6 +4,7 @@
 import { parseArgs } from 'node:util'
 
 import { createPolicy, findGrant, isAction, isResource } from '../auth/grants.ts'
+import { systemClock } from '../clock.ts'
 import { ConfigError } from '../config/config-error.ts'
 import type { Config } from '../config/config.ts'
 import { CONFIG_FILE, loadConfig } from '../config/load.ts'
@@ -24,7 +25,7 @@ const OPTIONS = {
 const lookUp = async (config: Config, name: string): Promise<Lookup> => {
   const pool = createPasswordPool(config.passwords)
   try {
-    const users = await openUsers(config, pool, () => {})
+    const users = await openUsers(config, pool, () => {}, systemClock.every)
     try {
       return await users.lookup(name)
     } finally {

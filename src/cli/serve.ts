@@ -95,7 +95,7 @@ export const serve: Command = {
       // Only now: a SIGHUP before its handler is there would end the process.
       notifier.ready(standing)
       const { watchdog } = notifier
-      if (watchdog) setInterval(notifier.ping, watchdog.intervalSeconds * 1000).unref()
+      if (watchdog) systemClock.every(watchdog.intervalSeconds, notifier.ping)
       const signal = await stopped
       notifier.stopping()
       log.info({ signal }, 'stopping')

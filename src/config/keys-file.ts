@@ -21,6 +21,7 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 
 import { generateKeySet, type Keyring, parseKeyring } from '../auth/keyring.ts'
+import { systemClock } from '../clock.ts'
 import { ConfigError } from './config-error.ts'
 
 const MAX_BYTES = 64 * 1024
@@ -44,7 +45,7 @@ const createOnce = (directory: string, file: string): void => {
   const draft = `${file}.${randomBytes(6).toString('hex')}`
   const fd = openSync(draft, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600)
   try {
-    writeSync(fd, generateKeySet(Math.floor(Date.now() / 1000)))
+    writeSync(fd, generateKeySet(systemClock.now()))
     fsyncSync(fd)
     linkSync(draft, file)
   } catch (error) {

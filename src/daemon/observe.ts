@@ -1,7 +1,7 @@
 // What was seen → metric, log line, security line. Nothing is decided here, and nobody waits for it.
 
 import { IssuerAwayError } from '../auth/issuer.ts'
-import type { Clock } from '../clock.ts'
+import type { Time } from '../clock.ts'
 import type { SecurityEvent } from '../http/reply.ts'
 import type { Request } from '../http/request.ts'
 import type { ServerParts } from '../http/server.ts'
@@ -28,13 +28,13 @@ export const createObserver = (parts: {
   log: Log
   security: SecurityLog
   limit: LogLimit
-  clock: Clock
+  clock: Time
 }) => {
   const { metrics, log, security, limit, clock } = parts
 
   const securityEvent = (event: SecurityEvent, address: string): void => {
     const user = event.user ?? '-'
-    security.write({ event: event.name, message: event.message, address, user }, new Date())
+    security.write({ event: event.name, message: event.message, address, user }, clock.date())
     const { name, message, sid } = event
     if (!limit.allows(name)) return
     log.info({ event: name, user: user.slice(0, 256), address, sid }, message)

@@ -1,6 +1,7 @@
 // The user sources that the config names, opened in its order. What a change in one of them means is said to
 // the daemon; what was broken is told once and keeps the last good state.
 
+import type { Time } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { readSecretFile } from '../config/secret-file.ts'
 import type { PasswordPool } from '../passwords/pool.ts'
@@ -28,6 +29,7 @@ export const openUsers = async (
   config: Config,
   pool: PasswordPool,
   onWarning: (line: string) => void,
+  every: Time['every'],
 ): Promise<FollowedUsers> => {
   const missed = new Map<UserSource['name'], readonly string[]>()
   let events: UserEvents = {
@@ -42,6 +44,7 @@ export const openUsers = async (
       events.onProblem(source, problems)
     },
     onWarning,
+    every,
   })
   const { asterisk, httpUsers } = config
   const openers: Readonly<Record<UserSource['name'], () => NamedSource | Promise<NamedSource>>> = {

@@ -2,6 +2,7 @@
 // act on, and to say so when it knows too little to decide. Alone on a store of its own, it knows everything.
 
 import type { Revocations } from '../auth/revocations.ts'
+import type { Time } from '../clock.ts'
 import type { Which } from '../http/operator.ts'
 import type { Log } from '../log.ts'
 import type { StateChange, StoreState } from '../store/redis/feed.ts'
@@ -58,16 +59,16 @@ export interface PeersParts {
   staleSeconds(): number
   log: Log
   allows(kind: string): boolean
-  now(): number
+  clock: Time
   /** The line for `systemctl status` has changed. */
   onStanding(line: string): void
-  /** Milliseconds between the signs of life that instances give each other. */
+  /** Seconds between the signs of life that instances give each other. */
   beatEvery?: number
 }
 
 const HEARD_ALL = 7 // beats: after an outage nobody has been heard for a while, and everybody lives
 const MINUTE = 60 // seconds
-const TRY_AGAIN = 1000 // milliseconds, where what must be known could not be read though the store answers
+const TRY_AGAIN = 1 // second, where what must be known could not be read though the store answers
 
 type Signal = { stream: string } | { kick: Which & { all?: true } }
 
@@ -85,13 +86,13 @@ const parseSignal = (text: string): { stream: string } | { kick: Which } | undef
   }
 }
 
-const RENEW_WITHIN = 500 // milliseconds that an expired stream may wait for word of a refresh elsewhere
+const RENEW_WITHIN = 0.5 // seconds that an expired stream may wait for word of a refresh elsewhere
 
 /** Which of these sessions were refreshed elsewhere. Where the store is away they end with the tokens that we know of. */
 export const renewFrom =
-  (shared: Pick<RedisStore, 'accessOf'>, now: () => number) =>
+  (shared: Pick<RedisStore, 'accessOf'>, clock: Time) =>
   async (expired: readonly Subscription[]): Promise<Awaited<ReturnType<RedisStore['accessOf']>>> =>
-    within(shared.accessOf(expired, now()), RENEW_WITHIN).catch(() => new Map())
+    within(clock, RENEW_WITHIN, shared.accessOf(expired, clock.now())).catch(() => new Map())
 
 export const createPeers = (parts: PeersParts): Peers => {
   const {
@@ -104,20 +105,20 @@ export const createPeers = (parts: PeersParts): Peers => {
     staleSeconds,
     log,
     allows,
-    now,
+    clock,
     onStanding,
-    beatEvery = 1000,
+    beatEvery = 1,
   } = parts
   const { feed, signals, label } = shared
   let known = false
   let learning = false
   let closed = false
-  let retry: NodeJS.Timeout | undefined
+  let cancelRetry = (): void => {}
 
   const tell = (signal: Signal): Promise<void> => signals.tell(JSON.stringify(signal))
 
   const trust = (since: number): void => {
-    if (since > now() + MINUTE) {
+    if (since > clock.now() + MINUTE) {
       log.error(
         { since },
         'the shared store was founded, or its tokens ended, by a host whose clock is ahead: tokens are refused until then; correct the clocks, and take a new store.prefix if that is too long',
@@ -151,7 +152,7 @@ export const createPeers = (parts: PeersParts): Peers => {
       onStanding(standing())
       if (allows('store learn'))
         log.warn({ err: error }, 'the shared store could not be read: tried again')
-      retry = setTimeout(() => void join(), TRY_AGAIN)
+      cancelRetry = clock.after(TRY_AGAIN, () => void join())
     } finally {
       learning = false
     }
@@ -180,8 +181,7 @@ export const createPeers = (parts: PeersParts): Peers => {
       if (!(error instanceof StoreError)) log.error({ err: error }, 'streams were not taken over')
     }
   }
-  const heart = setInterval(() => void beat(), beatEvery)
-  heart.unref()
+  const stopHeart = clock.every(beatEvery, () => void beat())
 
   feed.onEnded(({ sid, until }) => {
     revocations.add(sid, until)
@@ -238,8 +238,8 @@ export const createPeers = (parts: PeersParts): Peers => {
       }),
     close() {
       closed = true
-      clearInterval(heart)
-      clearTimeout(retry)
+      stopHeart()
+      cancelRetry()
     },
   }
 }

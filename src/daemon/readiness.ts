@@ -1,10 +1,11 @@
 // Whether the daemon can decide, as /readyz and the metric say it.
 
+import type { Time } from '../clock.ts'
 import type { Store } from '../store/store.ts'
 import type { Peers } from './peers.ts'
 import { within } from './within.ts'
 
-const READY_WITHIN = 1000 // milliseconds
+const READY_WITHIN = 1 // second
 
 export interface Readiness {
   /** Resolves to what keeps us from deciding, or undefined. */
@@ -16,6 +17,7 @@ export interface Readiness {
 export const createReadiness = (
   store: Pick<Store, 'ping'>,
   peers: Pick<Peers, 'trouble'>,
+  clock: Pick<Time, 'after'>,
 ): Readiness => {
   let answered = true
   return {
@@ -23,7 +25,7 @@ export const createReadiness = (
       const trouble = peers.trouble()
       if (trouble !== undefined) return trouble
       try {
-        await within(store.ping(), READY_WITHIN)
+        await within(clock, READY_WITHIN, store.ping())
         answered = true
         return undefined
       } catch (error) {

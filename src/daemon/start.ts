@@ -7,7 +7,7 @@ import { createRevocations } from '../auth/revocations.ts'
 import { createSessions } from '../auth/sessions.ts'
 import { createSharedThrottle } from '../auth/shared-throttle.ts'
 import { createThrottle } from '../auth/throttle.ts'
-import type { Clock } from '../clock.ts'
+import type { Time } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { ListenError } from '../http/listen.ts'
 import { createControlRoutes, createOperatorRoutes } from '../http/operator.ts'
@@ -41,7 +41,7 @@ export interface Daemon extends Pick<InForce, 'reload'> {
 
 export interface DaemonParts {
   log: Log
-  clock: Clock
+  clock: Time
   /** Listening sockets that systemd has opened, by name. */
   sockets?: ReadonlyMap<string, number>
   /** Lines of the log that nobody took. */
@@ -74,9 +74,9 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
   opened.defer(() => pool.close())
   const kicker = createKicker(config.subscriptions.kickSocket)
   opened.defer(() => kicker.close())
-  const kickWatch = await openKickWatch({ kicker, onChange: observer.kickSocket })
+  const kickWatch = await openKickWatch({ kicker, clock, onChange: observer.kickSocket })
   opened.defer(() => kickWatch.close())
-  const users = await openUsers(config, pool, observer.usersWarning)
+  const users = await openUsers(config, pool, observer.usersWarning, clock.every)
   opened.defer(() => users.close())
   for (const source of config.userSources) if (source !== 'http') observer.usersLoaded(source)
   const terms = createTermsInForce(config, users.peek)
@@ -90,7 +90,7 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
     observe: observer.streamKicked,
     onFault: observer.streamFault,
     stillAllowed,
-    ...(shared && { renew: renewFrom(shared, now) }),
+    ...(shared && { renew: renewFrom(shared, clock) }),
   })
   opened.defer(() => registry.close())
   const review = (): void => registry.review(stillAllowed)
@@ -124,7 +124,7 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
   const limitsNow = () => terms.now().config.throttle
   const ownThrottle = createThrottle(limitsNow, clock)
   const throttle = shared
-    ? createSharedThrottle(ownThrottle, shared.throttle, limitsNow)
+    ? createSharedThrottle(ownThrottle, shared.throttle, limitsNow, clock)
     : ownThrottle
   const listSessions = (username?: string) => viewSessions(store, registry, now(), username)
   const streamEnded = (kick: string): void => {
@@ -142,7 +142,7 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
     readConfig: parts.readConfig,
   })
   const { gate, reload, reloadOrSayWhy } = inForce
-  const { findObstacle, ready } = createReadiness(store, peers)
+  const { findObstacle, ready } = createReadiness(store, peers, clock)
   metrics.watch({
     sessions: () => store.countSessions(now()),
     revocations: () => revocations.prune(),

@@ -2,7 +2,9 @@
 
 import type { Server } from 'node:http'
 
-const DRAIN = 5000 // milliseconds that requests under way get
+import { systemClock } from '../clock.ts'
+
+const DRAIN = 5 // seconds that requests under way get
 
 /** Idle connections close at once, busy ones after their answer, stubborn ones after DRAIN. */
 export const drain = async (server: Server): Promise<void> => {
@@ -12,9 +14,9 @@ export const drain = async (server: Server): Promise<void> => {
     resolve()
   })
   server.closeIdleConnections()
-  const timer = setTimeout(() => {
+  const cancel = systemClock.after(DRAIN, () => {
     server.closeAllConnections()
-  }, DRAIN)
+  })
   await promise
-  clearTimeout(timer)
+  cancel()
 }

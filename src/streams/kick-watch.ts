@@ -1,6 +1,7 @@
 // Whether nginx can be asked to end a stream. While it cannot, no new one may open: nothing could end it. A check
 // that asks is answered from memory, at most 2.5 s old (a look a second, and what PATIENCE allows).
 
+import type { Time } from '../clock.ts'
 import { KickSocketError, type Kicker } from './kicker.ts'
 
 export interface KickWatch {
@@ -11,9 +12,9 @@ export interface KickWatch {
   close(): void
 }
 
-const EVERY = 1000 // milliseconds between looks
-const AGAIN = 100 // after one in vain: nginx's clients all come back with it
-const PATIENCE = 1500 // for an answer, or for nginx to be back: most of its restarts take less, and refuse nobody
+const EVERY = 1 // second between looks
+const AGAIN = 0.1 // after one in vain: nginx's clients all come back with it
+const PATIENCE = 1.5 // for an answer, or for nginx to be back: most of its restarts take less, and refuse nobody
 
 const NOTHING: ReadonlyMap<string, number> = new Map()
 const SILENT = new KickSocketError('nginx does not answer on its kick socket: see its error log')
@@ -21,17 +22,18 @@ const SILENT = new KickSocketError('nginx does not answer on its kick socket: se
 /** Resolves after the first look, or when that has taken too long. */
 export const openKickWatch = async (parts: {
   kicker: Pick<Kicker, 'status'>
+  clock: Pick<Time, 'after' | 'deadline'>
   /** Once an outage, and once when it is over. */
   onChange(fault: KickSocketError | undefined): void
 }): Promise<KickWatch> => {
-  const { kicker, onChange } = parts
+  const { kicker, clock, onChange } = parts
   let fault: KickSocketError | undefined = new KickSocketError('nginx was not asked yet')
   let why = SILENT
   let counts = NOTHING
   let said = false
   let closed = false
-  let next: NodeJS.Timeout | undefined
-  let doubt: NodeJS.Timeout | undefined
+  let cancelNext = (): void => {}
+  let cancelDoubt: (() => void) | undefined
   const first = Promise.withResolvers<void>()
 
   const lose = (): void => {
@@ -43,12 +45,11 @@ export const openKickWatch = async (parts: {
   }
 
   const look = async (): Promise<void> => {
-    // The answer may be there, unread: a pause of our own is not nginx's silence.
-    doubt ??= setTimeout(() => setImmediate(() => doubt && lose()), PATIENCE)
+    cancelDoubt ??= clock.deadline(PATIENCE, lose)
     try {
       counts = await kicker.status()
-      clearTimeout(doubt)
-      doubt = undefined
+      cancelDoubt()
+      cancelDoubt = undefined
       fault = undefined
       why = SILENT
       if (said && !closed) onChange(undefined)
@@ -58,7 +59,7 @@ export const openKickWatch = async (parts: {
       fault &&= why
     }
     first.resolve()
-    if (!closed) next = setTimeout(() => void look(), doubt ? AGAIN : EVERY).unref()
+    if (!closed) cancelNext = clock.after(cancelDoubt ? AGAIN : EVERY, () => void look())
   }
   void look()
   await first.promise
@@ -68,9 +69,8 @@ export const openKickWatch = async (parts: {
     counts: () => counts,
     close() {
       closed = true
-      clearTimeout(next)
-      clearTimeout(doubt)
-      doubt = undefined
+      cancelNext()
+      cancelDoubt?.()
     },
   }
 }

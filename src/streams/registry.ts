@@ -5,7 +5,7 @@
 
 import { randomBytes } from 'node:crypto'
 
-import type { Clock } from '../clock.ts'
+import type { Time } from '../clock.ts'
 import { createAgenda } from './agenda.ts'
 import type { Kicker } from './kicker.ts'
 import type { KickCause, Subscription } from './subscription.ts'
@@ -59,12 +59,12 @@ export interface KickObservation {
   took: number
 }
 
-const TICK = 200 // milliseconds: an expired stream is closed within half a second
+const TICK = 0.2 // seconds: an expired stream is closed within half a second
 const IN_FLIGHT = 10 // seconds: longer than nginx waits for a check, so that a check under way is caught
 const SWEEP_EVERY = 60 // seconds: for ends that nginx told nobody of (long-poll, a reload)
 const MISSES = 8 // Nchan counts nobody on a live stream in up to 40 % of the answers (measured): minutes, not one look
 const RETRY_SLOW = 1 // seconds between tries where nginx is away
-const ANSWER_WITHIN = 1000 // milliseconds that a logout waits for its streams to close
+const ANSWER_WITHIN = 1 // second that a logout waits for its streams to close
 const CHECKS_AT_ONCE = 64 // streams asked about in one tick, so that a sweep of 10,000 disturbs nobody
 
 interface Entry extends Subscription {
@@ -99,7 +99,7 @@ const createKickId = (): string => `kick-${randomBytes(16).toString('base64url')
 export const createRegistry = (parts: {
   store: SubscriptionStore
   kicker: Kicker
-  clock: Clock
+  clock: Time
   /** Per session; beyond, the oldest is kicked. */
   perSession(): number
   observe(kick: KickObservation): void
@@ -110,10 +110,8 @@ export const createRegistry = (parts: {
   renew?(
     expired: readonly Subscription[],
   ): Promise<ReadonlyMap<string, { role: string; until: number }>>
-  every?: (milliseconds: number, tick: () => void) => () => void
 }): Registry => {
   const { store, kicker, clock, perSession, observe, onFault, stillAllowed, renew } = parts
-  const every = parts.every ?? everyUnref
   /** sid → key → entry. */
   const bySession = new Map<string, Map<string, Entry>>()
   const byKick = new Map<string, Entry>()
@@ -296,7 +294,7 @@ export const createRegistry = (parts: {
       expire(expired)
     })
   }
-  const stop = every(TICK, tick)
+  const stop = clock.every(TICK, tick)
 
   const insert = (entry: Entry, askAt: number): void => {
     ends.set(entry, entry.until)
@@ -360,9 +358,9 @@ export const createRegistry = (parts: {
       const underWay = [...(kicksOf.get(sid) ?? [])]
       if (underWay.length === 0) return 0
       const late = Promise.withResolvers<void>()
-      const timer = setTimeout(late.resolve, ANSWER_WITHIN)
+      const cancel = clock.after(ANSWER_WITHIN, late.resolve)
       await Promise.race([Promise.all(underWay.map(({ done }) => done.promise)), late.promise])
-      clearTimeout(timer)
+      cancel()
       return entries.length
     },
     review(isAllowed, cause = 'grant_removed') {
@@ -385,7 +383,7 @@ export const createRegistry = (parts: {
       for (const subscription of subscriptions) {
         if (byKick.has(subscription.kick)) continue
         // Spread over a minute, so that a restart with 10,000 streams asks nginx gently.
-        const askAt = now + IN_FLIGHT + Math.random() * SWEEP_EVERY
+        const askAt = now + IN_FLIGHT + clock.chance() * SWEEP_EVERY
         const key = subscription.kick
         const entry = {
           ...subscription,
@@ -404,13 +402,5 @@ export const createRegistry = (parts: {
       stop()
       for (const { done } of kicks.values()) done.resolve()
     },
-  }
-}
-
-const everyUnref = (milliseconds: number, tick: () => void): (() => void) => {
-  const timer = setInterval(tick, milliseconds)
-  timer.unref()
-  return () => {
-    clearInterval(timer)
   }
 }

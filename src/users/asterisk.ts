@@ -35,7 +35,7 @@ export interface AsteriskUsersOptions {
   onProblem(problems: readonly string[]): void
   /** What the operator should know, though the files are in force. */
   onWarning?: (line: string) => void
-  every?: (seconds: number, look: () => Promise<void>) => () => void
+  every(seconds: number, look: () => Promise<void>): () => void
 }
 
 const QUEUE_RETRY = 2 // seconds: a full queue of 64 hashes is through after 1.3
@@ -97,7 +97,7 @@ export const openAsteriskUsers = async (options: AsteriskUsersOptions): Promise<
     isNew: (mark) => again || mark !== state.mark,
     read,
     onProblem: options.onProblem,
-    every: options.every,
+    every: (seconds, look) => options.every(seconds, look),
   })
 
   function matches({ name, secret }: Account, password: string): boolean {

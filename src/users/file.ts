@@ -28,7 +28,7 @@ export interface UsersFileOptions {
   onProblem(problems: readonly string[]): void
   /** What the operator should mend, though the file is in force. */
   onWarning?: (line: string) => void
-  every?: (seconds: number, look: () => Promise<void>) => () => void
+  every(seconds: number, look: () => Promise<void>): () => void
 }
 
 const QUEUE_RETRY = 2 // seconds: 64 hashes of 40 ms in two workers are through after 1.3
@@ -94,7 +94,7 @@ export function openUsersFile(options: UsersFileOptions): UsersFile {
     isNew: (mark) => mark !== inForce,
     read,
     onProblem: options.onProblem,
-    every: options.every,
+    every: (seconds, look) => options.every(seconds, look),
   })
 
   function peek(username: string): Lookup {

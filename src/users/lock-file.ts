@@ -2,7 +2,7 @@
 // must never be taken from one that still runs.
 import { linkSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { randomBytes } from 'node:crypto'
-import { setTimeout as wait } from 'node:timers/promises'
+import { systemClock } from '../clock.ts'
 
 /** Somebody else holds it. The message names the cure. */
 export class LockError extends Error {
@@ -18,14 +18,14 @@ export async function lockFile(lock: string, patience = 5): Promise<() => void> 
   const mine = `${lock}.${randomBytes(6).toString('hex')}`
   writeFileSync(mine, `${process.pid}\n`, { flag: 'wx', mode: 0o600 })
   try {
-    const deadline = performance.now() + patience * 1000
+    const deadline = systemClock.monotonic() + patience
     while (!tryLink(mine, lock)) {
       takeOver(mine, lock)
-      if (performance.now() > deadline)
+      if (systemClock.monotonic() > deadline)
         throw new LockError(
           `another process holds ${lock}: wait for it, or remove that file if none does`,
         )
-      await wait(20)
+      await systemClock.wait(0.02)
     }
     return () => unlinkSync(lock)
   } finally {

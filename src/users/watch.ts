@@ -13,7 +13,7 @@ export interface Watched {
   /** Rejects where the change could not be carried out: tried again at the next look. */
   read(): Promise<void>
   onProblem(problems: readonly string[]): void
-  every?: ((seconds: number, look: () => Promise<void>) => () => void) | undefined
+  every(seconds: number, look: () => Promise<void>): () => void
 }
 
 export interface Watch {
@@ -28,14 +28,8 @@ export interface Watch {
 
 const LOOK_EVERY = 1 // second
 
-const everyUnref = (seconds: number, look: () => Promise<void>): (() => void) => {
-  const timer = setInterval(() => void look(), seconds * 1000)
-  timer.unref()
-  return () => clearInterval(timer)
-}
-
 export const startWatch = (watched: Watched): Watch => {
-  const { file, readMark, isNew, read, onProblem, every = everyUnref } = watched
+  const { file, readMark, isNew, read, onProblem } = watched
   let lastSeen = watched.mark
   let reported = ''
   let busy = false
@@ -62,7 +56,7 @@ export const startWatch = (watched: Watched): Watch => {
     lastSeen = mark
     if (settled && isNew(mark)) await inTurn()
   }
-  const stop = every(LOOK_EVERY, async () => {
+  const stop = watched.every(LOOK_EVERY, async () => {
     if (busy) return // a disk that hangs: looks must not pile up behind it
     busy = true
     try {

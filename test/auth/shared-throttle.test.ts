@@ -28,6 +28,7 @@ const over = (shared: SharedThrottle, limits = LIMITS): Throttle =>
     createThrottle(() => limits, systemClock),
     shared,
     () => limits,
+    systemClock,
   )
 
 const open = async (t: Test, changed: Partial<typeof LIMITS> = {}, timeout = 5) => {
@@ -41,7 +42,7 @@ const open = async (t: Test, changed: Partial<typeof LIMITS> = {}, timeout = 5) 
       return link
     }),
   )
-  const hosts = links.map((link) => over(createRedisThrottle(link, ROOT), limits))
+  const hosts = links.map((link) => over(createRedisThrottle(link, ROOT, systemClock), limits))
   const host = (index: number): Throttle => {
     const one = hosts[index % 3]
     if (!one) throw new Error('no host')

@@ -4,6 +4,7 @@ import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 
+import { systemClock } from '../../src/clock.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { type FollowedUsers, openUsers } from '../../src/daemon/open-users.ts'
 import { createPasswordPool } from '../../src/passwords/pool.ts'
@@ -43,6 +44,7 @@ const setUp = (t: Test, sections: Readonly<Record<string, string>>) => {
         loadConfig(place.config),
         pool,
         (line) => void warnings.push(line),
+        systemClock.every,
       )
       t.teardown(() => {
         users.close()

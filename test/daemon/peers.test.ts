@@ -342,7 +342,7 @@ const createRig = (more: Partial<PeersParts> = {}) => {
     staleSeconds: () => 0,
     log: createLog('trace', { write: (line: string) => void lines?.push(line) }),
     allows: () => true,
-    now: clock.now,
+    clock,
     onStanding: (line) => void standing?.push(line),
     ...more,
   })
@@ -454,7 +454,7 @@ void t.test('a stop while it is being read is no fault', async (t) => {
 })
 
 void t.test('the streams of an instance that is gone are taken over, once', async (t) => {
-  const rig = createRig({ beatEvery: 5 })
+  const rig = createRig({ beatEvery: 0.005 })
   // After an outage everybody has been silent: nobody is gone before there was time to say something.
   rig.beats.push(...Array.from({ length: 5 }, () => ['all']), new Error('away'))
   rig.beats.push(

@@ -20,7 +20,7 @@ import { connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 
-import type { Clock } from '../../src/clock.ts'
+import type { Time } from '../../src/clock.ts'
 import { ConfigError } from '../../src/config/config-error.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { startDaemon } from '../../src/daemon/start.ts'
@@ -67,7 +67,7 @@ const heldOpen = (place: Place): string[] =>
     .filter((path) => path.startsWith(place.folder))
 
 /** The daemon inside this process, by a clock of ours; its log lines as text. */
-const startInside = async (place: Place, clock: Clock) => {
+const startInside = async (place: Place, clock: Time) => {
   const lines: string[] = []
   const log = createLog('info', { write: (line: string) => void lines.push(line) })
   const daemon = await startDaemon(loadConfig(place.config), { log, clock })

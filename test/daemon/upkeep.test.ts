@@ -15,12 +15,14 @@ const setUp = (prune: (now: number) => Promise<number>) => {
     limit: { allows: () => true, takeSuppressed: () => [{ kind: 'login', count: 3 }] },
     limitWindow: 10,
     log: createLog('info', { write: (line: string) => void lines.push(line) }),
-    clock: createTestClock(),
-    findObstacle: async () => void done.push('looked'),
-    every(seconds, job) {
-      jobs.set(seconds, job)
-      return () => void jobs.delete(seconds)
+    clock: {
+      ...createTestClock(),
+      every(seconds, job) {
+        jobs.set(seconds, job)
+        return () => void jobs.delete(seconds)
+      },
     },
+    findObstacle: async () => void done.push('looked'),
   })
   return { stop, jobs, lines, done }
 }
@@ -58,20 +60,5 @@ void t.test('lines that were left out are counted', (t) => {
   const { jobs, lines } = setUp(async () => 0)
   jobs.get(10)?.()
   t.match(lines[0], /"kind":"login","count":3/)
-  t.end()
-})
-
-void t.test('by real timers, which keep no process alive', (t) => {
-  const clock = createTestClock()
-  const stop = startUpkeep({
-    store: { prune: async () => 0 },
-    revocations: { prune: () => 0 },
-    limit: { allows: () => true, takeSuppressed: () => [] },
-    limitWindow: 10,
-    log: createLog('info', { write: () => undefined }),
-    clock,
-    findObstacle: async () => undefined,
-  })
-  stop()
   t.end()
 })

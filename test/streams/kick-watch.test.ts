@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 
+import { systemClock } from '../../src/clock.ts'
 import { type KickWatch, openKickWatch } from '../../src/streams/kick-watch.ts'
 import { createKicker, KickSocketError, type Kicker } from '../../src/streams/kicker.ts'
 import { openKickSocket } from '../fixtures/kick-socket.ts'
@@ -15,6 +16,7 @@ const watch = async (t: Test, kicker: Pick<Kicker, 'status'>) => {
   const said: (string | undefined)[] = []
   const opened: KickWatch = await openKickWatch({
     kicker,
+    clock: systemClock,
     onChange: (fault) => void said.push(fault?.message),
   })
   t.teardown(() => {

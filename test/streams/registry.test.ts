@@ -125,17 +125,19 @@ const setUp = (t: Test, options: { perSession?: number } = {}) => {
     createRegistry({
       store: written.store,
       kicker: nginx.kicker,
-      clock,
+      clock: {
+        ...clock,
+        every(_seconds, tick) {
+          beat = tick
+          return () => {
+            stopped = true
+          }
+        },
+      },
       perSession: () => limit.perSession,
       observe: (kick) => void seen.push(kick),
       onFault: (error) => void faults.push(error),
       stillAllowed: (subscription) => right.stillAllowed(subscription),
-      every(_milliseconds, tick) {
-        beat = tick
-        return () => {
-          stopped = true
-        }
-      },
     })
   const registry = create()
   t.teardown(() => {

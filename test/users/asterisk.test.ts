@@ -3,6 +3,7 @@ import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { systemClock } from '../../src/clock.ts'
 import { ConfigError } from '../../src/config/config-error.ts'
 import { openAsteriskUsers, type AsteriskUsersOptions } from '../../src/users/asterisk.ts'
 import type { UsersDiff } from '../../src/users/diff-users.ts'
@@ -241,6 +242,7 @@ void t.test('left alone, it looks each second by itself and holds no process ope
     spend: async () => undefined,
     onChange: () => changed(),
     onProblem: () => undefined,
+    every: systemClock.every,
   })
   t.teardown(() => source.close())
   writeFileSync(file, '#exec x\n')

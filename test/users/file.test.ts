@@ -1,6 +1,7 @@
 // The users file as a source: real files, and looks that happen when the test says so.
 import { appendFileSync, chmodSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
+import { systemClock } from '../../src/clock.ts'
 import { hashPassword } from '../../src/passwords/hash.ts'
 import type { UsersDiff } from '../../src/users/diff-users.ts'
 import { openUsersFile, type UsersFileOptions } from '../../src/users/file.ts'
@@ -217,7 +218,12 @@ void t.test('a change that could not be carried out is handed over again', async
 
 void t.test('a broken or missing file does not open', async (t) => {
   const folder = t.testdir({ users: 'a\nb:c\n', folder: {} })
-  const options = { pool: createPool(), onChange: unexpected, onProblem: unexpected }
+  const options = {
+    pool: createPool(),
+    onChange: unexpected,
+    onProblem: unexpected,
+    every: systemClock.every,
+  }
   const cases: [name: string, problems: RegExp[]][] = [
     ['users', [/users:1: no colon/, /users:2: the hash is neither/]],
     ['gone', [/gone: no such file: make it with `postern user add`/]],
@@ -246,9 +252,16 @@ void t.test('a file that everybody can read is in force, with a warning', async 
     onChange: unexpected,
     onProblem: unexpected,
     onWarning: (line) => heard.push(line),
+    every: systemClock.every,
   }).close()
   t.equal(heard.length, 1, 'at the start too')
-  openUsersFile({ file, pool: createPool(), onChange: unexpected, onProblem: unexpected }).close()
+  openUsersFile({
+    file,
+    pool: createPool(),
+    onChange: unexpected,
+    onProblem: unexpected,
+    every: systemClock.every,
+  }).close()
 })
 
 void t.test('looks do not pile up, and a closed source says nothing more', async (t) => {
@@ -272,6 +285,7 @@ void t.test('looks each second by itself', async (t) => {
     pool: createPool(),
     onChange: changed.resolve,
     onProblem: unexpected,
+    every: systemClock.every,
   })
   t.teardown(() => source.close())
   writeFileSync(file, '')

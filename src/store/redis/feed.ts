@@ -4,6 +4,7 @@
 
 import { randomBytes } from 'node:crypto'
 
+import type { Time } from '../../clock.ts'
 import { faultCode, redisFault } from './fault.ts'
 import { FORMAT } from './layout.ts'
 import type { Link } from './link.ts'
@@ -64,6 +65,7 @@ export interface FeedSettings {
   pollSeconds: number
   timeout: number
   now: () => number
+  clock: Time
 }
 
 interface Shard {
@@ -105,7 +107,7 @@ export const evictingPolicy = (memory: string): string => {
 }
 
 export const createFeed = (settings: FeedSettings): Feed => {
-  const { link, roots, health, pollSeconds, timeout, now } = settings
+  const { link, roots, health, pollSeconds, timeout, now, clock } = settings
   const shards = roots.map((root): Shard => ({
     root,
     epoch: '',
@@ -252,7 +254,7 @@ export const createFeed = (settings: FeedSettings): Feed => {
     Math.max(...shards.map(({ founded, moved }) => Math.max(founded, moved)))
 
   const read = async (): Promise<void> => {
-    const startedAt = performance.now()
+    const startedAt = clock.monotonic()
     try {
       await refuseNewer()
       const outcomes = await Promise.allSettled([refuseEviction(), ...shards.map(readShard)])
@@ -290,12 +292,12 @@ export const createFeed = (settings: FeedSettings): Feed => {
     return next
   }
 
-  const timer = setInterval(() => void resync(), pollSeconds * 1000)
+  const stop = clock.every(pollSeconds, () => void resync())
 
   return {
     state: () => change.state,
     change: () => change,
-    age: () => (performance.now() - completeAt) / 1000,
+    age: () => clock.monotonic() - completeAt,
     trustedSince,
     onTrustedSince: (listener) => void onTrustedSince.push(listener),
     onEnded: (listener) => void onEnded.push(listener),
@@ -315,7 +317,7 @@ export const createFeed = (settings: FeedSettings): Feed => {
       learn(root, toEndedSession(JSON.parse(text) as Row))
     },
     close() {
-      clearInterval(timer)
+      stop()
     },
   }
 }

@@ -2,8 +2,7 @@
 // quarter of a second and then fails; nothing is ever queued for a server that is away. It must never send a
 // call twice: a rotation that was cut off may have happened.
 
-import { setTimeout as pause } from 'node:timers/promises'
-
+import { systemClock, type Time } from '../../clock.ts'
 import { readTrust, systemTrust, type Trust } from '../../files/certificates.ts'
 import { parseRedisUrl } from './address.ts'
 import {
@@ -30,6 +29,7 @@ export interface LinkSettings {
   timeout: number
   /** What is published to; none: nothing is listened to. */
   channels: readonly string[]
+  clock?: Time
 }
 
 export interface LinkEvents {
@@ -75,7 +75,7 @@ const loadTrust = (file: string | undefined, isUsed: boolean): Trust | undefined
  * other. Rejects where no attempt could ever succeed (url, ca file, package).
  */
 export const openLink = async (
-  { url, password, ca, timeout, channels }: LinkSettings,
+  { url, password, ca, timeout, channels, clock = systemClock }: LinkSettings,
   events: LinkEvents,
   load?: () => Promise<Package>,
 ): Promise<Link> => {
@@ -93,12 +93,12 @@ export const openLink = async (
   ): Promise<void> => {
     let delay = FIRST_RETRY
     while (!closing.signal.aborted) {
-      const startedAt = performance.now()
+      const startedAt = clock.monotonic()
       const lost = Promise.withResolvers<never>()
       const wire = dial(lost.reject)
       const stop = new AbortController()
       const tooLong = async (): Promise<never> => {
-        await pause(CONNECT_WITHIN * 1000, 0, { signal: stop.signal }).catch(() => undefined)
+        await clock.wait(CONNECT_WITHIN, stop.signal)
         if (stop.signal.aborted) return lost.promise
         throw redisFault('ETIMEDOUT', label)
       }
@@ -116,11 +116,11 @@ export const openLink = async (
       })
       closing.signal.removeEventListener('abort', quit)
       await discard(wire)
-      delay = performance.now() - startedAt > STEADY * 1000 ? FIRST_RETRY : delay
+      delay = clock.monotonic() - startedAt > STEADY ? FIRST_RETRY : delay
       // Spread, so that a hundred hosts do not come back in the same millisecond.
-      const wait = delay * (0.5 + Math.random() / 2) * 1000
+      const wait = delay * (0.5 + clock.chance() / 2)
       delay = Math.min(delay * 2, LAST_RETRY)
-      await pause(wait, undefined, { signal: closing.signal }).catch(() => undefined)
+      await clock.wait(wait, closing.signal)
     }
   }
 
@@ -136,13 +136,13 @@ export const openLink = async (
 
   const look = (): void => {
     watching = false
-    const now = performance.now()
-    if (waiting.size > 0 && now - answeredAt > timeout * 1000) {
+    const now = clock.monotonic()
+    if (waiting.size > 0 && now - answeredAt > timeout) {
       current?.lose(redisFault('ETIMEDOUT', label))
       return
     }
     for (const caller of waiting) {
-      if (now - caller.askedAt <= timeout * IN_A_CROWD * 1000) break // oldest first
+      if (now - caller.askedAt <= timeout * IN_A_CROWD) break // oldest first
       waiting.delete(caller)
       caller.reject(new StoreError('busy', `${label} has too much to do: try again`))
     }
@@ -151,8 +151,7 @@ export const openLink = async (
   const watch = (): void => {
     if (watching || waiting.size === 0) return
     watching = true
-    // After the sockets were read: a pause of our own (a long garbage collection) is not the server's silence.
-    setTimeout(() => setImmediate(look), LOOK_EVERY * 1000)
+    clock.deadline(LOOK_EVERY, look)
   }
 
   const attempted = Promise.withResolvers<void>()
@@ -190,14 +189,14 @@ export const openLink = async (
       throw new StoreError('busy', `${label} has too much to do: try again`)
     }
     const { promise, resolve, reject } = Promise.withResolvers<unknown>()
-    const caller: Waiting = { askedAt: performance.now(), reject }
+    const caller: Waiting = { askedAt: clock.monotonic(), reject }
     if (connection.unanswered++ === 0) answeredAt = caller.askedAt
     waiting.add(caller)
     watch()
     const answered = (): void => {
       connection.unanswered--
       waiting.delete(caller)
-      if (connection === current) answeredAt = performance.now()
+      if (connection === current) answeredAt = clock.monotonic()
     }
     connection.wire.send(args).then(
       (reply) => {

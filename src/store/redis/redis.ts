@@ -2,6 +2,7 @@
 // shard, so every verb is one script there; a token or sid leads to its shard by a pointer, which is never
 // believed: the script looks again. Tokens are kept as hashes only.
 
+import { systemClock, type Time } from '../../clock.ts'
 import type { Subscription } from '../../streams/subscription.ts'
 import { createFeed, type Feed, type RevocationFeed, toEndedSession } from './feed.ts'
 import { createLayout, isKeyPrefix, type Pointer, readPointer, writePointer } from './layout.ts'
@@ -64,6 +65,8 @@ export interface RedisSettings {
   pollSeconds?: number
   /** Unix seconds; only for the feed and for the users' numbers, all else is told the time. */
   now?: () => number
+  /** Of waiting, and of silence. */
+  clock?: Time
 }
 
 /** Whose session, so that its place is known. */
@@ -103,7 +106,7 @@ export interface RedisStore extends Store {
 const PRUNE_SLICE = 1000 // sessions a step
 const DETAIL_SLICE = 500 // sessions a script: about 1 ms of the server, so that nobody waits behind a long list
 const SILENT = 5 // seconds without a word: an instance that says something each second is gone
-const CLOSE_WITHIN = 1000 // ms: no call takes longer
+const CLOSE_WITHIN = 1 // second: no call takes longer
 
 type View = readonly [
   d: string,
@@ -148,7 +151,7 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
     timeout = 0.25,
     pollSeconds = 1,
   } = settings
-  const { now: clock = () => Math.floor(Date.now() / 1000) } = settings
+  const { clock = systemClock, now = clock.now } = settings
   if (!isKeyPrefix(prefix)) {
     throw new StoreError(
       'unavailable',
@@ -167,11 +170,12 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
     health: usersRoot,
     pollSeconds,
     timeout,
-    now: clock,
+    now,
+    clock,
   })
   const onTold: ((text: string) => void)[] = []
   const link = await openLink(
-    { url, password, ca, timeout, channels: [...roots, signalsChannel] },
+    { url, password, ca, timeout, clock, channels: [...roots, signalsChannel] },
     {
       up: feed.up,
       down: feed.down,
@@ -275,7 +279,7 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
     async identify(username) {
       const highest = highestId
       // Where the count was lost it goes on far above any that was given: one user a second is never reached.
-      const start = highest > 0 || feed.losses() > 0 ? clock() : 0
+      const start = highest > 0 || feed.losses() > 0 ? now() : 0
       const id = (await run(IDENTIFY, usersRoot, [username, highest, start])) as number
       highestId = Math.max(highestId, id)
       return id
@@ -422,7 +426,7 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
     subscriptionsOf: (instances) =>
       subscriptionsWhere((by) => by !== undefined && instances.includes(by)),
     beat: async () =>
-      (await run(BEAT, `${subscriptionsRoot}:by`, [instance, clock(), SILENT])) as string[],
+      (await run(BEAT, `${subscriptionsRoot}:by`, [instance, now(), SILENT])) as string[],
     async prune(now) {
       let gone = 0
       for (const root of roots) {
@@ -466,8 +470,8 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
 
   const shut = async (): Promise<void> => {
     feed.close()
-    const patience = AbortSignal.timeout(CLOSE_WITHIN)
-    while (underWay.size > 0 && !patience.aborted) await Promise.allSettled(underWay)
+    const latest = clock.monotonic() + CLOSE_WITHIN
+    while (underWay.size > 0 && clock.monotonic() < latest) await Promise.allSettled(underWay)
     link.close()
   }
 
@@ -494,7 +498,7 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
     inspect: verbs.inspect,
     close: () => (closed ??= shut()),
     feed,
-    throttle: createRedisThrottle(link, `${prefix}{throttle}`),
+    throttle: createRedisThrottle(link, `${prefix}{throttle}`, clock),
     signals: {
       async tell(text) {
         await run(TELL, signalsChannel, [text])

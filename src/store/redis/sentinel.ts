@@ -1,11 +1,10 @@
 // Which server the sentinels name as the primary. The package's own client for sentinels is not used: after a
 // fail-over it threw, and its retries, which nothing ended, took the whole thread (6.3.1, seen for 20 s).
 
-import { setTimeout as pause } from 'node:timers/promises'
-
+import { systemClock } from '../../clock.ts'
 import type { RedisNode } from './address.ts'
 
-const OTHERS_WITHIN = 150 // milliseconds after the first answer
+const OTHERS_WITHIN = 0.15 // seconds after the first answer
 
 interface Named extends RedisNode {
   readonly epoch: number
@@ -40,7 +39,7 @@ export const findPrimary = async (
   await Promise.any(asked).catch((error: AggregateError) => {
     throw error.errors[0]
   })
-  await Promise.race([Promise.allSettled(asked), pause(OTHERS_WITHIN)])
+  await Promise.race([Promise.allSettled(asked), systemClock.wait(OTHERS_WITHIN)])
   const { host, port } = said.reduce((one, other) => (other.epoch > one.epoch ? other : one))
   return { host, port }
 }

@@ -2,8 +2,8 @@
 // race past a limit. It must never let a try go on that is not counted, and keeps names as hashes only.
 
 import { createHash, randomBytes } from 'node:crypto'
-import { setTimeout as pause } from 'node:timers/promises'
 
+import type { Time } from '../../clock.ts'
 import type { Argument, Link } from './link.ts'
 import { SETTLE, TRY } from './scripts.ts'
 
@@ -49,7 +49,11 @@ interface Owed {
 }
 
 /** All windows share one shard: logins are bound by their password hashes, at some hundreds a second. */
-export const createRedisThrottle = (link: Pick<Link, 'run'>, root: string): SharedThrottle => {
+export const createRedisThrottle = (
+  link: Pick<Link, 'run'>,
+  root: string,
+  clock: Time,
+): SharedThrottle => {
   const host = randomBytes(9).toString('base64url')
   let tries = 0
 
@@ -63,21 +67,26 @@ export const createRedisThrottle = (link: Pick<Link, 'run'>, root: string): Shar
   // passwords were right. Only one is sent at a time, so a server that is away costs one call a second.
   const owed: Owed[] = []
   let paying = false
+  let cancel: (() => void) | undefined
   const pay = async (): Promise<void> => {
     if (paying) return
     paying = true
-    for (let next = owed[0]; next; next = owed[0]) {
-      if (performance.now() >= next.until || (await send(next.args))) owed.shift()
-      else await pause(SEND_AGAIN * 1000, undefined, { ref: false })
+    while (owed[0] && (clock.monotonic() >= owed[0].until || (await send(owed[0].args)))) {
+      owed.shift()
     }
     paying = false
+    if (owed[0]) cancel ??= clock.every(SEND_AGAIN, () => void pay())
+    else {
+      cancel?.()
+      cancel = undefined
+    }
   }
 
   const settle = async (args: readonly Argument[], window: number): Promise<void> => {
     if (await send(args)) return
     if (owed.length >= MAX_OWED) return
-    owed.push({ args, until: performance.now() + window * 1000 })
-    void pay()
+    owed.push({ args, until: clock.monotonic() + window })
+    if (!cancel) void pay()
   }
 
   return {

@@ -4,6 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import * as fc from 'fast-check'
 import t, { type Test } from 'tap'
 
+import { systemClock } from '../../../src/clock.ts'
 import { type Link, openLink } from '../../../src/store/redis/link.ts'
 import {
   createRedisThrottle,
@@ -37,7 +38,7 @@ const connect = async (t: Test, url: string, timeout = 5): Promise<Link> => {
 const open = async (t: Test, options: Readonly<Record<string, string>> = {}) => {
   const server = await startRedis(t, options)
   const links = await Promise.all(['a', 'b', 'c'].map(() => connect(t, server.url)))
-  const hosts = links.map((link) => createRedisThrottle(link, ROOT))
+  const hosts = links.map((link) => createRedisThrottle(link, ROOT, systemClock))
   const host = (index: number): SharedThrottle => {
     const one = hosts[index % 3]
     if (!one) throw new Error('no host')
@@ -255,7 +256,7 @@ void t.test('as an ACL user with no more rights than the message names', NEEDS_R
   const rights = '~p:* &x -@all +@read +@write +@scripting +@pubsub +@connection +info'
   server.cli('ACL', 'SETUSER', 'p', 'on', '>secret', ...rights.split(' '))
   const link = await connect(t, `redis://p:secret@127.0.0.1:${server.port}`)
-  const throttle = createRedisThrottle(link, ROOT)
+  const throttle = createRedisThrottle(link, ROOT, systemClock)
   await begun(await throttle.begin(LIMITS, 900)).settle('succeeded')
   t.same(await series(6, async () => fail(throttle)), [
     'counted',
@@ -269,7 +270,7 @@ void t.test('as an ACL user with no more rights than the message names', NEEDS_R
 
 void t.test('a pause of the server earns nobody a failure', NEEDS_REDIS, async (t) => {
   const server = await startRedis(t)
-  const throttle = createRedisThrottle(await connect(t, server.url, 1), ROOT)
+  const throttle = createRedisThrottle(await connect(t, server.url, 1), ROOT, systemClock)
   const slow = begun(await throttle.begin([ADDRESS], 900))
   server.signal('SIGSTOP')
   const cutOff = Array.from({ length: 20 }, () => throttle.begin(LIMITS, 900))
@@ -292,7 +293,7 @@ void t.test('what is owed is bounded, and ends with its window', async (t) => {
       return sent++
     },
   }
-  const throttle = createRedisThrottle(link, ROOT)
+  const throttle = createRedisThrottle(link, ROOT, systemClock)
   const begun = Array.from({ length: 5000 }, (_, i) =>
     throttle.begin([PAIR], i > 0 && i <= 1000 ? 0 : 900),
   )
