@@ -14,6 +14,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   cli: [
     'auth',
     'doctor',
+    'files',
     'daemon',
     'store',
     'streams',
@@ -28,7 +29,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ],
   'get-auth-token.ts': ['cli', 'clock.ts'],
   doctor: ['files'],
-  files: [],
+  files: ['clock.ts'],
   'post.ts': ['files', 'clock.ts'],
   'token-client': ['files', 'post.ts', 'clock.ts'],
   streams: ['clock.ts'],
@@ -98,7 +99,7 @@ const REAL_TIME: Readonly<Record<string, string>> = {
   'store/redis/link.ts': 'a server that does not answer',
   'store/redis/redis.ts': 'a server that does not answer',
   'store/redis/sentinel.ts': 'servers that do not answer',
-  'users/lock-file.ts': 'another process that holds the lock',
+  'files/lock-file.ts': 'another process that holds the lock',
 }
 
 /** Who may touch what src/clock.ts stands for, and why. */
@@ -119,7 +120,7 @@ const RANDOM_BYTES: Readonly<Record<string, string>> = {
   'store/redis/throttle.ts': 'the name of this process among the hosts',
   'streams/registry.ts': 'kick ids: whoever knows one can end the stream',
   'users/asterisk.ts': 'the key under which passwords are compared',
-  'users/lock-file.ts': 'the name of a draft',
+  'files/lock-file.ts': 'the name of a draft',
   'users/rewrite-users-file.ts': 'the name of a draft',
 }
 

@@ -13,7 +13,7 @@ import {
   setDisabled,
   setPassword,
 } from '../users/edit-users.ts'
-import { LockError } from '../users/lock-file.ts'
+import { LockError } from '../files/lock-file.ts'
 import { parseUsers } from '../users/parse-users.ts'
 import { rewriteUsersFile } from '../users/rewrite-users-file.ts'
 import { askDaemon } from './control-client.ts'

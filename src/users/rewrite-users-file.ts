@@ -17,7 +17,7 @@ import {
 } from 'node:fs'
 import { randomBytes } from 'node:crypto'
 import { basename, dirname, join } from 'node:path'
-import { lockFile } from './lock-file.ts'
+import { lockFile } from '../files/lock-file.ts'
 
 const NEW_MODE = 0o640 // the service's group reads it, others do not see a hash
 

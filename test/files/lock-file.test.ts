@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
-import { lockFile } from '../../src/users/lock-file.ts'
+import { lockFile } from '../../src/files/lock-file.ts'
 
 const deadPid = (): number => spawnSync(process.execPath, ['--version']).pid
 
