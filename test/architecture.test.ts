@@ -55,7 +55,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   store: ['files', 'clock.ts'],
   users: ['passwords', 'config', 'files', 'post.ts', 'clock.ts'],
   passwords: [],
-  config: ['auth', 'store', 'clock.ts'],
+  config: ['auth', 'files', 'store', 'clock.ts'],
   'security-log.ts': ['log.ts'],
   'log-limit.ts': ['clock.ts'],
   'log.ts': ['clock.ts'],
@@ -114,14 +114,13 @@ const RANDOM_BYTES: Readonly<Record<string, string>> = {
   'auth/issue.ts': 'ids of sessions and tokens',
   'auth/keyring.ts': 'keys, and their kid',
   'auth/refresh-token.ts': 'refresh tokens, and a nonce',
-  'config/keys-file.ts': 'the name of a draft',
   'passwords/hash.ts': 'salts',
   'store/redis/feed.ts': 'the epoch of a shard',
   'store/redis/throttle.ts': 'the name of this process among the hosts',
   'streams/registry.ts': 'kick ids: whoever knows one can end the stream',
   'users/asterisk.ts': 'the key under which passwords are compared',
   'files/lock-file.ts': 'the name of a draft',
-  'users/rewrite-users-file.ts': 'the name of a draft',
+  'files/replace-file.ts': 'the name of a draft',
 }
 
 /** Built-in modules that only the edges may touch: the rules wait for nothing. */

@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util'
 
 import { ConfigError } from '../config/config-error.ts'
 import { CONFIG_FILE, loadConfig } from '../config/load.ts'
+import { renameDurably, syncPath } from '../files/replace-file.ts'
 import { copyDatabase, inspectStore, whileIdle } from '../store/sqlite/copy.ts'
 import { StoreError } from '../store/store.ts'
 import { BAD_CONFIG, type Command, type Io, IO_FAILED, OK, REFUSED, USAGE } from './io.ts'
@@ -25,6 +26,7 @@ const backup = (store: string, file: string, io: Io): number => {
   }
   process.umask(0o077) // names, addresses and hashes of tokens stand in it
   copyDatabase(store, file)
+  syncPath(dirname(file))
   io.out(
     `${file}: whole; live sessions: ${inspectStore(file).sessions}. The keys are not in it: back up keys.json too`,
   )
@@ -45,7 +47,7 @@ const restore = (store: string, file: string, io: Io): number => {
       if (existsSync(`${store}${part}`)) renameSync(`${store}${part}`, `${aside}${part}`)
     }
     rmSync(`${store}-shm`, { force: true })
-    renameSync(draft, store)
+    renameDurably(draft, store)
   })
   io.out(`${store}: restored; live sessions: ${sessions}. The old one is ${aside}`)
   io.err(

@@ -2,26 +2,12 @@
 // nobody else could have written or read it. Where that fails the daemon does not start: a key that lives
 // only in memory would log everybody out at the next restart.
 
-import {
-  closeSync,
-  constants,
-  fchownSync,
-  fstatSync,
-  fsyncSync,
-  linkSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  statSync,
-  unlinkSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs'
-import { randomBytes } from 'node:crypto'
+import { closeSync, constants, fstatSync, openSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 
 import { generateKeySet, type Keyring, parseKeyring } from '../auth/keyring.ts'
 import { systemClock } from '../clock.ts'
+import { createFile, replaceFile } from '../files/replace-file.ts'
 import { ConfigError } from './config-error.ts'
 
 const MAX_BYTES = 64 * 1024
@@ -30,32 +16,6 @@ const GONE =
   'is gone: restore it; at the next start without it a new key would be made, which ends every access token'
 
 const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code
-
-const syncDirectory = (directory: string): void => {
-  const fd = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY)
-  try {
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
-  }
-}
-
-/** A second process that starts at the same moment makes its own text; link() lets only one of them be the file. */
-const createOnce = (directory: string, file: string): void => {
-  const draft = `${file}.${randomBytes(6).toString('hex')}`
-  const fd = openSync(draft, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600)
-  try {
-    writeSync(fd, generateKeySet(systemClock.now()))
-    fsyncSync(fd)
-    linkSync(draft, file)
-  } catch (error) {
-    if (codeOf(error) !== 'EEXIST') throw error
-  } finally {
-    closeSync(fd)
-    unlinkSync(draft)
-  }
-  syncDirectory(directory)
-}
 
 /** `owner`: of the directory. */
 const readPrivate = (file: string, owner: number): string => {
@@ -119,7 +79,7 @@ const readKeySet = (directory: string, { mustExist = false }: { mustExist?: bool
     if (statSync(file, { throwIfNoEntry: false }) === undefined) {
       // At a reload: a new key would log everybody out, and say nothing.
       if (mustExist) throw new ConfigError([`${file}: ${GONE}`])
-      createOnce(directory, file)
+      createFile(file, generateKeySet(systemClock.now()))
     }
     return readPrivate(file, uid)
   } catch (error) {
@@ -149,25 +109,7 @@ export const editKeys = async <Result extends object>(
   const keyring = await parseKeyring(text)
   /* c8 ignore next: what an edit makes of a good set is good; were it not, nothing may be written */
   if ('problems' in keyring) throw new Error('the edited key set would not load')
-  replace(directory, keysFile(directory), text)
+  const file = keysFile(directory)
+  replaceFile(file, text, { owner: statSync(file), mode: 0o600 })
   return result
-}
-
-const replace = (directory: string, file: string, text: string): void => {
-  const draft = `${file}.${randomBytes(6).toString('hex')}`
-  const { uid, gid } = statSync(file)
-  const fd = openSync(draft, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600)
-  try {
-    writeFileSync(fd, text)
-    const ours = fstatSync(fd)
-    if (ours.uid !== uid || ours.gid !== gid) fchownSync(fd, uid, gid)
-    fsyncSync(fd)
-    renameSync(draft, file)
-  } catch (error) {
-    unlinkSync(draft)
-    throw error
-  } finally {
-    closeSync(fd)
-  }
-  syncDirectory(directory)
 }

@@ -1,23 +1,9 @@
 // The users file rewritten whole, under a lock: a reader sees the old file or the new one, and two
 // commands at once lose nothing. It must never widen who may read the hashes.
-import {
-  closeSync,
-  fchmodSync,
-  fchownSync,
-  fstatSync,
-  fsyncSync,
-  openSync,
-  readFileSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-  type Stats,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
-import { randomBytes } from 'node:crypto'
+import { readFileSync, realpathSync, statSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { lockFile } from '../files/lock-file.ts'
+import { replaceFile } from '../files/replace-file.ts'
 
 const NEW_MODE = 0o640 // the service's group reads it, others do not see a hash
 
@@ -34,7 +20,10 @@ export async function rewriteUsersFile<Result extends object>(
   try {
     const old = statSync(target, { throwIfNoEntry: false })
     const result = edit(old && readFileSync(target))
-    if ('text' in result) replace(target, String(result.text), old)
+    if ('text' in result) {
+      const owner = old ?? statSync(dirname(target))
+      replaceFile(target, String(result.text), { owner, mode: old?.mode ?? NEW_MODE })
+    }
     return result
   } finally {
     release()
@@ -46,33 +35,4 @@ function followLinks(file: string): string {
   const folder = realpathSync(dirname(file))
   const path = join(folder, basename(file))
   return statSync(path, { throwIfNoEntry: false }) === undefined ? path : realpathSync(path)
-}
-
-function replace(target: string, text: string, old: Stats | undefined): void {
-  const folder = dirname(target)
-  const owner = old ?? statSync(folder)
-  const fresh = `${target}.${randomBytes(6).toString('hex')}`
-  const handle = openSync(fresh, 'wx', 0o600)
-  try {
-    try {
-      writeFileSync(handle, text)
-      const { uid, gid } = fstatSync(handle)
-      if (uid !== owner.uid || gid !== owner.gid) fchownSync(handle, owner.uid, owner.gid)
-      fchmodSync(handle, old === undefined ? NEW_MODE : old.mode & 0o777)
-      fsyncSync(handle)
-    } finally {
-      closeSync(handle)
-    }
-    renameSync(fresh, target)
-  } catch (error) {
-    rmSync(fresh, { force: true })
-    throw error
-  }
-  // The rename itself: without it a power cut may bring the old users back.
-  const folderHandle = openSync(folder, 'r')
-  try {
-    fsyncSync(folderHandle)
-  } finally {
-    closeSync(folderHandle)
-  }
 }

@@ -7,6 +7,7 @@ import { session } from '../../src/cli/session.ts'
 import { store } from '../../src/cli/store.ts'
 import { bearer, startTestDaemon, V1 } from '../fixtures/daemon.ts'
 import { makePlace } from '../fixtures/postern.ts'
+import { traceFs } from '../fixtures/trace-fs.ts'
 import { runCommand } from './run.ts'
 
 void t.test('what ended after the backup lives again until everything is ended', async (t) => {
@@ -49,6 +50,22 @@ void t.test('what ended after the backup lives again until everything is ended',
   t.equal((await daemon.check(late.access)).status, 401, 'the epoch survives a restart')
   daemon.clock.advance(2)
   t.equal((await daemon.check((await daemon.softphone('201')).access)).status, 204)
+})
+
+void t.test('a power cut takes back neither a backup nor a restored store', async (t) => {
+  const daemon = await startTestDaemon(t)
+  const { place } = daemon
+  const run = (...argv: string[]) => runCommand(store, [...argv, '--config', place.config])
+  await daemon.stop()
+  const steps = traceFs(t)
+  t.equal((await run('backup', place.at('state', 'backup.db'))).status, 0)
+  t.same(steps.splice(0), ['sync state'], 'SQLite syncs the bytes itself')
+  t.equal((await run('restore', place.at('state', 'backup.db'))).status, 0)
+  t.same(steps.slice(-3), [
+    'sync store.db.restored',
+    'rename store.db.restored store.db',
+    'sync state',
+  ])
 })
 
 void t.test('a damaged or foreign backup touches nothing', async (t) => {

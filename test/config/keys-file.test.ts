@@ -46,7 +46,7 @@ const problemsOf = async (directory: string): Promise<readonly string[]> => {
 }
 
 /** No disk can be filled without root: for this test the call itself fails. */
-const breakFs = (t: Test, name: 'writeSync' | 'fsyncSync' | 'linkSync', error: Error): void => {
+const breakFs = (t: Test, name: 'writeFileSync' | 'fsyncSync' | 'linkSync', error: Error): void => {
   const original = fs[name]
   const value = (): never => {
     throw error
@@ -192,8 +192,8 @@ void t.test('a directory that cannot be used is named with the cure', async (t) 
 })
 
 void t.test('a key that cannot be written whole is not there at all', async (t) => {
-  const failing: readonly (readonly ['writeSync' | 'fsyncSync' | 'linkSync', string])[] = [
-    ['writeSync', 'ENOSPC'],
+  const failing: readonly (readonly ['writeFileSync' | 'fsyncSync' | 'linkSync', string])[] = [
+    ['writeFileSync', 'ENOSPC'],
     ['fsyncSync', 'EIO'],
     ['linkSync', 'EPERM'],
   ]
