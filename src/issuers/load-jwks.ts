@@ -5,7 +5,7 @@ import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 
 import { findCertificateFault } from '../files/certificates.ts'
-import { post } from '../post.ts'
+import { sendRequest } from '../http-client.ts'
 import type { Loaded } from './key-source.ts'
 
 const MAX_BYTES = 256 * 1024 // large public sets are 20 KiB
@@ -41,7 +41,7 @@ const maxAgeOf = (cacheControl = ''): number | undefined => {
 }
 
 export const fetchJwks = async (url: string, timeout = TIMEOUT): Promise<Loaded> => {
-  const exchange = await post({
+  const exchange = await sendRequest({
     method: 'GET',
     url: new URL(url),
     headers: { accept: 'application/jwk-set+json, application/json' },

@@ -2,8 +2,8 @@
 // two attempts, and never lets the password or a token into what it reports.
 
 import type { Clock } from '../clock.ts'
-import { post } from '../post.ts'
-import type { Exchange } from '../post.ts'
+import { sendRequest } from '../http-client.ts'
+import type { Exchange } from '../http-client.ts'
 import { judge } from './judge.ts'
 import type { Verdict } from './judge.ts'
 import type { Settings } from './settings.ts'
@@ -38,7 +38,7 @@ export const fetchToken = async (
   const tryOnce = async (attempt: number): Promise<Verdict> => {
     explain(`attempt ${attempt} of ${settings.retries + 1}: POST ${url.href}`)
     explain(`body: ${hidden.toString()}`)
-    const exchange = await post({
+    const exchange = await sendRequest({
       url,
       headers: {
         'content-type': 'application/x-www-form-urlencoded',

@@ -4,7 +4,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 
 import { findCertificateFault } from '../files/certificates.ts'
-import type { Exchange, Failure } from '../post.ts'
+import type { Exchange, Failure } from '../http-client.ts'
 
 export type Verdict =
   | { token: string; secondsLeft: number }

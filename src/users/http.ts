@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { BlockList, isIP } from 'node:net'
 import { ConfigError } from '../config/config-error.ts'
 import { findCertificateFault, readTrust, systemTrust, type Trust } from '../files/certificates.ts'
-import { post } from '../post.ts'
+import { sendRequest } from '../http-client.ts'
 import type { Authentication, Lookup, User, UserSource } from './source.ts'
 
 export interface HttpUsersOptions {
@@ -137,7 +137,7 @@ export const openHttpUsers = (options: HttpUsersOptions): UserSource => {
 
   /** `gone` is the status that means no, beside 200. */
   const ask = async (endpoint: Endpoint, question: object, gone: number): Promise<Asked> => {
-    const exchange = await post({
+    const exchange = await sendRequest({
       url: endpoint.url,
       socketPath: endpoint.socketPath,
       headers: {

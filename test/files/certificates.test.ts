@@ -13,7 +13,7 @@ import { probe } from '../../src/doctor/probe.ts'
 import type * as certificates from '../../src/files/certificates.ts'
 import { findCertificateFault, readTrust, systemTrust } from '../../src/files/certificates.ts'
 import { fetchJwks } from '../../src/issuers/load-jwks.ts'
-import { post } from '../../src/post.ts'
+import { sendRequest } from '../../src/http-client.ts'
 import { fetchToken } from '../../src/token-client/fetch-token.ts'
 import { openHttpUsers } from '../../src/users/http.ts'
 import {
@@ -29,11 +29,11 @@ import { isRoot, needs } from '../fixtures/needs.ts'
 const ROOT = join(import.meta.dirname, '..', '..')
 const NOWHERE = '/nonexistent'
 
-/** What `post` makes of an address in a process of its own, whose environment is `env` and nothing else of ours. */
+/** What `sendRequest` makes of an address in a process of its own, whose environment is `env` and nothing else of ours. */
 const CHILD = `
-const { post } = await import(${JSON.stringify(join(ROOT, 'src/post.ts'))})
+const { sendRequest } = await import(${JSON.stringify(join(ROOT, 'src/http-client.ts'))})
 const url = new URL(process.env.ASKED)
-const exchange = await post({ url, headers: {}, body: '', timeout: 5, maxBytes: 1000 })
+const exchange = await sendRequest({ url, headers: {}, body: '', timeout: 5, maxBytes: 1000 })
 console.log(exchange.failed ?? exchange.status)
 `
 const OURS = new Set([
@@ -187,7 +187,7 @@ void t.test('where the system has none, Node has its own', needsOpenssl, async (
       'node:tls': { ...tls, getCACertificates: (kind: string) => (kind === home ? [pem] : []) },
     })
     const asked = { url, headers: {}, body: '', timeout: 5, maxBytes: 1000 }
-    t.match(await post({ ...asked, trust: mocked.systemTrust() }), { status: 200 }, home)
+    t.match(await sendRequest({ ...asked, trust: mocked.systemTrust() }), { status: 200 }, home)
   }
 })
 

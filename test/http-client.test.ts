@@ -1,8 +1,8 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { readTrust, type Trust } from '../src/files/certificates.ts'
-import { post } from '../src/post.ts'
-import type { Exchange, Outgoing } from '../src/post.ts'
+import { sendRequest } from '../src/http-client.ts'
+import type { Exchange, Outgoing } from '../src/http-client.ts'
 import {
   answer,
   createCertificate,
@@ -14,7 +14,7 @@ import {
 import type { Canned } from './fixtures/canned-server.ts'
 
 const ask = (url: string, more: Partial<Outgoing> = {}): Promise<Exchange> =>
-  post({ url: new URL(url), headers: {}, body: 'ä=1', timeout: 5, maxBytes: 1000, ...more })
+  sendRequest({ url: new URL(url), headers: {}, body: 'ä=1', timeout: 5, maxBytes: 1000, ...more })
 
 const HEAD = 'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n'
 

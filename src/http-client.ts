@@ -1,5 +1,5 @@
-// One outgoing request, mostly a POST, over http, https or a unix socket, bounded in time and in size. It never follows a
-// redirect: whoever is redirected to would be sent the password.
+// One outgoing request over http, https or a unix socket, bounded in time and in size. It never follows a redirect:
+// whoever is redirected to would be sent the password.
 
 import { request as httpRequest } from 'node:http'
 import type { IncomingHttpHeaders } from 'node:http'
@@ -34,7 +34,7 @@ export interface Failure {
   stage: 'connect' | 'answer' | 'body'
 }
 
-export const post = (outgoing: Outgoing): Promise<Exchange> =>
+export const sendRequest = (outgoing: Outgoing): Promise<Exchange> =>
   new Promise((resolve) => {
     let stage: Failure['stage'] = 'connect'
     const secure = outgoing.url.protocol === 'https:'
