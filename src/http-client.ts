@@ -9,14 +9,17 @@ import { systemClock } from './clock.ts'
 import { systemTrust, type Trust } from './files/certificates.ts'
 
 export interface Outgoing {
-  method?: 'POST' | 'GET'
+  method: 'POST' | 'GET'
   /** Over a unix socket the host part only fills the Host header. */
   url: URL
+  /** As it stands, where a URL parser would mend it. */
+  path?: string
   socketPath?: string | undefined
   headers: Record<string, string>
-  body: string
+  body?: string
   /** Seconds for everything together: name, connection, TLS, answer and the whole of its body. */
   timeout: number
+  /** The body's, of which more is no answer; 0: the head is all that is asked for, whatever follows it. */
   maxBytes: number
   /** These authorities instead of the system's. */
   trust?: Trust | undefined
@@ -37,21 +40,22 @@ export interface Failure {
 export const sendRequest = (outgoing: Outgoing): Promise<Exchange> =>
   new Promise((resolve) => {
     let stage: Failure['stage'] = 'connect'
-    const secure = outgoing.url.protocol === 'https:'
+    const { method, url, body = '' } = outgoing
+    const secure = url.protocol === 'https:'
     const request = (secure ? httpsRequest : httpRequest)({
-      method: outgoing.method ?? 'POST',
-      path: outgoing.url.pathname + outgoing.url.search,
+      method,
+      path: outgoing.path ?? url.pathname + url.search,
       ...(outgoing.socketPath === undefined
         ? {
             // node:net wants an IPv6 address without the brackets that a URL puts round it
-            host: outgoing.url.hostname.replace(/^\[(.*)\]$/, '$1'),
-            port: outgoing.url.port, // empty: Node takes 80 or 443
+            host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
+            port: url.port, // empty: Node takes 80 or 443
           }
         : { socketPath: outgoing.socketPath }),
       headers: {
         ...outgoing.headers,
-        host: outgoing.url.host,
-        'content-length': Buffer.byteLength(outgoing.body),
+        host: url.host,
+        'content-length': Buffer.byteLength(body),
       },
       agent: false,
       ...(secure &&
@@ -91,6 +95,14 @@ export const sendRequest = (outgoing: Outgoing): Promise<Exchange> =>
       stage = 'body'
       const chunks: Buffer[] = []
       let length = 0
+      const whole = (): void => {
+        finish({
+          status: Number(response.statusCode),
+          headers: response.headers,
+          body: Buffer.concat(chunks).toString('utf8'),
+        })
+      }
+      if (outgoing.maxBytes === 0) return whole()
       response.on('data', (chunk: Buffer) => {
         length += chunk.length
         chunks.push(chunk)
@@ -99,14 +111,8 @@ export const sendRequest = (outgoing: Outgoing): Promise<Exchange> =>
       response.on('error', () => {
         fail('HALF_ANSWER')
       })
-      response.on('end', () => {
-        finish({
-          status: Number(response.statusCode),
-          headers: response.headers,
-          body: Buffer.concat(chunks).toString('utf8'),
-        })
-      })
+      response.on('end', whole)
     })
     if (outgoing.signal?.aborted === true) abort()
-    else request.end(outgoing.body)
+    else request.end(body)
   })

@@ -15,6 +15,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'auth',
     'doctor',
     'files',
+    'http-client.ts',
     'daemon',
     'store',
     'streams',
@@ -28,7 +29,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'version.ts',
   ],
   'get-auth-token.ts': ['cli', 'clock.ts'],
-  doctor: ['files'],
+  doctor: ['files', 'http-client.ts'],
   files: ['clock.ts'],
   'http-client.ts': ['files', 'clock.ts'],
   'token-client': ['files', 'http-client.ts', 'clock.ts'],
@@ -104,7 +105,6 @@ const REAL_TIME: Readonly<Record<string, string>> = {
 
 /** Who may touch what src/clock.ts stands for, and why. */
 const BESIDE_THE_CLOCK: Readonly<Record<string, string>> = {
-  'cli/control-client.ts': 'a command’s own request ends by a signal of Node’s',
   'clock.ts': 'the home of time and chance',
   'systemd.ts': 'systemd compares with the kernel’s own monotonic clock, in microseconds',
 }
@@ -204,6 +204,16 @@ void t.test('each package has one home', (t) => {
     if (target.startsWith('.') || target.startsWith('node:')) continue
     t.ok(HOMES[target]?.includes(file), `${file} may import ${target}`)
   }
+  t.end()
+})
+
+void t.test('outgoing requests have one home, but for nginx on its kept connections', (t) => {
+  const asking = files.filter((file) =>
+    /^import \{[^}]*\brequest\b[^}]*\} from 'node:https?'/m.test(
+      readFileSync(join(SRC, file), 'utf8'),
+    ),
+  )
+  t.same(asking, ['http-client.ts', 'streams/kicker.ts'], 'take sendRequest of http-client.ts')
   t.end()
 })
 

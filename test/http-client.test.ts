@@ -14,7 +14,15 @@ import {
 import type { Canned } from './fixtures/canned-server.ts'
 
 const ask = (url: string, more: Partial<Outgoing> = {}): Promise<Exchange> =>
-  sendRequest({ url: new URL(url), headers: {}, body: 'ä=1', timeout: 5, maxBytes: 1000, ...more })
+  sendRequest({
+    method: 'POST',
+    url: new URL(url),
+    headers: {},
+    body: 'ä=1',
+    timeout: 5,
+    maxBytes: 1000,
+    ...more,
+  })
 
 const HEAD = 'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n'
 
@@ -56,6 +64,12 @@ const table: { name: string; canned: Canned; more?: Partial<Outgoing>; expected:
     expected: { failed: 'TOO_LARGE' },
   },
   {
+    name: 'no body is waited for where none is wanted',
+    canned: `HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\nhalf`,
+    more: { maxBytes: 0 },
+    expected: { status: 200, body: '' },
+  },
+  {
     name: 'an answer just small enough is taken',
     canned: answer(200, 'x'.repeat(1000)),
     expected: { status: 200 },
@@ -85,6 +99,21 @@ void t.test('a closed port is refused, a name without an address is not found', 
   t.match(await ask(`http://127.0.0.1:${port}/`), { failed: 'ECONNREFUSED', stage: 'connect' })
   // a label over 63 letters: the resolver refuses it without asking any name server
   t.match(await ask(`http://${'x'.repeat(64)}.invalid/`), { failed: 'ENOTFOUND', stage: 'connect' })
+})
+
+void t.test('a path goes out as it is written, and a GET without a body', async (t) => {
+  const server = await openCannedServer(t, [answer(200, 'hello')])
+  const url = new URL(`http://127.0.0.1:${server.port}/x`)
+  const asked = sendRequest({
+    method: 'GET',
+    url,
+    path: '/a/../b',
+    headers: {},
+    timeout: 5,
+    maxBytes: 1000,
+  })
+  t.match(await asked, { status: 200, body: 'hello' })
+  t.match(server.requests[0], /^GET \/a\/\.\.\/b HTTP/)
 })
 
 void t.test('a unix socket is reached by its path', async (t) => {

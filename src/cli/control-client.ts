@@ -1,6 +1,9 @@
 // What a command says to the running daemon: HTTP over its control socket. Nobody listening is an answer
 // and no fault: the command then acts on files alone, and says so.
-import { request } from 'node:http'
+import { sendRequest } from '../http-client.ts'
+
+const DAEMON = new URL('http://postern')
+const UNEXPECTED = 'unexpected reply from the daemon: see its log'
 
 export type Told =
   | { status: number; body: unknown }
@@ -18,59 +21,33 @@ export async function askDaemon(
   timeout = TIMEOUT,
   asked?: Readonly<Record<string, unknown>>,
 ): Promise<Told> {
-  const signal = AbortSignal.timeout(timeout * 1000)
-  const json = asked === undefined ? '' : JSON.stringify(asked)
-  try {
-    const { status, text } = await send(socket, method, path, json, signal)
-    return { status, body: JSON.parse(text) }
-  } catch (error) {
-    const code = readCode(error)
-    if (code === 'ENOENT' || code === 'ECONNREFUSED') return 'not_running'
-    if (code === 'EACCES' || code === 'EPERM')
-      return { problem: `${socket} may not be opened: run this as root (sudo)` }
-    if (code === 'ABORT_ERR')
-      return { problem: `the daemon did not answer within ${timeout} s: see its log` }
-    return { problem: 'the daemon did not answer rightly: see its log' }
+  const exchange = await sendRequest({
+    method,
+    url: DAEMON,
+    path,
+    socketPath: socket,
+    headers: { 'content-type': 'application/json' },
+    body: asked === undefined ? '' : JSON.stringify(asked),
+    timeout,
+    maxBytes: MAX_ANSWER,
+  })
+  if ('failed' in exchange) {
+    switch (exchange.failed) {
+      case 'ENOENT':
+      case 'ECONNREFUSED':
+        return 'not_running'
+      case 'EACCES':
+      case 'EPERM':
+        return { problem: `${socket} may not be opened: run this as root (sudo)` }
+      case 'TIMEOUT':
+        return { problem: `the daemon did not answer within ${timeout} s: see its log` }
+      default:
+        return { problem: UNEXPECTED }
+    }
   }
-}
-
-function send(
-  socketPath: string,
-  method: string,
-  path: string,
-  json: string,
-  signal: AbortSignal,
-): Promise<{ status: number; text: string }> {
-  const { promise, resolve, reject } = Promise.withResolvers<{ status: number; text: string }>()
-  const asked = request(
-    {
-      socketPath,
-      method,
-      path,
-      signal,
-      agent: false,
-      headers: {
-        host: 'postern',
-        'content-type': 'application/json',
-        'content-length': Buffer.byteLength(json),
-      },
-    },
-    (answer) => {
-      let text = ''
-      answer.setEncoding('utf8')
-      answer.on('data', (part: string) => {
-        text += part
-        if (text.length > MAX_ANSWER) asked.destroy(new Error('the answer is too long'))
-      })
-      answer.on('end', () => resolve({ status: Number(answer.statusCode), text }))
-      answer.on('error', reject)
-    },
-  )
-  asked.on('error', reject)
-  asked.end(json)
-  return promise
-}
-
-function readCode(error: unknown): unknown {
-  return error instanceof Error && 'code' in error ? error.code : undefined
+  try {
+    return { status: exchange.status, body: JSON.parse(exchange.body) }
+  } catch {
+    return { problem: UNEXPECTED }
+  }
 }

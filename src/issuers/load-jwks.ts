@@ -45,7 +45,6 @@ export const fetchJwks = async (url: string, timeout = TIMEOUT): Promise<Loaded>
     method: 'GET',
     url: new URL(url),
     headers: { accept: 'application/jwk-set+json, application/json' },
-    body: '',
     timeout,
     maxBytes: MAX_BYTES,
   })

@@ -39,6 +39,7 @@ export const fetchToken = async (
     explain(`attempt ${attempt} of ${settings.retries + 1}: POST ${url.href}`)
     explain(`body: ${hidden.toString()}`)
     const exchange = await sendRequest({
+      method: 'POST',
       url,
       headers: {
         'content-type': 'application/x-www-form-urlencoded',

@@ -138,6 +138,7 @@ export const openHttpUsers = (options: HttpUsersOptions): UserSource => {
   /** `gone` is the status that means no, beside 200. */
   const ask = async (endpoint: Endpoint, question: object, gone: number): Promise<Asked> => {
     const exchange = await sendRequest({
+      method: 'POST',
       url: endpoint.url,
       socketPath: endpoint.socketPath,
       headers: {

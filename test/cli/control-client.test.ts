@@ -63,7 +63,7 @@ void t.test('a daemon that is silent, breaks off or rambles is a fault', async (
     problem: 'the daemon did not answer within 0.05 s: see its log',
   })
 
-  const wrong = { problem: 'the daemon did not answer rightly: see its log' }
+  const wrong = { problem: 'unexpected reply from the daemon: see its log' }
   const cases: [what: string, listener: RequestListener][] = [
     ['not JSON', (_request, response) => void response.end('<html>')],
     ['closed', (request) => void request.socket.destroy()],

@@ -147,7 +147,7 @@ void t.test('a daemon that does not talk, and an nginx that warns', async (t) =>
   const { findings } = await report('--config', place.config)
   t.match(
     findings.find(({ rule }) => rule === 'daemon'),
-    { state: 'problem', text: /did not answer rightly/, cure: /run doctor as root/ },
+    { state: 'problem', text: /unexpected reply from the daemon/, cure: /run doctor as root/ },
   )
   t.match(
     findings.find(({ rule }) => rule === 'nginx-warning'),

@@ -42,7 +42,7 @@ void t.test('the answer of the daemon becomes lines and an exit code', async (t)
     t.match(await run(), ran)
   }
   answer = [200, 'no JSON']
-  t.match(await run(), { status: 74, err: /^not reloaded: the daemon did not answer rightly/ })
+  t.match(await run(), { status: 74, err: /^not reloaded: unexpected reply from the daemon/ })
   t.same(new Set(asked), new Set(['POST /reload']))
 })
 

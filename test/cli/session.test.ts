@@ -162,7 +162,10 @@ void t.test('without a daemon, or with one that is broken, it says so', async (t
   t.match(await run('list', '--config', `${folder}/postern.toml`), { status: 78, err: /control/ })
   const odd = join(t.testdir(), 'postern.toml')
   writeFileSync(odd, '[listen]\ncontrol = "/dev/null/x"\n')
-  t.match(await run('list', '--config', odd), { status: 74, err: /did not answer rightly/ })
+  t.match(await run('list', '--config', odd), {
+    status: 74,
+    err: /unexpected reply from the daemon/,
+  })
 })
 
 void t.test('without --config it is the usual file, there or not', async (t) => {

@@ -79,7 +79,7 @@ void t.test('a daemon that answers oddly was not asked', async (t) => {
     server.closeAllConnections()
   })
   const odd = await runCommand(token, ['inspect', '--config', place.config], 'x.y.z')
-  t.match(odd, { status: 74, err: /did not answer rightly/ })
+  t.match(odd, { status: 74, err: /unexpected reply from the daemon/ })
   answer = '{}'
   const busy = await runCommand(token, ['inspect', '--config', place.config], 'x.y.z')
   t.match(busy, { status: 74, out: /check: not asked/, err: /it answered 503/ })

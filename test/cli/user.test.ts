@@ -177,7 +177,7 @@ void t.test('the daemon is told, and says what came of it', async (t) => {
   answer = '"?"'
   t.match(await disable(), { status: 74, err: /it answered 500: see its log/ })
   answer = 'nonsense'
-  t.match(await disable(), { status: 74, err: /did not answer rightly: see its log/ })
+  t.match(await disable(), { status: 74, err: /unexpected reply from the daemon: see its log/ })
 })
 
 void t.test('a password is typed twice at a terminal, and shown nowhere', async (t) => {
@@ -371,7 +371,10 @@ void t.test('list shows who is there, and no hash', async (t) => {
   for (answer of ['{}', '[]', 'null', '{"ids":null}', '{"ids":{"201":"7"}}'])
     t.match(await json(), rows, answer)
   answer = 'nonsense'
-  t.match(await run(['list', '--config', config]), { status: 0, err: /no ids: the daemon/ })
+  t.match(await run(['list', '--config', config]), {
+    status: 0,
+    err: /no ids: unexpected reply from the daemon/,
+  })
 })
 
 void t.test('a file that others can read keeps its mode, and the list says so', async (t) => {

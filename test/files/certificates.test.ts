@@ -33,7 +33,7 @@ const NOWHERE = '/nonexistent'
 const CHILD = `
 const { sendRequest } = await import(${JSON.stringify(join(ROOT, 'src/http-client.ts'))})
 const url = new URL(process.env.ASKED)
-const exchange = await sendRequest({ url, headers: {}, body: '', timeout: 5, maxBytes: 1000 })
+const exchange = await sendRequest({ method: 'GET', url, headers: {}, timeout: 5, maxBytes: 1000 })
 console.log(exchange.failed ?? exchange.status)
 `
 const OURS = new Set([
@@ -186,7 +186,7 @@ void t.test('where the system has none, Node has its own', needsOpenssl, async (
     const mocked = await t.mockImport<typeof certificates>('../../src/files/certificates.ts', {
       'node:tls': { ...tls, getCACertificates: (kind: string) => (kind === home ? [pem] : []) },
     })
-    const asked = { url, headers: {}, body: '', timeout: 5, maxBytes: 1000 }
+    const asked = { method: 'GET' as const, url, headers: {}, timeout: 5, maxBytes: 1000 }
     t.match(await sendRequest({ ...asked, trust: mocked.systemTrust() }), { status: 200 }, home)
   }
 })
