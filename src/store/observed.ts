@@ -1,30 +1,6 @@
 // A store that tells how long each verb took and how it failed. It changes nothing and catches nothing.
 
-import { type Store, StoreError, type StoreErrorCode } from './store.ts'
-
-export type StoreVerb = Exclude<keyof Store, 'close'>
-
-export const STORE_VERBS = [
-  'identify',
-  'openSession',
-  'findByRefresh',
-  'renew',
-  'rotate',
-  'endSession',
-  'endSessionsOf',
-  'listEnded',
-  'listSessions',
-  'countSessions',
-  'listCredentials',
-  'epoch',
-  'moveEpoch',
-  'useTicket',
-  'openSubscription',
-  'closeSubscriptions',
-  'listSubscriptions',
-  'prune',
-  'ping',
-] as const satisfies readonly StoreVerb[]
+import { makeVerbs, type Store, StoreError, type StoreErrorCode, type StoreVerb } from './store.ts'
 
 export interface StoreObservation {
   verb: StoreVerb
@@ -38,11 +14,10 @@ export const observeStore = (
   store: Store,
   monotonic: () => number,
   observe: (seen: StoreObservation) => void,
-): Store => {
-  const observed: Record<string, unknown> = { close: () => store.close() }
-  for (const verb of STORE_VERBS) {
+): Store => ({
+  ...makeVerbs((verb) => {
     const ask = store[verb] as (...args: readonly unknown[]) => Promise<unknown>
-    observed[verb] = async (...args: readonly unknown[]): Promise<unknown> => {
+    return async (...args) => {
       const began = monotonic()
       try {
         const answer = await ask(...args)
@@ -54,6 +29,6 @@ export const observeStore = (
         throw error
       }
     }
-  }
-  return observed as unknown as Store
-}
+  }),
+  close: () => store.close(),
+})

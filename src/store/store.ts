@@ -85,7 +85,7 @@ export type Rotation =
 /** nginx may repeat a check within one request: it must then get the same answer. */
 export const REPEAT_WITHIN = 5
 
-export interface Store {
+export interface StoreVerbs {
   /** The user's number: given at first sight, never changed, never given to another. */
   identify(username: string): Promise<number>
   /**
@@ -139,7 +139,46 @@ export interface Store {
   prune(now: number): Promise<number>
   /** Resolves when the store can write. */
   ping(): Promise<void>
+}
+
+export type StoreVerb = keyof StoreVerbs
+
+export interface Store extends StoreVerbs {
   close(): Promise<void>
+}
+
+/**
+ * Every verb, and what its change survives once it resolves: `disk` a power cut, `memory` a kill -9. What stands
+ * around them all is made from this list: the calls to SQLite's thread, the metrics.
+ */
+export const STORE_VERBS: Readonly<Record<StoreVerb, 'disk' | 'memory'>> = {
+  identify: 'disk',
+  openSession: 'disk',
+  findByRefresh: 'disk',
+  renew: 'disk',
+  rotate: 'disk',
+  endSession: 'disk',
+  endSessionsOf: 'disk',
+  listEnded: 'disk',
+  listSessions: 'disk',
+  countSessions: 'disk',
+  listCredentials: 'disk',
+  epoch: 'disk',
+  moveEpoch: 'disk',
+  useTicket: 'memory',
+  openSubscription: 'memory',
+  closeSubscriptions: 'memory',
+  listSubscriptions: 'disk',
+  prune: 'disk',
+  ping: 'disk',
+}
+
+type Ask = (...args: readonly unknown[]) => Promise<unknown>
+
+/** Verbs that all do the same with what they are asked. */
+export const makeVerbs = (make: (verb: StoreVerb) => Ask): StoreVerbs => {
+  const verbs = Object.keys(STORE_VERBS) as StoreVerb[]
+  return Object.fromEntries(verbs.map((verb) => [verb, make(verb)])) as unknown as StoreVerbs
 }
 
 export type StoreErrorCode =

@@ -45,6 +45,7 @@ import {
   type Session,
   type Store,
   StoreError,
+  type StoreVerbs,
 } from '../store.ts'
 
 export interface RedisSettings {
@@ -274,8 +275,8 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
       .sort((one, two) => one.startedAt - two.startedAt || (one.kick < two.kick ? -1 : 1))
   }
 
-  const verbs: Omit<Store, 'close'> &
-    Pick<RedisStore, 'accessOf' | 'beat' | 'claimKeys' | 'inspect' | 'subscriptionsOf'> = {
+  const verbs: StoreVerbs &
+    Pick<RedisStore, 'accessOf' | 'beat' | 'claimKeys' | 'subscriptionsOf'> = {
     async identify(username) {
       const highest = highestId
       // Where the count was lost it goes on far above any that was given: one user a second is never reached.
@@ -438,7 +439,6 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
     async ping() {
       await run(PING, usersRoot)
     },
-    inspect: () => inspectRedis(link),
     async claimKeys(who) {
       return (await run(CLAIM, `${usersRoot}:keys`, [who])) as string
     },
@@ -454,8 +454,8 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
 
   /** Counts what is under way, so that close can wait for it, and takes nothing more after. */
   const counted =
-    <Args extends unknown[], T>(verb: (...args: Args) => Promise<T>) =>
-    async (...args: Args): Promise<T> => {
+    (verb: (...args: never[]) => Promise<unknown>) =>
+    async (...args: never[]): Promise<unknown> => {
       if (closed) throw new StoreError('unavailable', `the store ${link.label} is closed`)
       const refusal = feed.refusal()
       if (refusal) throw refusal
@@ -467,6 +467,9 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
         underWay.delete(answer)
       }
     }
+  const countedVerbs = Object.fromEntries(
+    Object.entries(verbs).map(([name, verb]) => [name, counted(verb)]),
+  ) as unknown as typeof verbs
 
   const shut = async (): Promise<void> => {
     feed.close()
@@ -476,26 +479,8 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
   }
 
   return {
-    identify: counted(verbs.identify),
-    openSession: counted(verbs.openSession),
-    findByRefresh: counted(verbs.findByRefresh),
-    renew: counted(verbs.renew),
-    rotate: counted(verbs.rotate),
-    endSession: counted(verbs.endSession),
-    endSessionsOf: counted(verbs.endSessionsOf),
-    listEnded: counted(verbs.listEnded),
-    listSessions: counted(verbs.listSessions),
-    countSessions: counted(verbs.countSessions),
-    listCredentials: counted(verbs.listCredentials),
-    epoch: counted(verbs.epoch),
-    moveEpoch: counted(verbs.moveEpoch),
-    useTicket: counted(verbs.useTicket),
-    openSubscription: counted(verbs.openSubscription),
-    closeSubscriptions: counted(verbs.closeSubscriptions),
-    listSubscriptions: counted(verbs.listSubscriptions),
-    prune: counted(verbs.prune),
-    ping: counted(verbs.ping),
-    inspect: verbs.inspect,
+    ...countedVerbs,
+    inspect: () => inspectRedis(link),
     close: () => (closed ??= shut()),
     feed,
     throttle: createRedisThrottle(link, `${prefix}{throttle}`, clock),
@@ -506,9 +491,5 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
       onTold: (listener) => void onTold.push(listener),
     },
     label: link.label,
-    accessOf: counted(verbs.accessOf),
-    beat: counted(verbs.beat),
-    subscriptionsOf: counted(verbs.subscriptionsOf),
-    claimKeys: counted(verbs.claimKeys),
   }
 }

@@ -13,11 +13,11 @@ import {
   toStoreError,
 } from './error.ts'
 import { lockStore, openDatabase } from './file.ts'
-import { createVerbs, type VerbName } from './verbs.ts'
-import { StoreError } from '../store.ts'
+import { createVerbs } from './verbs.ts'
+import { STORE_VERBS, StoreError, type StoreVerb } from '../store.ts'
 
 export interface Call {
-  verb: VerbName
+  verb: StoreVerb
   args: readonly unknown[]
 }
 
@@ -27,13 +27,6 @@ export interface Engine {
   apply(calls: readonly Call[]): Outcome[]
   close(): void
 }
-
-// What nginx's streams hang on: kill -9 keeps the kernel's pages, and a power cut ends the streams too.
-const UNSYNCED: ReadonlySet<VerbName> = new Set([
-  'useTicket',
-  'openSubscription',
-  'closeSubscriptions',
-])
 
 const serveDatabase = (file: string, db: DatabaseSync, lock: DatabaseSync): Engine => {
   const verbs = createVerbs(db, file)
@@ -45,7 +38,7 @@ const serveDatabase = (file: string, db: DatabaseSync, lock: DatabaseSync): Engi
 
   let fsyncs = true
   const transact = (calls: readonly Call[]): Outcome[] => {
-    const needed = !calls.every(({ verb }) => UNSYNCED.has(verb))
+    const needed = calls.some(({ verb }) => STORE_VERBS[verb] === 'disk')
     if (needed !== fsyncs) db.exec(`PRAGMA synchronous = ${needed ? 'FULL' : 'NORMAL'}`)
     fsyncs = needed
     db.exec('BEGIN IMMEDIATE')

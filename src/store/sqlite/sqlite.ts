@@ -3,10 +3,8 @@
 
 import { Worker } from 'node:worker_threads'
 
-import type { Call } from './engine.ts'
 import type { FromThread, ToThread } from './thread.ts'
-import type { VerbName } from './verbs.ts'
-import { type Store, StoreError } from '../store.ts'
+import { makeVerbs, type Store, StoreError } from '../store.ts'
 
 const MAX_WAITING = 4096 // at 3,400 commits/s about a second: beyond, callers are told to come back
 
@@ -59,42 +57,17 @@ export const openSqliteStore = async (
     worker.postMessage(message)
   }
 
-  const ask = async (call: Call): Promise<unknown> => {
-    if (gone) throw gone
-    if (waiting.size >= MAX_WAITING) throw new StoreError('busy', 'the store has too much to do')
-    const { promise, resolve, reject } = Promise.withResolvers<unknown>()
-    const id = ++lastId
-    waiting.set(id, { resolve, reject })
-    post({ id, call })
-    return promise
-  }
-
-  const verb =
-    <Name extends VerbName>(name: Name) =>
-    (...args: Parameters<Store[Name]>): ReturnType<Store[Name]> =>
-      ask({ verb: name, args }) as ReturnType<Store[Name]>
-
   await opened.promise
   return {
-    identify: verb('identify'),
-    openSession: verb('openSession'),
-    findByRefresh: verb('findByRefresh'),
-    renew: verb('renew'),
-    rotate: verb('rotate'),
-    endSession: verb('endSession'),
-    endSessionsOf: verb('endSessionsOf'),
-    listEnded: verb('listEnded'),
-    listSessions: verb('listSessions'),
-    countSessions: verb('countSessions'),
-    listCredentials: verb('listCredentials'),
-    epoch: verb('epoch'),
-    moveEpoch: verb('moveEpoch'),
-    useTicket: verb('useTicket'),
-    openSubscription: verb('openSubscription'),
-    closeSubscriptions: verb('closeSubscriptions'),
-    listSubscriptions: verb('listSubscriptions'),
-    prune: verb('prune'),
-    ping: verb('ping'),
+    ...makeVerbs((verb) => async (...args) => {
+      if (gone) throw gone
+      if (waiting.size >= MAX_WAITING) throw new StoreError('busy', 'the store has too much to do')
+      const { promise, resolve, reject } = Promise.withResolvers<unknown>()
+      const id = ++lastId
+      waiting.set(id, { resolve, reject })
+      post({ id, call: { verb, args } })
+      return promise
+    }),
     async close() {
       post({ close: true })
       await closed.promise

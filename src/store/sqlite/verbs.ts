@@ -17,12 +17,11 @@ import {
   type Session,
   type Store,
   StoreError,
+  type StoreVerb,
 } from '../store.ts'
 
-export type VerbName = Exclude<keyof Store, 'close'>
-
 export type Verbs = {
-  [Name in VerbName]: (...args: Parameters<Store[Name]>) => Awaited<ReturnType<Store[Name]>>
+  [Name in StoreVerb]: (...args: Parameters<Store[Name]>) => Awaited<ReturnType<Store[Name]>>
 }
 
 const PRUNE_SLICE = 1000 // rows a step: about 10 ms, so that a login never waits long behind it

@@ -10,15 +10,14 @@ import { setTimeout } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 
 import { type Engine, openEngine } from '../../../src/store/sqlite/engine.ts'
-import type { VerbName } from '../../../src/store/sqlite/verbs.ts'
-import type { Found, Store } from '../../../src/store/store.ts'
+import type { Found, Store, StoreVerb } from '../../../src/store/store.ts'
 import { NOW } from '../../fixtures/clock.ts'
 import { NAMESPACE, needs, startPuppet } from '../puppeteer.ts'
 import { hashOf, renewalAt } from '../sessions.ts'
 
 const fileIn = (t: Test): string => join(t.testdir(), 'store.db')
 
-const ask = <Name extends VerbName>(
+const ask = <Name extends StoreVerb>(
   engine: Engine,
   verb: Name,
   ...args: Parameters<Store[Name]>

@@ -19,8 +19,7 @@ import t, { type Test } from 'tap'
 
 import { type Engine, openEngine } from '../../../src/store/sqlite/engine.ts'
 import { APPLICATION_ID, SCHEMA_VERSION } from '../../../src/store/sqlite/schema.ts'
-import type { VerbName } from '../../../src/store/sqlite/verbs.ts'
-import { type Store, StoreError } from '../../../src/store/store.ts'
+import { type Store, StoreError, type StoreVerb } from '../../../src/store/store.ts'
 import { NOW } from '../../fixtures/clock.ts'
 import { hashOf, sessionOf } from '../sessions.ts'
 
@@ -39,7 +38,7 @@ const open = (t: Test, file: string): Engine => {
   return engine
 }
 
-const ask = <Name extends VerbName>(
+const ask = <Name extends StoreVerb>(
   engine: Engine,
   verb: Name,
   ...args: Parameters<Store[Name]>
