@@ -6,7 +6,7 @@ import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 
 import { openRedisStore } from '../src/store/redis/redis.ts'
-import type { RedisStore } from '../src/store/redis/redis.ts'
+import type { SharedStore } from '../src/store/shared-store.ts'
 import type { Session } from '../src/store/store.ts'
 
 const VERBS = ['login', 'enter', 'renew', 'rotate', 'logout', 'subscribe', 'watch'] as const
@@ -59,7 +59,7 @@ interface Opened {
 }
 
 const createVerbs = (
-  store: RedisStore,
+  store: SharedStore,
   opened: Opened[],
 ): Record<Verb, (at: number) => Promise<unknown>> => {
   const own = randomBytes(4).toString('hex')
@@ -117,7 +117,8 @@ const createVerbs = (
 
 const serve = async (job: StoreJob): Promise<void> => {
   const { url, verb, seconds, most, hosts } = job
-  const open = (): Promise<RedisStore> => openRedisStore({ url, nginx: 'bench', timeout: PATIENCE })
+  const open = (): Promise<SharedStore> =>
+    openRedisStore({ url, nginx: 'bench', timeout: PATIENCE })
   const store = await open()
   for (let host = 1; host < hosts; host++) await open()
   const opened: Opened[] = []

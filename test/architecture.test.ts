@@ -217,6 +217,18 @@ void t.test('outgoing requests have one home, but for nginx on its kept connecti
   t.end()
 })
 
+void t.test(
+  'an adapter of the store is named by whoever opens or copies it, and nobody else',
+  (t) => {
+    const openers = ['cli/doctor.ts', 'cli/store.ts', 'config/kinds.ts', 'daemon/open-state.ts']
+    const naming = inside.filter(
+      ({ file, target }) => room(file) !== 'store' && /^store\/(?:redis|sqlite)\//.test(target),
+    )
+    t.same([...new Set(naming.map(({ file }) => file))], openers)
+    t.end()
+  },
+)
+
 void t.test('the rules touch no file, socket or process', (t) => {
   for (const { file, target } of imports.filter((found) => room(found.file) === 'auth')) {
     t.notOk(NEVER_IN_AUTH.has(target), `${file} does without ${target}`)
@@ -273,6 +285,7 @@ void t.test('every source file has a test of its name', (t) => {
     'config/config.ts',
     'users/source.ts',
     'cli/io.ts',
+    'store/shared-store.ts',
     'store/store.ts',
     'version.ts',
     'streams/subscription.ts',

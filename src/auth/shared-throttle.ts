@@ -3,7 +3,7 @@
 // it would not hear of the login elsewhere that forgives it. No try goes on that the store has not counted.
 
 import type { Time } from '../clock.ts'
-import type { SharedLimit, SharedThrottle } from '../store/redis/throttle.ts'
+import type { SharedLimit, SharedThrottle } from '../store/shared-store.ts'
 import {
   type Attempt,
   type CountedBy,

@@ -13,7 +13,8 @@ import { readSecretFile } from '../config/secret-file.ts'
 import type { Log } from '../log.ts'
 import { openSecurityLog, type SecurityLog } from '../security-log.ts'
 import { inspectRedisAt } from '../store/redis/inspect.ts'
-import { openRedisStore, type RedisStore } from '../store/redis/redis.ts'
+import { openRedisStore } from '../store/redis/redis.ts'
+import type { SharedStore } from '../store/shared-store.ts'
 import { openSqliteStore } from '../store/sqlite/sqlite.ts'
 import { type Store, StoreError } from '../store/store.ts'
 
@@ -53,7 +54,7 @@ export const nginxName = (name: string, host: string): string => {
 export const openSharedStore = async (
   { store, subscriptions, listen }: Pick<Config, 'listen' | 'store' | 'subscriptions'>,
   now: () => number,
-): Promise<RedisStore | undefined> => {
+): Promise<SharedStore | undefined> => {
   const { url, caFile, prefix, timeout } = store
   if (url === '') return undefined
   return openRedisStore({
@@ -89,7 +90,7 @@ export const inspectSharedStore = async ({
  * Instances that share a store need the same keys: only one of them may make them, and only where nobody is
  * logged in yet. Throws where it may not, or where the store is away and nobody can tell.
  */
-const claimKeys = async (shared: RedisStore, file: string, now: number): Promise<void> => {
+const claimKeys = async (shared: SharedStore, file: string, now: number): Promise<void> => {
   const isUsed = (await shared.countSessions(now)) > 0 || (await shared.listEnded(now)).length > 0
   const me = `${hostname()}:${file}`
   const maker = isUsed ? 'another instance' : await shared.claimKeys(me)
@@ -101,7 +102,7 @@ const claimKeys = async (shared: RedisStore, file: string, now: number): Promise
 
 export interface OpenedState {
   store: Store
-  shared: RedisStore | undefined
+  shared: SharedStore | undefined
   keyring: Keyring
 }
 

@@ -5,8 +5,7 @@ import type { Revocations } from '../auth/revocations.ts'
 import type { Time } from '../clock.ts'
 import type { Which } from '../http/operator.ts'
 import type { Log } from '../log.ts'
-import type { StateChange, StoreState } from '../store/redis/feed.ts'
-import type { RedisStore } from '../store/redis/redis.ts'
+import type { Access, SharedStore, StateChange, StoreState } from '../store/shared-store.ts'
 import { StoreError } from '../store/store.ts'
 import type { Registry } from '../streams/registry.ts'
 import type { Subscription } from '../streams/subscription.ts'
@@ -48,7 +47,7 @@ export const alone = (learn: () => Promise<void>): Peers => ({
 })
 
 export interface PeersParts {
-  shared: Pick<RedisStore, 'beat' | 'feed' | 'inspect' | 'label' | 'signals' | 'subscriptionsOf'>
+  shared: Pick<SharedStore, 'beat' | 'feed' | 'inspect' | 'label' | 'signals' | 'subscriptionsOf'>
   revocations: Pick<Revocations, 'add' | 'moveEpoch'>
   registry: Pick<Registry, 'kickSession' | 'review' | 'streamEnded'>
   /** Ends live streams here: those of the session or user, or all. */
@@ -90,8 +89,8 @@ const RENEW_WITHIN = 0.5 // seconds that an expired stream may wait for word of 
 
 /** Which of these sessions were refreshed elsewhere. Where the store is away they end with the tokens that we know of. */
 export const renewFrom =
-  (shared: Pick<RedisStore, 'accessOf'>, clock: Time) =>
-  async (expired: readonly Subscription[]): Promise<Awaited<ReturnType<RedisStore['accessOf']>>> =>
+  (shared: Pick<SharedStore, 'accessOf'>, clock: Time) =>
+  async (expired: readonly Subscription[]): Promise<ReadonlyMap<string, Access>> =>
     within(clock, RENEW_WITHIN, shared.accessOf(expired, clock.now())).catch(() => new Map())
 
 export const createPeers = (parts: PeersParts): Peers => {

@@ -9,41 +9,8 @@ import { faultCode, redisFault } from './fault.ts'
 import { FORMAT } from './layout.ts'
 import type { Link } from './link.ts'
 import { END, FOUND, MARK, MOVE, READ_FEED } from './scripts.ts'
+import type { RevocationFeed, StateChange, StoreState } from '../shared-store.ts'
 import { END_CAUSES, type EndCause, type EndedSession, StoreError } from '../store.ts'
-
-/** `away`: it does not answer, or not usefully. `lost`: it answers, and lacks what it once acknowledged. */
-export type StoreState = 'ok' | 'away' | 'lost'
-
-export interface StateChange {
-  readonly state: StoreState
-  /** What is wrong, and the cure: once per change. */
-  readonly message: string
-}
-
-/** What a host must know to decide without asking. An ability beside the port: one host alone needs none. */
-export interface RevocationFeed {
-  state(): StoreState
-  /** How often the server was found to lack what it had acknowledged. */
-  losses(): number
-  /** What was told last. */
-  change(): StateChange
-  /** Seconds since all ends were known for certain: what `stale_seconds` is compared with. */
-  age(): number
-  /**
-   * No access token issued before this instant may be believed: ends of that time may be lost. It moves when
-   * the server has lost data, when an operator moves the epoch, or at the very first start.
-   */
-  trustedSince(): number
-  /** It moved, on whatever host. */
-  onTrustedSince(listener: (since: number) => void): void
-  /** Each end once, whoever made it: within milliseconds as a rule, within `bound` always while the state is ok. */
-  onEnded(listener: (ended: EndedSession) => void): void
-  onState(listener: (change: StateChange) => void): void
-  /** Reads what is new now; never rejects. It is what the poll does. */
-  resync(): Promise<void>
-  /** Seconds in which an end reaches this host though its message was lost. */
-  readonly bound: number
-}
 
 export interface Feed extends RevocationFeed {
   /** An end that this host made and that was acknowledged with that number. */

@@ -4,7 +4,7 @@
 
 import { systemClock, type Time } from '../../clock.ts'
 import type { Subscription } from '../../streams/subscription.ts'
-import { createFeed, type Feed, type RevocationFeed, toEndedSession } from './feed.ts'
+import { createFeed, type Feed, toEndedSession } from './feed.ts'
 import { createLayout, isKeyPrefix, type Pointer, readPointer, writePointer } from './layout.ts'
 import { type Argument, type Link, openLink } from './link.ts'
 import {
@@ -34,8 +34,9 @@ import {
   UNSUBSCRIBE,
   USE_TICKET,
 } from './scripts.ts'
-import { createRedisThrottle, type SharedThrottle } from './throttle.ts'
+import { createRedisThrottle } from './throttle.ts'
 import { inspectRedis } from './inspect.ts'
+import type { SessionName, SharedStore, SharedVerbs } from '../shared-store.ts'
 import {
   type EndedSession,
   type Found,
@@ -43,7 +44,6 @@ import {
   KEEP_SUBSCRIPTIONS,
   REPEAT_WITHIN,
   type Session,
-  type Store,
   StoreError,
   type StoreVerbs,
 } from '../store.ts'
@@ -68,40 +68,6 @@ export interface RedisSettings {
   now?: () => number
   /** Of waiting, and of silence. */
   clock?: Time
-}
-
-/** Whose session, so that its place is known. */
-export interface SessionName {
-  readonly sid: string
-  readonly username: string
-}
-
-/** What every instance hears at once, itself included. A hint that may be lost: nothing may rest on it. */
-export interface Signals {
-  /** Rejects with a StoreError where it could not be said. */
-  tell(text: string): Promise<void>
-  onTold(listener: (text: string) => void): void
-}
-
-export interface RedisStore extends Store {
-  readonly feed: RevocationFeed
-  readonly throttle: SharedThrottle
-  readonly signals: Signals
-  /** For people: the server, without credentials. */
-  readonly label: string
-  /** Says that this instance lives, and which beside the same nginx have not said so for a while. */
-  beat(): Promise<string[]>
-  /** What these instances have handed out and nobody has closed. */
-  subscriptionsOf(instances: readonly string[]): Promise<Subscription[]>
-  /** Who may make the keys that all instances share: the first who asked, for good. */
-  claimKeys(who: string): Promise<string>
-  /** The live ones of these sessions: until when they have access tokens, and in which role. */
-  accessOf(
-    sessions: readonly SessionName[],
-    now: number,
-  ): Promise<ReadonlyMap<string, { until: number; role: string }>>
-  /** What of the server's settings could un-revoke a token, each with its cure. */
-  inspect(): Promise<string[]>
 }
 
 const PRUNE_SLICE = 1000 // sessions a step
@@ -141,7 +107,7 @@ const newestFirst = (one: Session, two: Session): number =>
  * Resolves also while the server is away: `feed` and `ping` tell, and it heals by itself. Rejects where it never
  * could (url, ca file, package), with a StoreError that names the cure.
  */
-export const openRedisStore = async (settings: RedisSettings): Promise<RedisStore> => {
+export const openRedisStore = async (settings: RedisSettings): Promise<SharedStore> => {
   const {
     url,
     password,
@@ -275,8 +241,7 @@ export const openRedisStore = async (settings: RedisSettings): Promise<RedisStor
       .sort((one, two) => one.startedAt - two.startedAt || (one.kick < two.kick ? -1 : 1))
   }
 
-  const verbs: StoreVerbs &
-    Pick<RedisStore, 'accessOf' | 'beat' | 'claimKeys' | 'subscriptionsOf'> = {
+  const verbs: StoreVerbs & SharedVerbs = {
     async identify(username) {
       const highest = highestId
       // Where the count was lost it goes on far above any that was given: one user a second is never reached.

@@ -6,33 +6,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import type { Time } from '../../clock.ts'
 import type { Argument, Link } from './link.ts'
 import { SETTLE, TRY } from './scripts.ts'
-
-export interface SharedLimit {
-  /** Whom it counts: an account, an address, a pair of both. */
-  readonly key: string
-  readonly failures: number
-  /** Seconds between tries past the limit; 0: none until the window ends. */
-  readonly spacing: number
-  /** A success forgets the failures before it. */
-  readonly forgiving?: boolean
-}
-
-export type SharedAttempt<Limit extends SharedLimit> =
-  /** Counted. Resolves when it was sent, never rejects: what did not arrive is sent again by and by. */
-  | { settle(outcome: 'succeeded' | 'failed' | 'not_judged'): Promise<void> }
-  /** Too many are under way, anywhere, that may yet fail: not counted, ask again. */
-  | { readonly wait: Limit }
-  /** `first`: this refusal begins the ban. */
-  | { readonly refused: Limit; readonly retryAfter: number; readonly first: boolean }
-
-/** An ability beside the port: one host alone counts in memory. */
-export interface SharedThrottle {
-  /** Counts a try under every key, or under none where one of them stops it, in the order given. */
-  begin<Limit extends SharedLimit>(
-    limits: readonly Limit[],
-    window: number,
-  ): Promise<SharedAttempt<Limit>>
-}
+import type { SharedThrottle } from '../shared-store.ts'
 
 // Seconds until a try that nobody settled is a failure. Longer than a password ever takes; and a host that died
 // in the middle may have judged it, so it is not forgotten.

@@ -3,7 +3,8 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
 
-import { openRedisStore, type RedisStore } from '../../../src/store/redis/redis.ts'
+import { openRedisStore } from '../../../src/store/redis/redis.ts'
+import type { SharedStore } from '../../../src/store/shared-store.ts'
 import { NOW } from '../../fixtures/clock.ts'
 import { NEEDS_REDIS, startRedis, until } from '../../fixtures/redis.ts'
 import { hashOf, renewalAt, sessionOf, successor } from '../sessions.ts'
@@ -38,7 +39,7 @@ void t.test(
   async (t) => {
     const random = createRandom(SEED)
     const server = await startRedis(t, { appendonly: 'yes', appendfsync: 'always' })
-    const hosts: RedisStore[] = []
+    const hosts: SharedStore[] = []
     for (let index = 0; index < 3; index++) {
       const store = await openRedisStore({ url: server.url, pollSeconds: 0.2, now: () => NOW })
       t.teardown(() => store.close())
@@ -48,7 +49,7 @@ void t.test(
     for (const { feed } of hosts) {
       feed.onState(({ state, message }) => state === 'lost' && lost.push(message))
     }
-    const any = () => hosts[Math.floor(random() * 3)] as RedisStore
+    const any = () => hosts[Math.floor(random() * 3)] as SharedStore
     const journals: Journal[] = []
     const over = new AbortController()
 
@@ -107,7 +108,7 @@ void t.test(
     await Promise.all(clients)
 
     const wrong: unknown[] = []
-    const checker = hosts[0] as RedisStore
+    const checker = hosts[0] as SharedStore
     for (const journal of journals) {
       const { sid, token, asked, logout } = journal
       const candidates = [token, ...asked].filter((text) => text !== '')

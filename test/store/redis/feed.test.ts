@@ -4,12 +4,9 @@ import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 
-import { evictingPolicy, type StateChange, toEndedSession } from '../../../src/store/redis/feed.ts'
-import {
-  openRedisStore,
-  type RedisSettings,
-  type RedisStore,
-} from '../../../src/store/redis/redis.ts'
+import { evictingPolicy, toEndedSession } from '../../../src/store/redis/feed.ts'
+import { openRedisStore, type RedisSettings } from '../../../src/store/redis/redis.ts'
+import type { SharedStore, StateChange } from '../../../src/store/shared-store.ts'
 import type { EndedSession } from '../../../src/store/store.ts'
 import { NOW } from '../../fixtures/clock.ts'
 import { NEEDS_REDIS, type RedisServer, startRedis, until } from '../../fixtures/redis.ts'
@@ -30,11 +27,11 @@ const openAt = async (t: Test, url: string, given: Partial<RedisSettings> = {}) 
   return store
 }
 
-const login = async (store: RedisStore, sid: string): Promise<void> => {
+const login = async (store: SharedStore, sid: string): Promise<void> => {
   await store.openSession(sessionOf(sid), hashOf(sid))
 }
 
-const collect = (store: RedisStore) => {
+const collect = (store: SharedStore) => {
   const ended: EndedSession[] = []
   const changes: StateChange[] = []
   store.feed.onEnded((one) => ended.push(one))

@@ -6,12 +6,8 @@ import t, { type Test } from 'tap'
 
 import { systemClock } from '../../../src/clock.ts'
 import { type Link, openLink } from '../../../src/store/redis/link.ts'
-import {
-  createRedisThrottle,
-  type SharedAttempt,
-  type SharedLimit,
-  type SharedThrottle,
-} from '../../../src/store/redis/throttle.ts'
+import { createRedisThrottle } from '../../../src/store/redis/throttle.ts'
+import type { SharedAttempt, SharedLimit, SharedThrottle } from '../../../src/store/shared-store.ts'
 import { StoreError } from '../../../src/store/store.ts'
 import { NEEDS_REDIS, type RedisServer, startRedis, until } from '../../fixtures/redis.ts'
 
