@@ -1,4 +1,4 @@
-// Rows of the SQLite tables as the values they stand for.
+// Rows of the SQLite tables as the values they stand for: `userId` lies in `user_id`.
 
 import type { SQLInputValue } from 'node:sqlite'
 
@@ -7,46 +7,31 @@ import type { Session } from '../store.ts'
 
 export type Row = Record<string, unknown>
 
-export const toSession = (row: Row): Session => ({
-  sid: row['sid'] as string,
-  userId: row['user_id'] as number,
-  username: row['username'] as string,
-  role: row['role'] as string,
-  dialect: row['dialect'] as Session['dialect'],
-  credential: row['credential'] as string,
-  language: row['language'] as string,
-  persistent: row['persistent'] === 1,
-  createdAt: row['created_at'] as number,
-  expiresAt: row['expires_at'] as number,
-  accessUntil: row['access_until'] as number,
-  seenAt: row['seen_at'] as number,
-  address: row['address'] as string,
-  agent: row['agent'] as string,
-})
+// In the order of the tables' columns.
+const SESSION =
+  'sid userId username role dialect credential language persistent createdAt expiresAt accessUntil seenAt address agent'
+const SUBSCRIPTION = 'kick sid username userId role resource startedAt until address agent'
 
-export const toSubscription = (row: Row): Subscription => ({
-  kick: row['kick'] as string,
-  sid: row['sid'] as string,
-  username: row['username'] as string,
-  userId: row['user_id'] as number,
-  role: row['role'] as string,
-  resource: row['resource'] as string,
-  startedAt: row['started_at'] as number,
-  until: row['until'] as number,
-  address: row['address'] as string,
-  agent: row['agent'] as string,
-})
+const createMapping = <Value extends object>(names: string) => {
+  const columns = names
+    .split(' ')
+    .map((name) => [name, name.replace(/[A-Z]/, (letter) => `_${letter.toLowerCase()}`)] as const)
+  return {
+    toValue: (row: Row): Value =>
+      Object.fromEntries(columns.map(([name, column]) => [name, row[column]])) as Value,
+    toValues: (value: Value): SQLInputValue[] =>
+      columns.map(([name]) => (value as Record<string, SQLInputValue>)[name] as SQLInputValue),
+  }
+}
 
-/** In the order of the table's columns. */
-export const subscriptionValues = (one: Subscription): SQLInputValue[] => [
-  one.kick,
-  one.sid,
-  one.username,
-  one.userId,
-  one.role,
-  one.resource,
-  one.startedAt,
-  one.until,
-  one.address,
-  one.agent,
-]
+const sessions = createMapping<Omit<Session, 'persistent'> & { persistent: number }>(SESSION)
+const subscriptions = createMapping<Subscription>(SUBSCRIPTION)
+
+export const toSession = (row: Row): Session => {
+  const session = sessions.toValue(row)
+  return { ...session, persistent: session.persistent === 1 }
+}
+export const sessionValues = (session: Session): SQLInputValue[] =>
+  sessions.toValues({ ...session, persistent: session.persistent ? 1 : 0 })
+
+export const { toValue: toSubscription, toValues: subscriptionValues } = subscriptions

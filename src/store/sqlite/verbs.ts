@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs'
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite'
 
-import { type Row, subscriptionValues, toSession, toSubscription } from './rows.ts'
+import { type Row, sessionValues, subscriptionValues, toSession, toSubscription } from './rows.ts'
 import { SCHEMA_VERSION } from './schema.ts'
 import {
   type EndCause,
@@ -140,22 +140,7 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
       return one(selectUser.get(username) ?? insertUser.get(username))['id'] as number
     },
     openSession(session, refreshHash, most = 0) {
-      insertSession.run(
-        session.sid,
-        session.userId,
-        session.username,
-        session.role,
-        session.dialect,
-        session.credential,
-        session.language,
-        session.persistent ? 1 : 0,
-        session.createdAt,
-        session.expiresAt,
-        session.accessUntil,
-        session.seenAt,
-        session.address,
-        session.agent,
-      )
+      insertSession.run(...sessionValues(session))
       insertToken.run(refreshHash, session.sid, 0)
       if (most === 0) return []
       return selectSurplus
