@@ -11,7 +11,7 @@ import { ConfigError } from '../config/config-error.ts'
 import type { Config } from '../config/config.ts'
 import { keysFile, loadKeys } from '../config/keys-file.ts'
 import { CONFIG_FILE, loadConfig } from '../config/load.ts'
-import type { Finding } from '../doctor/finding.ts'
+import { type Finding, ok, problem, warning } from '../doctor/finding.ts'
 import { checkClock, checkClosed, checkNode, checkSocket, idsOf } from '../doctor/host.ts'
 import { type Directive, parseNginxDump, walk } from '../doctor/nginx-config.ts'
 import { findTraps } from '../doctor/nginx-traps.ts'
@@ -30,91 +30,66 @@ const OPTIONS = {
   json: { type: 'boolean' },
 } as const
 
-const good = (rule: string, where: string, text: string): Finding => ({
-  rule,
-  state: 'ok',
-  where,
-  text,
-})
-const wrong = (rule: string, where: string, text: string, cure: string): Finding => ({
-  rule,
-  state: 'problem',
-  where,
-  text,
-  cure,
-})
-
 const problemsOf = (rule: string, where: string, error: unknown): Finding[] => {
   if (error instanceof ConfigError) {
-    return error.problems.map((text) => wrong(rule, where, text, 'see the message'))
+    return error.problems.map((text) => problem(rule, where, text, 'see the message'))
   }
-  if (error instanceof StoreError) return [wrong(rule, where, error.message, 'see the message')]
+  if (error instanceof StoreError) return [problem(rule, where, error.message, 'see the message')]
   /* c8 ignore next: neither look throws anything else, and a fault is main's to tell */
   throw error
 }
 
+/** What a look finds, or why it could not look. */
+const judge = async (
+  rule: string,
+  where: string,
+  look: () => Promise<Finding[]>,
+): Promise<Finding[]> => look().catch((error: unknown) => problemsOf(rule, where, error))
+
 const checkSharedStore = async (config: Config): Promise<Finding[]> => {
-  try {
-    const warnings = await inspectSharedStore(config)
-    if (warnings.length === 0)
-      return [good('store', 'store.url', 'nothing there un-revokes a token')]
-    return warnings.map((warning) => {
-      const [text = '', cure = 'see the message'] = warning.split(/: (?=set |point |install )/)
-      return { rule: 'store', state: 'warning', where: 'store.url', text, cure }
-    })
-  } catch (error) {
-    return problemsOf('store', 'store.url', error)
-  }
+  const warnings = await inspectSharedStore(config)
+  if (warnings.length === 0) return [ok('store', 'store.url', 'nothing there un-revokes a token')]
+  return warnings.map((said) => {
+    const [text = '', cure = 'see the message'] = said.split(/: (?=set |point |install )/)
+    return warning('store', 'store.url', text, cure)
+  })
 }
 
 const checkState = async (config: Config): Promise<Finding[]> => {
-  const findings: Finding[] = []
+  const { stateDirectory } = config
   const shared = config.store.url !== ''
-  const store = join(config.stateDirectory, 'store.db')
-  if (!shared && !existsSync(store) && !existsSync(keysFile(config.stateDirectory))) {
-    return [
-      {
-        rule: 'state',
-        state: 'warning',
-        where: config.stateDirectory,
-        text: 'neither keys nor store, or they may not be looked at',
-        cure: 'the first start makes both; run doctor as root',
-      },
-    ]
+  const store = join(stateDirectory, 'store.db')
+  if (!shared && !existsSync(store) && !existsSync(keysFile(stateDirectory))) {
+    const text = 'neither keys nor store, or they may not be looked at'
+    const cure = 'the first start makes both; run doctor as root'
+    return [warning('state', stateDirectory, text, cure)]
   }
-  try {
-    await loadKeys(config.stateDirectory, { mustExist: true })
-    findings.push(good('keys', config.stateDirectory, 'the key file is good'))
-  } catch (error) {
-    findings.push(...problemsOf('keys', config.stateDirectory, error))
-  }
-  if (shared) return [...findings, ...(await checkSharedStore(config))]
-  try {
-    const { sessions } = inspectStore(store)
-    findings.push(good('store', store, `whole; live sessions: ${sessions}`))
-  } catch (error) {
-    findings.push(...problemsOf('store', store, error))
-  }
-  return findings
+  const keys = await judge('keys', stateDirectory, async () => {
+    await loadKeys(stateDirectory, { mustExist: true })
+    return [ok('keys', stateDirectory, 'the key file is good')]
+  })
+  const remembered = shared
+    ? judge('store', 'store.url', () => checkSharedStore(config))
+    : judge('store', store, async () => {
+        const { sessions } = inspectStore(store)
+        return [ok('store', store, `whole; live sessions: ${sessions}`)]
+      })
+  return [...keys, ...(await remembered)]
 }
 
 const checkDaemon = async (config: Config): Promise<Finding> => {
   const { control } = config.listen
   const told = await askDaemon(control, 'GET', '/ready')
   const start = 'systemctl start postern, and look at its log'
-  if (told === 'not_running') return wrong('daemon', control, 'nobody answers', start)
+  if (told === 'not_running') return problem('daemon', control, 'nobody answers', start)
   if ('problem' in told) {
-    return wrong(
-      'daemon',
-      control,
-      told.problem,
-      'run doctor as root, and look at the daemon’s log',
-    )
+    const cure = 'run doctor as root, and look at the daemon’s log'
+    return problem('daemon', control, told.problem, cure)
   }
   const { obstacle } = told.body as { obstacle?: string | null }
   return obstacle === null
-    ? good('daemon', control, 'it runs and can decide')
-    : wrong('daemon', control, `it cannot decide: ${obstacle}`, 'see its log')
+    ? ok('daemon', control, 'it runs and can decide')
+    : problem('daemon', control, `it cannot decide: ${obstacle}`, 'see its log')
 }
 
 interface NginxRead {
@@ -136,7 +111,7 @@ const readNginx = (file: string | undefined): NginxRead | Finding => {
   // No text at all: it could not be started.
   const said = (stderr as string | null)?.trim() ?? ''
   const why = linesOf(said, 'emerg').join(' ') || said
-  return wrong(
+  return problem(
     'nginx',
     'nginx -T',
     why === '' ? 'nginx is not installed' : why,
@@ -155,7 +130,7 @@ const checkKickSocket = async (path: string): Promise<Finding> => {
   const kicker = createKicker(path)
   const judged = await kicker.status().then(
     () => found,
-    (error: Error) => wrong('kick-socket', path, 'no stream can be ended', error.message),
+    (error: Error) => problem('kick-socket', path, 'no stream can be ended', error.message),
   )
   kicker.close()
   return judged
@@ -168,13 +143,13 @@ const checkNginx = async (config: Config, file: string | undefined): Promise<Fin
   if ('state' in read) return [read, folder]
   const { tree, warnings } = read
   const traps = findTraps(tree)
-  const findings = traps.length > 0 ? traps : [good('nginx', 'nginx -T', 'no trap found')]
+  const findings = traps.length > 0 ? traps : [ok('nginx', 'nginx -T', 'no trap found')]
   for (const text of warnings) {
     const cure = 'mend it: a site that nginx ignores answers nothing'
-    findings.push({ rule: 'nginx-warning', state: 'warning', where: 'nginx -T', text, cure })
+    findings.push(warning('nginx-warning', 'nginx -T', text, cure))
   }
-  const user = Array.from(walk(tree)).find(({ directive }) => directive.name === 'user')
-  const name = user?.directive.args[0] ?? 'nobody'
+  const directives = Array.from(walk(tree), ({ directive }) => directive)
+  const name = directives.find((one) => one.name === 'user')?.args[0] ?? 'nobody'
   if ('path' in config.listen.http) {
     findings.push(
       checkSocket('http-socket', config.listen.http.path, name, idsOf(name), {
@@ -183,13 +158,13 @@ const checkNginx = async (config: Config, file: string | undefined): Promise<Fin
       }),
     )
   }
-  const listens = Array.from(walk(tree)).some(
-    ({ directive }) => directive.name === 'listen' && directive.args[0] === `unix:${kick}`,
+  const listens = directives.some(
+    ({ name: said, args }) => said === 'listen' && args[0] === `unix:${kick}`,
   )
   findings.push(
     listens
       ? await checkKickSocket(kick)
-      : wrong(
+      : problem(
           'kick-socket',
           kick,
           'nginx does not listen there: no stream can be ended',
@@ -234,7 +209,7 @@ export const doctor: Command = {
     try {
       const file = values.config ?? CONFIG_FILE
       const config = loadConfig(file)
-      findings.push(good('config', file, 'good'), ...(await checkState(config)))
+      findings.push(ok('config', file, 'good'), ...(await checkState(config)))
       findings.push(await checkDaemon(config), ...(await checkNginx(config, values.nginx)))
     } catch (error) {
       /* c8 ignore next: a fault is main's to tell */

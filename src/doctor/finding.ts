@@ -9,3 +9,26 @@ export interface Finding {
   text: string
   cure?: string
 }
+
+type Fault = (rule: string, where: string, text: string, cure: string) => Finding
+
+export const ok = (rule: string, where: string, text: string): Finding => ({
+  rule,
+  state: 'ok',
+  where,
+  text,
+})
+export const warning: Fault = (rule, where, text, cure) => ({
+  rule,
+  state: 'warning',
+  where,
+  text,
+  cure,
+})
+export const problem: Fault = (rule, where, text, cure) => ({
+  rule,
+  state: 'problem',
+  where,
+  text,
+  cure,
+})

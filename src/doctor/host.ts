@@ -5,31 +5,10 @@ import { spawnSync } from 'node:child_process'
 import { statSync } from 'node:fs'
 import { dirname } from 'node:path'
 
-import type { Finding } from './finding.ts'
+import { type Finding, ok, problem, warning } from './finding.ts'
 
-const MIN_NODE = [24, 15] // what `engines` asks for
+const MIN_NODE = 'v24.15' // what `engines` asks for
 const OLD_AFTER = 180 // days: Node 24 gets a security release about every two months
-
-const ok = (rule: string, where: string, text: string): Finding => ({
-  rule,
-  state: 'ok',
-  where,
-  text,
-})
-const bad = (rule: string, where: string, text: string, cure: string): Finding => ({
-  rule,
-  state: 'problem',
-  where,
-  text,
-  cure,
-})
-const warn = (rule: string, where: string, text: string, cure: string): Finding => ({
-  rule,
-  state: 'warning',
-  where,
-  text,
-  cure,
-})
 
 const run = (program: string, ...argv: string[]): string | undefined => {
   const { status, stdout } = spawnSync(program, argv, { encoding: 'utf8', timeout: 5000 })
@@ -53,18 +32,18 @@ export const checkSocket = (
   try {
     stat = statSync(path, { throwIfNoEntry: false })
   } catch (error) {
-    return warn(
+    return warning(
       rule,
       path,
       `cannot be looked at (${(error as Error).message})`,
       'run doctor as root',
     )
   }
-  if (!stat) return bad(rule, path, 'is not there', cures.absent)
+  if (!stat) return problem(rule, path, 'is not there', cures.absent)
   if (!stat.isSocket())
-    return bad(rule, path, 'is no socket', 'remove it, and start what listens on it')
+    return problem(rule, path, 'is no socket', 'remove it, and start what listens on it')
   if (!ids)
-    return warn(
+    return warning(
       rule,
       path,
       `the user ${user} does not exist`,
@@ -77,7 +56,7 @@ export const checkSocket = (
   }
   return may(stat, 2) && may(statSync(dirname(path)), 1)
     ? ok(rule, path, `${user} can open it`)
-    : bad(rule, path, `${user} may not open it`, cures.closed)
+    : problem(rule, path, `${user} may not open it`, cures.closed)
 }
 
 export const idsOf = (user: string): { uid: number; gids: ReadonlySet<number> } | undefined => {
@@ -92,16 +71,16 @@ export const idsOf = (user: string): { uid: number; gids: ReadonlySet<number> } 
 export const checkClosed = (rule: string, folder: string): Finding => {
   const stat = statSync(folder, { throwIfNoEntry: false })
   if (!stat)
-    return bad(rule, folder, 'is not there', 'create it: 0750, of root and the group postern')
+    return problem(rule, folder, 'is not there', 'create it: 0750, of root and the group postern')
   return (stat.mode & 0o007) === 0
     ? ok(rule, folder, 'closed to others')
-    : bad(rule, folder, 'is open to every user of this machine', `chmod 0750 ${folder}`)
+    : problem(rule, folder, 'is open to every user of this machine', `chmod 0750 ${folder}`)
 }
 
 export const checkClock = (): Finding => {
   const synced = run('timedatectl', 'show', '-p', 'NTPSynchronized', '--value')
   if (synced === 'yes') return ok('clock', 'timedatectl', 'synchronised')
-  return warn(
+  return warning(
     'clock',
     'timedatectl',
     'not known to be synchronised',
@@ -111,18 +90,13 @@ export const checkClock = (): Finding => {
 
 /** `now` in Unix seconds. */
 export const checkNode = (version: string, binary: string, now: number): Finding[] => {
-  const [major = 0, minor = 0] = version.replace('v', '').split('.').map(Number)
-  const [wantMajor = 0, wantMinor = 0] = MIN_NODE
-  const enough = major > wantMajor || (major === wantMajor && minor >= wantMinor)
-  if (!enough) {
-    return [
-      bad('node', binary, `is Node ${version}`, `install Node ${MIN_NODE.join('.')} or later`),
-    ]
+  if (version.localeCompare(MIN_NODE, 'en', { numeric: true }) < 0) {
+    return [problem('node', binary, `is Node ${version}`, `install Node ${MIN_NODE} or later`)]
   }
   const days = Math.floor((now - statSync(binary).mtimeMs / 1000) / 86_400)
   return days > OLD_AFTER
     ? [
-        warn(
+        warning(
           'node',
           binary,
           `Node ${version} was installed ${days} days ago`,

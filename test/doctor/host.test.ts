@@ -108,7 +108,7 @@ void t.test('an old Node, or one that nobody updated, is named', (t) => {
   t.match(checkNode('v26.0.0', binary, NOW), [{ state: 'ok' }])
   t.match(checkNode('v24.14.1', binary, NOW), [{ state: 'problem' }])
   t.match(checkNode('v20.20.2', binary, NOW), [
-    { state: 'problem', cure: 'install Node 24.15 or later' },
+    { state: 'problem', cure: 'install Node v24.15 or later' },
   ])
   t.match(checkNode('odd', binary, NOW), [{ state: 'problem' }])
   aged(200)
