@@ -289,7 +289,6 @@ void t.test('every source file has a test of its name', (t) => {
     'store/store.ts',
     'version.ts',
     'streams/subscription.ts',
-    'doctor/finding.ts',
   ])
   // What has no life of its own is tested through what it is a part of.
   const through: Readonly<Record<string, string>> = {
@@ -298,6 +297,11 @@ void t.test('every source file has a test of its name', (t) => {
     'store/sqlite/rows.ts': 'store/sqlite/engine.test.ts',
     'store/sqlite/verbs.ts': 'store/sqlite/engine.test.ts',
     'store/sqlite/copy.ts': 'cli/store.test.ts',
+    'doctor/finding.ts': 'doctor/host.test.ts',
+    'doctor/nginx-check.ts': 'doctor/nginx-traps.test.ts',
+    'doctor/nginx-neighbours.ts': 'doctor/nginx-traps.test.ts',
+    'doctor/nginx-spots.ts': 'doctor/nginx-traps.test.ts',
+    'doctor/nginx-streams.ts': 'doctor/nginx-traps.test.ts',
     'daemon/follow-users.ts': 'daemon/start.test.ts',
     'daemon/in-force.ts': 'daemon/start.test.ts',
     'daemon/learn.ts': 'daemon/start.test.ts',

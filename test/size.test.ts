@@ -15,7 +15,6 @@ const TOTAL = 17_620
 
 const LONG_FILES: Readonly<Record<string, string>> = {
   'src/cli/user.ts': 'six verbs of one command; a frame for commands will parse for them',
-  'src/doctor/nginx-traps.ts': 'a table of traps, each with its words',
   'src/store/redis/feed.ts': 'what is polled and what is heard are one order of events',
   'src/store/redis/scripts.ts': 'a table of scripts in Lua',
   'src/store/redis/redis.ts': 'every verb of the store in one adapter',

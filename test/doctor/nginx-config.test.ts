@@ -44,11 +44,11 @@ void t.test('includes are put in where they stand, by name, pattern or relative 
     file('c;\n\nd {\n e;\n}', '/srv/x.conf')
   t.same(shape(file('include;')), [])
   t.same(shape(dump), [['http', [['a'], ['b'], ['c'], ['d', [['e']]]]]])
-  const places = Array.from(walk(parseNginxDump(dump)), ({ directive, parents }) => [
+  const places = Array.from(walk(parseNginxDump(dump)), ({ directive, around }) => [
     `${directive.file}:${directive.line}`,
-    ...parents.map(({ name }) => name),
+    ...around.map(({ name }) => name),
   ])
-  t.same(places.at(-1), ['/srv/x.conf:4', 'http', 'd'])
+  t.same(places.at(-1), ['/srv/x.conf:4', 'd', 'http'])
   t.end()
 })
 

@@ -89,6 +89,8 @@ void t.test('what only looks like a trap is none', (t) => {
   t.same(rules('rewrite ^ https://elsewhere.test/;'), ['no-check', 'return'])
   t.same(rules('set $postern_accept query; access_log off;'), ['no-check'])
   t.same(rules('set $postern_accept ticket;'), ['no-check', 'log-format'])
+  const twice = 'set $postern_accept ticket; location /d { set $postern_accept query; }'
+  t.same(rules(twice), ['no-check', 'log-format'], 'one log, once')
   t.end()
 })
 
@@ -150,6 +152,8 @@ void t.test('a pattern that answers before a protected prefix', (t) => {
     ['location ~* [.]js$ { root /r; }', true],
     ['location ~ ^/a/x { root /r; }', true],
     ['location ~ ^/b/ { root /r; }', false],
+    ['location ~^/a/x { root /r; }', true],
+    ['location ~*^/b/ { root /r; }', false],
     ['location ~ [.]ht { deny all; }', false],
     ['location ~ [.]git { return 404; }', false],
     ['location ~ x { internal; }', false],

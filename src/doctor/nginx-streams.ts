@@ -1,0 +1,61 @@
+// The traps of Nchan's locations: who may listen, who may publish, and that every stream can be ended.
+
+import type { Spot } from './nginx-config.ts'
+import { has, inForce, inside, isProtected, serverOf, type Trap, textOf } from './nginx-spots.ts'
+
+const isKick = ({ directive }: Spot): boolean => /\bkick-\[\S*$/.test(textOf(directive))
+
+const isGuarded = (spot: Spot): boolean =>
+  isProtected(spot) ||
+  has(spot, /^if .*\$postern_publisher/) ||
+  inForce(spot, 'allow').length + inForce(spot, 'deny').length > 0
+
+export const NCHAN: readonly Trap[] = [
+  {
+    rule: 'nchan-pubsub',
+    find: ({ directive }) => inside(directive, /^nchan_pubsub\b/),
+    text: 'whoever may listen may publish too',
+    cure: 'use nchan_subscriber and nchan_publisher in locations of their own',
+  },
+  {
+    rule: 'nchan-authorize',
+    find: ({ directive }) => inside(directive, /^nchan_authorize_request\b/),
+    text: 'cannot hand over the kick id: such a stream outlives its session',
+    cure: 'use auth_request, as in postern-softphone.conf',
+  },
+  {
+    rule: 'subscriber-open',
+    find: (spot) =>
+      has(spot, /^nchan_subscriber\b/) &&
+      !textOf(spot.directive).startsWith('location @') &&
+      !isProtected(spot),
+    text: 'anybody can listen here',
+    cure: 'protect it as in postern-softphone.conf',
+  },
+  {
+    rule: 'no-kick',
+    find: (spot) =>
+      has(spot, /^nchan_subscriber\b/) &&
+      has(spot, /^nchan_channel_id\b/) &&
+      !has(spot, /^nchan_channel_id\b.* \$postern_kick\b/),
+    text: 'a stream without a kick id cannot be ended',
+    cure: 'write `nchan_channel_id "$postern_channel" "$postern_kick";`',
+  },
+  {
+    rule: 'publisher-open',
+    find: (spot) => has(spot, /^nchan_publisher\b/) && !isKick(spot) && !isGuarded(spot),
+    text: 'anybody can publish here',
+    cure: 'write `allow 127.0.0.1; allow ::1; deny all;`, or take the shipped location',
+  },
+  {
+    rule: 'kick-exposed',
+    find(spot) {
+      const server = serverOf(spot)
+      return server && has(spot, /^nchan_publisher\b/) && isKick(spot)
+        ? inside(server, /^listen (?!unix:)/)
+        : false
+    },
+    text: 'streams can be ended over the network',
+    cure: 'let the server of postern-kick.conf listen on a unix socket alone',
+  },
+]
