@@ -3,7 +3,7 @@
 import type { IncomingMessage } from 'node:http'
 
 import { parseStrictObject } from '../auth/strict-json.ts'
-import type { Headers } from './headers.ts'
+import { type Headers, trimBlanks } from './headers.ts'
 
 export const MAX_BODY = 8 * 1024 // a login with the longest password allowed is below 3 KiB
 
@@ -45,10 +45,10 @@ export class Aborted extends Error {
 const contentType = (headers: Headers): string => headers.get('content-type') ?? ''
 
 const mediaType = (headers: Headers): string =>
-  contentType(headers).replace(/;.*$/, '').trim().toLowerCase()
+  trimBlanks(contentType(headers).replace(/;.*$/, '')).toLowerCase()
 
 const isUtf8 = (headers: Headers): boolean => {
-  const charset = /;\s*charset\s*=\s*"?([^";\s]+)"?/i.exec(contentType(headers))?.[1]
+  const charset = /;[ \t]*charset[ \t]*=[ \t]*"?([^"; \t]+)"?/i.exec(contentType(headers))?.[1]
   return charset === undefined || charset.toLowerCase() === 'utf-8'
 }
 

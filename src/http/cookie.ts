@@ -1,7 +1,7 @@
 // Cookies in and out. Names are compared byte by byte (a browser's prefix rule does not know case, so
 // `__host-x` may be anybody's), and two values under one name mean that one of them was tossed in.
 
-import type { Headers } from './headers.ts'
+import { type Headers, trimBlanks } from './headers.ts'
 
 /** When cookies are marked Secure: by what the client spoke to nginx, or always. */
 export type CookieSecurity = 'auto' | 'always'
@@ -16,11 +16,8 @@ export const readCookie = (line: string | undefined, name: string): CookieRead =
   let found: string | undefined
   for (const pair of (line ?? '').split(';')) {
     const equals = pair.indexOf('=')
-    if (equals < 0 || pair.slice(0, equals).trim() !== name) continue
-    const value = pair
-      .slice(equals + 1)
-      .trim()
-      .replace(/^"(.*)"$/, '$1')
+    if (equals < 0 || trimBlanks(pair.slice(0, equals)) !== name) continue
+    const value = trimBlanks(pair.slice(equals + 1)).replace(/^"(.*)"$/, '$1')
     if (found !== undefined && found !== value) return { problem: 'ambiguous' }
     found = value
   }

@@ -7,6 +7,20 @@ export interface Headers {
   isRepeated(name: string): boolean
 }
 
+const isBlank = (char: string | undefined): boolean => char === ' ' || char === '\t'
+
+/**
+ * Without the spaces and tabs around it (OWS, RFC 9110 §5.6.3). `trim` would take a no-break space away too, which
+ * browsers keep: a cookie of that name is another, and any neighbour may set it.
+ */
+export const trimBlanks = (text: string): string => {
+  let start = 0
+  let end = text.length
+  while (isBlank(text[start])) start++
+  while (end > start && isBlank(text[end - 1])) end--
+  return text.slice(start, end)
+}
+
 const NONE: ReadonlySet<string> = new Set()
 
 /** What Node makes of the lines; it has done so for every request before anybody sees it. */

@@ -89,6 +89,8 @@ void t.test('JSON is read only where it is said to be JSON, in UTF-8', (t) => {
     '',
     'application/json; charset=utf-16',
     'application/json; charset=latin1',
+    '\u00a0application/json',
+    'application/json\u00a0; charset=utf-8',
     'json',
     'text/plain; application/json',
     'application/problem+json',

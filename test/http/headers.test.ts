@@ -5,7 +5,7 @@ import { createServer, type IncomingMessage } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import t, { type Test } from 'tap'
 
-import { readHeaders } from '../../src/http/headers.ts'
+import { readHeaders, trimBlanks } from '../../src/http/headers.ts'
 
 void t.test('names know no case, and a line that came once has its value', (t) => {
   const headers = readHeaders(['Host', 'x', 'AUTHORIZATION', 'Bearer a'])
@@ -43,6 +43,14 @@ void t.test('names of the prototype are names', (t) => {
   t.equal(headers.get('constructor'), 'y')
   t.equal(headers.get('toString'), undefined)
   t.equal(headers.get('hasOwnProperty'), undefined)
+  t.end()
+})
+
+void t.test('spaces and tabs around a text go, and nothing else does', (t) => {
+  t.equal(trimBlanks(' \t a b\t '), 'a b')
+  t.equal(trimBlanks(' \t '), '')
+  t.equal(trimBlanks(''), '')
+  t.equal(trimBlanks('\u00a0a\u00a0'), '\u00a0a\u00a0')
   t.end()
 })
 
