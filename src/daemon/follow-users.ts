@@ -37,7 +37,6 @@ export const followUsers = (parts: {
   review(): void
 }): UserFollower => {
   const { users, sessions, store, clock, observer, review } = parts
-  const problems = new Map<UserSource['name'], readonly string[]>()
   let ended = 0
 
   const endAllOf = async (username: string, cause: EndCause): Promise<void> => {
@@ -68,11 +67,9 @@ export const followUsers = (parts: {
       await ending
       // A name that is new here may have been another source's: its sessions were that one's user's.
       if (diff.some(({ change }) => change === 'added')) await endSessionsOfChangedUsers()
-      problems.delete(source)
       observer.usersRead(source, diff.length)
     },
     onProblem(source: UserSource['name'], found: readonly string[]) {
-      if (source !== 'http') problems.set(source, found)
       observer.usersBroken(source, found)
     },
   })
@@ -84,8 +81,8 @@ export const followUsers = (parts: {
     reload() {
       const reading = turn.then(async () => {
         const before = ended
-        await users.reload()
-        return { ended: ended - before, problems: new Map(problems) }
+        const problems = await users.reload()
+        return { ended: ended - before, problems }
       })
       turn = reading.catch(() => undefined)
       return reading

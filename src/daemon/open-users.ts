@@ -22,8 +22,6 @@ export interface FollowedUsers extends Directory {
   follow(events: UserEvents): void
 }
 
-type NamedSource = UserSource & { names?(): Iterable<string> }
-
 /** Throws a ConfigError with every problem of a source; what was opened before it is closed then. */
 export const openUsers = async (
   config: Config,
@@ -37,7 +35,7 @@ export const openUsers = async (
     onProblem: (source, problems) => void missed.set(source, problems),
   }
   // What a stranger costs, so that the time of an answer does not tell who exists.
-  const spend = () => pool.hash('a password that nobody has')
+  const hashDecoy = () => pool.hash('a password that nobody has')
   const of = (source: UserSource['name']) => ({
     onChange: (diff: UsersDiff) => events.onChange(source, diff),
     onProblem: (problems: readonly string[]) => {
@@ -47,21 +45,21 @@ export const openUsers = async (
     every,
   })
   const { asterisk, httpUsers } = config
-  const openers: Readonly<Record<UserSource['name'], () => NamedSource | Promise<NamedSource>>> = {
+  const openers: Readonly<Record<UserSource['name'], () => UserSource | Promise<UserSource>>> = {
     file: () => openUsersFile({ file: config.usersFile, pool, ...of('file') }),
-    asterisk: () => openAsteriskUsers({ ...asterisk, spend, ...of('asterisk') }),
+    asterisk: () => openAsteriskUsers({ ...asterisk, hashDecoy, ...of('asterisk') }),
     http: () =>
       openHttpUsers({
         ...httpUsers,
         ca: httpUsers.caFile === '' ? undefined : httpUsers.caFile,
         token: readSecretFile(httpUsers.tokenFile, 'http_users.token_file'),
-        spend,
+        hashDecoy,
         onProblem(problem) {
           events.onProblem('http', [problem])
         },
       }),
   }
-  const sources: NamedSource[] = []
+  const sources: UserSource[] = []
   try {
     for (const name of config.userSources) sources.push(await openers[name]())
   } catch (error) {
@@ -69,7 +67,7 @@ export const openUsers = async (
     throw error
   }
   return {
-    ...createDirectory(sources, spend),
+    ...createDirectory(sources, hashDecoy),
     follow(next) {
       events = next
       for (const [source, problems] of missed) next.onProblem(source, problems)

@@ -3,11 +3,9 @@
 import { createHash } from 'node:crypto'
 import { readVariable } from './asterisk-config.ts'
 import type { Section } from './asterisk-config.ts'
-import type { User } from './source.ts'
+import type { HeldUser } from './source.ts'
 
-export interface Account extends User {
-  /** A section without any secret: Asterisk may let it in by address, nobody logs in with "". */
-  disabled: boolean
+export interface Account extends HeldUser {
   /** The password, or MD5(username:realm:password) in lower-case hex. */
   secret: { password: string } | { md5: string; realm: string }
 }
@@ -84,6 +82,7 @@ export const readAccounts = (all: readonly Section[], role: string): Accounts =>
       role,
       displayName: name,
       credential: readMark(name, secret),
+      // Without any secret Asterisk may let it in by address; nobody logs in with "".
       disabled: ('md5' in secret ? secret.md5 : secret.password) === '',
       secret,
     }

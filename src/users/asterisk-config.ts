@@ -2,6 +2,7 @@
 // templates followed. It never runs `#exec`, and never quotes a value: most of them are passwords.
 import { glob, readFile, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
+import { readFileMark } from './hold-users.ts'
 
 export interface Section {
   readonly name: string
@@ -31,13 +32,6 @@ const MAX_BYTES = 16 * 1024 * 1024 // ten thousand extensions are 3 MB
 /** The value that counts. */
 export const readVariable = ({ variables }: Section, name: string): string | undefined =>
   variables.findLast((variable) => variable.name === name)?.value
-
-const readFileMark = (file: string): Promise<string> =>
-  stat(file, { bigint: true }).then(
-    // ctime too: it moves with the mode, and nobody can set it back
-    ({ ino, size, mtimeNs, ctimeNs }) => [ino, size, mtimeNs, ctimeNs].join(' '),
-    () => 'away',
-  )
 
 const listFiles = async (pattern: string, folder: string): Promise<string[]> => {
   const found: string[] = []

@@ -1,6 +1,6 @@
 // What is different between two states of a file of users. It says what happened to whom, and never
 // what follows from it: ending sessions is the daemon's business.
-import type { User } from './source.ts'
+import type { HeldUser } from './source.ts'
 
 export interface UserChange {
   name: string
@@ -10,11 +10,9 @@ export interface UserChange {
 /** In the order of the new state, the removed ones last. Several changes of one user are several rows. */
 export type UsersDiff = readonly UserChange[]
 
-type Known = User & { disabled: boolean }
-
 export function diffUsers(
-  before: ReadonlyMap<string, Known>,
-  after: ReadonlyMap<string, Known>,
+  before: ReadonlyMap<string, HeldUser>,
+  after: ReadonlyMap<string, HeldUser>,
 ): UsersDiff {
   const changes: UserChange[] = []
   for (const [name, user] of after) {
@@ -26,7 +24,7 @@ export function diffUsers(
   return changes
 }
 
-function* diffUser(old: Known, user: Known): Iterable<UserChange> {
+function* diffUser(old: HeldUser, user: HeldUser): Iterable<UserChange> {
   const { name } = user
   if (old.disabled !== user.disabled) yield { name, change: user.disabled ? 'disabled' : 'enabled' }
   if (old.credential !== user.credential) yield { name, change: 'password' }

@@ -1,6 +1,7 @@
 // Every user source as one, in the order of the configuration: the first that knows the name decides.
 // Its answer to a stranger must cost as much as its answer to a user, or the time tells who exists.
 import { findPasswordProblem } from '../passwords/hash.ts'
+import { QUEUE_RETRY } from '../passwords/pool.ts'
 import type { Authentication, Lookup, UserSource } from './source.ts'
 
 export interface Directory {
@@ -10,17 +11,18 @@ export interface Directory {
   peek(username: string): Lookup | undefined
   /** Everybody that the sources in memory hold, each once. */
   names(): Iterable<string>
-  /** Every source reads again, also when one of them faults; then that fault is thrown. */
-  reload(): Promise<void>
+  /**
+   * Every source reads again, also when one of them faults; then that fault is thrown. What is wrong, of those with
+   * which something is.
+   */
+  reload(): Promise<ReadonlyMap<UserSource['name'], readonly string[]>>
   close(): void
 }
 
-const QUEUE_RETRY = 2 // seconds: a full queue of 64 hashes is through after 1.3
-
-/** `dummy` hashes something at the price of a real check; undefined when the queue is full. */
+/** `hashDecoy` hashes something at the price of a real check; undefined when the queue is full. */
 export function createDirectory(
-  sources: readonly (UserSource & { names?(): Iterable<string> })[],
-  dummy: () => Promise<unknown> | undefined,
+  sources: readonly UserSource[],
+  hashDecoy: () => Promise<unknown> | undefined,
 ): Directory {
   /**
    * The first answer that is not "never heard of". A source that is away ends the search: whoever
@@ -43,9 +45,9 @@ export function createDirectory(
       const answer = await ask((source) => source.authenticate(username, password))
       if (answer !== undefined) return answer
 
-      const spent = dummy()
-      if (spent === undefined) return { unavailable: 'hash_queue_full', retryAfter: QUEUE_RETRY }
-      await spent
+      const hashed = hashDecoy()
+      if (hashed === undefined) return { unavailable: 'hash_queue_full', retryAfter: QUEUE_RETRY }
+      await hashed
       return { refused: 'unknown_user' }
     },
 
@@ -61,11 +63,13 @@ export function createDirectory(
       return { refused: 'unknown_user' }
     },
 
-    names: () => new Set(sources.flatMap((source) => [...(source.names?.() ?? [])])),
+    names: () => new Set(sources.flatMap((source) => [...source.names()])),
 
     async reload() {
-      const outcomes = await Promise.allSettled(sources.map((source) => source.reload()))
-      for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+      const readings = sources.map(async (source) => [source.name, await source.reload()] as const)
+      await Promise.allSettled(readings)
+      const found = await Promise.all(readings)
+      return new Map(found.filter(([, problems]) => problems.length > 0))
     },
 
     close() {

@@ -22,8 +22,8 @@ export interface HttpUsersOptions {
   allowPlain?: boolean | undefined
   /** Logins under way at once, and as many look-ups beside them. More are told to come back. */
   maxInFlight?: number | undefined
-  /** The price of one real check, spent on a wrong password; see the directory, which spends it on strangers. */
-  spend(): Promise<unknown> | undefined
+  /** The price of one real check, paid for a wrong password; the directory pays it for strangers. */
+  hashDecoy(): Promise<unknown> | undefined
   /** Said once for each kind of trouble: what is wrong with which address, and the cure. */
   onProblem(problem: string): void
 }
@@ -102,7 +102,7 @@ type Asked = { status: number; body: string } | 'away'
 
 /** Throws a ConfigError with every problem. */
 export const openHttpUsers = (options: HttpUsersOptions): UserSource => {
-  const { timeout, token, spend, maxInFlight = MAX_IN_FLIGHT, allowPlain = false } = options
+  const { timeout, token, hashDecoy, maxInFlight = MAX_IN_FLIGHT, allowPlain = false } = options
   const login = parseEndpoint('login_url', options.loginUrl, allowPlain)
   const look = parseEndpoint('lookup_url', options.lookupUrl, allowPlain)
   const trusted = options.ca === undefined ? undefined : readTrust(options.ca, CA_FILE)
@@ -212,7 +212,7 @@ export const openHttpUsers = (options: HttpUsersOptions): UserSource => {
     const known = await askLookup(username)
     if ('refused' in known) return { refused: 'unknown_user' }
     // Also where the look-up failed: the password was judged, and a guess that does not count is free.
-    await spend()
+    await hashDecoy()
     return { refused: 'wrong_password' }
   }
 
@@ -245,7 +245,8 @@ export const openHttpUsers = (options: HttpUsersOptions): UserSource => {
     lookup: (username) =>
       lookups<Lookup>(() => askLookup(username), { unavailable: 'source_away' }),
     peek: () => undefined,
-    reload: async () => undefined,
+    names: () => [],
+    reload: async () => [],
     close() {
       closing.abort()
     },

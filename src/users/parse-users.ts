@@ -2,15 +2,14 @@
 // writes it and a little more. No problem ever quotes the file: a hash or a password may stand there.
 import { createHash } from 'node:crypto'
 import { isWeak, parseHash, type StoredHash } from '../passwords/hash.ts'
-import type { User } from './source.ts'
+import type { HeldUser } from './source.ts'
 
-export interface FileUser extends User {
+export interface FileUser extends HeldUser {
   /** The hash field without its mark. */
   stored: string
   kind: StoredHash['kind']
   /** Accepted, but below what is asked for today. */
   weak: boolean
-  disabled: boolean
 }
 
 export type ParsedUsers =

@@ -14,6 +14,11 @@ export interface User {
   credential: string
 }
 
+/** A user of a source that stands in files. */
+export interface HeldUser extends User {
+  disabled: boolean
+}
+
 /** What one source answers to a name and a password. */
 export type Authentication =
   | { user: User }
@@ -34,7 +39,12 @@ export interface UserSource {
   lookup(username: string): Promise<Lookup>
   /** The answer without waiting, for sources held in memory; undefined where only asking would tell. */
   peek(username: string): Lookup | undefined
-  /** Reads the source again, if it is a file. Keeps the last good state when the new one is broken. */
-  reload(): Promise<void>
+  /** Everybody that it holds in memory, the disabled ones too. */
+  names(): Iterable<string>
+  /**
+   * Reads its files again, after what is being read; what is wrong with them, and then the last good state stays.
+   * Rejects where the change could not be carried out.
+   */
+  reload(): Promise<readonly string[]>
   close(): void
 }

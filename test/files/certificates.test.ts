@@ -143,7 +143,7 @@ void t.test('every place that asks a server goes by them', needsOpenssl, async (
         loginUrl: href,
         lookupUrl: href,
         timeout: 5,
-        spend: async () => undefined,
+        hashDecoy: async () => undefined,
         onProblem: (problem) => problems.push(problem),
       })
       t.teardown(() => source.close())

@@ -11,7 +11,7 @@ type Calls = string[]
 function source(
   calls: Calls,
   answers: Partial<{ authentication: Authentication; lookup: Lookup; held: boolean }> = {},
-): UserSource & { names?(): Iterable<string> } {
+): UserSource {
   const lookup = answers.lookup ?? { refused: 'unknown_user' }
   return {
     name: 'file',
@@ -21,7 +21,11 @@ function source(
     },
     lookup: async () => lookup,
     peek: () => (answers.held === false ? undefined : lookup),
-    reload: async () => void calls.push('reload'),
+    names: () => [],
+    reload: async () => {
+      calls.push('reload')
+      return []
+    },
     close: () => void calls.push('close'),
   }
 }
@@ -52,10 +56,10 @@ void t.test('the first source that knows the name decides', async (t) => {
         source(calls, { authentication: first }),
         source(calls, { authentication: { user: other } }),
       ],
-      async () => void calls.push('dummy'),
+      async () => void calls.push('decoy'),
     )
     t.same(await directory.authenticate('anna', 'secret'), expected, what)
-    t.equal(calls.filter((call) => call === 'dummy').length, hashes)
+    t.equal(calls.filter((call) => call === 'decoy').length, hashes)
   }
 })
 
@@ -63,15 +67,15 @@ void t.test(
   'a name that nobody knows costs one hash, whatever the number of sources',
   async (t) => {
     const calls: Calls = []
-    let spent = false
+    let hashed = false
     const directory = createDirectory([source(calls), source(calls)], async () => {
-      calls.push('dummy')
+      calls.push('decoy')
       await Promise.resolve()
-      spent = true
+      hashed = true
     })
     t.same(await directory.authenticate('nobody', 'secret'), { refused: 'unknown_user' })
-    t.same(calls, ['authenticate', 'authenticate', 'dummy'])
-    t.ok(spent, 'the answer waits for the hash')
+    t.same(calls, ['authenticate', 'authenticate', 'decoy'])
+    t.ok(hashed, 'the answer waits for the hash')
   },
 )
 
@@ -84,7 +88,7 @@ void t.test('what cannot be a password is wrong for everybody, and costs nothing
   const calls: Calls = []
   const directory = createDirectory(
     [source(calls, { authentication: { user: anna } })],
-    async () => void calls.push('dummy'),
+    async () => void calls.push('decoy'),
   )
   for (const password of ['', 'x'.repeat(1025), '\uD800'])
     t.same(await directory.authenticate('anna', password), { refused: 'wrong_password' })
@@ -134,5 +138,10 @@ void t.test('every source reads again and closes, also beside one that faults', 
   await t.rejects(directory.reload(), { message: 'disk' })
   directory.close()
   t.same(calls, ['reload', 'close', 'close'])
-  await createDirectory([source(calls)], () => undefined).reload()
+  const sources: UserSource[] = [
+    { ...source(calls), reload: async () => ['users:1: broken'] },
+    { ...source(calls), name: 'asterisk' },
+  ]
+  const problems = await createDirectory(sources, () => undefined).reload()
+  t.same([...problems], [['file', ['users:1: broken']]], 'those with which something is wrong')
 })

@@ -22,17 +22,17 @@ const alice = { name: 'alice', role: 'user' }
 
 const openSource = (t: Test, port: number, options: Partial<HttpUsersOptions> = {}) => {
   const problems: string[] = []
-  let spent = 0
+  let hashed = 0
   const source = openHttpUsers({
     loginUrl: `http://127.0.0.1:${port}/login`,
     lookupUrl: `http://127.0.0.1:${port}/lookup`,
     timeout: 5,
-    spend: async () => void spent++,
+    hashDecoy: async () => void hashed++,
     onProblem: (problem) => void problems.push(problem),
     ...options,
   })
   t.teardown(() => source.close())
-  return { source, problems, spent: () => spent }
+  return { source, problems, hashed: () => hashed }
 }
 
 const open = async (t: Test, answers: Canned[], options: Partial<HttpUsersOptions> = {}) => {
@@ -67,20 +67,20 @@ void t.test('name and role are enough', async (t) => {
 void t.test(
   '401 is a wrong password where the look-up knows the name, and costs a hash',
   async (t) => {
-    const { server, source, spent } = await open(t, [answer(401, ''), answer(200, alice)])
+    const { server, source, hashed } = await open(t, [answer(401, ''), answer(200, alice)])
     t.same(await source.authenticate('alice', PASSWORD), { refused: 'wrong_password' })
     t.match(server.requests[1], /^POST \/lookup /)
     t.notMatch(server.requests[1], /password/)
-    t.equal(spent(), 1)
+    t.equal(hashed(), 1)
   },
 )
 
 void t.test(
   '401 is an unknown user where the look-up says gone: the next source may know',
   async (t) => {
-    const { source, spent } = await open(t, [answer(401, '{}'), answer(404, '{}')])
+    const { source, hashed } = await open(t, [answer(401, '{}'), answer(404, '{}')])
     t.same(await source.authenticate('alice', PASSWORD), { refused: 'unknown_user' })
-    t.equal(spent(), 0, 'the directory spends that one')
+    t.equal(hashed(), 0, 'the directory pays for that one')
   },
 )
 
@@ -193,7 +193,8 @@ void t.test('nothing can be told without asking, and there is nothing to read ag
   const { server, source } = await open(t, [answer(200, alice)])
   t.equal(source.name, 'http')
   t.equal(source.peek('alice'), undefined)
-  t.equal(await source.reload(), undefined)
+  t.same(await source.reload(), [])
+  t.same([...source.names()], [])
   t.equal(server.requests.length, 0)
 })
 

@@ -1,0 +1,147 @@
+// Users that stand in files, held in memory: no check ever waits for a disk. The files are looked at each second and read
+// again once they have changed and settled. A broken state changes nothing: the last good one stays in force.
+import { stat } from 'node:fs/promises'
+import { ConfigError } from '../config/config-error.ts'
+import { diffUsers, type UsersDiff } from './diff-users.ts'
+import type { HeldUser, User, UserSource } from './source.ts'
+
+/** What the files hold, or what is wrong with them. */
+export interface Reading<Held extends HeldUser> {
+  users: ReadonlyMap<string, Held>
+  /** `file:line: what is wrong: the cure`. With any of these the users are not taken. */
+  problems: readonly string[]
+  /** What the operator should know, though the files are in force. */
+  warnings: readonly string[]
+  /** What the files looked like before they were read; '' where that is not to be relied on. */
+  mark: string
+  /** What they look like now. */
+  readMark(): Promise<string>
+}
+
+export interface SourceEvents {
+  /**
+   * After every good reading but the first, with the new state already in force; `reload` waits for it.
+   * The diff is empty where only a comment changed, or where a broken file is whole again. When it
+   * rejects, the same changes are handed over again a second later.
+   */
+  onChange(diff: UsersDiff): void | Promise<void>
+  /** Said once for each broken state. */
+  onProblem(problems: readonly string[]): void
+  /** Said once for each set of them, a line each. */
+  onWarning(line: string): void
+  every(seconds: number, look: () => Promise<void>): () => void
+}
+
+export interface HeldUsers<Held extends HeldUser> extends Pick<
+  UserSource,
+  'lookup' | 'names' | 'reload' | 'close'
+> {
+  find(name: string): Held | undefined
+  peek(name: string): { user: User } | { refused: 'unknown_user' | 'disabled' }
+}
+
+const LOOK_EVERY = 1 // second
+
+/** Another text once the file has changed. */
+export const readFileMark = (file: string): Promise<string> =>
+  stat(file, { bigint: true }).then(
+    // ctime too: it moves with the mode, and nobody can set it back
+    ({ ino, size, mtimeNs, ctimeNs }) => [ino, size, mtimeNs, ctimeNs].join(' '),
+    () => 'away',
+  )
+
+/** `file`: for people. Throws a ConfigError with every problem: a daemon does not start on broken files. */
+export const holdUsers = async <Held extends HeldUser>(
+  file: string,
+  load: () => Promise<Reading<Held>>,
+  events: SourceEvents,
+): Promise<HeldUsers<Held>> => {
+  let reading = await load() // the last one, good or broken: its files are looked at
+  if (reading.problems.length > 0) throw new ConfigError(reading.problems)
+  let { users } = reading // in force
+  let announced = users // what onChange was last told of
+  let pending = false // onChange rejected
+  let lastSeen = reading.mark
+  let reported = ''
+  let warned = ''
+  let looking = false
+  let closed = false
+  let tail: Promise<unknown> = Promise.resolve()
+
+  const report = (problems: readonly string[]): void => {
+    const text = problems.join('\n')
+    if (text !== '' && text !== reported && !closed) events.onProblem(problems)
+    reported = text
+  }
+  const warn = (): void => {
+    const text = reading.warnings.join('\n')
+    if (text !== warned) for (const line of reading.warnings) events.onWarning(line)
+    warned = text
+  }
+  const read = async (): Promise<readonly string[]> => {
+    reading = await load()
+    pending = false
+    const { problems } = reading
+    if (problems.length > 0) report(problems)
+    if (problems.length > 0 || closed) return problems
+    warn()
+    // The new state first: a login between the two would open a session that nothing ends.
+    ;({ users } = reading)
+    try {
+      await events.onChange(diffUsers(announced, users))
+    } catch (error) {
+      pending = true
+      throw error
+    }
+    announced = users
+    report([])
+    return problems
+  }
+  const readInTurn = (): Promise<readonly string[]> => {
+    const turn = tail.then(read)
+    tail = turn.catch(() => undefined)
+    return turn
+  }
+  /**
+   * A change is read when two looks agree: an editor writes a file in place, a PBX several, one after the other, and
+   * a half-written state would log the other half of the users out.
+   */
+  const look = async (): Promise<void> => {
+    const mark = await reading.readMark()
+    const settled = mark === lastSeen
+    lastSeen = mark
+    if (settled && (pending || mark !== reading.mark)) await readInTurn()
+  }
+
+  warn()
+  const stop = events.every(LOOK_EVERY, async () => {
+    if (looking) return // a disk that hangs: looks must not pile up behind it
+    looking = true
+    try {
+      await look()
+    } catch {
+      report([`${file}: its changes could not be carried out: tried again each second`])
+    } finally {
+      looking = false
+    }
+  })
+
+  const peek: HeldUsers<Held>['peek'] = (username) => {
+    const user = users.get(username)
+    if (user === undefined) return { refused: 'unknown_user' }
+    if (user.disabled) return { refused: 'disabled' }
+    const { name, role, displayName, credential } = user // and nothing of the secret
+    return { user: { name, role, displayName, credential } }
+  }
+  return {
+    find: (name) => users.get(name),
+    peek,
+    lookup: async (name) => peek(name),
+    names: () => users.keys(),
+    reload: readInTurn,
+    close() {
+      closed = true
+      stop()
+    },
+  }
+}
