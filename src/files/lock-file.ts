@@ -12,8 +12,42 @@ export class LockError extends Error {
   }
 }
 
+const tryLink = (from: string, to: string): boolean => {
+  try {
+    linkSync(from, to)
+    return true
+  } catch (error) {
+    /* c8 ignore next: no test mounts a file system without hard links, which is what this is */
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    return false
+  }
+}
+
+const isStale = (lock: string): boolean => {
+  try {
+    const pid = Number(readFileSync(lock, 'utf8'))
+    // 0 and below are groups of processes, and a file that is not ours is not ours to remove.
+    if (!Number.isSafeInteger(pid) || pid <= 0) return false
+    process.kill(pid, 0)
+    return false
+  } catch (error) {
+    // ESRCH: no such process. ENOENT (released meanwhile) and EPERM (somebody else's) are none of ours.
+    return (error as NodeJS.ErrnoException).code === 'ESRCH'
+  }
+}
+
+/** A process that was killed leaves its lock. Under a lock of its own, or two could take it over. */
+const takeOver = (mine: string, lock: string): void => {
+  if (!isStale(lock) || !tryLink(mine, `${lock}.takeover`)) return
+  try {
+    if (isStale(lock)) unlinkSync(lock)
+  } finally {
+    unlinkSync(`${lock}.takeover`)
+  }
+}
+
 /** Resolves to the release. `patience` in seconds; it throws when another process holds on for longer. */
-export async function lockFile(lock: string, patience = 5): Promise<() => void> {
+export const lockFile = async (lock: string, patience = 5): Promise<() => void> => {
   // Linked into place, not created there: it is never seen without the number in it.
   const mine = `${lock}.${randomBytes(6).toString('hex')}`
   writeFileSync(mine, `${process.pid}\n`, { flag: 'wx', mode: 0o600 })
@@ -30,39 +64,5 @@ export async function lockFile(lock: string, patience = 5): Promise<() => void> 
     return () => unlinkSync(lock)
   } finally {
     unlinkSync(mine)
-  }
-}
-
-/** A process that was killed leaves its lock. Under a lock of its own, or two could take it over. */
-function takeOver(mine: string, lock: string): void {
-  if (!isStale(lock) || !tryLink(mine, `${lock}.takeover`)) return
-  try {
-    if (isStale(lock)) unlinkSync(lock)
-  } finally {
-    unlinkSync(`${lock}.takeover`)
-  }
-}
-
-function tryLink(from: string, to: string): boolean {
-  try {
-    linkSync(from, to)
-    return true
-  } catch (error) {
-    /* c8 ignore next: no test mounts a file system without hard links, which is what this is */
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-    return false
-  }
-}
-
-function isStale(lock: string): boolean {
-  try {
-    const pid = Number(readFileSync(lock, 'utf8'))
-    // 0 and below are groups of processes, and a file that is not ours is not ours to remove.
-    if (!Number.isSafeInteger(pid) || pid <= 0) return false
-    process.kill(pid, 0)
-    return false
-  } catch (error) {
-    // ESRCH: no such process. ENOENT (released meanwhile) and EPERM (somebody else's) are none of ours.
-    return (error as NodeJS.ErrnoException).code === 'ESRCH'
   }
 }

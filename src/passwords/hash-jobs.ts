@@ -18,8 +18,17 @@ export interface JobPort {
   postMessage(reply: HashReply): void
 }
 
+const work = (job: HashJob): HashReply => {
+  try {
+    if ('verify' in job) return { answer: verifyPassword(job.verify, job.password) }
+    return { answer: hashPassword(job.hash, job) }
+  } catch (error) {
+    return { fault: error }
+  }
+}
+
 /** `port` is null on a main thread: nobody sends jobs there. */
-export function serveHashes(port: JobPort | null, lowerPriority: () => void): void {
+export const serveHashes = (port: JobPort | null, lowerPriority: () => void): void => {
   if (port === null) return
   try {
     // Linux nices a single thread by this call: a login storm yields to the thread that checks.
@@ -28,13 +37,4 @@ export function serveHashes(port: JobPort | null, lowerPriority: () => void): vo
     port.postMessage({ notNiced: error })
   }
   port.on('message', (job) => port.postMessage(work(job)))
-}
-
-function work(job: HashJob): HashReply {
-  try {
-    if ('verify' in job) return { answer: verifyPassword(job.verify, job.password) }
-    return { answer: hashPassword(job.hash, job) }
-  } catch (error) {
-    return { fault: error }
-  }
 }

@@ -35,8 +35,24 @@ const ARGON2ID = new RegExp(
 )
 const BCRYPT = /^\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}$/
 
+const encode = (bytes: Buffer): string => {
+  return bytes.toString('base64').replace(/=+$/, '')
+}
+
+/** Only the one spelling of these bytes: anything else decodes to none. */
+const decode = (text: string): Buffer => {
+  const bytes = Buffer.from(text, 'base64')
+  return encode(bytes) === text ? bytes : Buffer.alloc(0)
+}
+
+const parseBcrypt = (cost: number): StoredHash | { problem: string } => {
+  if (cost < MIN_BCRYPT) return { problem: `bcrypt with a cost below ${MIN_BCRYPT} is too weak` }
+  if (cost > MAX_BCRYPT) return { problem: `bcrypt with a cost above ${MAX_BCRYPT} stalls logins` }
+  return { kind: 'bcrypt', cost }
+}
+
 /** Reads a stored hash strictly. `problem` says what is wrong, and never quotes it. */
-export function parseHash(stored: string): StoredHash | { problem: string } {
+export const parseHash = (stored: string): StoredHash | { problem: string } => {
   if (BCRYPT.test(stored)) return parseBcrypt(Number(stored.slice(4, 6)))
   const match = ARGON2ID.exec(stored)
   if (match === null) return { problem: 'the hash is neither argon2id nor bcrypt' }
@@ -51,20 +67,14 @@ export function parseHash(stored: string): StoredHash | { problem: string } {
   return { kind: 'argon2id', memory, passes, lanes, salt, tag }
 }
 
-function parseBcrypt(cost: number): StoredHash | { problem: string } {
-  if (cost < MIN_BCRYPT) return { problem: `bcrypt with a cost below ${MIN_BCRYPT} is too weak` }
-  if (cost > MAX_BCRYPT) return { problem: `bcrypt with a cost above ${MAX_BCRYPT} stalls logins` }
-  return { kind: 'bcrypt', cost }
-}
-
 /** Still accepted, but below what OWASP asks for today: worth a new password. */
-export function isWeak(hash: StoredHash): boolean {
+export const isWeak = (hash: StoredHash): boolean => {
   if (hash.kind === 'bcrypt') return hash.cost < WEAK_BCRYPT
   return hash.memory * hash.passes < WEAK_WORK
 }
 
 /** Why a password cannot be one, or undefined. Nothing is trimmed, folded or judged for taste. */
-export function findPasswordProblem(password: string): string | undefined {
+export const findPasswordProblem = (password: string): string | undefined => {
   // Half a surrogate pair becomes U+FFFD in UTF-8: two different passwords would be the same one.
   if (!password.isWellFormed()) return 'the password is not valid Unicode'
   const bytes = Buffer.byteLength(password)
@@ -73,7 +83,21 @@ export function findPasswordProblem(password: string): string | undefined {
   return undefined
 }
 
-export function hashPassword(password: string, cost: Cost): string {
+const argon2id = (
+  password: string,
+  options: { memory: number; passes: number; lanes: number; salt: Buffer; length: number },
+): Buffer => {
+  return argon2Sync('argon2id', {
+    message: password,
+    nonce: options.salt,
+    parallelism: options.lanes,
+    tagLength: options.length,
+    memory: options.memory,
+    passes: options.passes,
+  })
+}
+
+export const hashPassword = (password: string, cost: Cost): string => {
   const problem = findPasswordProblem(password)
   if (problem !== undefined) throw new Error(problem)
   const salt = randomBytes(16)
@@ -81,7 +105,7 @@ export function hashPassword(password: string, cost: Cost): string {
   return `$argon2id$v=19$m=${cost.memory},t=${cost.passes},p=1$${encode(salt)}$${encode(tag)}`
 }
 
-export function verifyPassword(stored: string, password: string): boolean {
+export const verifyPassword = (stored: string, password: string): boolean => {
   if (findPasswordProblem(password) !== undefined) return false
   const hash = parseHash(stored)
   if ('problem' in hash) throw new Error(hash.problem)
@@ -93,28 +117,4 @@ export function verifyPassword(stored: string, password: string): boolean {
     return same && exact
   }
   return timingSafeEqual(argon2id(password, { ...hash, length: hash.tag.length }), hash.tag)
-}
-
-function argon2id(
-  password: string,
-  options: { memory: number; passes: number; lanes: number; salt: Buffer; length: number },
-): Buffer {
-  return argon2Sync('argon2id', {
-    message: password,
-    nonce: options.salt,
-    parallelism: options.lanes,
-    tagLength: options.length,
-    memory: options.memory,
-    passes: options.passes,
-  })
-}
-
-function encode(bytes: Buffer): string {
-  return bytes.toString('base64').replace(/=+$/, '')
-}
-
-/** Only the one spelling of these bytes: anything else decodes to none. */
-function decode(text: string): Buffer {
-  const bytes = Buffer.from(text, 'base64')
-  return encode(bytes) === text ? bytes : Buffer.alloc(0)
 }

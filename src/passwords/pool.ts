@@ -37,31 +37,40 @@ interface Seat {
   current: Waiting | undefined
 }
 
-export function createPasswordPool(options: PasswordPoolOptions): PasswordPool {
+export const createPasswordPool = (options: PasswordPoolOptions): PasswordPool => {
   const entry = options.entry ?? new URL('./hash-worker.ts', import.meta.url)
   const seats = new Set<Seat>()
   const waiting: Waiting[] = []
   let closed = false
   let niceReported = false
 
-  function submit(job: HashJob): Promise<boolean | string> | undefined {
-    if (closed) return undefined
-    const idle = findIdleSeat()
-    if (idle === undefined && waiting.length >= options.queue) return undefined
-    return new Promise((resolve, reject) => {
-      const entered: Waiting = { job, resolve, reject }
-      if (idle === undefined) waiting.push(entered)
-      else assign(idle, entered)
-    })
+  const assign = (seat: Seat, entered: Waiting): void => {
+    seat.current = entered
+    seat.worker.ref() // the process stays for a job, never for an idle worker
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
+    seat.worker.postMessage(entered.job)
   }
 
-  /** Starts a worker only when there is a job for it: an idle daemon keeps its memory small. */
-  function findIdleSeat(): Seat | undefined {
-    for (const seat of seats) if (seat.current === undefined) return seat
-    return seats.size < options.workers ? openSeat() : undefined
+  const takeNext = (seat: Seat): void => {
+    const next = waiting.shift()
+    if (next !== undefined) assign(seat, next)
   }
 
-  function openSeat(): Seat {
+  const receive = (seat: Seat, reply: HashReply): void => {
+    if ('notNiced' in reply) {
+      if (!niceReported) options.onNotNiced?.(reply.notNiced)
+      niceReported = true
+      return
+    }
+    const done = seat.current
+    seat.current = undefined
+    seat.worker.unref()
+    takeNext(seat)
+    if ('answer' in reply) done?.resolve(reply.answer)
+    else done?.reject(new Error('a password could not be hashed', { cause: reply.fault }))
+  }
+
+  const openSeat = (): Seat => {
     const worker = new Worker(entry, { execArgv: [] })
     const seat: Seat = { worker, current: undefined }
     let cause: unknown
@@ -77,30 +86,21 @@ export function createPasswordPool(options: PasswordPoolOptions): PasswordPool {
     return seat
   }
 
-  function assign(seat: Seat, entered: Waiting): void {
-    seat.current = entered
-    seat.worker.ref() // the process stays for a job, never for an idle worker
-    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
-    seat.worker.postMessage(entered.job)
+  /** Starts a worker only when there is a job for it: an idle daemon keeps its memory small. */
+  const findIdleSeat = (): Seat | undefined => {
+    for (const seat of seats) if (seat.current === undefined) return seat
+    return seats.size < options.workers ? openSeat() : undefined
   }
 
-  function receive(seat: Seat, reply: HashReply): void {
-    if ('notNiced' in reply) {
-      if (!niceReported) options.onNotNiced?.(reply.notNiced)
-      niceReported = true
-      return
-    }
-    const done = seat.current
-    seat.current = undefined
-    seat.worker.unref()
-    takeNext(seat)
-    if ('answer' in reply) done?.resolve(reply.answer)
-    else done?.reject(new Error('a password could not be hashed', { cause: reply.fault }))
-  }
-
-  function takeNext(seat: Seat): void {
-    const next = waiting.shift()
-    if (next !== undefined) assign(seat, next)
+  const submit = (job: HashJob): Promise<boolean | string> | undefined => {
+    if (closed) return undefined
+    const idle = findIdleSeat()
+    if (idle === undefined && waiting.length >= options.queue) return undefined
+    return new Promise((resolve, reject) => {
+      const entered: Waiting = { job, resolve, reject }
+      if (idle === undefined) waiting.push(entered)
+      else assign(idle, entered)
+    })
   }
 
   return {

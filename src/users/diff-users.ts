@@ -10,24 +10,24 @@ export interface UserChange {
 /** In the order of the new state, the removed ones last. Several changes of one user are several rows. */
 export type UsersDiff = readonly UserChange[]
 
-export function diffUsers(
-  before: ReadonlyMap<string, HeldUser>,
-  after: ReadonlyMap<string, HeldUser>,
-): UsersDiff {
-  const changes: UserChange[] = []
-  for (const [name, user] of after) {
-    const old = before.get(name)
-    if (old === undefined) changes.push({ name, change: 'added' })
-    else changes.push(...diffUser(old, user))
-  }
-  for (const name of before.keys()) if (!after.has(name)) changes.push({ name, change: 'removed' })
+const diffUser = (old: HeldUser, user: HeldUser): UserChange['change'][] => {
+  const changes: UserChange['change'][] = []
+  if (old.disabled !== user.disabled) changes.push(user.disabled ? 'disabled' : 'enabled')
+  if (old.credential !== user.credential) changes.push('password')
+  if (old.role !== user.role) changes.push('role')
+  if (old.displayName !== user.displayName) changes.push('display_name')
   return changes
 }
 
-function* diffUser(old: HeldUser, user: HeldUser): Iterable<UserChange> {
-  const { name } = user
-  if (old.disabled !== user.disabled) yield { name, change: user.disabled ? 'disabled' : 'enabled' }
-  if (old.credential !== user.credential) yield { name, change: 'password' }
-  if (old.role !== user.role) yield { name, change: 'role' }
-  if (old.displayName !== user.displayName) yield { name, change: 'display_name' }
+export const diffUsers = (
+  before: ReadonlyMap<string, HeldUser>,
+  after: ReadonlyMap<string, HeldUser>,
+): UsersDiff => {
+  const diff: UserChange[] = []
+  for (const [name, user] of after) {
+    const old = before.get(name)
+    for (const change of old ? diffUser(old, user) : ['added' as const]) diff.push({ name, change })
+  }
+  for (const name of before.keys()) if (!after.has(name)) diff.push({ name, change: 'removed' })
+  return diff
 }

@@ -19,18 +19,22 @@ export interface Directory {
   close(): void
 }
 
+const isUnknown = (answer: object): boolean => {
+  return 'refused' in answer && answer.refused === 'unknown_user'
+}
+
 /** `hashDecoy` hashes something at the price of a real check; undefined when the queue is full. */
-export function createDirectory(
+export const createDirectory = (
   sources: readonly UserSource[],
   hashDecoy: () => Promise<unknown> | undefined,
-): Directory {
+): Directory => {
   /**
    * The first answer that is not "never heard of". A source that is away ends the search: whoever
    * could cut it off would else choose which source, and so which password, counts for a name.
    */
-  async function ask<Answer extends object>(
+  const ask = async <Answer extends object>(
     question: (source: UserSource) => Promise<Answer>,
-  ): Promise<Answer | undefined> {
+  ): Promise<Answer | undefined> => {
     for (const source of sources) {
       const answer = await question(source)
       if (!isUnknown(answer)) return answer
@@ -76,8 +80,4 @@ export function createDirectory(
       for (const source of sources) source.close()
     },
   }
-}
-
-function isUnknown(answer: object): boolean {
-  return 'refused' in answer && answer.refused === 'unknown_user'
 }

@@ -19,7 +19,7 @@ export interface NewUser {
 }
 
 /** Why this cannot be a line of the file, or undefined. */
-export function findNewUserProblem(user: Omit<NewUser, 'hash'>): string | undefined {
+export const findNewUserProblem = (user: Omit<NewUser, 'hash'>): string | undefined => {
   return (
     findNameProblem(user.name) ??
     findRoleProblem(user.role) ??
@@ -27,7 +27,29 @@ export function findNewUserProblem(user: Omit<NewUser, 'hash'>): string | undefi
   )
 }
 
-export function addUser(text: string, user: NewUser): Edit {
+const readName = (line: string): string | undefined => {
+  const end = line.indexOf(':')
+  return end < 0 || isRemark(line) ? undefined : line.slice(0, end)
+}
+
+const editLine = (
+  text: string,
+  name: string,
+  change: (secret: string) => string | undefined,
+): Edit => {
+  let found = false
+  const lines = text.split('\n').flatMap((line) => {
+    if (readName(line) !== name) return [line]
+    found = true
+    const field = line.slice(name.length + 1)
+    const end = field.search(/[:\r]|$/)
+    const changed = change(field.slice(0, end))
+    return changed === undefined ? [] : [`${name}:${changed}${field.slice(end)}`]
+  })
+  return found ? { text: lines.join('\n') } : { refused: 'unknown_user' }
+}
+
+export const addUser = (text: string, user: NewUser): Edit => {
   const problem = findNewUserProblem(user)
   // A fault: a line break in a name would write a second user, of any role.
   if (problem !== undefined) throw new Error(problem)
@@ -41,39 +63,17 @@ export function addUser(text: string, user: NewUser): Edit {
 }
 
 /** A disabled user stays disabled. */
-export function setPassword(text: string, name: string, hash: string): Edit {
+export const setPassword = (text: string, name: string, hash: string): Edit => {
   return editLine(text, name, (secret) => (secret.startsWith(DISABLED) ? DISABLED + hash : hash))
 }
 
-export function setDisabled(text: string, name: string, disabled: boolean): Edit {
+export const setDisabled = (text: string, name: string, disabled: boolean): Edit => {
   return editLine(text, name, (secret) => {
     const hash = secret.startsWith(DISABLED) ? secret.slice(DISABLED.length) : secret
     return disabled ? DISABLED + hash : hash
   })
 }
 
-export function removeUser(text: string, name: string): Edit {
+export const removeUser = (text: string, name: string): Edit => {
   return editLine(text, name, () => undefined)
-}
-
-function editLine(
-  text: string,
-  name: string,
-  change: (secret: string) => string | undefined,
-): Edit {
-  let found = false
-  const lines = text.split('\n').flatMap((line) => {
-    if (readName(line) !== name) return [line]
-    found = true
-    const field = line.slice(name.length + 1)
-    const end = field.search(/[:\r]|$/)
-    const changed = change(field.slice(0, end))
-    return changed === undefined ? [] : [`${name}:${changed}${field.slice(end)}`]
-  })
-  return found ? { text: lines.join('\n') } : { refused: 'unknown_user' }
-}
-
-function readName(line: string): string | undefined {
-  const end = line.indexOf(':')
-  return end < 0 || isRemark(line) ? undefined : line.slice(0, end)
 }

@@ -23,28 +23,48 @@ const MAX_NAME = 64 // bytes
 const MAX_DISPLAY_NAME = 256 // bytes
 const NEW_PASSWORD = 'set a new one with `postern user password`'
 
-export function parseUsers(content: Uint8Array, file: string): ParsedUsers {
-  const problems: string[] = []
-  const users = new Map<string, FileUser>()
-  const lineOf = new Map<string, number>()
-  for (const [index, bytes] of splitLines(content).entries()) {
-    const number = index + 1
-    const parsed = parseLine(bytes)
-    if (parsed === undefined) continue
-    if ('problem' in parsed) {
-      problems.push(`${file}:${number}: ${parsed.problem}`)
-      continue
-    }
-    const first = lineOf.get(parsed.name)
-    if (first === undefined) lineOf.set(parsed.name, number)
-    else problems.push(`${file}:${number}: the same name as in line ${first}: remove one of them`)
-    users.set(parsed.name, parsed)
-  }
-  return problems.length > 0 ? { problems } : { users }
+/** Also what ends a line to other programs: one user could become two, or rewrite a terminal. */
+const hasControl = (text: string): boolean => {
+  return /[\p{Cc}\p{Zl}\p{Zp}]|(?![\u200c\u200d])\p{Cf}/u.test(text)
+}
+
+export const findNameProblem = (name: string): string | undefined => {
+  const bytes = Buffer.byteLength(name)
+  if (bytes === 0) return 'no name: write name:hash:role:display name'
+  if (bytes > MAX_NAME) return `the name has more than ${MAX_NAME} bytes: take a shorter one`
+  // A name goes into grants, channels and paths, each of which means something by these.
+  if (name === '.' || name === '..') return 'a name cannot be . or ..: take another one'
+  if (/[:/]/.test(name)) return 'a name cannot hold : or /: take another one'
+  if (name.startsWith('#')) return 'a name cannot start with #: that is a comment'
+  if (name !== name.trim()) return 'a space or a byte order mark around the name: remove it'
+  if (hasControl(name)) return 'a control character in the name: remove it'
+  return undefined
+}
+
+export const findRoleProblem = (role: string): string | undefined => {
+  if (Buffer.byteLength(role) > MAX_NAME)
+    return `the role has more than ${MAX_NAME} bytes: take a role of the configuration`
+  if (hasControl(role)) return 'a control character in the role: remove it'
+  if (role.includes(':')) return 'a role cannot hold a colon: take a role of the configuration'
+  if (role !== role.trim()) return 'a space around the role: remove it'
+  return undefined
+}
+
+export const findDisplayNameProblem = (displayName: string): string | undefined => {
+  if (Buffer.byteLength(displayName) > MAX_DISPLAY_NAME)
+    return `the display name has more than ${MAX_DISPLAY_NAME} bytes: take a shorter one`
+  if (hasControl(displayName)) return 'a control character in the display name: remove it'
+  return undefined
+}
+
+/** A line that is nobody's: empty, or a comment. */
+export const isRemark = (line: string): boolean => {
+  const text = line.trim()
+  return text === '' || text.startsWith('#')
 }
 
 /** A user, what is wrong, or nothing: a comment or an empty line. */
-function parseLine(bytes: Uint8Array): FileUser | { problem: string } | undefined {
+const parseLine = (bytes: Uint8Array): FileUser | { problem: string } | undefined => {
   let line: string
   try {
     // The byte order mark is kept, to be seen: it would hide in the first name.
@@ -77,47 +97,7 @@ function parseLine(bytes: Uint8Array): FileUser | { problem: string } | undefine
   }
 }
 
-/** A line that is nobody's: empty, or a comment. */
-export function isRemark(line: string): boolean {
-  const text = line.trim()
-  return text === '' || text.startsWith('#')
-}
-
-export function findNameProblem(name: string): string | undefined {
-  const bytes = Buffer.byteLength(name)
-  if (bytes === 0) return 'no name: write name:hash:role:display name'
-  if (bytes > MAX_NAME) return `the name has more than ${MAX_NAME} bytes: take a shorter one`
-  // A name goes into grants, channels and paths, each of which means something by these.
-  if (name === '.' || name === '..') return 'a name cannot be . or ..: take another one'
-  if (/[:/]/.test(name)) return 'a name cannot hold : or /: take another one'
-  if (name.startsWith('#')) return 'a name cannot start with #: that is a comment'
-  if (name !== name.trim()) return 'a space or a byte order mark around the name: remove it'
-  if (hasControl(name)) return 'a control character in the name: remove it'
-  return undefined
-}
-
-export function findRoleProblem(role: string): string | undefined {
-  if (Buffer.byteLength(role) > MAX_NAME)
-    return `the role has more than ${MAX_NAME} bytes: take a role of the configuration`
-  if (hasControl(role)) return 'a control character in the role: remove it'
-  if (role.includes(':')) return 'a role cannot hold a colon: take a role of the configuration'
-  if (role !== role.trim()) return 'a space around the role: remove it'
-  return undefined
-}
-
-export function findDisplayNameProblem(displayName: string): string | undefined {
-  if (Buffer.byteLength(displayName) > MAX_DISPLAY_NAME)
-    return `the display name has more than ${MAX_DISPLAY_NAME} bytes: take a shorter one`
-  if (hasControl(displayName)) return 'a control character in the display name: remove it'
-  return undefined
-}
-
-/** Also what ends a line to other programs: one user could become two, or rewrite a terminal. */
-function hasControl(text: string): boolean {
-  return /[\p{Cc}\p{Zl}\p{Zp}]|(?![\u200c\u200d])\p{Cf}/u.test(text)
-}
-
-function splitLines(content: Uint8Array): Uint8Array[] {
+const splitLines = (content: Uint8Array): Uint8Array[] => {
   const lines: Uint8Array[] = []
   let start = 0
   for (let end = content.indexOf(0x0a); end >= 0; end = content.indexOf(0x0a, start)) {
@@ -126,4 +106,24 @@ function splitLines(content: Uint8Array): Uint8Array[] {
   }
   lines.push(content.subarray(start))
   return lines
+}
+
+export const parseUsers = (content: Uint8Array, file: string): ParsedUsers => {
+  const problems: string[] = []
+  const users = new Map<string, FileUser>()
+  const lineOf = new Map<string, number>()
+  for (const [index, bytes] of splitLines(content).entries()) {
+    const number = index + 1
+    const parsed = parseLine(bytes)
+    if (parsed === undefined) continue
+    if ('problem' in parsed) {
+      problems.push(`${file}:${number}: ${parsed.problem}`)
+      continue
+    }
+    const first = lineOf.get(parsed.name)
+    if (first === undefined) lineOf.set(parsed.name, number)
+    else problems.push(`${file}:${number}: the same name as in line ${first}: remove one of them`)
+    users.set(parsed.name, parsed)
+  }
+  return problems.length > 0 ? { problems } : { users }
 }

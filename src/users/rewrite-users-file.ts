@@ -7,14 +7,21 @@ import { replaceFile } from '../files/replace-file.ts'
 
 const NEW_MODE = 0o640 // the service's group reads it, others do not see a hash
 
+/** A link stays one: what it points to is rewritten. */
+const followLinks = (file: string): string => {
+  const folder = realpathSync(dirname(file))
+  const path = join(folder, basename(file))
+  return statSync(path, { throwIfNoEntry: false }) === undefined ? path : realpathSync(path)
+}
+
 /**
  * `edit` gets the content (undefined: no such file) and returns the new text, or anything else to leave
  * the file alone. What it returned is returned.
  */
-export async function rewriteUsersFile<Result extends object>(
+export const rewriteUsersFile = async <Result extends object>(
   file: string,
   edit: (content: Buffer | undefined) => Result,
-): Promise<Result> {
+): Promise<Result> => {
   const target = followLinks(file)
   const release = await lockFile(`${target}.lock`)
   try {
@@ -28,11 +35,4 @@ export async function rewriteUsersFile<Result extends object>(
   } finally {
     release()
   }
-}
-
-/** A link stays one: what it points to is rewritten. */
-function followLinks(file: string): string {
-  const folder = realpathSync(dirname(file))
-  const path = join(folder, basename(file))
-  return statSync(path, { throwIfNoEntry: false }) === undefined ? path : realpathSync(path)
 }
