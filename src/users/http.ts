@@ -1,7 +1,6 @@
 // Users that another service knows: a PBX or a directory is asked at each login and at each refresh.
 // Only its two agreed answers count. Anything else is "away", which neither lets anyone in nor puts anyone out.
 import { createHash } from 'node:crypto'
-import { BlockList, isIP } from 'node:net'
 import { ConfigError } from '../config/config-error.ts'
 import { findCertificateFault, readTrust, systemTrust, type Trust } from '../files/certificates.ts'
 import { sendRequest } from '../http-client.ts'
@@ -30,7 +29,8 @@ export interface HttpUsersOptions {
 
 const MAX_ANSWER = 16 * 1024 // bytes; an honest answer is 200
 const MAX_IN_FLIGHT = 32 // a PBX's PHP pool is smaller than that
-const RETRY = 2 // seconds
+const AWAY = { unavailable: 'source_away' } as const
+const AWAY_FOR_LOGINS = { ...AWAY, retryAfter: 2 } // seconds
 const CA_FILE = 'http_users.ca_file'
 
 interface Endpoint {
@@ -39,16 +39,9 @@ interface Endpoint {
   socketPath: string | undefined
 }
 
-const loopback = new BlockList()
-loopback.addSubnet('127.0.0.0', 8, 'ipv4')
-loopback.addAddress('::1', 'ipv6')
-
-const isLoopback = (host: string): boolean => {
-  if (host === 'localhost') return true
-  const address = host.replace(/^\[(.*)\]$/, '$1')
-  const family = isIP(address)
-  return family !== 0 && loopback.check(address, family === 4 ? 'ipv4' : 'ipv6')
-}
+/** Of a URL's host, which is normalized: 127.1 reads 127.0.0.1 there. */
+const isLoopback = (host: string): boolean =>
+  host === 'localhost' || host === '[::1]' || /^127(?:\.\d{1,3}){3}$/.test(host)
 
 const parseEndpoint = (
   setting: Endpoint['setting'],
@@ -98,28 +91,26 @@ const parseUser = (text: string, username: string): User | undefined => {
   return { name: username, role, displayName, credential: mark }
 }
 
-type Asked = { status: number; body: string } | 'away'
+/** What the service says of the user that was asked for: 401 or 404 is `no`. */
+type Answer = { user: User } | 'no' | 'away'
 
 /** Throws a ConfigError with every problem. */
 export const openHttpUsers = (options: HttpUsersOptions): UserSource => {
   const { timeout, token, hashDecoy, maxInFlight = MAX_IN_FLIGHT, allowPlain = false } = options
-  const login = parseEndpoint('login_url', options.loginUrl, allowPlain)
-  const look = parseEndpoint('lookup_url', options.lookupUrl, allowPlain)
-  const trusted = options.ca === undefined ? undefined : readTrust(options.ca, CA_FILE)
-  // Anything else would be a second header, or a fault at every login.
-  const tokenProblem =
-    token === undefined || /^[\x21-\x7e]+$/.test(token)
-      ? undefined
-      : { problem: 'token: must be printable ASCII without blanks: take the line feed off its end' }
-  if (
-    'problem' in login ||
-    'problem' in look ||
-    (trusted && 'problem' in trusted) ||
-    tokenProblem
-  ) {
-    const all = [login, look, trusted, tokenProblem]
-    throw new ConfigError(all.flatMap((one) => (one && 'problem' in one ? [one.problem] : [])))
+  const problems: string[] = []
+  const accept = <Part extends object>(part: Part | { problem: string }): Part | undefined => {
+    if (!('problem' in part)) return part
+    problems.push(part.problem)
+    return undefined
   }
+  const login = accept(parseEndpoint('login_url', options.loginUrl, allowPlain))
+  const look = accept(parseEndpoint('lookup_url', options.lookupUrl, allowPlain))
+  const trusted = options.ca === undefined ? undefined : accept(readTrust(options.ca, CA_FILE))
+  // Anything else would be a second header, or a fault at every login.
+  if (token !== undefined && !/^[\x21-\x7e]+$/.test(token)) {
+    problems.push('token: must be printable ASCII without blanks: take the line feed off its end')
+  }
+  if (!login || !look || problems.length > 0) throw new ConfigError(problems)
 
   // Now, and not while the first login waits and every check with it.
   const isSecure = [login, look].some(({ url }) => url.protocol === 'https:')
@@ -135,8 +126,16 @@ export const openHttpUsers = (options: HttpUsersOptions): UserSource => {
     reported[setting] = problem
   }
 
-  /** `gone` is the status that means no, beside 200. */
-  const ask = async (endpoint: Endpoint, question: object, gone: number): Promise<Asked> => {
+  /** `no`: the status that means it, beside 200. */
+  const ask = async (
+    endpoint: Endpoint,
+    question: { username: string; password?: string },
+    no: number,
+  ): Promise<Answer> => {
+    const away = (problem: string): 'away' => {
+      report(endpoint, problem)
+      return 'away'
+    }
     const exchange = await sendRequest({
       method: 'POST',
       url: endpoint.url,
@@ -144,7 +143,7 @@ export const openHttpUsers = (options: HttpUsersOptions): UserSource => {
       headers: {
         'content-type': 'application/json',
         accept: 'application/json',
-        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+        ...(token !== undefined && { authorization: `Bearer ${token}` }),
       },
       body: JSON.stringify(question),
       timeout,
@@ -156,58 +155,38 @@ export const openHttpUsers = (options: HttpUsersOptions): UserSource => {
       const cure =
         findCertificateFault(exchange.failed, { name: CA_FILE, restart: true }) ??
         'check the address and that service'
-      report(endpoint, `no whole answer (${exchange.failed}): ${cure}`)
-      return 'away'
+      return away(`no whole answer (${exchange.failed}): ${cure}`)
     }
     const { status, body } = exchange
-    if (status !== 200 && status !== gone) {
-      report(
-        endpoint,
-        `answered ${status}, which is neither 200 nor ${gone}: correct the address or that service (redirects are not followed)`,
+    if (status !== 200 && status !== no) {
+      return away(
+        `answered ${status}, which is neither 200 nor ${no}: correct the address or that service (redirects are not followed)`,
       )
-      return 'away'
     }
     // A web server's own error page: the address is wrong, and every user would be "gone".
-    if (status === gone && body.trim() !== '' && parseObject(body) === undefined) {
-      report(
-        endpoint,
-        `answered ${status} with a page instead of JSON or nothing: correct the address`,
-      )
-      return 'away'
+    if (status === no && body.trim() !== '' && parseObject(body) === undefined) {
+      return away(`answered ${status} with a page instead of JSON or nothing: correct the address`)
     }
-    return { status, body }
-  }
-
-  const readUser = (endpoint: Endpoint, body: string, username: string): User | undefined => {
-    const user = parseUser(body, username)
-    report(
-      endpoint,
-      user
-        ? ''
-        : 'answered 200 without {"name": as asked, "role": …} in JSON: correct that service',
-    )
-    return user
+    const user = status === no ? undefined : parseUser(body, question.username)
+    if (status === 200 && !user) {
+      return away(
+        'answered 200 without {"name": as asked, "role": …} in JSON: correct that service',
+      )
+    }
+    report(endpoint, '')
+    return user ? { user } : 'no'
   }
 
   const askLookup = async (username: string): Promise<Lookup> => {
-    const asked = await ask(look, { username }, 404)
-    if (asked === 'away') return { unavailable: 'source_away' }
-    if (asked.status === 404) {
-      report(look, '')
-      return { refused: 'unknown_user' }
-    }
-    const user = readUser(look, asked.body, username)
-    return user ? { user } : { unavailable: 'source_away' }
+    const answer = await ask(look, { username }, 404)
+    if (answer === 'away') return AWAY
+    return answer === 'no' ? { refused: 'unknown_user' } : answer
   }
 
   const askLogin = async (username: string, password: string): Promise<Authentication> => {
-    const asked = await ask(login, { username, password }, 401)
-    if (asked === 'away') return { unavailable: 'source_away', retryAfter: RETRY }
-    if (asked.status === 200) {
-      const user = readUser(login, asked.body, username)
-      return user ? { user } : { unavailable: 'source_away', retryAfter: RETRY }
-    }
-    report(login, '')
+    const answer = await ask(login, { username, password }, 401)
+    if (answer === 'away') return AWAY_FOR_LOGINS
+    if (answer !== 'no') return answer
     // A 401 does not say whether the name is known, and only then may the next source be asked.
     const known = await askLookup(username)
     if ('refused' in known) return { refused: 'unknown_user' }
@@ -217,33 +196,26 @@ export const openHttpUsers = (options: HttpUsersOptions): UserSource => {
   }
 
   /** Two budgets: a flood of logins must not keep sessions from being refreshed. */
-  const createGate = (): (<Answer>(
-    ask: () => Promise<Answer>,
-    full: Answer,
-  ) => Promise<Answer>) => {
-    let inFlight = 0
-    return async (ask, full) => {
-      if (inFlight >= maxInFlight || closing.signal.aborted) return full
-      inFlight++
-      try {
-        return await ask()
-      } finally {
-        inFlight--
-      }
+  const inFlight = { logins: 0, lookups: 0 }
+  const within = async <Result>(
+    budget: keyof typeof inFlight,
+    ask: () => Promise<Result>,
+    full: Result,
+  ): Promise<Result> => {
+    if (inFlight[budget] >= maxInFlight || closing.signal.aborted) return full
+    inFlight[budget]++
+    try {
+      return await ask()
+    } finally {
+      inFlight[budget]--
     }
   }
-  const logins = createGate()
-  const lookups = createGate()
 
   return {
     name: 'http',
     authenticate: (username, password) =>
-      logins<Authentication>(() => askLogin(username, password), {
-        unavailable: 'source_away',
-        retryAfter: RETRY,
-      }),
-    lookup: (username) =>
-      lookups<Lookup>(() => askLookup(username), { unavailable: 'source_away' }),
+      within('logins', () => askLogin(username, password), AWAY_FOR_LOGINS),
+    lookup: (username) => within('lookups', () => askLookup(username), AWAY),
     peek: () => undefined,
     names: () => [],
     reload: async () => [],
