@@ -5,16 +5,9 @@ import { parseArgs } from 'node:util'
 import { ConfigError } from '../config/config-error.ts'
 import { CONFIG_FILE, loadConfig } from '../config/load.ts'
 import { type Cost, DEFAULT_COST, findPasswordProblem, hashPassword } from '../passwords/hash.ts'
-import {
-  addUser,
-  type Edit,
-  findNewUserProblem,
-  removeUser,
-  setDisabled,
-  setPassword,
-} from '../users/edit-users.ts'
+import { addUser, type Edit, removeUser, setDisabled, setPassword } from '../users/edit-users.ts'
 import { LockError } from '../files/lock-file.ts'
-import { parseUsers } from '../users/parse-users.ts'
+import { findUserProblem, parseUsers } from '../users/parse-users.ts'
 import { rewriteUsersFile } from '../users/rewrite-users-file.ts'
 import { askDaemon } from './control-client.ts'
 import { BAD_CONFIG, type Command, type Io, IO_FAILED, OK, REFUSED, USAGE } from './io.ts'
@@ -239,7 +232,7 @@ async function change(
 
 function checkNewUser(name: string, values: Values, { roles }: Place): void {
   const role = values.role ?? 'user'
-  const problem = findNewUserProblem({ name, role, displayName: values['display-name'] ?? '' })
+  const problem = findUserProblem({ name, role, displayName: values['display-name'] ?? '' })
   if (problem !== undefined) throw wrongUsage(problem)
   // A role that is not configured has no rights at all: a slip would show only at the first refusal.
   if (roles !== undefined && !roles.has(role))

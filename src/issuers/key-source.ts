@@ -12,7 +12,7 @@ export interface Bounds {
   /** How long a good answer counts at the least and the most, and where it does not say. */
   min: number
   max: number
-  unsaid: number
+  unstated: number
   /** After a bad one. */
   retry: number
   /** How much longer a good one counts while no other is to be had. */
@@ -51,7 +51,7 @@ export const createKeySource = (parts: {
     keys = read.keys
     text = read.text
     earliest = now + bounds.min
-    dueAt = now + Math.min(bounds.max, Math.max(bounds.min, read.maxAge ?? bounds.unsaid))
+    dueAt = now + Math.min(bounds.max, Math.max(bounds.min, read.maxAge ?? bounds.unstated))
     goodUntil = dueAt + bounds.lastGood
     observe({ keys: keys.size })
   }

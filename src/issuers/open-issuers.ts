@@ -13,14 +13,14 @@ const MINUTE = 60
 const OVER_HTTP: Bounds = {
   min: MINUTE,
   max: 60 * MINUTE,
-  unsaid: 5 * MINUTE,
+  unstated: 5 * MINUTE,
   retry: 10,
   lastGood: 24 * 60 * MINUTE,
 }
 const IN_A_FILE: Bounds = {
   min: 2,
   max: 2,
-  unsaid: 2,
+  unstated: 2,
   retry: 2,
   lastGood: Number.POSITIVE_INFINITY,
 }

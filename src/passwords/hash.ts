@@ -35,9 +35,7 @@ const ARGON2ID = new RegExp(
 )
 const BCRYPT = /^\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}$/
 
-const encode = (bytes: Buffer): string => {
-  return bytes.toString('base64').replace(/=+$/, '')
-}
+const encode = (bytes: Buffer): string => bytes.toString('base64').replace(/=+$/, '')
 
 /** Only the one spelling of these bytes: anything else decodes to none. */
 const decode = (text: string): Buffer => {
@@ -86,8 +84,8 @@ export const findPasswordProblem = (password: string): string | undefined => {
 const argon2id = (
   password: string,
   options: { memory: number; passes: number; lanes: number; salt: Buffer; length: number },
-): Buffer => {
-  return argon2Sync('argon2id', {
+): Buffer =>
+  argon2Sync('argon2id', {
     message: password,
     nonce: options.salt,
     parallelism: options.lanes,
@@ -95,7 +93,6 @@ const argon2id = (
     memory: options.memory,
     passes: options.passes,
   })
-}
 
 export const hashPassword = (password: string, cost: Cost): string => {
   const problem = findPasswordProblem(password)

@@ -20,7 +20,7 @@ export interface Accounts {
  * Unkeyed and cut to 32 bits. Asterisk's file beside it holds the secret in plain, so a key would
  * protect nothing there; and a stolen store must not tell a guessed password from a wrong one for sure.
  */
-const readMark = (name: string, secret: Account['secret']): string =>
+const credentialOf = (name: string, secret: Account['secret']): string =>
   createHash('sha256')
     .update(JSON.stringify([name, secret]))
     .digest('hex')
@@ -81,7 +81,7 @@ export const readAccounts = (all: readonly Section[], role: string): Accounts =>
       name,
       role,
       displayName: name,
-      credential: readMark(name, secret),
+      credential: credentialOf(name, secret),
       // Without any secret Asterisk may let it in by address; nobody logs in with "".
       disabled: ('md5' in secret ? secret.md5 : secret.password) === '',
       secret,

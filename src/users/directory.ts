@@ -19,9 +19,8 @@ export interface Directory {
   close(): void
 }
 
-const isUnknown = (answer: object): boolean => {
-  return 'refused' in answer && answer.refused === 'unknown_user'
-}
+const isUnknown = (answer: object): boolean =>
+  'refused' in answer && answer.refused === 'unknown_user'
 
 /** `hashDecoy` hashes something at the price of a real check; undefined when the queue is full. */
 export const createDirectory = (

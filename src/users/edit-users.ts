@@ -1,12 +1,6 @@
 // Changes to the users file as text → text. Comments, empty lines, the order and everybody else's line
 // stay byte for byte as they are: the file is the operator's own.
-import {
-  DISABLED,
-  findDisplayNameProblem,
-  findNameProblem,
-  findRoleProblem,
-  isRemark,
-} from './parse-users.ts'
+import { DISABLED, findUserProblem, isRemark } from './parse-users.ts'
 
 export type Edit = { text: string } | { refused: 'unknown_user' | 'already_there' }
 
@@ -16,15 +10,6 @@ export interface NewUser {
   role: string
   /** Empty: the name. */
   displayName: string
-}
-
-/** Why this cannot be a line of the file, or undefined. */
-export const findNewUserProblem = (user: Omit<NewUser, 'hash'>): string | undefined => {
-  return (
-    findNameProblem(user.name) ??
-    findRoleProblem(user.role) ??
-    findDisplayNameProblem(user.displayName)
-  )
 }
 
 const readName = (line: string): string | undefined => {
@@ -50,7 +35,7 @@ const editLine = (
 }
 
 export const addUser = (text: string, user: NewUser): Edit => {
-  const problem = findNewUserProblem(user)
+  const problem = findUserProblem(user)
   // A fault: a line break in a name would write a second user, of any role.
   if (problem !== undefined) throw new Error(problem)
   if (text.split('\n').some((line) => readName(line) === user.name))
@@ -63,17 +48,14 @@ export const addUser = (text: string, user: NewUser): Edit => {
 }
 
 /** A disabled user stays disabled. */
-export const setPassword = (text: string, name: string, hash: string): Edit => {
-  return editLine(text, name, (secret) => (secret.startsWith(DISABLED) ? DISABLED + hash : hash))
-}
+export const setPassword = (text: string, name: string, hash: string): Edit =>
+  editLine(text, name, (secret) => (secret.startsWith(DISABLED) ? DISABLED + hash : hash))
 
-export const setDisabled = (text: string, name: string, disabled: boolean): Edit => {
-  return editLine(text, name, (secret) => {
+export const setDisabled = (text: string, name: string, disabled: boolean): Edit =>
+  editLine(text, name, (secret) => {
     const hash = secret.startsWith(DISABLED) ? secret.slice(DISABLED.length) : secret
     return disabled ? DISABLED + hash : hash
   })
-}
 
-export const removeUser = (text: string, name: string): Edit => {
-  return editLine(text, name, () => undefined)
-}
+export const removeUser = (text: string, name: string): Edit =>
+  editLine(text, name, () => undefined)

@@ -2,10 +2,10 @@
 // writes it and a little more. No problem ever quotes the file: a hash or a password may stand there.
 import { createHash } from 'node:crypto'
 import { isWeak, parseHash, type StoredHash } from '../passwords/hash.ts'
-import type { HeldUser } from './source.ts'
+import type { HeldUser, User } from './source.ts'
 
 export interface FileUser extends HeldUser {
-  /** The hash field without its mark. */
+  /** The hash, without the mark of a disabled user. */
   stored: string
   kind: StoredHash['kind']
   /** Accepted, but below what is asked for today. */
@@ -24,11 +24,10 @@ const MAX_DISPLAY_NAME = 256 // bytes
 const NEW_PASSWORD = 'set a new one with `postern user password`'
 
 /** Also what ends a line to other programs: one user could become two, or rewrite a terminal. */
-const hasControl = (text: string): boolean => {
-  return /[\p{Cc}\p{Zl}\p{Zp}]|(?![\u200c\u200d])\p{Cf}/u.test(text)
-}
+const hasControl = (text: string): boolean =>
+  /[\p{Cc}\p{Zl}\p{Zp}]|(?![\u200c\u200d])\p{Cf}/u.test(text)
 
-export const findNameProblem = (name: string): string | undefined => {
+const findNameProblem = (name: string): string | undefined => {
   const bytes = Buffer.byteLength(name)
   if (bytes === 0) return 'no name: write name:hash:role:display name'
   if (bytes > MAX_NAME) return `the name has more than ${MAX_NAME} bytes: take a shorter one`
@@ -41,7 +40,7 @@ export const findNameProblem = (name: string): string | undefined => {
   return undefined
 }
 
-export const findRoleProblem = (role: string): string | undefined => {
+const findRoleProblem = (role: string): string | undefined => {
   if (Buffer.byteLength(role) > MAX_NAME)
     return `the role has more than ${MAX_NAME} bytes: take a role of the configuration`
   if (hasControl(role)) return 'a control character in the role: remove it'
@@ -50,12 +49,20 @@ export const findRoleProblem = (role: string): string | undefined => {
   return undefined
 }
 
-export const findDisplayNameProblem = (displayName: string): string | undefined => {
+const findDisplayNameProblem = (displayName: string): string | undefined => {
   if (Buffer.byteLength(displayName) > MAX_DISPLAY_NAME)
     return `the display name has more than ${MAX_DISPLAY_NAME} bytes: take a shorter one`
   if (hasControl(displayName)) return 'a control character in the display name: remove it'
   return undefined
 }
+
+/** Why this cannot be a line of the file, or undefined. */
+export const findUserProblem = (
+  user: Pick<User, 'name' | 'role' | 'displayName'>,
+): string | undefined =>
+  findNameProblem(user.name) ??
+  findRoleProblem(user.role) ??
+  findDisplayNameProblem(user.displayName)
 
 /** A line that is nobody's: empty, or a comment. */
 export const isRemark = (line: string): boolean => {
@@ -77,8 +84,7 @@ const parseLine = (bytes: Uint8Array): FileUser | { problem: string } | undefine
   const [name = '', secret, role = '', ...rest] = line.replace(/\r$/, '').split(':')
   const displayName = rest.join(':')
   if (secret === undefined) return { problem: 'no colon: write name:hash:role:display name' }
-  const problem =
-    findNameProblem(name) ?? findRoleProblem(role) ?? findDisplayNameProblem(displayName)
+  const problem = findUserProblem({ name, role, displayName })
   if (problem !== undefined) return { problem }
 
   const disabled = secret.startsWith(DISABLED)
@@ -97,24 +103,14 @@ const parseLine = (bytes: Uint8Array): FileUser | { problem: string } | undefine
   }
 }
 
-const splitLines = (content: Uint8Array): Uint8Array[] => {
-  const lines: Uint8Array[] = []
-  let start = 0
-  for (let end = content.indexOf(0x0a); end >= 0; end = content.indexOf(0x0a, start)) {
-    lines.push(content.subarray(start, end))
-    start = end + 1
-  }
-  lines.push(content.subarray(start))
-  return lines
-}
-
 export const parseUsers = (content: Uint8Array, file: string): ParsedUsers => {
   const problems: string[] = []
   const users = new Map<string, FileUser>()
   const lineOf = new Map<string, number>()
-  for (const [index, bytes] of splitLines(content).entries()) {
+  // Latin-1 keeps every byte: a line that is not UTF-8 is told from the others.
+  for (const [index, line] of Buffer.from(content).toString('latin1').split('\n').entries()) {
     const number = index + 1
-    const parsed = parseLine(bytes)
+    const parsed = parseLine(Buffer.from(line, 'latin1'))
     if (parsed === undefined) continue
     if ('problem' in parsed) {
       problems.push(`${file}:${number}: ${parsed.problem}`)

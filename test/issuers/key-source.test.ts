@@ -9,7 +9,7 @@ import { pairOf } from '../fixtures/pairs.ts'
 
 const A = pairOf('EdDSA', 'a')
 const B = pairOf('EdDSA', 'b')
-const BOUNDS = { min: 60, max: 3600, unsaid: 300, retry: 10, lastGood: 86_400 }
+const BOUNDS = { min: 60, max: 3600, unstated: 300, retry: 10, lastGood: 86_400 }
 
 const setUp = (first: Loaded) => {
   const clock = createTestClock()

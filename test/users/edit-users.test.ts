@@ -1,12 +1,7 @@
 // Edits of the users file: one line changes, everything else stays byte for byte.
 import t from 'tap'
-import {
-  addUser,
-  findNewUserProblem,
-  removeUser,
-  setDisabled,
-  setPassword,
-} from '../../src/users/edit-users.ts'
+import { addUser, removeUser, setDisabled, setPassword } from '../../src/users/edit-users.ts'
+import { findUserProblem } from '../../src/users/parse-users.ts'
 
 const TEXT = '# staff\n201:old:user:Anna: A\n\n  # 202:commented:out\n202:!old\r\n\n900:old:admin'
 
@@ -46,7 +41,7 @@ void t.test('a name in a comment, or in another case, is nobody', async (t) => {
 
 void t.test('no field can write a second line, or hide in a comment', async (t) => {
   const anna = { name: 'anna', role: 'user', displayName: '' }
-  t.equal(findNewUserProblem(anna), undefined)
+  t.equal(findUserProblem(anna), undefined)
   for (const bad of [
     { name: 'a\nroot:x:admin' },
     { name: 'a:b' },
@@ -56,7 +51,7 @@ void t.test('no field can write a second line, or hide in a comment', async (t) 
     { displayName: 'Anna\n900:x:admin' },
     { displayName: 'Anna\r' },
   ]) {
-    t.type(findNewUserProblem({ ...anna, ...bad }), 'string', JSON.stringify(bad))
+    t.type(findUserProblem({ ...anna, ...bad }), 'string', JSON.stringify(bad))
     t.throws(() => addUser('', { ...anna, hash: 'h', ...bad }))
   }
 })
