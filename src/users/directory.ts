@@ -2,21 +2,15 @@
 // Its answer to a stranger must cost as much as its answer to a user, or the time tells who exists.
 import { findPasswordProblem } from '../passwords/hash.ts'
 import { QUEUE_RETRY } from '../passwords/pool.ts'
-import type { Authentication, Lookup, UserSource } from './source.ts'
+import type { UserSource } from './source.ts'
 
-export interface Directory {
-  authenticate(username: string, password: string): Promise<Authentication>
-  lookup(username: string): Promise<Lookup>
-  /** Without waiting; undefined where only asking a source would tell. */
-  peek(username: string): Lookup | undefined
-  /** Everybody that the sources in memory hold, each once. */
-  names(): Iterable<string>
+/** `names`: of all sources, each once. */
+export interface Directory extends Omit<UserSource, 'name' | 'reload'> {
   /**
    * Every source reads again, also when one of them faults; then that fault is thrown. What is wrong, of those with
    * which something is.
    */
   reload(): Promise<ReadonlyMap<UserSource['name'], readonly string[]>>
-  close(): void
 }
 
 const isUnknown = (answer: object): boolean =>
