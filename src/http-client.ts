@@ -1,8 +1,7 @@
 // One outgoing request over http, https or a unix socket, bounded in time and in size. It never follows a redirect:
 // whoever is redirected to would be sent the password.
 
-import { request as httpRequest } from 'node:http'
-import type { IncomingHttpHeaders } from 'node:http'
+import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 
 import { systemClock } from './clock.ts'
@@ -32,7 +31,7 @@ export type Exchange = { status: number; headers: IncomingHttpHeaders; body: str
 
 /** No answer, or not a whole one. Codes only: Node's own messages may quote what was sent. */
 export interface Failure {
-  /** `TIMEOUT`, `CLOSED`, `HALF_ANSWER`, `TOO_LARGE`, `ABORTED`, or a code of Node, TLS or the parser. */
+  /** `TIMEOUT`, `CLOSED`, `HALF_ANSWER`, `TOO_LARGE`, or a code of Node, TLS or the parser. */
   failed: string
   stage: 'connect' | 'answer' | 'body'
 }
@@ -58,6 +57,7 @@ export const sendRequest = (outgoing: Outgoing): Promise<Exchange> =>
         'content-length': Buffer.byteLength(body),
       },
       agent: false,
+      signal: outgoing.signal,
       ...(secure &&
         (outgoing.insecure === true
           ? { rejectUnauthorized: false }
@@ -66,21 +66,16 @@ export const sendRequest = (outgoing: Outgoing): Promise<Exchange> =>
 
     const finish = (exchange: Exchange): void => {
       cancelTimeout()
-      outgoing.signal?.removeEventListener('abort', abort)
       resolve(exchange)
       request.destroy()
     }
     const fail = (failed: string): void => {
       finish({ failed, stage })
     }
-    const abort = (): void => {
-      fail('ABORTED')
-    }
     // One timer for the whole exchange: a server that sends a byte a second resets any idle timer.
     const cancelTimeout = systemClock.after(outgoing.timeout, () => {
       fail('TIMEOUT')
     })
-    outgoing.signal?.addEventListener('abort', abort)
 
     request.once('socket', (socket) => {
       socket.once(secure ? 'secureConnect' : 'connect', () => {
@@ -113,6 +108,5 @@ export const sendRequest = (outgoing: Outgoing): Promise<Exchange> =>
       })
       response.on('end', whole)
     })
-    if (outgoing.signal?.aborted === true) abort()
-    else request.end(body)
+    request.end(body)
   })

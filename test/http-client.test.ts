@@ -126,11 +126,11 @@ void t.test('a unix socket is reached by its path', async (t) => {
 void t.test('an abort ends it, before and during', async (t) => {
   const server = await openCannedServer(t, [silent])
   const url = `http://127.0.0.1:${server.port}/`
-  t.match(await ask(url, { signal: AbortSignal.abort() }), { failed: 'ABORTED' })
+  t.match(await ask(url, { signal: AbortSignal.abort() }), { failed: 'ABORT_ERR' })
   const controller = new AbortController()
   const asked = ask(url, { signal: controller.signal })
   controller.abort()
-  t.match(await asked, { failed: 'ABORTED' })
+  t.match(await asked, { failed: 'ABORT_ERR' })
 })
 
 void t.test('a certificate is checked, unless it is told not to be', needsOpenssl, async (t) => {
