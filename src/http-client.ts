@@ -1,5 +1,5 @@
-// One outgoing request over http, https or a unix socket, bounded in time and in size. It never follows a redirect:
-// whoever is redirected to would be sent the password.
+// One outgoing request over http, https or a unix socket, bounded in time and in size. It never follows a redirect: the
+// password would go to wherever that leads.
 
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import { request as httpsRequest } from 'node:https'
@@ -11,14 +11,14 @@ export interface Outgoing {
   method: 'POST' | 'GET'
   /** Over a unix socket the host part only fills the Host header. */
   url: URL
-  /** As it stands, where a URL parser would mend it. */
+  /** Sent as it stands, where a URL parser would normalize it. */
   path?: string
   socketPath?: string | undefined
   headers: Record<string, string>
   body?: string
-  /** Seconds for everything together: name, connection, TLS, answer and the whole of its body. */
+  /** Seconds for everything together: name, connection, TLS, answer and its whole body. */
   timeout: number
-  /** The body's, of which more is no answer; 0: the head is all that is asked for, whatever follows it. */
+  /** A longer body counts as no answer. 0: only the head is wanted, whatever follows it. */
   maxBytes: number
   /** These authorities instead of the system's. */
   trust?: Trust | undefined
@@ -29,7 +29,7 @@ export interface Outgoing {
 
 export type Exchange = { status: number; headers: IncomingHttpHeaders; body: string } | Failure
 
-/** No answer, or not a whole one. Codes only: Node's own messages may quote what was sent. */
+/** No answer, or an incomplete one. Codes only: Node's own messages may quote what was sent. */
 export interface Failure {
   /** `TIMEOUT`, `CLOSED`, `HALF_ANSWER`, `TOO_LARGE`, or a code of Node, TLS or the parser. */
   failed: string

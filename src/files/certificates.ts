@@ -1,5 +1,5 @@
-// Whose certificates are believed: the machine's authorities, as curl has them, or those of one file. The one home of
-// that, so that no environment variable can switch the check off, and each refusal names the same cure.
+// Which authorities are trusted: the system's, as with curl, or those of one file. Decided here alone, so that no
+// environment variable can switch the check off, and each refusal names the same cure.
 
 import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -7,9 +7,9 @@ import { createSecureContext, getCACertificates, type SecureContext } from 'node
 
 /** For the options of `https.request` and `tls.connect`, as it stands. */
 export interface Trust {
-  /** Shared: to read 145 authorities takes 7 ms and 1 MB, for every connection that is given a list of them. */
+  /** Shared: reading 145 authorities takes 7 ms and 1 MB, for every connection that is given a list of them. */
   readonly secureContext: SecureContext
-  /** Said out loud, else NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment would let anybody's certificate pass. */
+  /** Explicit, or NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment would let any certificate pass. */
   readonly rejectUnauthorized: true
 }
 
@@ -34,13 +34,13 @@ export const systemTrust = (): Trust => {
 }
 
 /**
- * The authorities of a PEM file, and no others. `name`: the setting or option that names it; the file's own name is not
- * said, since a password may stand in its place by mistake.
+ * The authorities of a PEM file, and no others. `name`: the setting or option that names it; messages leave the file's
+ * own name out, since it may be a password by mistake.
  */
 export const readTrust = (file: string, name: string): Trust | { problem: string } => {
   try {
     const ca = readFileSync(file, 'utf8')
-    void new X509Certificate(ca) // Node takes a file without any certificate for "trust nobody", in silence
+    void new X509Certificate(ca) // Node silently takes a file without any certificate to mean "trust nobody"
     return trust(ca)
   } catch (error) {
     const { code = '', syscall } = error as NodeJS.ErrnoException
@@ -51,7 +51,7 @@ export const readTrust = (file: string, name: string): Trust | { problem: string
   }
 }
 
-/** A list of authorities lacks the right one. */
+/** The list of authorities lacks the right one. */
 const UNKNOWN: Readonly<Record<string, string>> = {
   DEPTH_ZERO_SELF_SIGNED_CERT: 'is self-signed',
   SELF_SIGNED_CERT_IN_CHAIN: 'comes from an authority that is not trusted here',
@@ -69,9 +69,9 @@ const OTHERS: Readonly<Record<string, string>> = {
 }
 
 /**
- * What is wrong with the certificate of a server, and the cure, by Node's code; undefined where it is something else.
- * `name`: the setting or option that names authorities, if there is one. `restart`: the daemon asks, which reads the
- * system's list only when it starts.
+ * What is wrong with a server's certificate, and the cure, by Node's code; undefined if it is something else. `name`: the
+ * setting or option that names authorities, if there is one. `restart`: for the daemon, which reads the system's list
+ * only when it starts.
  */
 export const findCertificateFault = (
   code: string,

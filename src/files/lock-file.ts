@@ -1,10 +1,10 @@
-// One at a time over a file that several commands change. A lock is a file that names its process; it
-// must never be taken from one that still runs.
+// One process at a time may change a file. A lock is a file that contains the number of its process; it must never be
+// taken from a process that still runs.
 import { linkSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { randomBytes } from 'node:crypto'
 import { systemClock } from '../clock.ts'
 
-/** Somebody else holds it. The message names the cure. */
+/** Another process holds it. The message names the cure. */
 export class LockError extends Error {
   constructor(message: string) {
     super(message)
@@ -26,17 +26,17 @@ const tryLink = (from: string, to: string): boolean => {
 const isStale = (lock: string): boolean => {
   try {
     const pid = Number(readFileSync(lock, 'utf8'))
-    // 0 and below are groups of processes, and a file that is not ours is not ours to remove.
+    // 0 and below mean groups of processes, and what is no lock is not ours to remove.
     if (!Number.isSafeInteger(pid) || pid <= 0) return false
     process.kill(pid, 0)
     return false
   } catch (error) {
-    // ESRCH: no such process. ENOENT (released meanwhile) and EPERM (somebody else's) are none of ours.
+    // ESRCH: no such process. Neither ENOENT (released meanwhile) nor EPERM (another user's) is stale.
     return (error as NodeJS.ErrnoException).code === 'ESRCH'
   }
 }
 
-/** A process that was killed leaves its lock. Under a lock of its own, or two could take it over. */
+/** A killed process leaves its lock behind. Removed under a lock of its own, or two could take it over. */
 const takeOver = (mine: string, lock: string): void => {
   if (!isStale(lock) || !tryLink(mine, `${lock}.takeover`)) return
   try {
@@ -46,9 +46,9 @@ const takeOver = (mine: string, lock: string): void => {
   }
 }
 
-/** Resolves to the release. `patience` in seconds; it throws when another process holds on for longer. */
+/** Resolves to the release. Throws if another process holds it for longer than `patience`, in seconds. */
 export const lockFile = async (lock: string, patience = 5): Promise<() => void> => {
-  // Linked into place, not created there: it is never seen without the number in it.
+  // Linked into place, not created there: nobody ever sees it without the number in it.
   const mine = `${lock}.${randomBytes(6).toString('hex')}`
   writeFileSync(mine, `${process.pid}\n`, { flag: 'wx', mode: 0o600 })
   try {

@@ -1,5 +1,5 @@
-// Files that are there whole or not at all, also after a power cut: a draft beside the file, its bytes synced, its
-// name moved, and the directory synced that holds the name.
+// Files are written whole or not at all, also if the power fails: a draft beside the file is synced and renamed, and
+// then the directory is synced, which holds the name.
 
 import {
   closeSync,
@@ -22,10 +22,10 @@ export interface Access {
   mode: number
 }
 
-// A draft that somebody has put there, or a link to elsewhere, is never written to.
+// Never into a file, or through a link, that somebody else has put there.
 const ANEW = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
 
-/** Of a file or a directory. A name is only as durable as the directory that it stands in. */
+/** Syncs a file or a directory. A name is only as durable as the directory that holds it. */
 export const syncPath = (path: string): void => {
   const fd = openSync(path, constants.O_RDONLY)
   try {
@@ -35,14 +35,14 @@ export const syncPath = (path: string): void => {
   }
 }
 
-/** A file that is written already takes the name of another, or a new one. */
+/** For a file that has been written already. It replaces the one of that name. */
 export const renameDurably = (from: string, to: string): void => {
   syncPath(from)
   renameSync(from, to)
   syncPath(dirname(to))
 }
 
-/** Private from the first byte, and gone again where anything fails. */
+/** Private from its first byte, and removed again if anything fails. */
 const writeDraft = (
   file: string,
   text: string,
@@ -68,14 +68,14 @@ const writeDraft = (
   syncPath(dirname(file))
 }
 
-/** Whoever reads sees the old text or the new one. A link is replaced and not followed. */
+/** A reader sees the old text or the new one. A link is replaced, not followed. */
 export const replaceFile = (file: string, text: string, access: Access): void => {
   writeDraft(file, text, access, (draft) => {
     renameSync(draft, file)
   })
 }
 
-/** A new file, 0600. Of two that make it at the same moment one wins; the file is the winner's. */
+/** A new file with mode 0600; one that is there already is left alone, also if it appears at this moment. */
 export const createFile = (file: string, text: string): void => {
   writeDraft(file, text, undefined, (draft) => {
     try {

@@ -1,5 +1,5 @@
-// The keys of one trusted issuer, kept: asked for once whoever waits, believed for as long as their source says
-// within our bounds, and kept while it is away. A check waits for them only where a key is missing.
+// The keys of one trusted issuer, cached: one request however many wait for it, kept for as long as its source says
+// within our bounds, and for longer while it is away. A check waits for them only if a key is missing.
 
 import { type IssuerKeys, type KeySet, parseIssuerKeys } from '../auth/issuer.ts'
 import type { Asymmetric } from '../auth/jwk.ts'
@@ -9,17 +9,17 @@ export type Loaded = { text: string; maxAge?: number | undefined } | { problem: 
 
 /** Seconds. */
 export interface Bounds {
-  /** How long a good answer counts at the least and the most, and where it does not say. */
+  /** How long a good answer counts: at least, at most, and if it does not say. */
   min: number
   max: number
   unstated: number
-  /** After a bad one. */
+  /** How long until the next request after a bad one. */
   retry: number
-  /** How much longer a good one counts while no other is to be had. */
+  /** How much longer a good one counts while no newer one can be had. */
   lastGood: number
 }
 
-/** What became of one asking. */
+/** What became of one request. */
 export type Outcome = { keys: number } | { problem: string }
 
 export const createKeySource = (parts: {
@@ -61,7 +61,7 @@ export const createKeySource = (parts: {
   ): Promise<{ keys: KeySet; text: string; maxAge: number | undefined } | { problem: string }> => {
     if ('problem' in loaded) return loaded
     const { maxAge } = loaded
-    // The same text is the same object: what was verified by it stays remembered.
+    // The same text keeps the same object, and with it what was verified by it and is remembered.
     if (keys && loaded.text === text) return { keys, text, maxAge }
     const found = await parseIssuerKeys(loaded.text, algorithms)
     return 'problem' in found ? found : { keys: found, text: loaded.text, maxAge }
@@ -80,7 +80,7 @@ export const createKeySource = (parts: {
       if (now >= dueAt) void askOnce()
       return now < goodUntil ? keys : undefined
     },
-    // A stranger can name any key: how often that asks the issuer is not the stranger's to say.
+    // A stranger can name any key, and must not decide how often the issuer is asked.
     renew: async () => {
       if (underWay || clock.monotonic() >= earliest) await askOnce()
     },

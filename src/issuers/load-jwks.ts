@@ -33,7 +33,7 @@ export const readJwksFile = async (file: string): Promise<Loaded> => {
   }
 }
 
-/** Seconds that the answer may be kept (RFC 9111 §5.2.2); undefined where it does not say. */
+/** Seconds for which the answer may be kept (RFC 9111 §5.2.2); undefined if it does not say. */
 const maxAgeOf = (cacheControl = ''): number | undefined => {
   if (/\bno-(?:store|cache)\b/i.test(cacheControl)) return 0
   const [, seconds] = /\bmax-age="?(\d{1,9})\b/i.exec(cacheControl) ?? []
@@ -50,7 +50,7 @@ export const fetchJwks = async (url: string, timeout = TIMEOUT): Promise<Loaded>
   })
   if ('failed' in exchange) {
     const cure = findCertificateFault(exchange.failed, { restart: true }) ?? 'check the address'
-    return { problem: `gave no whole answer (${exchange.failed}): ${cure}` }
+    return { problem: `gave no complete answer (${exchange.failed}): ${cure}` }
   }
   const { status, headers, body } = exchange
   if (status !== 200) {

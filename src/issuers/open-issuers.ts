@@ -1,5 +1,5 @@
-// The trusted issuers of a config, each with its keys. A reload keeps what is known of those that stay: it must
-// not refuse their users because the issuer is away at that moment.
+// The trusted issuers of a config, each with its keys. A reload keeps the keys of those that stay: it must not refuse
+// their users because an issuer is away at that moment.
 
 import type { IssuerKeys, TrustedIssuer } from '../auth/issuer.ts'
 import type { Clock } from '../clock.ts'
@@ -9,7 +9,7 @@ import { type Bounds, createKeySource, type Loaded, type Outcome } from './key-s
 import { fetchJwks, readJwksFile } from './load-jwks.ts'
 
 const MINUTE = 60
-// Capped at an hour: that long a key counts at most after its issuer has withdrawn it.
+// At most an hour: for that long a key may still count after its issuer has withdrawn it.
 const OVER_HTTP: Bounds = {
   min: MINUTE,
   max: 60 * MINUTE,
@@ -27,18 +27,18 @@ const IN_A_FILE: Bounds = {
 
 export interface Issuers {
   readonly all: readonly TrustedIssuer[]
-  /** By what they were opened with. */
+  /** Keyed by what they were opened with. */
   readonly sources: ReadonlyMap<string, IssuerKeys>
 }
 
 export interface IssuerEvents {
   clock: Clock
   observe(issuer: string, outcome: Outcome): void
-  /** Said once for each kind of trouble; an empty one: it is over. */
+  /** Called once for each kind of trouble. */
   onProblem(problem: string): void
 }
 
-/** Throws a ConfigError where a file will not do; an address may be away, and is asked again. */
+/** Throws a ConfigError if a file cannot be used; an address may be away, and is asked again. */
 export const openIssuers = async (
   configured: Config['issuers'],
   { clock, observe, onProblem }: IssuerEvents,

@@ -1,5 +1,5 @@
-// What a hash worker does with a job. A job that fails answers with its fault: it must never leave
-// the login behind it waiting.
+// What a hash worker does with a job. A job that fails answers with its error: the login that waits for it must never
+// wait forever.
 import { hashPassword, verifyPassword } from './hash.ts'
 
 export type HashJob =
@@ -12,7 +12,7 @@ export type HashReply =
   /** Sent at most once, before any answer: the worker runs at the daemon's own priority. */
   | { notNiced: unknown }
 
-/** The end of a worker's message channel, as far as it is needed here. */
+/** The part of a worker's message channel that is needed here. */
 export interface JobPort {
   on(event: 'message', listener: (job: HashJob) => void): unknown
   postMessage(reply: HashReply): void
@@ -31,7 +31,7 @@ const work = (job: HashJob): HashReply => {
 export const serveHashes = (port: JobPort | null, lowerPriority: () => void): void => {
   if (port === null) return
   try {
-    // Linux nices a single thread by this call: a login storm yields to the thread that checks.
+    // On Linux this call nices one thread alone: a storm of logins yields to the thread that answers checks.
     lowerPriority()
   } catch (error) {
     port.postMessage({ notNiced: error })

@@ -1,5 +1,5 @@
 // Stored passwords: made as argon2id PHC strings, checked as those or as htpasswd's bcrypt. Slow on
-// purpose: the daemon calls this in a worker thread only (pool.ts). No message ever holds a hash.
+// purpose: the daemon calls this in worker threads only (pool.ts). No message ever contains a hash.
 import { argon2Sync, randomBytes, timingSafeEqual } from 'node:crypto'
 import { compareSync } from 'bcryptjs'
 
@@ -15,10 +15,10 @@ export type StoredHash =
   | { kind: 'argon2id'; memory: number; passes: number; lanes: number; salt: Buffer; tag: Buffer }
   | { kind: 'bcrypt'; cost: number }
 
-const MAX_PASSWORD = 1024 // bytes: beyond any passphrase, and short enough to hash in no time
-const BCRYPT_PASSWORD = 72 // bytes: bcrypt looks at no more, so a longer one would match on its start
+const MAX_PASSWORD = 1024 // bytes: longer than any passphrase, and its length costs no time
+const BCRYPT_PASSWORD = 72 // bytes: bcrypt reads no more, so a longer one would match by its start
 
-// A hash is worked through before anyone is known: one line must not take the host down with it.
+// A hash is computed for anybody who asks: one line of a file must not take the host down.
 const MIN_MEMORY = 7168 // KiB: the least that OWASP names (with five passes)
 const MAX_MEMORY = 1024 * 1024 // KiB: 1 GiB in each worker
 const MAX_WORK = 4 * MAX_MEMORY // KiB passed over: some seconds of one core
@@ -37,7 +37,7 @@ const BCRYPT = /^\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}$/
 
 const encode = (bytes: Buffer): string => bytes.toString('base64').replace(/=+$/, '')
 
-/** Only the one spelling of these bytes: anything else decodes to none. */
+/** Only the canonical spelling: anything else decodes to no bytes. */
 const decode = (text: string): Buffer => {
   const bytes = Buffer.from(text, 'base64')
   return encode(bytes) === text ? bytes : Buffer.alloc(0)
@@ -65,13 +65,13 @@ export const parseHash = (stored: string): StoredHash | { problem: string } => {
   return { kind: 'argon2id', memory, passes, lanes, salt, tag }
 }
 
-/** Still accepted, but below what OWASP asks for today: worth a new password. */
+/** Still accepted, but below what OWASP asks for today: a new password would be better. */
 export const isWeak = (hash: StoredHash): boolean => {
   if (hash.kind === 'bcrypt') return hash.cost < WEAK_BCRYPT
   return hash.memory * hash.passes < WEAK_WORK
 }
 
-/** Why a password cannot be one, or undefined. Nothing is trimmed, folded or judged for taste. */
+/** Why this cannot be a password, or undefined. Nothing is trimmed or folded, and strength is not judged. */
 export const findPasswordProblem = (password: string): string | undefined => {
   // Half a surrogate pair becomes U+FFFD in UTF-8: two different passwords would be the same one.
   if (!password.isWellFormed()) return 'the password is not valid Unicode'
@@ -108,9 +108,9 @@ export const verifyPassword = (stored: string, password: string): boolean => {
   if ('problem' in hash) throw new Error(hash.problem)
 
   if (hash.kind === 'bcrypt') {
-    // bcrypt repeats the password with a NUL behind it as its key: `a` and `a\0a` are the same one.
+    // bcrypt's key is the password and a NUL, repeated: to it `a` and `a\0a` are the same.
     const exact = Buffer.byteLength(password) <= BCRYPT_PASSWORD && !password.includes('\0')
-    const same = compareSync(password, stored) // always: a refusal takes as long as any other
+    const same = compareSync(password, stored) // in any case: every refusal takes as long
     return same && exact
   }
   return timingSafeEqual(argon2id(password, { ...hash, length: hash.tag.length }), hash.tag)

@@ -13,8 +13,8 @@ export interface AsteriskUsersOptions extends SourceEvents {
   /** Everybody found has this role. */
   role: string
   /**
-   * Hashes something at the price of a real check; undefined when the queue is full. The directory does
-   * it for a stranger: a user must cost as much, or the time tells who has an extension.
+   * Costs as much as a real check; undefined if the queue is full. The directory runs it for a stranger:
+   * a user must cost as much, or the time of an answer tells who has an extension.
    */
   hashDecoy(): Promise<unknown> | undefined
 }
@@ -36,7 +36,7 @@ export const openAsteriskUsers = async (options: AsteriskUsersOptions): Promise<
   const { file, role, hashDecoy } = options
   const key = randomBytes(32)
 
-  /** Hashed under a key that nobody knows: equal lengths, and no time that tells how far they agree. */
+  /** Under a key that nobody knows: equal lengths, and the time does not tell how much of a guess is right. */
   const seal = (text: string): Buffer => createHmac('sha256', key).update(text).digest()
   const matches = ({ name, secret }: Account, password: string): boolean => {
     const [stored, shown] =

@@ -1,5 +1,5 @@
-// What is different between two states of a file of users. It says what happened to whom, and never
-// what follows from it: ending sessions is the daemon's business.
+// What differs between two states of a source's users. It says what happened to whom, and never what follows from that:
+// ending sessions is the daemon's business.
 import type { HeldUser } from './source.ts'
 
 export interface UserChange {
@@ -7,7 +7,7 @@ export interface UserChange {
   change: 'added' | 'removed' | 'disabled' | 'enabled' | 'password' | 'role' | 'display_name'
 }
 
-/** In the order of the new state, the removed ones last. Several changes of one user are several rows. */
+/** In the order of the new state, removed users last. Several changes of one user are several entries. */
 export type UsersDiff = readonly UserChange[]
 
 const diffUser = (old: HeldUser, user: HeldUser): UserChange['change'][] => {

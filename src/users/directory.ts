@@ -7,8 +7,8 @@ import type { UserSource } from './source.ts'
 /** `names`: of all sources, each once. */
 export interface Directory extends Omit<UserSource, 'name' | 'reload'> {
   /**
-   * Every source reads again, also when one of them faults; then that fault is thrown. What is wrong, of those with
-   * which something is.
+   * Every source reads again, even if one of them throws; that error is thrown afterwards. The sources with problems,
+   * and what they are.
    */
   reload(): Promise<ReadonlyMap<UserSource['name'], readonly string[]>>
 }
@@ -16,7 +16,7 @@ export interface Directory extends Omit<UserSource, 'name' | 'reload'> {
 const isUnknown = (answer: object): boolean =>
   'refused' in answer && answer.refused === 'unknown_user'
 
-/** `hashDecoy` hashes something at the price of a real check; undefined when the queue is full. */
+/** `hashDecoy` costs as much as a real check; undefined if the queue is full. */
 export const createDirectory = (
   sources: readonly UserSource[],
   hashDecoy: () => Promise<unknown> | undefined,

@@ -1,5 +1,5 @@
-// Changes to the users file as text → text. Comments, empty lines, the order and everybody else's line
-// stay byte for byte as they are: the file is the operator's own.
+// Changes to the users file as text → text. Comments, empty lines, the order and all other lines stay byte for byte:
+// the file belongs to the operator.
 import { DISABLED, findUserProblem, isRemark } from './parse-users.ts'
 
 export type Edit = { text: string } | { refused: 'unknown_user' | 'already_there' }
@@ -36,7 +36,7 @@ const editLine = (
 
 export const addUser = (text: string, user: NewUser): Edit => {
   const problem = findUserProblem(user)
-  // A fault: a line break in a name would write a second user, of any role.
+  // A bug of ours if it gets here: a line break in a name would write a second user, of any role.
   if (problem !== undefined) throw new Error(problem)
   if (text.split('\n').some((line) => readName(line) === user.name))
     return { refused: 'already_there' }

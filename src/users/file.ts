@@ -61,7 +61,7 @@ export const openUsersFile = async (options: UsersFileOptions): Promise<UserSour
       const verified = pool.verify(asked.stored, password)
       if (verified === undefined) return { unavailable: 'hash_queue_full', retryAfter: QUEUE_RETRY }
       const matches = await verified
-      // Asked again: whoever was disabled while their password waited in the queue stays out.
+      // Looked up again: whoever was disabled while their password waited in the queue stays out.
       const found = held.peek(username)
       if ('refused' in found) return found
       const same = matches && find(username)?.stored === asked.stored

@@ -1,5 +1,5 @@
-// Users that stand in files, held in memory: no check ever waits for a disk. The files are looked at each second and read
-// again once they have changed and settled. A broken state changes nothing: the last good one stays in force.
+// Users kept in files and held in memory: no check ever waits for a disk. The files are looked at every second, and
+// read again once a change has settled. Broken files change nothing: the last good state stays in force.
 import { stat } from 'node:fs/promises'
 import { ConfigError } from '../config/config-error.ts'
 import { diffUsers, type UsersDiff } from './diff-users.ts'
@@ -8,11 +8,11 @@ import type { HeldUser, User, UserSource } from './source.ts'
 /** What the files hold, or what is wrong with them. */
 export interface Reading<Held extends HeldUser> {
   users: ReadonlyMap<string, Held>
-  /** `file:line: what is wrong: the cure`. With any of these the users are not taken. */
+  /** `file:line: what is wrong: the cure`. If there are any, `users` does not count. */
   problems: readonly string[]
-  /** What the operator should know, though the files are in force. */
+  /** What the operator should know, although the files are in force. */
   warnings: readonly string[]
-  /** What the files looked like before they were read; '' where that is not to be relied on. */
+  /** What the files looked like before they were read; '' if they must be read again at the next look. */
   mark: string
   /** What they look like now. */
   readMark(): Promise<string>
@@ -20,14 +20,14 @@ export interface Reading<Held extends HeldUser> {
 
 export interface SourceEvents {
   /**
-   * After every good reading but the first, with the new state already in force; `reload` waits for it.
-   * The diff is empty where only a comment changed, or where a broken file is whole again. When it
-   * rejects, the same changes are handed over again a second later.
+   * Called after every good reading but the first, with the new state already in force; `reload` waits for it.
+   * The diff is empty if only a comment changed, or a broken file is whole again. If it rejects, it is
+   * called again a second later with the same changes.
    */
   onChange(diff: UsersDiff): void | Promise<void>
-  /** Said once for each broken state. */
+  /** Called once for each broken state. */
   onProblem(problems: readonly string[]): void
-  /** Said once for each set of them, a line each. */
+  /** Called once for each warning, and again only after the set of warnings has changed. */
   onWarning(line: string): void
   every(seconds: number, look: () => Promise<void>): () => void
 }
@@ -42,21 +42,21 @@ export interface HeldUsers<Held extends HeldUser> extends Pick<
 
 const LOOK_EVERY = 1 // second
 
-/** Another text once the file has changed. */
+/** A text that differs once the file has changed. */
 export const readFileMark = (file: string): Promise<string> =>
   stat(file, { bigint: true }).then(
-    // ctime too: it moves with the mode, and nobody can set it back
+    // ctime too: it changes with the mode, and nobody can set it back
     ({ ino, size, mtimeNs, ctimeNs }) => [ino, size, mtimeNs, ctimeNs].join(' '),
     () => 'away',
   )
 
-/** `file`: for people. Throws a ConfigError with every problem: a daemon does not start on broken files. */
+/** `file` is for messages. Throws a ConfigError with every problem: a daemon does not start on broken files. */
 export const holdUsers = async <Held extends HeldUser>(
   file: string,
   load: () => Promise<Reading<Held>>,
   events: SourceEvents,
 ): Promise<HeldUsers<Held>> => {
-  let reading = await load() // the last one, good or broken: its files are looked at
+  let reading = await load() // the last one, good or broken
   if (reading.problems.length > 0) throw new ConfigError(reading.problems)
   let { users } = reading // in force
   let announced = users // what onChange was last told of
@@ -85,7 +85,7 @@ export const holdUsers = async <Held extends HeldUser>(
     if (problems.length > 0) report(problems)
     if (problems.length > 0 || closed) return problems
     warn()
-    // The new state first: a login between the two would open a session that nothing ends.
+    // In force before onChange: a login in between would else open a session that nothing ends.
     ;({ users } = reading)
     try {
       await events.onChange(diffUsers(announced, users))
@@ -103,8 +103,8 @@ export const holdUsers = async <Held extends HeldUser>(
     return turn
   }
   /**
-   * A change is read when two looks agree: an editor writes a file in place, a PBX several, one after the other, and
-   * a half-written state would log the other half of the users out.
+   * A change is read once two looks agree: an editor writes a file in place, a PBX several one after the other, and
+   * reading half of them would log the other half of the users out.
    */
   const look = async (): Promise<void> => {
     const mark = await reading.readMark()
@@ -115,12 +115,12 @@ export const holdUsers = async <Held extends HeldUser>(
 
   warn()
   const stop = events.every(LOOK_EVERY, async () => {
-    if (looking) return // a disk that hangs: looks must not pile up behind it
+    if (looking) return // looks must not pile up behind a disk that hangs
     looking = true
     try {
       await look()
     } catch {
-      report([`${file}: its changes could not be carried out: tried again each second`])
+      report([`${file}: its changes could not be applied: retrying every second`])
     } finally {
       looking = false
     }

@@ -11,23 +11,23 @@ export interface HttpUsersOptions {
   loginUrl: string
   /** POST {username} → 200 with the same, or 404: gone. Spelled https://…, or http://unix:/socket:/path as in nginx. */
   lookupUrl: string
-  /** Seconds for one question, answer included. */
+  /** Seconds for one request, answer included. */
   timeout: number
   /** A PEM file: the authorities to trust instead of the system's. */
   ca?: string | undefined
   /** Shown to the service as `Authorization: Bearer`. */
   token?: string | undefined
-  /** Passwords in the clear over a network: only where it is a private one, and the operator says so. */
+  /** Passwords in the clear over a network: only if it is a private one, and the operator says so. */
   allowPlain?: boolean | undefined
   /** Logins under way at once, and as many look-ups beside them. More are told to come back. */
   maxInFlight?: number | undefined
   /** The price of one real check, paid for a wrong password; the directory pays it for strangers. */
   hashDecoy(): Promise<unknown> | undefined
-  /** Said once for each kind of trouble: what is wrong with which address, and the cure. */
+  /** Called once for each kind of trouble: what is wrong with which address, and the cure. */
   onProblem(problem: string): void
 }
 
-const MAX_ANSWER = 16 * 1024 // bytes; an honest answer is 200
+const MAX_ANSWER = 16 * 1024 // bytes; a real answer has 200
 const MAX_IN_FLIGHT = 32 // a PBX's PHP pool is smaller than that
 const AWAY = { unavailable: 'source_away' } as const
 const AWAY_FOR_LOGINS = { ...AWAY, retryAfter: 2 } // seconds
@@ -79,7 +79,7 @@ const parseObject = (text: string): Record<string, unknown> | undefined => {
 const isLine = (value: unknown, longest: number): value is string =>
   typeof value === 'string' && value.length <= longest && !/[\x00-\x1f\x7f]/.test(value)
 
-/** The user that was asked for, whole; any other name is an answer to another question. */
+/** The user that was asked for; any other name is an answer to another question. */
 const parseUser = (text: string, username: string): User | undefined => {
   const answer = parseObject(text)
   if (answer === undefined) return undefined
@@ -112,7 +112,7 @@ export const openHttpUsers = (options: HttpUsersOptions): UserSource => {
   }
   if (!login || !look || problems.length > 0) throw new ConfigError(problems)
 
-  // Now, and not while the first login waits and every check with it.
+  // Read now: the first login, and every check beside it, would else wait for it.
   const isSecure = [login, look].some(({ url }) => url.protocol === 'https:')
   const trust: Trust | undefined = trusted ?? (isSecure ? systemTrust() : undefined)
 
@@ -155,7 +155,7 @@ export const openHttpUsers = (options: HttpUsersOptions): UserSource => {
       const cure =
         findCertificateFault(exchange.failed, { name: CA_FILE, restart: true }) ??
         'check the address and that service'
-      return away(`no whole answer (${exchange.failed}): ${cure}`)
+      return away(`no complete answer (${exchange.failed}): ${cure}`)
     }
     const { status, body } = exchange
     if (status !== 200 && status !== no) {
@@ -187,10 +187,10 @@ export const openHttpUsers = (options: HttpUsersOptions): UserSource => {
     const answer = await ask(login, { username, password }, 401)
     if (answer === 'away') return AWAY_FOR_LOGINS
     if (answer !== 'no') return answer
-    // A 401 does not say whether the name is known, and only then may the next source be asked.
+    // A 401 does not say whether the name is known; only if it is not may the next source be asked.
     const known = await askLookup(username)
     if ('refused' in known) return { refused: 'unknown_user' }
-    // Also where the look-up failed: the password was judged, and a guess that does not count is free.
+    // Also if the look-up failed: the password was checked, and a guess that is not counted would be free.
     await hashDecoy()
     return { refused: 'wrong_password' }
   }

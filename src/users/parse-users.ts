@@ -23,7 +23,7 @@ const MAX_NAME = 64 // bytes
 const MAX_DISPLAY_NAME = 256 // bytes
 const NEW_PASSWORD = 'set a new one with `postern user password`'
 
-/** Also what ends a line to other programs: one user could become two, or rewrite a terminal. */
+/** Also what other programs take for the end of a line: one user could become two, or rewrite a terminal. */
 const hasControl = (text: string): boolean =>
   /[\p{Cc}\p{Zl}\p{Zp}]|(?![\u200c\u200d])\p{Cf}/u.test(text)
 
@@ -64,17 +64,17 @@ export const findUserProblem = (
   findRoleProblem(user.role) ??
   findDisplayNameProblem(user.displayName)
 
-/** A line that is nobody's: empty, or a comment. */
+/** Not a user's line: empty, or a comment. */
 export const isRemark = (line: string): boolean => {
   const text = line.trim()
   return text === '' || text.startsWith('#')
 }
 
-/** A user, what is wrong, or nothing: a comment or an empty line. */
+/** A user, what is wrong, or undefined for a comment or an empty line. */
 const parseLine = (bytes: Uint8Array): FileUser | { problem: string } | undefined => {
   let line: string
   try {
-    // The byte order mark is kept, to be seen: it would hide in the first name.
+    // The byte order mark is kept, to be found: it would hide in the first name.
     line = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
   } catch {
     return { problem: 'not UTF-8: save the file as UTF-8' }

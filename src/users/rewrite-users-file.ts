@@ -1,5 +1,5 @@
-// The users file rewritten whole, under a lock: a reader sees the old file or the new one, and two
-// commands at once lose nothing. It must never widen who may read the hashes.
+// The users file is rewritten whole, under a lock: a reader sees the old file or the new one, and two commands at once
+// lose nothing. It must never let anybody read the hashes who could not before.
 import { readFileSync, realpathSync, statSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { lockFile } from '../files/lock-file.ts'
@@ -7,7 +7,7 @@ import { replaceFile } from '../files/replace-file.ts'
 
 const NEW_MODE = 0o640 // the service's group reads it, others do not see a hash
 
-/** A link stays one: what it points to is rewritten. */
+/** A link stays a link: what it points to is rewritten. */
 const followLinks = (file: string): string => {
   const folder = realpathSync(dirname(file))
   const path = join(folder, basename(file))
@@ -15,8 +15,8 @@ const followLinks = (file: string): string => {
 }
 
 /**
- * `edit` gets the content (undefined: no such file) and returns the new text, or anything else to leave
- * the file alone. What it returned is returned.
+ * `edit` gets the content (undefined: no such file) and returns the new text, or anything else to leave the file alone.
+ * Resolves to what it returned.
  */
 export const rewriteUsersFile = async <Result extends object>(
   file: string,

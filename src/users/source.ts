@@ -23,7 +23,7 @@ export interface HeldUser extends User {
 export type Authentication =
   | { user: User }
   | { refused: 'unknown_user' | 'wrong_password' | 'disabled' }
-  /** The hash queue is full or the source is away: try again, nobody was judged. Seconds. */
+  /** The hash queue is full or the source is away: no password was checked. `retryAfter`: seconds. */
   | { unavailable: 'hash_queue_full' | 'source_away'; retryAfter: number }
 
 /** What one source answers to a name alone. */
@@ -34,16 +34,16 @@ export type Lookup =
 
 export interface UserSource {
   readonly name: 'file' | 'asterisk' | 'http'
-  /** Never hashes for a name it does not know: the directory runs the dummy hash once for all sources. */
+  /** Never hashes for a name it does not know: the directory does that once for all sources (`hashDecoy`). */
   authenticate(username: string, password: string): Promise<Authentication>
   lookup(username: string): Promise<Lookup>
-  /** The answer without waiting, for sources held in memory; undefined where only asking would tell. */
+  /** The answer without waiting, for sources held in memory; undefined if the source would have to be asked. */
   peek(username: string): Lookup | undefined
   /** Everybody that it holds in memory, the disabled ones too. */
   names(): Iterable<string>
   /**
-   * Reads its files again, after what is being read; what is wrong with them, and then the last good state stays.
-   * Rejects where the change could not be carried out.
+   * Reads its files again, after any reading under way, and answers what is wrong with them: the last good state then
+   * stays in force. Rejects if the change could not be applied.
    */
   reload(): Promise<readonly string[]>
   close(): void

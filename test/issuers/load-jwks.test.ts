@@ -80,13 +80,13 @@ void t.test(
         /answered 302, not 200/,
       ],
       ['an error', (_, r) => r.writeHead(500).end(), /answered 500, not 200/],
-      ['a flood', (_, r) => r.end(' '.repeat(300_000)), /no whole answer \(TOO_LARGE\)/],
+      ['a flood', (_, r) => r.end(' '.repeat(300_000)), /no complete answer \(TOO_LARGE\)/],
       [
         'half an answer',
         (_, r) => r.writeHead(200, { 'Content-Length': 9 }).end('x', () => r.destroy()),
-        /no whole answer/,
+        /no complete answer/,
       ],
-      ['silence', () => undefined, /no whole answer \(TIMEOUT\)/],
+      ['silence', () => undefined, /no complete answer \(TIMEOUT\)/],
     ]
     for (const [what, listener, problem] of rows) {
       t.match(await fetchJwks(await serve(t, listener), 0.3), { problem }, what)

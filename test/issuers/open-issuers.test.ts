@@ -106,7 +106,7 @@ void t.test('an address may be away; what is known of it outlives a reload', asy
     first.all.map(({ keys }) => keys.current()?.size),
     [1, undefined],
   )
-  t.match(problems, [/^issuers\.gone: http:\/\/127\.0\.0\.1:1\/: gave no whole answer/])
+  t.match(problems, [/^issuers\.gone: http:\/\/127\.0\.0\.1:1\/: gave no complete answer/])
   server.closeAllConnections()
   server.close()
   const second = await open(at.replace('"staff=user"', '"boss=admin"'), first)

@@ -140,7 +140,7 @@ void t.test('a change that fails is handed over again at each look', async (t) =
   await t.rejects(users.reload(), { message: 'the store is away' })
   t.same(users.peek('anna'), { refused: 'unknown_user' }, 'in force all the same')
   for (let second = 0; second < 3; second++) await look()
-  t.same(said, ['/etc/x: its changes could not be carried out: tried again each second'])
+  t.same(said, ['/etc/x: its changes could not be applied: retrying every second'])
   breakDown(undefined)
   await look()
   t.equal(diffs.length, 4)
