@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto'
 
 import type { Time } from '../../clock.ts'
 import { faultCode, redisFault } from './fault.ts'
-import { FORMAT } from './layout.ts'
+import { FORMAT, type RedisLayout } from './layout.ts'
 import type { Link } from './link.ts'
 import { END, FOUND, MARK, MOVE, READ_FEED } from './scripts.ts'
 import type { RevocationFeed, StateChange, StoreState } from '../shared-store.ts'
@@ -14,21 +14,18 @@ import { END_CAUSES, type EndCause, type EndedSession, StoreError } from '../sto
 
 export interface Feed extends RevocationFeed {
   /** An end that this host made and that was acknowledged with that number. */
-  ended(root: string, ended: EndedSession, seq: number): void
+  ended(ended: EndedSession, seq: number): void
   /** Why nothing may rest on the server though it answers. */
   refusal(): StoreError | undefined
   up(): void
   down(fault: StoreError): void
-  message(root: string, text: string): void
+  message(text: string): void
   close(): void
 }
 
 export interface FeedSettings {
-  /** May be called from the first moment on: the link is opened after the feed. */
-  link: () => Link | undefined
-  roots: readonly string[]
-  /** Where the server's health is asked. */
-  health: string
+  link: Pick<Link, 'drop' | 'info' | 'label' | 'run'>
+  layout: RedisLayout
   pollSeconds: number
   timeout: number
   now: () => number
@@ -74,7 +71,8 @@ export const evictingPolicy = (memory: string): string => {
 }
 
 export const createFeed = (settings: FeedSettings): Feed => {
-  const { link, roots, health, pollSeconds, timeout, now, clock } = settings
+  const { link, layout, pollSeconds, timeout, now, clock } = settings
+  const { prefix, roots, rootOf, sidKey } = layout
   const shards = roots.map((root): Shard => ({
     root,
     epoch: '',
@@ -85,7 +83,7 @@ export const createFeed = (settings: FeedSettings): Feed => {
     own: new Map(),
     behind: false,
   }))
-  const known = new Map<string, { ended: EndedSession; root: string }>()
+  const known = new Map<string, EndedSession>()
   const onEnded: ((ended: EndedSession) => void)[] = []
   const onState: ((change: StateChange) => void)[] = []
   const onTrustedSince: ((since: number) => void)[] = []
@@ -103,22 +101,16 @@ export const createFeed = (settings: FeedSettings): Feed => {
     for (const tell of onState) tell(change)
   }
 
-  const learn = (root: string, ended: EndedSession): void => {
+  const learn = (ended: EndedSession): void => {
     if (known.has(ended.sid)) return
-    known.set(ended.sid, { ended, root })
+    known.set(ended.sid, ended)
     for (const tell of onEnded) tell(ended)
-  }
-
-  const connected = (): Link => {
-    const there = link()
-    if (!there) throw new StoreError('unavailable', 'the store is not open yet')
-    return there
   }
 
   const found = async (shard: Shard, since: number): Promise<void> => {
     const epoch = randomBytes(12).toString('base64url')
     const args = [shard.epoch, epoch, since]
-    const [holds, founded] = (await connected().run(FOUND, shard.root, args)) as [string, string]
+    const [holds, founded] = (await link.run(FOUND, shard.root, args)) as [string, string]
     shard.epoch = holds
     shard.founded = Number(founded)
   }
@@ -129,7 +121,7 @@ export const createFeed = (settings: FeedSettings): Feed => {
     shard.behind = true // first: an interruption must not forget it
     become(
       'lost',
-      `${connected().label} has lost data that it had acknowledged: access tokens of before are refused; ` +
+      `${link.label} has lost data that it had acknowledged: access tokens of before are refused; ` +
         'set appendonly yes, appendfsync always and min-replicas-to-write',
     )
     // Where another host has founded it anew already, its epoch is taken over.
@@ -145,8 +137,9 @@ export const createFeed = (settings: FeedSettings): Feed => {
   }
 
   const endAgain = async (shard: Shard): Promise<void> => {
-    for (const { ended, root } of known.values()) {
-      if (root === shard.root) await connected().run(END, root, [ended.sid, ended.cause, now()])
+    for (const { sid, username, cause } of known.values()) {
+      if (rootOf(username) !== shard.root) continue
+      await link.run(END, sidKey(sid), [prefix, cause, now()])
     }
     shard.behind = false
   }
@@ -155,7 +148,7 @@ export const createFeed = (settings: FeedSettings): Feed => {
     for (;;) {
       const expected = [...shard.own]
       const args = [shard.seq, shard.sid, PAGE]
-      const [epoch, founded, intact, rows, moved] = (await connected().run(
+      const [epoch, founded, intact, rows, moved] = (await link.run(
         READ_FEED,
         shard.root,
         args,
@@ -178,10 +171,10 @@ export const createFeed = (settings: FeedSettings): Feed => {
       shard.epoch = epoch
       shard.founded = Number(founded)
       // A primary that came back without the last move is told of it again.
-      if (moved < shard.moved) await connected().run(MOVE, shard.root, [shard.moved])
+      if (moved < shard.moved) await link.run(MOVE, shard.root, [shard.moved])
       else shard.moved = moved
       for (const row of rows) {
-        if (row[2] !== '') learn(shard.root, toEndedSession(row))
+        if (row[2] !== '') learn(toEndedSession(row))
         shard.seq = Number(row[4])
         shard.sid = row[0]
       }
@@ -194,26 +187,24 @@ export const createFeed = (settings: FeedSettings): Feed => {
 
   /** Before anything else is read or written: what we do not understand we might un-revoke. */
   const refuseNewer = async (): Promise<void> => {
-    const { label, run } = connected()
-    const format = (await run(MARK, health, [FORMAT])) as number
+    const format = (await link.run(MARK, layout.usersRoot, [FORMAT])) as number
     newer =
       format > FORMAT
         ? new StoreError(
             'newer',
-            `${label} has data of format ${format}, this Postern knows ${FORMAT}: install the newer version here too`,
+            `${link.label} has data of format ${format}, this Postern knows ${FORMAT}: install the newer version here too`,
           )
         : undefined
     if (newer) throw newer
   }
 
   const refuseEviction = async (): Promise<void> => {
-    const { label, info } = connected()
     // Where the ACL hides it nothing can be said: `inspect` warns of that.
-    const memory = await info('memory').catch((error: StoreError) => {
+    const memory = await link.info('memory').catch((error: StoreError) => {
       if (faultCode(error.cause) === 'NOPERM') return ''
       throw error
     })
-    refusal = evictingPolicy(memory) === '' ? undefined : redisFault('EVICTS', label)
+    refusal = evictingPolicy(memory) === '' ? undefined : redisFault('EVICTS', link.label)
     if (refusal) throw refusal
   }
 
@@ -234,11 +225,11 @@ export const createFeed = (settings: FeedSettings): Feed => {
     } catch (error) {
       const fault = error as StoreError // nothing else leaves a link
       become('away', fault.message)
-      if (WRONG_SERVER.has(faultCode(fault.cause))) link()?.drop(fault)
+      if (WRONG_SERVER.has(faultCode(fault.cause))) link.drop(fault)
     }
     if (now() - sweptAt < MARGIN) return
     sweptAt = now()
-    for (const [sid, { ended }] of known) if (ended.until + MARGIN <= sweptAt) known.delete(sid)
+    for (const [sid, ended] of known) if (ended.until + MARGIN <= sweptAt) known.delete(sid)
   }
 
   let running: Promise<void> | undefined
@@ -271,17 +262,18 @@ export const createFeed = (settings: FeedSettings): Feed => {
     onState: (listener) => void onState.push(listener),
     resync,
     bound: pollSeconds + 2 * timeout,
-    ended(root, ended, seq) {
+    ended(ended, seq) {
+      const root = rootOf(ended.username)
       const shard = shards.find((one) => one.root === root)
       if (shard && seq > shard.seq) shard.own.set(seq, ended.sid)
-      learn(root, ended)
+      learn(ended)
     },
     refusal: () => newer ?? refusal,
     losses: () => losses,
     up: () => void resync(),
     down: (fault) => become('away', fault.message),
-    message(root, text) {
-      learn(root, toEndedSession(JSON.parse(text) as Row))
+    message(text) {
+      learn(toEndedSession(JSON.parse(text) as Row))
     },
     close() {
       stop()

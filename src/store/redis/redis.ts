@@ -1,12 +1,11 @@
-// The store on a Redis or Valkey that several hosts share. A user's sessions, tokens and indexes lie in one
-// shard, so every verb is one script there; a token or sid leads to its shard by a pointer, which is never
-// believed: the script looks again. Tokens are kept as hashes only.
+// The store on a Redis or Valkey that several hosts share. A user's sessions, tokens and indexes lie under one root,
+// so every verb is one script. Tokens are kept as hashes only.
 
 import { systemClock, type Time } from '../../clock.ts'
 import type { Subscription } from '../../streams/subscription.ts'
 import { createFeed, type Feed, toEndedSession } from './feed.ts'
-import { createLayout, isKeyPrefix, type Pointer, readPointer, writePointer } from './layout.ts'
-import { type Argument, type Link, openLink } from './link.ts'
+import { createLayout } from './layout.ts'
+import { openLink } from './link.ts'
 import {
   BEAT,
   CLAIM,
@@ -16,21 +15,16 @@ import {
   END_ALL,
   FIND,
   IDENTIFY,
-  LOOK_UP,
   MEMBERS,
   MOVE,
-  OF_USER,
   OPEN,
   PING,
-  POINT,
   PRUNE,
   RENEW,
   ROTATE,
-  type Script,
   SUBSCRIBE,
   SUBSCRIPTIONS,
   TELL,
-  UNPOINT,
   UNSUBSCRIBE,
   USE_TICKET,
 } from './scripts.ts'
@@ -85,6 +79,7 @@ type View = readonly [
   user: string,
   expires: string,
 ]
+type Seen = readonly [sid: string, view: View]
 type EndedRow = Parameters<typeof toEndedSession>[0]
 type Unchanging = Omit<Session, 'role' | 'seenAt' | 'accessUntil'>
 
@@ -119,107 +114,61 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
     pollSeconds = 1,
   } = settings
   const { clock = systemClock, now = clock.now } = settings
-  if (!isKeyPrefix(prefix)) {
-    throw new StoreError(
-      'unavailable',
-      'the prefix of the Redis store may hold a-z 0-9 : . _ - only',
-    )
-  }
   const layout = createLayout(prefix)
-  const { roots, usersRoot, rootAt, shardOf, tokenKey, sidKey, userHash } = layout
+  const { roots, epochRoot, usersRoot, rootOf, tokenKey, sidKey, userHash } = layout
   const subscriptionsRoot = layout.subscriptionsRoot(nginx)
   const signalsChannel = `${prefix}{signals}`
 
-  let opened: Link | undefined
-  const feed: Feed = createFeed({
-    link: () => opened,
-    roots,
-    health: usersRoot,
-    pollSeconds,
-    timeout,
-    now,
-    clock,
-  })
   const onTold: ((text: string) => void)[] = []
+  let feed: Feed | undefined
   const link = await openLink(
     { url, password, ca, timeout, clock, channels: [...roots, signalsChannel] },
     {
-      up: feed.up,
-      down: feed.down,
-      listening: feed.up,
+      up: () => feed?.up(),
+      down: (fault) => feed?.down(fault),
+      listening: () => feed?.up(),
       message(channel, text) {
-        if (channel !== signalsChannel) feed.message(channel, text)
+        if (channel !== signalsChannel) feed?.message(text)
         else for (const hear of onTold) hear(text)
       },
     },
-  ).catch((error: unknown) => {
-    feed.close()
-    throw error
-  })
-  opened = link
+  )
   const { run } = link
-  await feed.resync()
+  const ends = createFeed({ link, layout, pollSeconds, timeout, now, clock })
+  feed = ends
+  await ends.resync()
 
-  const everywhere = async <T>(script: Script, args: readonly Argument[]): Promise<T[]> =>
-    (await Promise.all(roots.map((root) => run(script, root, args)))) as T[]
-
-  const lookUp = async (key: string): Promise<Pointer | undefined> => {
-    const text = (await run(LOOK_UP, key)) as string | null
-    return text === null ? undefined : readPointer(text)
-  }
-
-  /** Only for what has not happened: a pointer to nothing does no harm, it only takes room until it expires. */
-  const unpoint = async (key: string): Promise<void> => {
-    await run(UNPOINT, key).catch(() => undefined)
-  }
-
-  const point = async (key: string, pointer: Pointer, now: number): Promise<void> => {
-    const ttl = Math.max(pointer.keepUntil - now, 0) + KEEP_ENDED
-    if ((await run(POINT, key, [writePointer(pointer), ttl])) === 0) {
-      throw new Error('a session of this sid, or with this token, is there already')
-    }
-  }
-
-  const announce = (shard: number, row: EndedRow): EndedSession => {
+  const announce = (row: EndedRow): EndedSession => {
     const ended = toEndedSession(row)
-    feed.ended(rootAt(shard), ended, Number(row[4]))
+    ends.ended(ended, Number(row[4]))
     return ended
   }
 
-  const membersOf = (index: string, now: number): Promise<string[][]> =>
-    everywhere<string[]>(MEMBERS, [index, now])
+  const membersOf = async (index: string, now: number, from = roots): Promise<string[][]> =>
+    (await Promise.all(from.map((root) => run(MEMBERS, root, [index, now])))) as string[][]
 
-  /** All sessions of an index, of every shard, in slices. */
-  const viewsOf = async (index: string, now: number): Promise<[sid: string, view: View][]> => {
-    const views: [string, View][] = []
-    const members = await membersOf(index, now)
-    for (const [shard, sids] of members.entries()) {
-      for (let at = 0; at < sids.length; at += DETAIL_SLICE) {
-        const slice = sids.slice(at, at + DETAIL_SLICE)
-        views.push(...((await run(DETAILS, rootAt(shard), slice)) as [string, View][]))
-      }
+  /** Of those that are there, of whatever state; in slices. */
+  const detailsOf = async (root: string, sids: readonly string[]): Promise<Seen[]> => {
+    const found: Seen[] = []
+    for (let at = 0; at < sids.length; at += DETAIL_SLICE) {
+      found.push(...((await run(DETAILS, root, sids.slice(at, at + DETAIL_SLICE))) as Seen[]))
     }
+    return found
+  }
+
+  const viewsOf = async (index: string, now: number, from = roots): Promise<Seen[]> => {
+    const members = await membersOf(index, now, from)
+    const views: Seen[] = []
+    for (const [at, root] of from.entries())
+      views.push(...(await detailsOf(root, members[at] ?? [])))
     return views
   }
 
-  const toLive = (views: readonly (readonly [string, View])[], now: number): Session[] =>
-    views
-      .filter(([, view]) => stateOf(view, now) === 'live')
-      .map(([, view]) => toSession(view))
-      .sort(newestFirst)
-
-  /** Of those sessions that are there, of whatever state. */
-  const viewsOfNames = async (names: readonly SessionName[]): Promise<[string, View][]> => {
-    const byShard = Map.groupBy(names, ({ username }) => shardOf(username))
-    const views = Array.from(byShard, async ([shard, those]) => {
-      const found: [string, View][] = []
-      const sids = [...new Set(those.map(({ sid }) => sid))]
-      for (let at = 0; at < sids.length; at += DETAIL_SLICE) {
-        const slice = sids.slice(at, at + DETAIL_SLICE)
-        found.push(...((await run(DETAILS, rootAt(shard), slice)) as [string, View][]))
-      }
-      return found
-    })
+  const viewsOfNames = async (names: readonly SessionName[]): Promise<Seen[]> => {
+    const byRoot = Map.groupBy(names, ({ username }) => rootOf(username))
+    const views = Array.from(byRoot, ([root, those]) =>
+      detailsOf(root, [...new Set(those.map(({ sid }) => sid))]),
+    )
     return (await Promise.all(views)).flat()
   }
 
@@ -245,7 +194,7 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
     async identify(username) {
       const highest = highestId
       // Where the count was lost it goes on far above any that was given: one user a second is never reached.
-      const start = highest > 0 || feed.losses() > 0 ? now() : 0
+      const start = highest > 0 || ends.losses() > 0 ? now() : 0
       const id = (await run(IDENTIFY, usersRoot, [username, highest, start])) as number
       highestId = Math.max(highestId, id)
       return id
@@ -253,16 +202,7 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
     async openSession(session, refreshHash, most = 0) {
       const { role, seenAt, accessUntil, ...unchanging } = session
       const { sid, username, credential, createdAt, expiresAt } = session
-      const shard = shardOf(username)
-      const pointer = { shard, sid, keepUntil: Math.max(expiresAt, accessUntil) }
-      await point(tokenKey(refreshHash), pointer, createdAt)
-      try {
-        await point(sidKey(sid), pointer, createdAt)
-      } catch (error) {
-        if (!(error instanceof StoreError)) await unpoint(tokenKey(refreshHash))
-        throw error
-      }
-      const rows = (await run(OPEN, rootAt(shard), [
+      const rows = await run(OPEN, rootOf(username), [
         sid,
         Buffer.from(refreshHash),
         createdAt,
@@ -275,34 +215,27 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
         accessUntil,
         expiresAt,
         most,
-      ])) as EndedRow[] | null
-      if (rows === null) throw new Error('a session of this sid is there already')
-      return rows.map((row) => announce(shard, row))
+        tokenKey(refreshHash),
+        sidKey(sid),
+        layout.pointer(username, Math.max(expiresAt, accessUntil), sid),
+      ])
+      return (rows as EndedRow[]).map(announce)
     },
     async findByRefresh(refreshHash, now): Promise<Found> {
-      const pointer = await lookUp(tokenKey(refreshHash))
-      if (!pointer) return { state: 'unknown' }
-      const args = [pointer.sid, Buffer.from(refreshHash)]
-      const view = (await run(FIND, rootAt(pointer.shard), args)) as View | null
+      const args = [prefix, Buffer.from(refreshHash)]
+      const view = (await run(FIND, tokenKey(refreshHash), args)) as View | null
       return view ? { state: stateOf(view, now), session: toSession(view) } : { state: 'unknown' }
     },
     async renew(refreshHash, { now, role, accessUntil, idleTtl }): Promise<Found> {
-      const pointer = await lookUp(tokenKey(refreshHash))
-      if (!pointer) return { state: 'unknown' }
-      const args = [pointer.sid, Buffer.from(refreshHash), now, role, accessUntil, idleTtl]
-      const [state, view] = (await run(RENEW, rootAt(pointer.shard), args)) as
-        | ['unknown']
-        | ['live' | 'ended' | 'expired', View]
-      return state === 'unknown' ? { state } : { state, session: toSession(view) }
+      const args = [prefix, Buffer.from(refreshHash), now, role, accessUntil, idleTtl]
+      const reply = await run(RENEW, tokenKey(refreshHash), args)
+      if (!reply) return { state: 'unknown' }
+      const [state, view] = reply as ['live' | 'ended' | 'expired', View]
+      return { state, session: toSession(view) }
     },
     async rotate(presented, next, { now, role, accessUntil, idleTtl }, grace) {
-      const pointer = await lookUp(tokenKey(presented))
-      if (!pointer) return { outcome: 'unknown' }
-      const { shard, sid } = pointer
-      // First, so that a token which was made can always be found. Nobody has it yet.
-      await point(tokenKey(next.hash), pointer, now)
-      const [outcome, view, extra] = (await run(ROTATE, rootAt(shard), [
-        sid,
+      const reply = await run(ROTATE, tokenKey(presented), [
+        prefix,
         Buffer.from(presented),
         now,
         role,
@@ -311,35 +244,31 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
         Buffer.from(next.hash),
         Buffer.from(next.sealed).toString('base64'),
         grace,
-      ])) as
-        | ['unknown', undefined, undefined]
+        tokenKey(next.hash),
+      ])
+      if (!reply) return { outcome: 'unknown' }
+      const [outcome, view, extra] = reply as
         | ['rotated' | 'ended' | 'expired', View, undefined]
         | ['replayed', View, string]
         | ['reused', View, EndedRow]
-      if (outcome === 'rotated') return { outcome, session: toSession(view) }
-      await unpoint(tokenKey(next.hash))
-      if (outcome === 'unknown') return { outcome }
       const session = toSession(view)
       if (outcome === 'replayed') {
         return { outcome, session, sealed: new Uint8Array(Buffer.from(extra, 'base64')) }
       }
-      if (outcome === 'reused') return { outcome, session, ended: announce(shard, extra) }
+      if (outcome === 'reused') return { outcome, session, ended: announce(extra) }
       return { outcome, session }
     },
     async endSession(sid, cause, now) {
-      const pointer = await lookUp(sidKey(sid))
-      if (!pointer) return undefined
-      const row = (await run(END, rootAt(pointer.shard), [sid, cause, now])) as EndedRow | null
+      const row = (await run(END, sidKey(sid), [prefix, cause, now])) as EndedRow | null
       if (!row) return undefined
-      const ended = announce(pointer.shard, row)
+      const ended = announce(row)
       return row[4] === '' ? undefined : ended
     },
     async endSessionsOf(username, cause, now) {
-      const shard = shardOf(username)
-      const rows = await run(END_ALL, rootAt(shard), [userHash(username), cause, now])
-      const ended = (rows as EndedRow[]).map((row) => announce(shard, row))
+      const rows = await run(END_ALL, rootOf(username), [userHash(username), cause, now])
+      const ended = (rows as EndedRow[]).map(announce)
       // What another host ended a moment ago is known here before this one says that all are over.
-      await feed.resync()
+      await ends.resync()
       return ended
     },
     async listEnded(now) {
@@ -348,12 +277,18 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
       )
     },
     async listSessions(now, username) {
-      if (username === undefined) return toLive(await viewsOf('live', now), now)
-      const views = await run(OF_USER, rootAt(shardOf(username)), [userHash(username), now])
-      return toLive(views as [string, View][], now)
+      const views =
+        username === undefined
+          ? await viewsOf('live', now)
+          : await viewsOf(`u:${userHash(username)}`, now, [rootOf(username)])
+      return views
+        .filter(([, view]) => stateOf(view, now) === 'live')
+        .map(([, view]) => toSession(view))
+        .sort(newestFirst)
     },
     async countSessions(now) {
-      return (await everywhere<number>(COUNT, [now])).reduce((sum, count) => sum + count, 0)
+      const counts = await Promise.all(roots.map((root) => run(COUNT, root, [now])))
+      return (counts as number[]).reduce((sum, count) => sum + count, 0)
     },
     async listCredentials(now) {
       const pairs = (await membersOf('cred', now)).flat()
@@ -363,15 +298,15 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
       })
     },
     async epoch() {
-      return (await run(MOVE, rootAt(0), [0])) as number
+      return (await run(MOVE, epochRoot, [0])) as number
     },
     async moveEpoch(since) {
-      await run(MOVE, rootAt(0), [since])
-      await feed.resync() // here at once, elsewhere within a second
+      await run(MOVE, epochRoot, [since])
+      await ends.resync() // here at once, elsewhere within a second
     },
     async useTicket(id, requestId, now, until) {
       const args = [id, requestId, now, until, REPEAT_WITHIN]
-      return (await run(USE_TICKET, rootAt(shardOf(id)), args)) as 'first' | 'repeat' | 'used'
+      return (await run(USE_TICKET, rootOf(id), args)) as 'first' | 'repeat' | 'used'
     },
     async openSubscription(subscription) {
       const { kick, startedAt, until } = subscription
@@ -422,7 +357,7 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
     (verb: (...args: never[]) => Promise<unknown>) =>
     async (...args: never[]): Promise<unknown> => {
       if (closed) throw new StoreError('unavailable', `the store ${link.label} is closed`)
-      const refusal = feed.refusal()
+      const refusal = ends.refusal()
       if (refusal) throw refusal
       const answer = verb(...args)
       underWay.add(answer)
@@ -437,7 +372,7 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
   ) as unknown as typeof verbs
 
   const shut = async (): Promise<void> => {
-    feed.close()
+    ends.close()
     const latest = clock.monotonic() + CLOSE_WITHIN
     while (underWay.size > 0 && clock.monotonic() < latest) await Promise.allSettled(underWay)
     link.close()
@@ -447,7 +382,7 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
     ...countedVerbs,
     inspect: () => inspectRedis(link),
     close: () => (closed ??= shut()),
-    feed,
+    feed: ends,
     throttle: createRedisThrottle(link, `${prefix}{throttle}`, clock),
     signals: {
       async tell(text) {

@@ -1,7 +1,7 @@
-// What Redis does for us, each script one atomic step. KEYS[1] is a root such as `postern:{7}`, and every other key
-// of the script starts with it. A script must never answer from a replica: each begins with a write that changes
-// nothing, which only a primary takes. Redis lets a script that has written pass its maxmemory: an end goes through
-// on a full server, and what grows (a login, a rotation) is stopped at its pointer.
+// What Redis does for us, each script one atomic step. KEYS[1] is a root such as `postern:{7}`, or a pointer that
+// leads there. A script must never answer from a replica: each begins with a write that changes nothing, which only a
+// primary takes. Redis lets a script that has written pass its maxmemory: an end goes through on a full server, and
+// what grows (a login, a rotation) begins with a write that is stopped there.
 
 import { createHash } from 'node:crypto'
 
@@ -24,7 +24,7 @@ export interface Script {
  */
 const PRELUDE = `
 local root = KEYS[1]
-redis.call('HDEL', root, ' ')
+local taken = redis.error_reply('ERR a session of this sid, or with this token, is there already')
 local KEEP_ENDED = ${KEEP_ENDED}
 local function number(text) return text and tonumber(text) or 0 end
 local function view(sid)
@@ -35,6 +35,19 @@ end
 local function keep(key, ttl)
   if redis.call('TTL', key) < ttl then redis.call('EXPIRE', key, ttl) end
 end
+`
+
+const AT_ROOT = `
+redis.call('HDEL', root, ' ')
+`
+
+/** From a token or a sid to its session. No pointer is believed: the script looks again whose the token is. */
+const BY_POINTER = `
+redis.call('EXPIRE', KEYS[1], 1, 'GT')
+local pointer = redis.call('GET', KEYS[1]) or ''
+local shard, keepUntil, sid = string.match(pointer, '^(%d+) (%d+) (.*)$')
+if not shard then return false end
+root = ARGV[1] .. '{' .. shard .. '}'
 `
 
 const FINISH = `
@@ -84,34 +97,18 @@ local function touch(sid, f, role, now, access)
 end
 `
 
-const script = (...parts: string[]): Script => {
-  const text = [PRELUDE, ...parts].join('')
-  return { text, sha: createHash('sha1').update(text).digest('hex') } // EVALSHA knows no other hash
-}
-
-/** A key of its own, not a root: token → session, or sid → root. The guard extends what has a second left. */
+/** A key of its own, not a root. */
 export const plain = (text: string): Script => ({
   text,
-  sha: createHash('sha1').update(text).digest('hex'),
+  sha: createHash('sha1').update(text).digest('hex'), // EVALSHA knows no other hash
 })
 
-/** KEYS[1] a pointer. → its text. */
-export const LOOK_UP = plain(`
-redis.call('EXPIRE', KEYS[1], 1, 'GT')
-return redis.call('GET', KEYS[1])
-`)
-
-/** KEYS[1] a pointer; text, ttl. → 1, or 0 where it is taken. */
-export const POINT = plain(`
-if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2]) then return 1 end
-return 0
-`)
-
-/** KEYS[1] a pointer. */
-export const UNPOINT = plain(`return redis.call('DEL', KEYS[1])`)
+const script = (...parts: string[]): Script => plain([PRELUDE, ...parts].join(''))
+const atRoot = (...parts: string[]): Script => script(AT_ROOT, ...parts)
+const byPointer = (...parts: string[]): Script => script(BY_POINTER, ...parts)
 
 /** name, least number that may be the last, where to go on if it is less. */
-export const IDENTIFY = script(`
+export const IDENTIFY = atRoot(`
 local id = redis.call('HGET', root .. ':names', ARGV[1])
 if id then return number(id) end
 local last = redis.call('HGET', root, 'last')
@@ -121,18 +118,25 @@ redis.call('HSET', root .. ':names', ARGV[1], id)
 return id
 `)
 
-/** sid, token hash, created, user, user's hash, pair, d, role, seen, access, expires, most → ended ones; nil: taken. */
+/**
+ * sid, token hash, created, user, user's hash, pair, d, role, seen, access, expires, most, keys of the pointers of the
+ * token and the sid, pointer → ended ones.
+ */
 export const OPEN = script(
   FINISH,
   `
 local sid, now, most = ARGV[1], number(ARGV[3]), number(ARGV[12])
 local key = root .. ':s:' .. sid
-if redis.call('EXISTS', key) == 1 then return false end
+local past = math.max(number(ARGV[10]), number(ARGV[11]))
+local ttl = math.max(past - now, 0) + KEEP_ENDED
+if not redis.call('SET', ARGV[13], ARGV[15], 'NX', 'EX', ttl) then return taken end
+if not redis.call('SET', ARGV[14], ARGV[15], 'NX', 'EX', ttl) or redis.call('EXISTS', key) == 1 then
+  redis.call('DEL', ARGV[13])
+  return taken
+end
 redis.call('HSET', key, 'user', ARGV[4], 'uh', ARGV[5], 'pair', ARGV[6], 'd', ARGV[7], 'role', ARGV[8],
   'seen', ARGV[9], 'access', ARGV[10], 'expires', ARGV[11], 'created', ARGV[3], 'last', 0)
 redis.call('HSET', root .. ':k:' .. sid, ARGV[2], 0)
-local past = math.max(number(ARGV[10]), number(ARGV[11]))
-local ttl = math.max(past - now, 0) + KEEP_ENDED
 redis.call('EXPIRE', key, ttl)
 redis.call('EXPIRE', root .. ':k:' .. sid, ttl)
 redis.call('ZADD', root .. ':live', ARGV[11], sid)
@@ -160,42 +164,52 @@ return ended
 `,
 )
 
-/** sid, token hash → the session; nil: unknown. */
-export const FIND = script(`
-if not redis.call('HGET', root .. ':k:' .. ARGV[1], ARGV[2]) then return false end
-return view(ARGV[1])
+/** KEYS[1] a token's pointer; prefix, token hash → the session; nil: unknown. */
+export const FIND = byPointer(`
+if not redis.call('HGET', root .. ':k:' .. sid, ARGV[2]) then return false end
+return view(sid)
 `)
 
-/** sid, token hash, now, role, access, idle → state, session. */
-export const RENEW = script(
+/** KEYS[1] a token's pointer; prefix, token hash, now, role, access, idle → state, session; nil: unknown. */
+export const RENEW = byPointer(
   STATE,
   `
-local sid, now = ARGV[1], number(ARGV[3])
+local now = number(ARGV[3])
 local at = redis.call('HGET', root .. ':k:' .. sid, ARGV[2])
 local f = at and view(sid)
-if not f or at ~= redis.call('HGET', root .. ':s:' .. sid, 'last') then return { 'unknown' } end
+if not f or at ~= redis.call('HGET', root .. ':s:' .. sid, 'last') then return false end
 local is = state(f, now, number(ARGV[6]))
 if is == 'live' then f = touch(sid, f, ARGV[4], now, number(ARGV[5])) end
 return { is, f }
 `,
 )
 
-/** sid, token hash, now, role, access, idle, next hash, sealed, grace → outcome, session, sealed or ended. */
+/**
+ * KEYS[1] a token's pointer; prefix, token hash, now, role, access, idle, next hash, sealed, grace, key of the pointer
+ * of the next token → outcome, session, sealed or ended; nil: unknown.
+ */
 export const ROTATE = script(
+  `
+-- What a full server refuses: else a script that has written may go on.
+redis.call('SET', ARGV[10] .. ':room', '', 'PX', 1)
+`,
+  BY_POINTER,
   STATE,
   FINISH,
   `
-local sid, now = ARGV[1], number(ARGV[3])
+local now = number(ARGV[3])
 local key, sealedKey = root .. ':s:' .. sid, root .. ':p:' .. sid
 local at = redis.call('HGET', root .. ':k:' .. sid, ARGV[2])
 local f = at and view(sid)
-if not f then return { 'unknown' } end
+if not f then return false end
 local is = state(f, now, number(ARGV[6]))
 if is ~= 'live' then return { is, f } end
 at = number(at)
 local chain = redis.call('HMGET', key, 'last', 'rotated')
 local last = number(chain[1])
 if at == last then
+  local ttl = math.max(number(keepUntil) - now, 0) + KEEP_ENDED
+  if not redis.call('SET', ARGV[10], pointer, 'NX', 'EX', ttl) then return taken end
   redis.call('HSET', key, 'last', last + 1, 'rotated', now)
   redis.call('HSET', root .. ':k:' .. sid, ARGV[7], last + 1)
   redis.call('SET', sealedKey, ARGV[8], 'EX', ${KEEP_SEALED})
@@ -210,22 +224,25 @@ return { 'reused', f, finish(sid, 'refresh_reused', now) }
 `,
 )
 
-/** sid, cause, now → the ended session; without a number where it was over already; nil: there is none to end. */
-export const END = script(
+/**
+ * KEYS[1] a sid's pointer; prefix, cause, now → the ended session; without a number where it was over already; nil:
+ * there is none to end.
+ */
+export const END = byPointer(
   STATE,
   FINISH,
   `
-local f = view(ARGV[1])
+local f = view(sid)
 local is = f and state(f, number(ARGV[3]), 0)
-if is == 'live' then return finish(ARGV[1], ARGV[2], number(ARGV[3])) end
+if is == 'live' then return finish(sid, ARGV[2], number(ARGV[3])) end
 -- Another host ended it a moment ago: this one must know it before it says so too. No number: it ended nothing.
-if is == 'ended' then return { ARGV[1], f[7], f[6], f[4], '' } end
+if is == 'ended' then return { sid, f[7], f[6], f[4], '' } end
 return false
 `,
 )
 
 /** user's hash, cause, now → the ended sessions. */
-export const END_ALL = script(
+export const END_ALL = atRoot(
   FINISH,
   `
 local ended, now = {}, number(ARGV[3])
@@ -237,12 +254,12 @@ return ended
 )
 
 /** `live`, `ended`, `cred` or `u:<hash>`, now → its members that count after now. */
-export const MEMBERS = script(`
+export const MEMBERS = atRoot(`
 return redis.call('ZRANGEBYSCORE', root .. ':' .. ARGV[1], '(' .. ARGV[2], '+inf')
 `)
 
 /** sids → sid, session each, of those that are there. */
-export const DETAILS = script(`
+export const DETAILS = atRoot(`
 local found = {}
 for _, sid in ipairs(ARGV) do
   local f = view(sid)
@@ -251,20 +268,10 @@ end
 return found
 `)
 
-/** user's hash, now → sid, session each. */
-export const OF_USER = script(`
-local found = {}
-for _, sid in ipairs(redis.call('ZRANGEBYSCORE', root .. ':u:' .. ARGV[1], '(' .. ARGV[2], '+inf')) do
-  local f = view(sid)
-  if f then table.insert(found, { sid, f }) end
-end
-return found
-`)
-
-export const COUNT = script(`return redis.call('ZCOUNT', root .. ':live', '(' .. ARGV[1], '+inf')`)
+export const COUNT = atRoot(`return redis.call('ZCOUNT', root .. ':live', '(' .. ARGV[1], '+inf')`)
 
 /** id, request, now, until, repeat within. */
-export const USE_TICKET = script(`
+export const USE_TICKET = atRoot(`
 local key, now = root .. ':t:' .. ARGV[1], number(ARGV[3])
 local was = redis.call('HMGET', key, 'request', 'at')
 if not was[2] then
@@ -278,14 +285,14 @@ return 'used'
 `)
 
 /** kick, subscription, seconds that its list must stay. → 0 where the kick is taken. */
-export const SUBSCRIBE = script(`
+export const SUBSCRIBE = atRoot(`
 if redis.call('HSETNX', root, ARGV[1], ARGV[2]) == 0 then return 0 end
 keep(root, number(ARGV[3]))
 return 1
 `)
 
 /** kicks. */
-export const UNSUBSCRIBE = script(`
+export const UNSUBSCRIBE = atRoot(`
 for _, kick in ipairs(ARGV) do redis.call('HDEL', root, kick) end
 return 1
 `)
@@ -303,10 +310,10 @@ redis.call('EXPIRE', KEYS[1], ${KEEP_SUBSCRIPTIONS})
 return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. now - tonumber(ARGV[3]))
 `)
 
-export const SUBSCRIPTIONS = script(`return redis.call('HVALS', root)`)
+export const SUBSCRIPTIONS = atRoot(`return redis.call('HVALS', root)`)
 
 /** The instant up to which things may be forgotten, how many sessions at most → how many went. */
-export const PRUNE = script(`
+export const PRUNE = atRoot(`
 local cut, most = ARGV[1], number(ARGV[2])
 local tickets = redis.call('ZRANGEBYSCORE', root .. ':tickets', '-inf', cut, 'LIMIT', 0, most)
 for _, id in ipairs(tickets) do
@@ -354,7 +361,7 @@ return there
 `)
 
 /** The last end that the reader knows (number, sid), how many → epoch, founded, intact, { sid, user, cause, until, seq }, moved. */
-export const READ_FEED = script(`
+export const READ_FEED = atRoot(`
 local since, most = number(ARGV[1]), number(ARGV[3])
 local head = redis.call('HMGET', root, 'epoch', 'founded', 'seq', 'trimmed', 'moved')
 -- A primary that came back without our last ends may count past them again: the same number must be the same end.
@@ -371,7 +378,7 @@ return { head[1], head[2], intact and 1 or 0, ends, number(head[5]) }
 `)
 
 /** The epoch that is to be replaced ('': none), the new one, since when it holds → the one that holds now. */
-export const FOUND = script(`
+export const FOUND = atRoot(`
 local epoch = redis.call('HGET', root, 'epoch') or ''
 if epoch == ARGV[1] then
   local since = math.max(number(ARGV[3]), number(redis.call('HGET', root, 'founded')))
@@ -381,7 +388,7 @@ return redis.call('HMGET', root, 'epoch', 'founded')
 `)
 
 /** An instant before which tokens count no more; 0 only asks → the latest there was. */
-export const MOVE = script(`
+export const MOVE = atRoot(`
 local moved = math.max(number(ARGV[1]), number(redis.call('HGET', root, 'moved')))
 if moved > 0 then redis.call('HSET', root, 'moved', moved) end
 return moved

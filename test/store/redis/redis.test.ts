@@ -146,10 +146,6 @@ void t.test(
     await one.openSession(sessionOf('a'), hashOf('a'))
     t.equal(await two.countSessions(NOW), 1)
     t.equal(await other.countSessions(NOW), 0)
-    await t.rejects(openRedisStore({ url, prefix: '{x}' }), {
-      code: 'unavailable',
-      message: /prefix/,
-    })
   },
 )
 
@@ -220,6 +216,31 @@ void t.test('of a refused login nothing stays behind', NEEDS_REDIS, async (t) =>
   t.equal(server.cli('EXISTS', `postern:token:${b}`), '0')
   server.cli('CONFIG', 'SET', 'maxmemory', '1')
   await t.rejects(store.openSession(sessionOf('c'), hashOf('c')), { code: 'unavailable' })
+})
+
+void t.test('a full server ends sessions, and adds nothing', NEEDS_REDIS, async (t) => {
+  const server = await startRedis(t)
+  const store = await openAt(t, server.url)
+  await store.openSession(sessionOf('a'), hashOf('a'))
+  server.cli('CONFIG', 'SET', 'maxmemory', '1')
+  const rotation = store.rotate(hashOf('a'), successor('b'), renewalAt(0), 30)
+  await t.rejects(rotation, { code: 'unavailable', message: /memory is full/ })
+  t.match(await store.findByRefresh(hashOf('a'), NOW), { state: 'live' })
+  t.match(await store.endSession('a', 'logout', NOW), { sid: 'a' })
+  server.cli('CONFIG', 'SET', 'maxmemory', '0')
+  const again = await store.rotate(hashOf('a'), successor('b'), renewalAt(0), 30)
+  t.match(again, { outcome: 'ended' })
+  await until(() => server.cli('KEYS', '*token:*').split('\n').length === 1)
+})
+
+void t.test('no token is given twice', NEEDS_REDIS, async (t) => {
+  const { url } = await startRedis(t)
+  const store = await openAt(t, url)
+  await store.openSession(sessionOf('a'), hashOf('a'))
+  await store.openSession(sessionOf('b'), hashOf('b'))
+  const rotation = store.rotate(hashOf('a'), successor('b'), renewalAt(0), 30)
+  await t.rejects(rotation, { code: 'unavailable', message: /there already/ })
+  t.match(await store.findByRefresh(hashOf('b'), NOW), { session: { sid: 'b' } })
 })
 
 void t.test('what is of one second is listed in one order', NEEDS_REDIS, async (t) => {

@@ -20,8 +20,8 @@ void t.test(
 void t.test('a replica answers no question about a session', NEEDS_REDIS, async (t) => {
   const server = await startRedis(t)
   server.cli('REPLICAOF', '127.0.0.1', '1')
-  const { LOOK_UP, FIND, DETAILS, MEMBERS, OF_USER, COUNT, SUBSCRIPTIONS, READ_FEED, TRY } = scripts
-  const asking = { LOOK_UP, FIND, DETAILS, MEMBERS, OF_USER, COUNT, SUBSCRIPTIONS, READ_FEED, TRY }
+  const { FIND, RENEW, END, DETAILS, MEMBERS, COUNT, SUBSCRIPTIONS, READ_FEED, TRY } = scripts
+  const asking = { FIND, RENEW, END, DETAILS, MEMBERS, COUNT, SUBSCRIPTIONS, READ_FEED, TRY }
   for (const [name, { text }] of Object.entries(asking)) {
     t.match(server.cli('EVAL', text, '1', 'x{0}', 'a', 'b', 'c'), /^READONLY/, name)
   }
