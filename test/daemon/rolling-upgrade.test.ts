@@ -38,12 +38,12 @@ const SOFTLY = 20 // milliseconds between the checks of one client
 /** What the next version writes, where this one writes less. */
 const CHANGES: readonly (readonly [file: string, now: string, next: string])[] = [
   [
-    'store/redis/redis.ts',
+    'store/redis/sessions.ts',
     'JSON.stringify(unchanging)',
     "JSON.stringify({ ...unchanging, device: { name: 'of the next version' } })",
   ],
   [
-    'store/redis/redis.ts',
+    'store/redis/streams.ts',
     'JSON.stringify({ ...subscription, ...by })',
     "JSON.stringify({ ...subscription, ...by, device: 'of the next version' })",
   ],

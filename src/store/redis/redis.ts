@@ -2,45 +2,17 @@
 // so every verb is one script. Tokens are kept as hashes only.
 
 import { systemClock, type Time } from '../../clock.ts'
-import type { Subscription } from '../../streams/subscription.ts'
-import { createFeed, type Feed, toEndedSession } from './feed.ts'
-import { createLayout } from './layout.ts'
-import { openLink } from './link.ts'
-import {
-  BEAT,
-  CLAIM,
-  COUNT,
-  DETAILS,
-  END,
-  END_ALL,
-  FIND,
-  IDENTIFY,
-  MEMBERS,
-  MOVE,
-  OPEN,
-  PING,
-  PRUNE,
-  RENEW,
-  ROTATE,
-  SUBSCRIBE,
-  SUBSCRIPTIONS,
-  TELL,
-  UNSUBSCRIBE,
-  USE_TICKET,
-} from './scripts.ts'
-import { createRedisThrottle } from './throttle.ts'
+import { createFeed, type Feed, MARK } from './feed.ts'
 import { inspectRedis } from './inspect.ts'
-import type { SessionName, SharedStore, SharedVerbs } from '../shared-store.ts'
-import {
-  type EndedSession,
-  type Found,
-  KEEP_ENDED,
-  KEEP_SUBSCRIPTIONS,
-  REPEAT_WITHIN,
-  type Session,
-  StoreError,
-  type StoreVerbs,
-} from '../store.ts'
+import { MOVE } from './journal.ts'
+import { createLayout, FORMAT } from './layout.ts'
+import { openLink } from './link.ts'
+import { atRoot, plain, PRUNE } from './scripts.ts'
+import { createRedisSessions } from './sessions.ts'
+import { createRedisStreams } from './streams.ts'
+import { createRedisThrottle } from './throttle.ts'
+import type { SharedStore, SharedVerbs } from '../shared-store.ts'
+import { KEEP_ENDED, REPEAT_WITHIN, StoreError, type StoreVerbs } from '../store.ts'
 
 export interface RedisSettings {
   url: string
@@ -64,39 +36,41 @@ export interface RedisSettings {
   clock?: Time
 }
 
+/** name, least number that may be the last, where to go on if it is less. */
+export const IDENTIFY = atRoot(`
+local id = redis.call('HGET', root .. ':names', ARGV[1])
+if id then return number(id) end
+local last = redis.call('HGET', root, 'last')
+if not last or number(last) < number(ARGV[2]) then redis.call('HSET', root, 'last', ARGV[3]) end
+id = redis.call('HINCRBY', root, 'last', 1)
+redis.call('HSET', root .. ':names', ARGV[1], id)
+return id
+`)
+
+/** id, request, now, until, repeat within. */
+export const USE_TICKET = atRoot(`
+local key, now = root .. ':t:' .. ARGV[1], number(ARGV[3])
+local was = redis.call('HMGET', key, 'request', 'at')
+if not was[2] then
+  redis.call('HSET', key, 'request', ARGV[2], 'at', now)
+  redis.call('EXPIRE', key, math.max(number(ARGV[4]) - now, 0) + KEEP_ENDED)
+  redis.call('ZADD', root .. ':tickets', ARGV[4], ARGV[1])
+  return 'first'
+end
+if was[1] == ARGV[2] and ARGV[2] ~= '' and now <= number(was[2]) + number(ARGV[5]) then return 'repeat' end
+return 'used'
+`)
+
+/** KEYS[1] a claim; who would have it → who has it. */
+export const CLAIM = plain(`
+redis.call('SET', KEYS[1], ARGV[1], 'NX')
+return redis.call('GET', KEYS[1])
+`)
+
+/** KEYS[1] a channel; what is said there. */
+export const TELL = plain(`return redis.call('PUBLISH', KEYS[1], ARGV[1])`)
+
 const PRUNE_SLICE = 1000 // sessions a step
-const DETAIL_SLICE = 500 // sessions a script: about 1 ms of the server, so that nobody waits behind a long list
-const SILENT = 5 // seconds without a word: an instance that says something each second is gone
-const CLOSE_WITHIN = 1 // second: no call takes longer
-
-type View = readonly [
-  d: string,
-  role: string,
-  seen: string,
-  access: string,
-  ended: string | null,
-  cause: string | null,
-  user: string,
-  expires: string,
-]
-type Seen = readonly [sid: string, view: View]
-type EndedRow = Parameters<typeof toEndedSession>[0]
-type Unchanging = Omit<Session, 'role' | 'seenAt' | 'accessUntil'>
-
-const toSession = ([d, role, seen, access]: View): Session => ({
-  ...(JSON.parse(d) as Unchanging),
-  role,
-  seenAt: Number(seen),
-  accessUntil: Number(access),
-})
-
-const stateOf = (view: View, now: number): 'live' | 'ended' | 'expired' => {
-  if (view[4] !== null) return 'ended'
-  return now >= Number(view[7]) ? 'expired' : 'live'
-}
-
-const newestFirst = (one: Session, two: Session): number =>
-  two.createdAt - one.createdAt || (one.sid < two.sid ? -1 : 1)
 
 /**
  * Resolves also while the server is away: `feed` and `ping` tell, and it heals by itself. Rejects where it never
@@ -115,8 +89,7 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
   } = settings
   const { clock = systemClock, now = clock.now } = settings
   const layout = createLayout(prefix)
-  const { roots, epochRoot, usersRoot, rootOf, tokenKey, sidKey, userHash } = layout
-  const subscriptionsRoot = layout.subscriptionsRoot(nginx)
+  const { roots, epochRoot, usersRoot, rootOf } = layout
   const signalsChannel = `${prefix}{signals}`
 
   const onTold: ((text: string) => void)[] = []
@@ -138,59 +111,17 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
   feed = ends
   await ends.resync()
 
-  const announce = (row: EndedRow): EndedSession => {
-    const ended = toEndedSession(row)
-    ends.ended(ended, Number(row[4]))
-    return ended
-  }
-
-  const membersOf = async (index: string, now: number, from = roots): Promise<string[][]> =>
-    (await Promise.all(from.map((root) => run(MEMBERS, root, [index, now])))) as string[][]
-
-  /** Of those that are there, of whatever state; in slices. */
-  const detailsOf = async (root: string, sids: readonly string[]): Promise<Seen[]> => {
-    const found: Seen[] = []
-    for (let at = 0; at < sids.length; at += DETAIL_SLICE) {
-      found.push(...((await run(DETAILS, root, sids.slice(at, at + DETAIL_SLICE))) as Seen[]))
-    }
-    return found
-  }
-
-  const viewsOf = async (index: string, now: number, from = roots): Promise<Seen[]> => {
-    const members = await membersOf(index, now, from)
-    const views: Seen[] = []
-    for (const [at, root] of from.entries())
-      views.push(...(await detailsOf(root, members[at] ?? [])))
-    return views
-  }
-
-  const viewsOfNames = async (names: readonly SessionName[]): Promise<Seen[]> => {
-    const byRoot = Map.groupBy(names, ({ username }) => rootOf(username))
-    const views = Array.from(byRoot, ([root, those]) =>
-      detailsOf(root, [...new Set(those.map(({ sid }) => sid))]),
-    )
-    return (await Promise.all(views)).flat()
-  }
-
   let highestId = 0
-  const subscriptionsWhere = async (
-    isMeant: (by: string | undefined) => boolean,
-  ): Promise<Subscription[]> => {
-    const texts = (await run(SUBSCRIPTIONS, subscriptionsRoot)) as string[]
-    const all = texts
-      .map((text) => JSON.parse(text) as Subscription & { by?: string })
-      .filter(({ by }) => isMeant(by))
-    const views = await viewsOfNames(all)
-    const until = new Map(views.map(([sid, view]) => [sid, Number(view[3])]))
-    return all
-      .map(({ by: _by, ...one }) => ({
-        ...one,
-        until: Math.max(one.until, until.get(one.sid) ?? 0),
-      }))
-      .sort((one, two) => one.startedAt - two.startedAt || (one.kick < two.kick ? -1 : 1))
-  }
-
+  const sessions = createRedisSessions(link, layout, ends)
   const verbs: StoreVerbs & SharedVerbs = {
+    ...sessions.verbs,
+    ...createRedisStreams({
+      run,
+      root: layout.subscriptionsRoot(nginx),
+      instance,
+      accessUntil: sessions.accessUntil,
+      now,
+    }),
     async identify(username) {
       const highest = highestId
       // Where the count was lost it goes on far above any that was given: one user a second is never reached.
@@ -198,104 +129,6 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
       const id = (await run(IDENTIFY, usersRoot, [username, highest, start])) as number
       highestId = Math.max(highestId, id)
       return id
-    },
-    async openSession(session, refreshHash, most = 0) {
-      const { role, seenAt, accessUntil, ...unchanging } = session
-      const { sid, username, credential, createdAt, expiresAt } = session
-      const rows = await run(OPEN, rootOf(username), [
-        sid,
-        Buffer.from(refreshHash),
-        createdAt,
-        username,
-        userHash(username),
-        layout.pair(username, credential),
-        JSON.stringify(unchanging),
-        role,
-        seenAt,
-        accessUntil,
-        expiresAt,
-        most,
-        tokenKey(refreshHash),
-        sidKey(sid),
-        layout.pointer(username, Math.max(expiresAt, accessUntil), sid),
-      ])
-      return (rows as EndedRow[]).map(announce)
-    },
-    async findByRefresh(refreshHash, now): Promise<Found> {
-      const args = [prefix, Buffer.from(refreshHash)]
-      const view = (await run(FIND, tokenKey(refreshHash), args)) as View | null
-      return view ? { state: stateOf(view, now), session: toSession(view) } : { state: 'unknown' }
-    },
-    async renew(refreshHash, { now, role, accessUntil, idleTtl }): Promise<Found> {
-      const args = [prefix, Buffer.from(refreshHash), now, role, accessUntil, idleTtl]
-      const reply = await run(RENEW, tokenKey(refreshHash), args)
-      if (!reply) return { state: 'unknown' }
-      const [state, view] = reply as ['live' | 'ended' | 'expired', View]
-      return { state, session: toSession(view) }
-    },
-    async rotate(presented, next, { now, role, accessUntil, idleTtl }, grace) {
-      const reply = await run(ROTATE, tokenKey(presented), [
-        prefix,
-        Buffer.from(presented),
-        now,
-        role,
-        accessUntil,
-        idleTtl,
-        Buffer.from(next.hash),
-        Buffer.from(next.sealed).toString('base64'),
-        grace,
-        tokenKey(next.hash),
-      ])
-      if (!reply) return { outcome: 'unknown' }
-      const [outcome, view, extra] = reply as
-        | ['rotated' | 'ended' | 'expired', View, undefined]
-        | ['replayed', View, string]
-        | ['reused', View, EndedRow]
-      const session = toSession(view)
-      if (outcome === 'replayed') {
-        return { outcome, session, sealed: new Uint8Array(Buffer.from(extra, 'base64')) }
-      }
-      if (outcome === 'reused') return { outcome, session, ended: announce(extra) }
-      return { outcome, session }
-    },
-    async endSession(sid, cause, now) {
-      const row = (await run(END, sidKey(sid), [prefix, cause, now])) as EndedRow | null
-      if (!row) return undefined
-      const ended = announce(row)
-      return row[4] === '' ? undefined : ended
-    },
-    async endSessionsOf(username, cause, now) {
-      const rows = await run(END_ALL, rootOf(username), [userHash(username), cause, now])
-      const ended = (rows as EndedRow[]).map(announce)
-      // What another host ended a moment ago is known here before this one says that all are over.
-      await ends.resync()
-      return ended
-    },
-    async listEnded(now) {
-      return (await viewsOf('ended', now)).map(([sid, [, , , until, , cause, username]]) =>
-        toEndedSession([sid, username, String(cause), until, '']),
-      )
-    },
-    async listSessions(now, username) {
-      const views =
-        username === undefined
-          ? await viewsOf('live', now)
-          : await viewsOf(`u:${userHash(username)}`, now, [rootOf(username)])
-      return views
-        .filter(([, view]) => stateOf(view, now) === 'live')
-        .map(([, view]) => toSession(view))
-        .sort(newestFirst)
-    },
-    async countSessions(now) {
-      const counts = await Promise.all(roots.map((root) => run(COUNT, root, [now])))
-      return (counts as number[]).reduce((sum, count) => sum + count, 0)
-    },
-    async listCredentials(now) {
-      const pairs = (await membersOf('cred', now)).flat()
-      return pairs.map((pair) => {
-        const [username, credential] = JSON.parse(pair) as [string, string]
-        return { username, credential }
-      })
     },
     async epoch() {
       return (await run(MOVE, epochRoot, [0])) as number
@@ -308,26 +141,6 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
       const args = [id, requestId, now, until, REPEAT_WITHIN]
       return (await run(USE_TICKET, rootOf(id), args)) as 'first' | 'repeat' | 'used'
     },
-    async openSubscription(subscription) {
-      const { kick, startedAt, until } = subscription
-      const ttl = Math.max(until - startedAt, 0) + KEEP_SUBSCRIPTIONS
-      const by = instance === '' ? {} : { by: instance }
-      const args = [kick, JSON.stringify({ ...subscription, ...by }), ttl]
-      if ((await run(SUBSCRIBE, subscriptionsRoot, args)) === 0) {
-        throw new Error('a subscription of this kick id is there already')
-      }
-    },
-    async closeSubscriptions(kicks) {
-      for (let at = 0; at < kicks.length; at += DETAIL_SLICE) {
-        await run(UNSUBSCRIBE, subscriptionsRoot, kicks.slice(at, at + DETAIL_SLICE))
-      }
-    },
-    // Its own, and an older version's, which are nobody's.
-    listSubscriptions: () => subscriptionsWhere((by) => by === undefined || by === instance),
-    subscriptionsOf: (instances) =>
-      subscriptionsWhere((by) => by !== undefined && instances.includes(by)),
-    beat: async () =>
-      (await run(BEAT, `${subscriptionsRoot}:by`, [instance, now(), SILENT])) as string[],
     async prune(now) {
       let gone = 0
       for (const root of roots) {
@@ -337,22 +150,17 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
       return gone
     },
     async ping() {
-      await run(PING, usersRoot)
+      await run(MARK, usersRoot, [FORMAT]) // a full server refuses it, as it would a login
     },
     async claimKeys(who) {
       return (await run(CLAIM, `${usersRoot}:keys`, [who])) as string
-    },
-    async accessOf(sessions, now) {
-      const views = await viewsOfNames(sessions)
-      const live = views.filter(([, view]) => stateOf(view, now) === 'live')
-      return new Map(live.map(([sid, view]) => [sid, { role: view[1], until: Number(view[3]) }]))
     },
   }
 
   const underWay = new Set<Promise<unknown>>()
   let closed: Promise<void> | undefined
 
-  /** Counts what is under way, so that close can wait for it, and takes nothing more after. */
+  /** Close waits for what is under way, and nothing more is taken. */
   const counted =
     (verb: (...args: never[]) => Promise<unknown>) =>
     async (...args: never[]): Promise<unknown> => {
@@ -373,8 +181,7 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
 
   const shut = async (): Promise<void> => {
     ends.close()
-    const latest = clock.monotonic() + CLOSE_WITHIN
-    while (underWay.size > 0 && clock.monotonic() < latest) await Promise.allSettled(underWay)
+    await Promise.allSettled(underWay)
     link.close()
   }
 

@@ -5,7 +5,7 @@
 
 import { createHash } from 'node:crypto'
 
-import { KEEP_ENDED, KEEP_SEALED, KEEP_SUBSCRIPTIONS } from '../store.ts'
+import { KEEP_ENDED, KEEP_SEALED } from '../store.ts'
 
 export interface Script {
   readonly text: string
@@ -103,20 +103,9 @@ export const plain = (text: string): Script => ({
   sha: createHash('sha1').update(text).digest('hex'), // EVALSHA knows no other hash
 })
 
-const script = (...parts: string[]): Script => plain([PRELUDE, ...parts].join(''))
-const atRoot = (...parts: string[]): Script => script(AT_ROOT, ...parts)
+export const script = (...parts: string[]): Script => plain([PRELUDE, ...parts].join(''))
+export const atRoot = (...parts: string[]): Script => script(AT_ROOT, ...parts)
 const byPointer = (...parts: string[]): Script => script(BY_POINTER, ...parts)
-
-/** name, least number that may be the last, where to go on if it is less. */
-export const IDENTIFY = atRoot(`
-local id = redis.call('HGET', root .. ':names', ARGV[1])
-if id then return number(id) end
-local last = redis.call('HGET', root, 'last')
-if not last or number(last) < number(ARGV[2]) then redis.call('HSET', root, 'last', ARGV[3]) end
-id = redis.call('HINCRBY', root, 'last', 1)
-redis.call('HSET', root .. ':names', ARGV[1], id)
-return id
-`)
 
 /**
  * sid, token hash, created, user, user's hash, pair, d, role, seen, access, expires, most, keys of the pointers of the
@@ -270,48 +259,6 @@ return found
 
 export const COUNT = atRoot(`return redis.call('ZCOUNT', root .. ':live', '(' .. ARGV[1], '+inf')`)
 
-/** id, request, now, until, repeat within. */
-export const USE_TICKET = atRoot(`
-local key, now = root .. ':t:' .. ARGV[1], number(ARGV[3])
-local was = redis.call('HMGET', key, 'request', 'at')
-if not was[2] then
-  redis.call('HSET', key, 'request', ARGV[2], 'at', now)
-  redis.call('EXPIRE', key, math.max(number(ARGV[4]) - now, 0) + KEEP_ENDED)
-  redis.call('ZADD', root .. ':tickets', ARGV[4], ARGV[1])
-  return 'first'
-end
-if was[1] == ARGV[2] and ARGV[2] ~= '' and now <= number(was[2]) + number(ARGV[5]) then return 'repeat' end
-return 'used'
-`)
-
-/** kick, subscription, seconds that its list must stay. → 0 where the kick is taken. */
-export const SUBSCRIBE = atRoot(`
-if redis.call('HSETNX', root, ARGV[1], ARGV[2]) == 0 then return 0 end
-keep(root, number(ARGV[3]))
-return 1
-`)
-
-/** kicks. */
-export const UNSUBSCRIBE = atRoot(`
-for _, kick in ipairs(ARGV) do redis.call('HDEL', root, kick) end
-return 1
-`)
-
-/**
- * KEYS[1] who hands out streams beside one nginx; who says so, now, seconds of silence → who was silent for
- * longer. They are on one machine, so their clocks are one.
- */
-export const BEAT = plain(`
-local now = tonumber(ARGV[2])
-redis.call('ZADD', KEYS[1], now, ARGV[1])
--- As long as what they handed out is kept: else who starts later takes over nothing.
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ${KEEP_SUBSCRIPTIONS})
-redis.call('EXPIRE', KEYS[1], ${KEEP_SUBSCRIPTIONS})
-return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. now - tonumber(ARGV[3]))
-`)
-
-export const SUBSCRIPTIONS = atRoot(`return redis.call('HVALS', root)`)
-
 /** The instant up to which things may be forgotten, how many sessions at most → how many went. */
 export const PRUNE = atRoot(`
 local cut, most = ARGV[1], number(ARGV[2])
@@ -338,153 +285,4 @@ for _, sid in ipairs(gone) do
   for _, index in ipairs({ ':live', ':ended', ':keep', ':feed' }) do redis.call('ZREM', root .. index, sid) end
 end
 return #gone
-`)
-
-/** KEYS[1] a claim; who would have it → who has it. */
-export const CLAIM = plain(`
-redis.call('SET', KEYS[1], ARGV[1], 'NX')
-return redis.call('GET', KEYS[1])
-`)
-
-/** KEYS[1] a channel; what is said there. */
-export const TELL = plain(`return redis.call('PUBLISH', KEYS[1], ARGV[1])`)
-
-/** A write that a full server refuses, as it would refuse a login. */
-export const PING = plain(`return redis.call('HSET', KEYS[1], 'ping', '1')`)
-
-/** KEYS[1] where it is marked; our format → the highest that ever wrote there. A full server refuses it, like PING. */
-export const MARK = plain(`
-redis.call('HSET', KEYS[1], 'ping', '1')
-local there = tonumber(redis.call('HGET', KEYS[1], 'format') or '0')
-if there < tonumber(ARGV[1]) then redis.call('HSET', KEYS[1], 'format', ARGV[1]) end
-return there
-`)
-
-/** The last end that the reader knows (number, sid), how many → epoch, founded, intact, { sid, user, cause, until, seq }, moved. */
-export const READ_FEED = atRoot(`
-local since, most = number(ARGV[1]), number(ARGV[3])
-local head = redis.call('HMGET', root, 'epoch', 'founded', 'seq', 'trimmed', 'moved')
--- A primary that came back without our last ends may count past them again: the same number must be the same end.
-local intact = number(head[3]) >= since and (since <= number(head[4])
-  or number(redis.call('ZSCORE', root .. ':feed', ARGV[2])) == since)
-local ends = {}
-for _, sid in ipairs(redis.call('ZRANGEBYSCORE', root .. ':feed', '(' .. since, '+inf', 'LIMIT', 0, most)) do
-  local f = redis.call('HMGET', root .. ':s:' .. sid, 'user', 'cause', 'access')
-  local seq = redis.call('ZSCORE', root .. ':feed', sid)
-  if f[1] then table.insert(ends, { sid, f[1], f[2], f[3], seq })
-  else table.insert(ends, { sid, '', '', '', seq }) end -- past its life, and not yet pruned
-end
-return { head[1], head[2], intact and 1 or 0, ends, number(head[5]) }
-`)
-
-/** The epoch that is to be replaced ('': none), the new one, since when it holds → the one that holds now. */
-export const FOUND = atRoot(`
-local epoch = redis.call('HGET', root, 'epoch') or ''
-if epoch == ARGV[1] then
-  local since = math.max(number(ARGV[3]), number(redis.call('HGET', root, 'founded')))
-  redis.call('HSET', root, 'epoch', ARGV[2], 'founded', since)
-end
-return redis.call('HMGET', root, 'epoch', 'founded')
-`)
-
-/** An instant before which tokens count no more; 0 only asks → the latest there was. */
-export const MOVE = atRoot(`
-local moved = math.max(number(ARGV[1]), number(redis.call('HGET', root, 'moved')))
-if moved > 0 then redis.call('HSET', root, 'moved', moved) end
-return moved
-`)
-
-/*
- * Under the root of the throttle, for each count (an account, an address, a pair of both):
- *   root:<count>    hash  life (its window, ms), failures (judged), last (the latest try), told (of the ban)
- *   root:<count>:p  zset  tries that are not judged, by when they began
- * Both go with the window. Instants are ms since the window began, read off what is left of it: TIME needs a
- * right that the ACL of our error message does not grant.
- */
-
-/**
- * Judges and counts, in one step. The try's id, window (ms), ms that a try may take until it is a failure; then
- * key, limit, spacing (ms; 0: none) each. → 0 where it is counted, else which one stops it; ms left (0: wait, tries
- * under way may yet succeed); 1 where nobody was told of the ban yet.
- */
-export const TRY = plain(`
-local root, id, window, patience = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
--- What a replica refuses, and a full server too: no hash is run for a login that could not be written down,
--- and a flood of wrong names cannot fill the server past its maxmemory.
-redis.call('SET', root, '', 'PX', 1)
-local counts = {}
-for at = 4, #ARGV, 3 do
-  local key = root .. ':' .. ARGV[at]
-  local f = redis.call('HMGET', key, 'failures', 'life', 'last')
-  local age = window
-  if f[2] then
-    local life, left = tonumber(f[2]), redis.call('PTTL', key)
-    -- The server's clock was set back: the window must not last longer for it.
-    if left > life then
-      redis.call('PEXPIRE', key, life)
-      left = life
-    end
-    age = life - left
-  end
-  if age >= window then -- also one that a reload has cut short
-    redis.call('UNLINK', key, key .. ':p')
-    f, age = {}, 0
-  end
-  local recent = redis.call('ZCOUNT', key .. ':p', '(' .. age - patience, age)
-  local overdue = redis.call('ZCARD', key .. ':p') - recent -- their host died, or cannot reach us
-  table.insert(counts, {
-    key = key,
-    age = age,
-    failures = tonumber(f[1] or 0) + overdue,
-    pending = recent,
-    limit = tonumber(ARGV[at + 1]),
-    spacing = tonumber(ARGV[at + 2]),
-    idle = f[3] and age - tonumber(f[3]) or -1,
-  })
-end
-local function stops(count, failures)
-  if failures < count.limit then return false end
-  return count.spacing == 0 or (count.idle >= 0 and count.idle < count.spacing)
-end
-for at, count in ipairs(counts) do
-  if stops(count, count.failures) then
-    local left = count.spacing > 0 and count.spacing - count.idle or window - count.age
-    return { at, left, redis.call('HSETNX', count.key, 'told', 1) }
-  end
-end
-for at, count in ipairs(counts) do
-  if stops(count, count.failures + count.pending) then return { at, 0, 0 } end
-end
-for _, count in ipairs(counts) do
-  redis.call('HSET', count.key, 'life', window, 'last', count.age)
-  redis.call('PEXPIRE', count.key, window - count.age)
-  redis.call('ZADD', count.key .. ':p', count.age, id)
-  redis.call('PEXPIRE', count.key .. ':p', window - count.age)
-end
-return { 0, 0, 0 }
-`)
-
-/**
- * The try's id, 1 where it failed, ms that a try may take; then key, 1 to forget the failures before it, each. Only
- * in the window in which it was counted, and once: it may be sent again.
- */
-export const SETTLE = plain(`
-local root, id, failed, patience = KEYS[1], ARGV[1], ARGV[2] == '1', tonumber(ARGV[3])
-for at = 4, #ARGV, 2 do
-  local key = root .. ':' .. ARGV[at]
-  local tries = key .. ':p'
-  if redis.call('ZREM', tries, id) == 1 and redis.call('EXISTS', key) == 1 then
-    if failed then redis.call('HINCRBY', key, 'failures', 1) end
-    if ARGV[at + 1] == '1' then
-      local age = tonumber(redis.call('HGET', key, 'life')) - redis.call('PTTL', key)
-      redis.call('HDEL', key, 'failures', 'told')
-      redis.call('ZREMRANGEBYSCORE', tries, '-inf', age - patience)
-    end
-    -- Whoever gets in at once leaves nothing behind.
-    if redis.call('HEXISTS', key, 'failures') == 0 and redis.call('EXISTS', tries) == 0 then
-      redis.call('UNLINK', key)
-    end
-  end
-end
-return 1
 `)

@@ -9,7 +9,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 
 import { openLink, type LinkEvents } from '../../../src/store/redis/link.ts'
-import { COUNT, PING } from '../../../src/store/redis/scripts.ts'
+import { COUNT } from '../../../src/store/redis/scripts.ts'
 import { openRedisStore, type RedisSettings } from '../../../src/store/redis/redis.ts'
 import { StoreError } from '../../../src/store/store.ts'
 import { type Certificate, createAuthority } from '../../fixtures/canned-server.ts'
@@ -203,7 +203,7 @@ void t.test('a pause of our own is not the silence of the server', NEEDS_REDIS, 
   const downs: unknown[] = []
   const link = await linkTo(t, url, 0.2, { down: (fault) => downs.push(fault) })
   for (let round = 0; round < 3; round++) {
-    const asked = link.run(PING, 'x{0}')
+    const asked = link.run(COUNT, 'x{0}', [0])
     await pause(0)
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 400)
     t.equal(typeof (await asked), 'number')
@@ -216,7 +216,7 @@ void t.test('what is cut off fails, and is never sent twice', NEEDS_REDIS, async
   const link = await linkTo(t, server.url)
   server.signal('SIGSTOP')
   const asked = Array.from({ length: 10 }, () =>
-    link.run(PING, 'x{0}').catch((error: unknown) => error),
+    link.run(COUNT, 'x{0}', [0]).catch((error: unknown) => error),
   )
   for (const outcome of await Promise.all(asked)) t.match(outcome, { code: 'unavailable' })
   await t.rejects(link.info('server'), { code: 'unavailable' })
@@ -236,7 +236,7 @@ void t.test('let go of, it comes back; closed, it does not', NEEDS_REDIS, async 
   t.same(seen, ['up', 'wrong one', 'up'])
   link.close()
   await pause(50)
-  await t.rejects(link.run(PING, 'x{0}'), { message: /closed/ })
+  await t.rejects(link.run(COUNT, 'x{0}', [0]), { message: /closed/ })
   link.drop(new StoreError('unavailable', 'nobody is there'))
   t.equal(seen.length, 3)
 })
