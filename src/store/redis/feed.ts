@@ -11,26 +11,6 @@ import { END, plain } from './scripts.ts'
 import type { RevocationFeed, StateChange, StoreState } from '../shared-store.ts'
 import { type EndedSession, StoreError } from '../store.ts'
 
-export interface Feed extends RevocationFeed {
-  /** An end that this host made and that was acknowledged with that number. */
-  ended(ended: EndedSession, seq: number): void
-  /** Why nothing may rest on the server though it answers. */
-  refusal(): StoreError | undefined
-  up(): void
-  down(fault: StoreError): void
-  message(text: string): void
-  close(): void
-}
-
-export interface FeedSettings {
-  link: Pick<Link, 'drop' | 'info' | 'label' | 'run'>
-  layout: RedisLayout
-  pollSeconds: number
-  timeout: number
-  now: () => number
-  clock: Time
-}
-
 /** KEYS[1] where it is marked; our format → the highest that ever wrote there. A full server refuses it. */
 export const MARK = plain(`
 redis.call('HSET', KEYS[1], 'ping', '1')
@@ -49,7 +29,14 @@ export const evictingPolicy = (memory: string): string => {
   return policy === 'noeviction' || limit === '0' ? '' : policy
 }
 
-export const createFeed = (settings: FeedSettings): Feed => {
+export const createFeed = (settings: {
+  link: Pick<Link, 'drop' | 'info' | 'label' | 'run'>
+  layout: RedisLayout
+  pollSeconds: number
+  timeout: number
+  now: () => number
+  clock: Time
+}) => {
   const { link, layout, pollSeconds, timeout, now, clock } = settings
   const known = new Map<string, EndedSession>()
   const onEnded: ((ended: EndedSession) => void)[] = []
@@ -164,7 +151,7 @@ export const createFeed = (settings: FeedSettings): Feed => {
 
   const stop = clock.every(pollSeconds, () => void resync())
 
-  return {
+  const port: RevocationFeed = {
     state: () => change.state,
     change: () => change,
     age: () => clock.monotonic() - completeAt,
@@ -174,17 +161,22 @@ export const createFeed = (settings: FeedSettings): Feed => {
     onState: (listener) => void onState.push(listener),
     resync,
     bound: pollSeconds + 2 * timeout,
-    ended(ended, seq) {
+    losses: () => losses,
+  }
+  return {
+    ...port,
+    /** An end that this host made and that was acknowledged with that number. */
+    ended(ended: EndedSession, seq: number): void {
       journals.get(layout.rootOf(ended.username))?.acknowledged(ended.sid, seq)
       learn(ended)
     },
+    /** Why nothing may rest on the server though it answers. */
     refusal: () => refusal,
-    losses: () => losses,
     up: () => void resync(),
-    down: (fault) => become('away', fault.message),
-    message(text) {
-      learn(toEndedSession(JSON.parse(text) as EndedRow))
-    },
+    down: (fault: StoreError): void => become('away', fault.message),
+    message: (text: string): void => learn(toEndedSession(JSON.parse(text) as EndedRow)),
     close: stop,
   }
 }
+
+export type Feed = ReturnType<typeof createFeed>

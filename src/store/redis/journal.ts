@@ -61,16 +61,7 @@ export const toEndedSession = ([sid, username, cause, until]: EndedRow): EndedSe
   until: Number(until),
 })
 
-export interface Journal {
-  /** Reads what is new. Rejects with a StoreError. */
-  read(): Promise<void>
-  /** This host has made an end, which the server acknowledged with that number. */
-  acknowledged(sid: string, seq: number): void
-  /** No token of before may be believed. */
-  trustedSince(): number
-}
-
-export interface JournalParts {
+export const createJournal = (parts: {
   link: Pick<Link, 'run'>
   root: string
   now: () => number
@@ -79,9 +70,7 @@ export interface JournalParts {
   onLoss(): void
   /** Ends anew what is known to have ended under this root. */
   endAgain(): Promise<void>
-}
-
-export const createJournal = (parts: JournalParts): Journal => {
+}) => {
   const { link, root, now, learn, onLoss, endAgain } = parts
   let epoch = ''
   let founded = 0
@@ -155,7 +144,8 @@ export const createJournal = (parts: JournalParts): Journal => {
   }
 
   return {
-    async read() {
+    /** Reads what is new. Rejects with a StoreError. */
+    async read(): Promise<void> {
       for (;;) {
         if (await readPage()) continue
         if (!behind) return
@@ -163,9 +153,11 @@ export const createJournal = (parts: JournalParts): Journal => {
         behind = false
       }
     },
-    acknowledged(sid, seq) {
+    /** This host has made an end, which the server acknowledged with that number. */
+    acknowledged(sid: string, seq: number): void {
       if (seq > last.seq) own.set(seq, sid)
     },
+    /** No token of before may be believed. */
     trustedSince: () => Math.max(founded, moved),
   }
 }

@@ -39,32 +39,11 @@ const stateOf = (view: View, now: number): 'live' | 'ended' | 'expired' => {
 const newestFirst = (one: Session, two: Session): number =>
   two.createdAt - one.createdAt || (one.sid < two.sid ? -1 : 1)
 
-type SessionVerbs = Pick<
-  StoreVerbs,
-  | 'openSession'
-  | 'findByRefresh'
-  | 'renew'
-  | 'rotate'
-  | 'endSession'
-  | 'endSessionsOf'
-  | 'listEnded'
-  | 'listSessions'
-  | 'countSessions'
-  | 'listCredentials'
-> &
-  Pick<SharedVerbs, 'accessOf'>
-
-export interface RedisSessions {
-  readonly verbs: SessionVerbs
-  /** Of those that are there, live or not: until when they have access tokens. */
-  accessUntil(names: readonly SessionName[]): Promise<ReadonlyMap<string, number>>
-}
-
 export const createRedisSessions = (
   { run }: Pick<Link, 'run'>,
   layout: RedisLayout,
-  feed: Feed,
-): RedisSessions => {
+  feed: Pick<Feed, 'ended' | 'resync'>,
+) => {
   const { prefix, roots, rootOf, tokenKey, sidKey, userHash } = layout
 
   const announce = (row: EndedRow): EndedSession => {
@@ -101,7 +80,7 @@ export const createRedisSessions = (
     return (await Promise.all(views)).flat()
   }
 
-  const verbs: SessionVerbs = {
+  const verbs = {
     async openSession(session, refreshHash, most = 0) {
       const { role, seenAt, accessUntil, ...unchanging } = session
       const { sid, username, credential, createdAt, expiresAt } = session
@@ -205,13 +184,16 @@ export const createRedisSessions = (
       const live = views.filter(([, view]) => stateOf(view, now) === 'live')
       return new Map(live.map(([sid, view]) => [sid, { role: view[1], until: Number(view[3]) }]))
     },
-  }
+  } satisfies Partial<StoreVerbs & SharedVerbs>
 
   return {
     verbs,
-    async accessUntil(names) {
+    /** Of those that are there, live or not: until when they have access tokens. */
+    async accessUntil(names: readonly SessionName[]): Promise<ReadonlyMap<string, number>> {
       const views = await viewsOfNames(names)
       return new Map(views.map(([sid, view]) => [sid, Number(view[3])]))
     },
   }
 }
+
+export type RedisSessions = ReturnType<typeof createRedisSessions>

@@ -39,12 +39,6 @@ export const SUBSCRIPTIONS = atRoot(`return redis.call('HVALS', root)`)
 const CLOSE_SLICE = 500 // streams a script
 const SILENT = 5 // seconds without a word: an instance that says something each second is gone
 
-type StreamVerbs = Pick<
-  StoreVerbs,
-  'openSubscription' | 'closeSubscriptions' | 'listSubscriptions'
-> &
-  Pick<SharedVerbs, 'beat' | 'subscriptionsOf'>
-
 export const createRedisStreams = (parts: {
   run: Link['run']
   /** Of the streams of this instance's nginx. */
@@ -52,7 +46,7 @@ export const createRedisStreams = (parts: {
   instance: string
   accessUntil: RedisSessions['accessUntil']
   now: () => number
-}): StreamVerbs => {
+}) => {
   const { run, root, instance, accessUntil, now } = parts
 
   const list = async (isMeant: (by: string | undefined) => boolean): Promise<Subscription[]> => {
@@ -88,5 +82,5 @@ export const createRedisStreams = (parts: {
     listSubscriptions: () => list((by) => by === undefined || by === instance),
     subscriptionsOf: (instances) => list((by) => by !== undefined && instances.includes(by)),
     beat: async () => (await run(BEAT, `${root}:by`, [instance, now(), SILENT])) as string[],
-  }
+  } satisfies Partial<StoreVerbs & SharedVerbs>
 }
