@@ -17,13 +17,6 @@ import { startStopwatch } from '../fixtures/stopwatch.ts'
 const LIMITS = { window: 900, pairFailures: 5, addressFailures: 100, accountFailures: 50 }
 const ROOT = 'p:{throttle}'
 
-const QUIET = {
-  up: () => undefined,
-  down: () => undefined,
-  listening: () => undefined,
-  message: () => undefined,
-}
-
 const over = (shared: SharedThrottle, limits = LIMITS): Throttle =>
   createSharedThrottle(
     createThrottle(() => limits, systemClock),
@@ -37,7 +30,7 @@ const open = async (t: Test, changed: Partial<typeof LIMITS> = {}, timeout = 5) 
   const server = await startRedis(t)
   const links = await Promise.all(
     ['a', 'b', 'c'].map(async () => {
-      const link = await openLink({ url: server.url, timeout, channels: ['x'] }, QUIET)
+      const link = await openLink({ url: server.url, timeout, channels: ['x'] })
       t.teardown(() => link.close())
       await until(async () => link.info('server').catch(() => ''), 20) // the first attempt may be too slow
       return link

@@ -12,17 +12,13 @@ export type RedisAddress = {
   readonly username: string | undefined
   readonly password: string | undefined
   readonly tls: boolean
+  readonly database: number
   /** For people: without credentials. */
   readonly label: string
 } & (
-  | { readonly kind: 'server'; readonly nodes: readonly [RedisNode]; readonly database: number }
-  | { readonly kind: 'socket'; readonly path: string; readonly database: number }
-  | {
-      readonly kind: 'sentinel'
-      readonly nodes: readonly RedisNode[]
-      readonly primary: string
-      readonly database: number
-    }
+  | { readonly kind: 'server'; readonly nodes: readonly [RedisNode] }
+  | { readonly kind: 'socket'; readonly path: string }
+  | { readonly kind: 'sentinel'; readonly nodes: readonly RedisNode[]; readonly primary: string }
 )
 
 const FORMS =

@@ -61,7 +61,10 @@ export const discard = async (wire: Wire): Promise<void> => {
  * What every connection to one address has in common. None reconnects by itself: it would queue, and would hide how
  * long the server was away.
  */
-const mannersOf = ({ username, password, tls }: RedisAddress, trust: Trust | undefined) => {
+const clientOptions = (
+  { username, password, tls, database }: RedisAddress,
+  trust: Trust | undefined,
+) => {
   const socket = { reconnectStrategy: false as const, connectTimeout: CONNECT_WITHIN * 1000 }
   const bare = { disableOfflineQueue: true, maintNotifications: 'disabled' as const }
   return {
@@ -70,17 +73,18 @@ const mannersOf = ({ username, password, tls }: RedisAddress, trust: Trust | und
     bare,
     as: {
       ...bare,
+      database,
       ...(username === undefined ? {} : { username }),
       ...(password === undefined ? {} : { password }),
     },
   }
 }
 
-type Manners = ReturnType<typeof mannersOf>
+type ClientOptions = ReturnType<typeof clientOptions>
 type AddressOf<Kind> = Extract<RedisAddress, { kind: Kind }>
 
 const dialSentinels =
-  (redis: Package, address: AddressOf<'sentinel'>, { as, bare, secure }: Manners): Dial =>
+  (redis: Package, address: AddressOf<'sentinel'>, { as, bare, secure }: ClientOptions): Dial =>
   (onLost) => {
     const open = new Set<Wire>()
     let primary!: Wire // nothing is sent before it is connected
@@ -106,8 +110,7 @@ const dialSentinels =
           return wire.send(['SENTINEL', 'MASTER', address.primary]).catch(namePrimary)
         })
         await hangUp()
-        const { database } = address
-        primary = dialed({ ...as, database, socket: { ...secure, ...node } }, onLost)
+        primary = dialed({ ...as, socket: { ...secure, ...node } }, onLost)
         await primary.connect()
       },
       send: (args) => primary.send(args),
@@ -124,34 +127,14 @@ export const createDial = (
   address: RedisAddress,
   trust: Trust | undefined,
 ): Dial => {
-  const manners = mannersOf(address, trust)
-  const { as, socket, secure } = manners
-  switch (address.kind) {
-    case 'sentinel':
-      return dialSentinels(redis, address, manners)
-    case 'socket': {
-      const at = { ...socket, path: address.path, tls: false as const }
-      return (onLost) =>
-        createWire(redis, { ...as, database: address.database, socket: at }, onLost)
-    }
-    case 'server': {
-      const at = { ...secure, ...address.nodes[0] }
-      return (onLost) =>
-        createWire(redis, { ...as, database: address.database, socket: at }, onLost)
-    }
-  }
+  const options = clientOptions(address, trust)
+  if (address.kind === 'sentinel') return dialSentinels(redis, address, options)
+  const socket =
+    address.kind === 'socket'
+      ? { ...options.socket, path: address.path, tls: false as const }
+      : { ...options.secure, ...address.nodes[0] }
+  return (onLost) => createWire(redis, { ...options.as, socket }, onLost)
 }
 
-export const loadPackage = async (
-  load: () => Promise<Package> = () => import('@redis/client'),
-): Promise<Package> => {
-  try {
-    return await load()
-  } catch (cause) {
-    throw new StoreError(
-      'missing',
-      'the Redis store needs the package @redis/client: install Postern anew, with all its packages',
-      { cause },
-    )
-  }
-}
+/** Not before it is needed: whoever has a store of its own never loads it. */
+export const loadPackage = (): Promise<Package> => import('@redis/client')

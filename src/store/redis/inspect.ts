@@ -50,9 +50,6 @@ export const inspectRedis = async ({
   return warnings
 }
 
-const ignore = (): void => {}
-const NOBODY = { up: ignore, down: ignore, listening: ignore, message: ignore }
-
 const toWarning = (error: unknown): string[] => {
   /* c8 ignore next: a bug, for main.ts to show; the test of it mocks this file, which is not counted */
   if (!(error instanceof StoreError)) throw error
@@ -63,7 +60,7 @@ const toWarning = (error: unknown): string[] => {
 export const inspectRedisAt = async (
   settings: Pick<LinkSettings, 'url' | 'password' | 'ca' | 'timeout'>,
 ): Promise<string[]> => {
-  const link = await openLink({ ...settings, channels: [] }, NOBODY)
+  const link = await openLink({ ...settings, channels: [] })
   return inspectRedis(link)
     .catch(toWarning)
     .finally(() => {

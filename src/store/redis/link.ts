@@ -5,14 +5,7 @@
 import { systemClock, type Time } from '../../clock.ts'
 import { readTrust, systemTrust, type Trust } from '../../files/certificates.ts'
 import { parseRedisUrl } from './address.ts'
-import {
-  CONNECT_WITHIN,
-  createDial,
-  discard,
-  loadPackage,
-  type Package,
-  type Wire,
-} from './dial.ts'
+import { CONNECT_WITHIN, createDial, discard, loadPackage, type Wire } from './dial.ts'
 import { CA_FILE, faultCode, redisFault, toRedisFault } from './fault.ts'
 import type { Script } from './scripts.ts'
 import { StoreError } from '../store.ts'
@@ -72,17 +65,16 @@ const loadTrust = (file: string | undefined, isUsed: boolean): Trust | undefined
 
 /**
  * Resolves after the first attempt, whether it succeeded or not: a server that is away at start heals like any
- * other. Rejects where no attempt could ever succeed (url, ca file, package).
+ * other. Rejects where no attempt could ever succeed (url, ca file).
  */
 export const openLink = async (
   { url, password, ca, timeout, channels, clock = systemClock }: LinkSettings,
-  events: LinkEvents,
-  load?: () => Promise<Package>,
+  events: Partial<LinkEvents> = {},
 ): Promise<Link> => {
   const parsed = parseRedisUrl(url)
   const address = { ...parsed, password: password ?? parsed.password }
   const trust = loadTrust(ca, address.tls)
-  const dial = createDial(await loadPackage(load), address, trust)
+  const dial = createDial(await loadPackage(), address, trust)
   const { label } = address
   const closing = new AbortController()
 
@@ -96,24 +88,17 @@ export const openLink = async (
       const startedAt = clock.monotonic()
       const lost = Promise.withResolvers<never>()
       const wire = dial(lost.reject)
-      const stop = new AbortController()
-      const tooLong = async (): Promise<never> => {
-        await clock.wait(CONNECT_WITHIN, stop.signal)
-        if (stop.signal.aborted) return lost.promise
-        throw redisFault('ETIMEDOUT', label)
-      }
+      const cancel = clock.after(CONNECT_WITHIN, () => lost.reject(redisFault('ETIMEDOUT', label)))
       const quit = (): void => lost.reject(new StoreError('unavailable', 'the store is closed'))
       closing.signal.addEventListener('abort', quit)
       const connect = async (): Promise<never> => {
         await wire.connect()
         await use(wire, lost.reject)
-        stop.abort()
+        cancel()
         return lost.promise
       }
-      await Promise.race([connect(), lost.promise, tooLong()]).catch((error: unknown) => {
-        stop.abort()
-        failed(error)
-      })
+      await Promise.race([connect(), lost.promise]).catch(failed)
+      cancel()
       closing.signal.removeEventListener('abort', quit)
       await discard(wire)
       delay = clock.monotonic() - startedAt > STEADY ? FIRST_RETRY : delay
@@ -159,7 +144,7 @@ export const openLink = async (
     async (wire, lose) => {
       current = { wire, lose, unanswered: 0 }
       attempted.resolve()
-      events.up()
+      events.up?.()
       await Promise.resolve()
     },
     (error) => {
@@ -169,14 +154,14 @@ export const openLink = async (
       waiting.clear()
       for (const { reject } of cutOff) reject(fault)
       attempted.resolve()
-      if (!closing.signal.aborted) events.down(fault)
+      if (!closing.signal.aborted) events.down?.(fault)
     },
   )
   if (channels.length > 0)
     void hold(
       async (wire) => {
-        await wire.subscribe([...channels], (text, channel) => events.message(channel, text))
-        events.listening()
+        await wire.subscribe([...channels], (text, channel) => events.message?.(channel, text))
+        events.listening?.()
       },
       () => undefined, // the poll makes up for it, and the other connection says why
     )
@@ -193,21 +178,14 @@ export const openLink = async (
     if (connection.unanswered++ === 0) answeredAt = caller.askedAt
     waiting.add(caller)
     watch()
-    const answered = (): void => {
-      connection.unanswered--
-      waiting.delete(caller)
-      if (connection === current) answeredAt = clock.monotonic()
-    }
-    connection.wire.send(args).then(
-      (reply) => {
-        answered()
-        resolve(reply)
-      },
-      (error: unknown) => {
-        answered()
-        reject(error)
-      },
-    )
+    connection.wire
+      .send(args)
+      .finally(() => {
+        connection.unanswered--
+        waiting.delete(caller)
+        if (connection === current) answeredAt = clock.monotonic()
+      })
+      .then(resolve, (error: unknown) => reject(toRedisFault(error, label)))
     return promise
   }
 
@@ -216,24 +194,12 @@ export const openLink = async (
     label,
     async run(script, key, args = []) {
       const rest = ['1', key, ...args.map((arg) => (typeof arg === 'number' ? String(arg) : arg))]
-      try {
-        try {
-          return await send(['EVALSHA', script.sha, ...rest])
-        } catch (error) {
-          if (faultCode(error) !== 'NOSCRIPT') throw error
-          return await send(['EVAL', script.text, ...rest]) // nothing ran: this is the first time
-        }
-      } catch (error) {
-        throw toRedisFault(error, label)
-      }
+      return send(['EVALSHA', script.sha, ...rest]).catch((error: StoreError) => {
+        if (faultCode(error.cause) !== 'NOSCRIPT') throw error
+        return send(['EVAL', script.text, ...rest]) // nothing ran: this is the first time
+      })
     },
-    async info(section) {
-      try {
-        return String(await send(['INFO', section]))
-      } catch (error) {
-        throw toRedisFault(error, label)
-      }
-    },
+    info: async (section) => String(await send(['INFO', section])),
     async setting(name) {
       const reply = await send(['CONFIG', 'GET', name]).catch(() => undefined)
       // Name and value in a list, or by RESP3 in a map.

@@ -6,7 +6,7 @@ import { createFeed, type Feed, MARK } from './feed.ts'
 import { inspectRedis } from './inspect.ts'
 import { MOVE } from './journal.ts'
 import { createLayout, FORMAT } from './layout.ts'
-import { openLink } from './link.ts'
+import { type LinkSettings, openLink } from './link.ts'
 import { atRoot, plain, PRUNE } from './scripts.ts'
 import { createRedisSessions } from './sessions.ts'
 import { createRedisStreams } from './streams.ts'
@@ -14,12 +14,7 @@ import { createRedisThrottle } from './throttle.ts'
 import type { SharedStore, SharedVerbs } from '../shared-store.ts'
 import { KEEP_ENDED, REPEAT_WITHIN, StoreError, type StoreVerbs } from '../store.ts'
 
-export interface RedisSettings {
-  url: string
-  /** In the place of the url's own. */
-  password?: string | undefined
-  /** A file with the certificates (PEM) of who signed the server's. */
-  ca?: string | undefined
+export interface RedisSettings extends Pick<LinkSettings, 'url' | 'password' | 'ca'> {
   /** What every key begins with: two deployments may share a server. */
   prefix?: string
   /** The nginx that holds the streams of this instance; several instances may stand beside one. */
@@ -74,7 +69,7 @@ const PRUNE_SLICE = 1000 // sessions a step
 
 /**
  * Resolves also while the server is away: `feed` and `ping` tell, and it heals by itself. Rejects where it never
- * could (url, ca file, package), with a StoreError that names the cure.
+ * could (url, ca file), with a StoreError that names the cure.
  */
 export const openRedisStore = async (settings: RedisSettings): Promise<SharedStore> => {
   const {

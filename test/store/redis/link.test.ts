@@ -18,15 +18,8 @@ import { freePort, NEEDS_REDIS, startRedis, until } from '../../fixtures/redis.t
 import { startStopwatch } from '../../fixtures/stopwatch.ts'
 import { hashOf, renewalAt, sessionOf, successor } from '../sessions.ts'
 
-const SILENT: LinkEvents = {
-  up: () => undefined,
-  down: () => undefined,
-  listening: () => undefined,
-  message: () => undefined,
-}
-
 const linkTo = async (t: Test, url: string, timeout = 0.5, events: Partial<LinkEvents> = {}) => {
-  const link = await openLink({ url, timeout, channels: ['x{0}'] }, { ...SILENT, ...events })
+  const link = await openLink({ url, timeout, channels: ['x{0}'] }, events)
   t.teardown(() => link.close())
   return link
 }
@@ -148,14 +141,6 @@ void t.test(
     }
   },
 )
-
-void t.test('without the package it says what to install', async (t) => {
-  const settings = { url: 'redis://127.0.0.1', timeout: 1, channels: [] }
-  await t.rejects(
-    openLink(settings, SILENT, () => Promise.reject(new Error('no such module'))),
-    { name: 'StoreError', code: 'missing', message: /all its packages/ },
-  )
-})
 
 void t.test(
   'past its bound it refuses at once, and the rest is answered',

@@ -17,15 +17,8 @@ const ADDRESS = { key: 'address', failures: 100, spacing: 0 }
 const ACCOUNT = { key: 'account', failures: 50, spacing: 1 }
 const LIMITS = [PAIR, ADDRESS, ACCOUNT]
 
-const QUIET = {
-  up: () => undefined,
-  down: () => undefined,
-  listening: () => undefined,
-  message: () => undefined,
-}
-
 const connect = async (t: Test, url: string, timeout = 5): Promise<Link> => {
-  const link = await openLink({ url, timeout, channels: ['x'] }, QUIET)
+  const link = await openLink({ url, timeout, channels: ['x'] })
   t.teardown(() => link.close())
   await until(async () => link.info('server').catch(() => ''), 20) // the first attempt may have been too slow
   return link
