@@ -9,12 +9,8 @@ import { inspectDatabase, lockStore } from './file.ts'
 /** Writes `to` anew from a consistent snapshot of `from`, its log included. */
 export const copyDatabase = (from: string, to: string): void => {
   try {
-    const db = new DatabaseSync(from, { readOnly: true })
-    try {
-      db.prepare('VACUUM INTO ?').run(to)
-    } finally {
-      db.close()
-    }
+    using db = new DatabaseSync(from, { readOnly: true })
+    db.prepare('VACUUM INTO ?').run(to)
   } catch (error) {
     throw toStoreError(error, from)
   }
@@ -24,13 +20,9 @@ export const copyDatabase = (from: string, to: string): void => {
 export const inspectStore = (file: string): { sessions: number } => {
   try {
     inspectDatabase(file)
-    const db = new DatabaseSync(file, { readOnly: true })
-    try {
-      const row = db.prepare('SELECT count(*) AS n FROM sessions WHERE ended_at IS NULL').get()
-      return { sessions: Number(row?.['n']) }
-    } finally {
-      db.close()
-    }
+    using db = new DatabaseSync(file, { readOnly: true })
+    const row = db.prepare('SELECT count(*) AS n FROM sessions WHERE ended_at IS NULL').get()
+    return { sessions: Number(row?.['n']) }
   } catch (error) {
     throw toStoreError(error, file)
   }
@@ -38,10 +30,6 @@ export const inspectStore = (file: string): { sessions: number } => {
 
 /** Runs `work` while no daemon has the store open, and none can open it. Throws `locked` where one has. */
 export const whileIdle = (file: string, work: () => void): void => {
-  const lock = lockStore(file)
-  try {
-    work()
-  } finally {
-    lock.close()
-  }
+  using _lock = lockStore(file)
+  work()
 }

@@ -13,7 +13,7 @@ import {
   toStoreError,
 } from './error.ts'
 import { lockStore, openDatabase } from './file.ts'
-import { createVerbs } from './verbs.ts'
+import { createVerbs, type Verbs } from './verbs.ts'
 import { STORE_VERBS, StoreError, type StoreVerb } from '../store.ts'
 
 export interface Call {
@@ -28,8 +28,12 @@ export interface Engine {
   close(): void
 }
 
-const serveDatabase = (file: string, db: DatabaseSync, lock: DatabaseSync): Engine => {
-  const verbs = createVerbs(db, file)
+const serveDatabase = (
+  file: string,
+  db: DatabaseSync,
+  verbs: Verbs,
+  opened: DisposableStack,
+): Engine => {
   // After a failed fsync the kernel may have dropped the pages: a later success proves nothing (fsyncgate).
   let failed: StoreError | undefined
 
@@ -77,24 +81,18 @@ const serveDatabase = (file: string, db: DatabaseSync, lock: DatabaseSync): Engi
         return alone instanceof StoreError ? refused(alone) : (alone[0] as Outcome)
       })
     },
-    close() {
-      db.close()
-      lock.close()
-    },
+    close: () => opened.dispose(),
   }
 }
 
 /** Opens, checks and migrates the file. Throws a StoreError whose message names the cure. */
 export const openEngine = (file: string): Engine => {
-  let lock: DatabaseSync | undefined
-  let db: DatabaseSync | undefined
   try {
-    lock = lockStore(file)
-    db = openDatabase(file)
-    return serveDatabase(file, db, lock)
+    using opened = new DisposableStack()
+    opened.use(lockStore(file))
+    const db = opened.use(openDatabase(file))
+    return serveDatabase(file, db, createVerbs(db, file), opened.move())
   } catch (error) {
-    db?.close()
-    lock?.close()
     // Our statements are right: where one does not fit, the file is not what it was.
     if (primaryCode(error) === SQLITE_ERROR) throw damaged(file, (error as Error).message)
     throw toStoreError(error, file)

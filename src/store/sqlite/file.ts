@@ -44,12 +44,10 @@ const createDatabase = (file: string): void => {
   }
   const draft = `${file}.new`
   for (const suffix of ['', '-journal', '-wal', '-shm']) rmSync(draft + suffix, { force: true })
-  const db = new DatabaseSync(draft)
-  try {
+  {
+    using db = new DatabaseSync(draft)
     db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
     migrate(db, 0)
-  } finally {
-    db.close()
   }
   renameDurably(draft, file) // a name that a power cut took back would take what was acknowledged since with it
 }
@@ -77,49 +75,42 @@ export const inspectDatabase = (file: string): number => {
     )
   }
   warm(file) // before SQLite opens it: closing a descriptor lets go of all the process's locks on the file
-  const db = new DatabaseSync(file, { readOnly: true })
-  try {
-    if (pragma(db, 'application_id') !== APPLICATION_ID) {
-      throw new StoreError(
-        'damaged',
-        `${file} is not a store of Postern's: move it away, or restore a backup`,
-      )
-    }
-    const version = pragma(db, 'user_version') as number
-    if (version > SCHEMA_VERSION) {
-      throw new StoreError(
-        'newer',
-        `${file} has schema ${version}, this Postern knows ${SCHEMA_VERSION}: install the newer version again`,
-      )
-    }
-    // SQLite reads a last page that is cut as if it ended in zeroes. Only a log could hold it whole.
-    if (size % (pragma(db, 'page_size') as number) !== 0 && !hasLog(file)) {
-      throw damaged(file, 'it is cut off')
-    }
-    const check = size <= CHECKED_WHOLE ? 'integrity_check' : 'quick_check'
-    const health = pragma(db, check)
-    if (health !== 'ok') throw damaged(file, String(health).replaceAll('\n', '; '))
-    const foreign = findForeignShape(db, version)
-    if (foreign !== undefined) throw damaged(file, `${foreign} is not as it was made`)
-    return version
-  } finally {
-    db.close()
+  using db = new DatabaseSync(file, { readOnly: true })
+  if (pragma(db, 'application_id') !== APPLICATION_ID) {
+    throw new StoreError(
+      'damaged',
+      `${file} is not a store of Postern's: move it away, or restore a backup`,
+    )
   }
+  const version = pragma(db, 'user_version') as number
+  if (version > SCHEMA_VERSION) {
+    throw new StoreError(
+      'newer',
+      `${file} has schema ${version}, this Postern knows ${SCHEMA_VERSION}: install the newer version again`,
+    )
+  }
+  // SQLite reads a last page that is cut as if it ended in zeroes. Only a log could hold it whole.
+  if (size % (pragma(db, 'page_size') as number) !== 0 && !hasLog(file)) {
+    throw damaged(file, 'it is cut off')
+  }
+  const check = size <= CHECKED_WHOLE ? 'integrity_check' : 'quick_check'
+  const health = pragma(db, check)
+  if (health !== 'ok') throw damaged(file, String(health).replaceAll('\n', '; '))
+  const foreign = findForeignShape(db, version)
+  if (foreign !== undefined) throw damaged(file, `${foreign} is not as it was made`)
+  return version
 }
 
 export const openDatabase = (file: string): DatabaseSync => {
   if (!existsSync(file)) createDatabase(file)
   const version = inspectDatabase(file)
-  const db = new DatabaseSync(file)
-  try {
-    db.exec(
-      `PRAGMA busy_timeout = 2000; PRAGMA foreign_keys = OFF; PRAGMA journal_mode = WAL;
-       PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 1000`,
-    )
-    if (version < SCHEMA_VERSION) migrate(db, version)
-    return db
-  } catch (error) {
-    db.close()
-    throw error
-  }
+  using opened = new DisposableStack()
+  const db = opened.use(new DatabaseSync(file))
+  db.exec(
+    `PRAGMA busy_timeout = 2000; PRAGMA foreign_keys = OFF; PRAGMA journal_mode = WAL;
+     PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 1000`,
+  )
+  if (version < SCHEMA_VERSION) migrate(db, version)
+  opened.move()
+  return db
 }

@@ -84,23 +84,12 @@ const SHAPE = 'SELECT name, sql FROM sqlite_schema ORDER BY name'
  * of an index, and it leaves out whom it should name. An index or a table that somebody added is left alone.
  */
 export const findForeignShape = (db: DatabaseSync, version: number): string | undefined => {
-  const pattern = new DatabaseSync(':memory:')
-  try {
-    for (const step of MIGRATIONS.slice(0, version)) pattern.exec(step)
-    const found = new Map(
-      db
-        .prepare(SHAPE)
-        .all()
-        .map(({ name, sql }) => [name, sql]),
-    )
-    const wrong = pattern
-      .prepare(SHAPE)
-      .all()
-      .find(({ name, sql }) => found.get(name) !== sql)
-    return wrong && String(wrong['name'])
-  } finally {
-    pattern.close()
-  }
+  using pattern = new DatabaseSync(':memory:')
+  for (const step of MIGRATIONS.slice(0, version)) pattern.exec(step)
+  const shapeOf = (of: DatabaseSync) => of.prepare(SHAPE).all()
+  const found = new Map(shapeOf(db).map(({ name, sql }) => [name, sql]))
+  const wrong = shapeOf(pattern).find(({ name, sql }) => found.get(name) !== sql)
+  return wrong && String(wrong['name'])
 }
 
 /** Every missing step in one transaction. If one fails, closing the connection leaves the old file. */
