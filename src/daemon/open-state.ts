@@ -50,19 +50,22 @@ export const nginxName = (name: string, host: string): string => {
   ])
 }
 
+const serverOf = ({ url, passwordFile, caFile }: Config['store']) => ({
+  url,
+  password: readSecretFile(passwordFile, 'store.password_file'),
+  ca: caFile === '' ? undefined : caFile,
+})
+
 /** The shared store that the config names; undefined where it names none. Resolves also while it is away. */
 export const openSharedStore = async (
   { store, subscriptions, listen }: Pick<Config, 'listen' | 'store' | 'subscriptions'>,
   now: () => number,
 ): Promise<SharedStore | undefined> => {
-  const { url, caFile, prefix, timeout } = store
-  if (url === '') return undefined
+  if (store.url === '') return undefined
   return openRedisStore({
-    url,
-    password: readSecretFile(store.passwordFile, 'store.password_file'),
-    ca: caFile === '' ? undefined : caFile,
-    prefix,
-    timeout,
+    ...serverOf(store),
+    prefix: store.prefix,
+    timeout: store.timeout,
     nginx: nginxName(subscriptions.nginx, hostname()),
     instance: `${hostname()}:${listen.control}`, // no two daemons of a machine have the same socket
     now,
@@ -74,16 +77,9 @@ export const inspectSharedStore = async ({
   store,
   subscriptions,
 }: Pick<Config, 'store' | 'subscriptions'>): Promise<string[]> => {
-  const { url, passwordFile, caFile } = store
-  if (url === '') return []
+  if (store.url === '') return []
   nginxName(subscriptions.nginx, hostname()) // throws as a start would
-  const ca = caFile === '' ? undefined : caFile
-  return inspectRedisAt({
-    url,
-    password: readSecretFile(passwordFile, 'store.password_file'),
-    ca,
-    timeout: INSPECT_WITHIN,
-  })
+  return inspectRedisAt({ ...serverOf(store), timeout: INSPECT_WITHIN })
 }
 
 /**

@@ -69,7 +69,7 @@ const HEARD_ALL = 7 // beats: after an outage nobody has been heard for a while,
 const MINUTE = 60 // seconds
 const TRY_AGAIN = 1 // second, where what must be known could not be read though the store answers
 
-type Signal = { stream: string } | { kick: Which & { all?: true } }
+type Signal = { stream: string } | { kick: Which & { all: boolean } }
 
 /** Undefined for a newer version's, or somebody else's: nothing is done then, and everybody only where it says so. */
 const parseSignal = (text: string): { stream: string } | { kick: Which } | undefined => {
@@ -227,14 +227,9 @@ export const createPeers = (parts: PeersParts): Peers => {
     streamEnded(stream) {
       tell({ stream }).catch(() => undefined) // lost while the store is away: the sweep finds it
     },
-    kick: ({ id, user }) =>
-      tell({
-        kick: {
-          ...(id !== undefined && { id }),
-          ...(user !== undefined && { user }),
-          ...(id === undefined && user === undefined && { all: true }),
-        },
-      }),
+    // Everybody is named as such: a name that does not arrive must not mean everybody.
+    kick: (which) =>
+      tell({ kick: { ...which, all: which.id === undefined && which.user === undefined } }),
     close() {
       closed = true
       stopHeart()

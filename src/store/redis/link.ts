@@ -202,8 +202,7 @@ export const openLink = async (
     info: async (section) => String(await send(['INFO', section])),
     async setting(name) {
       const reply = await send(['CONFIG', 'GET', name]).catch(() => undefined)
-      // Name and value in a list, or by RESP3 in a map.
-      const value = Object.values(Object(reply) as object).at(-1) as unknown
+      const value = (Object(reply) as Record<string, unknown>)[name]
       return typeof value === 'string' ? value : undefined
     },
     drop(reason) {

@@ -10,20 +10,14 @@ interface Named extends RedisNode {
   readonly epoch: number
 }
 
-/** The reply to SENTINEL MASTER: names and values in a list, or by RESP3 in a map. */
+/** The reply to SENTINEL MASTER: a map, of texts. */
 const readNamed = (reply: unknown): Named => {
-  const list: readonly unknown[] = Array.isArray(reply)
-    ? reply
-    : Object.entries(Object(reply) as object).flat()
-  const of = (name: string): string => {
-    const at = list.indexOf(name)
-    return at === -1 ? '' : String(list[at + 1])
-  }
-  const [host, port, epoch] = [of('ip'), Number(of('port')), Number(of('config-epoch'))]
-  if (host === '' || !Number.isInteger(port) || !Number.isInteger(epoch)) {
+  const { ip, port, 'config-epoch': epoch } = Object(reply) as Record<string, string | undefined>
+  const named = { host: ip ?? '', port: Number(port), epoch: Number(epoch) }
+  if (named.host === '' || !Number.isInteger(named.port) || !Number.isInteger(named.epoch)) {
     throw new Error('what a sentinel says of the primary is not understood')
   }
-  return { host, port, epoch }
+  return named
 }
 
 /**

@@ -75,7 +75,7 @@ void t.test('given up while the sentinels are asked, it opens nothing more', asy
         connect: () => Promise.resolve(),
         sendCommand: () => {
           void wire.destroy()
-          return Promise.resolve(['ip', 'primary', 'port', '1', 'config-epoch', '0'])
+          return Promise.resolve({ ip: 'primary', port: '1', 'config-epoch': '0' })
         },
         destroy: nobody,
       }
