@@ -6,7 +6,7 @@ import type { Lookup } from '../users/source.ts'
 import { type Reason, type Refusal, refuse } from './decision.ts'
 import { findGrant, isAction, isResource, type Policy } from './grants.ts'
 import type { Revocations } from './revocations.ts'
-import { type Claims, judgeTime, type Tokens, type TokenType } from './token.ts'
+import { type Claims, judgeTime, type Tokens, type TokenType, type Verdict } from './token.ts'
 
 /** Who holds the token, as of now: the role is today's where the users are in memory, else the token's. */
 export interface Identity {
@@ -27,8 +27,10 @@ export type Decision = Identity | Refusal
 
 export interface Guard {
   /** Whether the token still stands for somebody, whatever they may do. */
-  identify(token: string, type?: TokenType): Decision | Promise<Decision>
-  check(request: CheckRequest): Decision | Promise<Decision>
+  identify(token: string, type?: TokenType): Promise<Decision>
+  /** The decision where the verdict on the token is remembered; undefined: only `check` can tell. */
+  checkRemembered(request: CheckRequest): Decision | undefined
+  check(request: CheckRequest): Promise<Decision>
 }
 
 const GONE: Readonly<Record<'unknown_user' | 'disabled', Reason>> = {
@@ -65,7 +67,7 @@ export const createStillGranted =
   }
 
 export const createGuard = (parts: {
-  tokens: Pick<Tokens, 'verify'>
+  tokens: Pick<Tokens, 'remembered' | 'verify'>
   revocations: Pick<Revocations, 'has' | 'isBeforeEpoch'>
   policy: Policy
   /** What the users held in memory say of a name; undefined where only asking their source would tell. */
@@ -79,7 +81,8 @@ export const createGuard = (parts: {
 }): Guard => {
   const { tokens, revocations, policy, peek, ownRole, clock, leeway, obstacle } = parts
 
-  const judge = (claims: Claims, type: TokenType): Decision => {
+  const judge = (claims: Verdict, type: TokenType): Decision => {
+    if ('refused' in claims) return claims
     if (claims.type !== type) return refuse('wrong_type')
     const untimely = judgeTime(claims, clock.now(), leeway)
     if (untimely) return untimely
@@ -95,9 +98,10 @@ export const createGuard = (parts: {
     return { claims, role: today ?? ownRole.get(claims.role) ?? claims.role }
   }
 
-  const authorize = (identity: Decision, request: CheckRequest): Decision => {
+  const authorize = (verdict: Verdict, request: CheckRequest): Decision => {
+    const { type = 'access', action, resource } = request
+    const identity = judge(verdict, type)
     if ('refused' in identity) return identity
-    const { action, resource } = request
     if (action === undefined || !isAction(action)) return refuse('bad_action')
     if (resource === undefined || !isResource(resource)) return refuse('bad_resource')
     const { claims, role } = identity
@@ -112,21 +116,12 @@ export const createGuard = (parts: {
     return findGrant(grants, action, resource, subject) ? identity : refuse('no_grant')
   }
 
-  const identify = (token: string, type: TokenType = 'access'): Decision | Promise<Decision> => {
-    const verdict = tokens.verify(token)
-    if (verdict instanceof Promise) {
-      return verdict.then((found) => ('refused' in found ? found : judge(found, type)))
-    }
-    return 'refused' in verdict ? verdict : judge(verdict, type)
-  }
-
   return {
-    identify,
-    check(request) {
-      const identity = identify(request.token, request.type)
-      return identity instanceof Promise
-        ? identity.then((found) => authorize(found, request))
-        : authorize(identity, request)
+    identify: async (token, type = 'access') => judge(await tokens.verify(token), type),
+    checkRemembered(request) {
+      const verdict = tokens.remembered(request.token)
+      return verdict && authorize(verdict, request)
     },
+    check: async (request) => authorize(await tokens.verify(request.token), request),
   }
 }

@@ -71,8 +71,9 @@ export interface TokenRequest {
 
 export interface Tokens {
   issue(request: TokenRequest): Promise<string>
-  /** At once where a verdict is remembered, which is what keeps a check from waiting. */
-  verify(token: string): Verdict | Promise<Verdict>
+  /** A verdict that still holds, at once: it is what keeps a check from waiting. */
+  remembered(token: string): Verdict | undefined
+  verify(token: string): Promise<Verdict>
 }
 
 export type Verdict = Claims | Refusal
@@ -145,15 +146,6 @@ export const createTokens = (options: {
   const bad = createVerdictCache<Refusal>(BAD_VERDICTS)
   const underWay = new Map<string, Promise<Verdict>>()
 
-  const verifySignature = async (
-    token: string,
-    type: TokenType,
-    key: VerifyingKey,
-  ): Promise<Verdict> => {
-    const signed = await verifyCompact(token, key)
-    return 'refused' in signed ? signed : readClaims(signed.payload, type, issuer, audience)
-  }
-
   const remember = (token: string, verdict: Verdict): Verdict => {
     if ('refused' in verdict) bad.set(token, verdict)
     else good.set(token, verdict)
@@ -176,26 +168,20 @@ export const createTokens = (options: {
     return { type, key }
   }
 
-  const share = (token: string, verdict: Promise<Verdict>): Promise<Verdict> => {
-    const shared = verdict.finally(() => {
-      underWay.delete(token)
-    })
-    underWay.set(token, shared)
-    return shared
-  }
-
-  const verifyNew = (token: string): Verdict | Promise<Verdict> => {
+  const verifyNew = async (token: string): Promise<Verdict> => {
     const form = parseCompact(token)
     if ('refused' in form) return token.length > MAX_TOKEN ? form : remember(token, form)
     const foreign = trusted?.verify(token, form)
-    if (foreign) return share(token, foreign)
+    if (foreign) return foreign
     const read = readHeader(form.header)
     if ('refused' in read) return remember(token, read)
-    return share(
-      token,
-      verifySignature(token, read.type, read.key).then((found) => remember(token, found)),
-    )
+    const signed = await verifyCompact(token, read.key)
+    if ('refused' in signed) return remember(token, signed)
+    return remember(token, readClaims(signed.payload, read.type, issuer, audience))
   }
+
+  const remembered = (token: string): Verdict | undefined =>
+    good.get(token) ?? bad.get(token) ?? trusted?.remembered(token)
 
   return {
     issue: ({ extra, type, sub, username, role, sid, jti, iat, exp }) =>
@@ -215,12 +201,18 @@ export const createTokens = (options: {
       })
         .setProtectedHeader({ alg: keyring.signing.alg, typ: TYP[type], kid: keyring.signing.kid })
         .sign(keyring.signing.key),
-    verify: (token) =>
-      good.get(token) ??
-      bad.get(token) ??
-      trusted?.remembered(token) ??
-      underWay.get(token) ??
-      verifyNew(token),
+    remembered,
+    verify(token) {
+      const known = remembered(token)
+      if (known) return Promise.resolve(known)
+      const shared =
+        underWay.get(token) ??
+        verifyNew(token).finally(() => {
+          underWay.delete(token)
+        })
+      underWay.set(token, shared)
+      return shared
+    },
   }
 }
 

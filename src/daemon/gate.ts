@@ -15,7 +15,7 @@ import { createTickets } from '../auth/ticket.ts'
 import { createTokens } from '../auth/token.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
-import { createCheckHandler } from '../http/check.ts'
+import { createCheckHandlers } from '../http/check.ts'
 import { createJwksHandler } from '../http/jwks.ts'
 import { createMikopbxRoutes } from '../http/mikopbx/routes.ts'
 import { createRouter, type Route, type Router } from '../http/routes.ts'
@@ -116,7 +116,7 @@ export const createGate = (
     method: 'GET',
     path: '/check',
     shape,
-    handler: createCheckHandler({
+    ...createCheckHandlers({
       guard,
       today: parts.today,
       tickets,

@@ -1,13 +1,14 @@
 // GET /check, what nginx's auth_request asks. With auth/check.ts this is the whole hot path: no body, no
 // wait for a remembered token, and nothing but 204, 401 or 403 (a fault becomes the server's 503).
 
-import type { Decision, Guard, Identity } from '../auth/check.ts'
+import type { CheckRequest, Decision, Guard, Identity } from '../auth/check.ts'
 import { type Refusal, refuse } from '../auth/decision.ts'
 import type { Tickets } from '../auth/ticket.ts'
 import { type CookieSecurity, isSecure } from './cookie.ts'
 import { readCredential } from './credential.ts'
 import { challenge, type Reply, type SecurityEvent, STATUS } from './reply.ts'
-import { type Handler, readAgent, type Request } from './request.ts'
+import { readAgent, type Request } from './request.ts'
+import type { Route } from './routes.ts'
 
 export interface CheckObservation {
   action: string | undefined
@@ -34,11 +35,6 @@ export interface Admissions {
     alone: boolean
   }): string | Promise<string>
   kickSession(sid: string, cause: 'session_ended'): Promise<number>
-}
-
-interface Asked {
-  action: string | undefined
-  resource: string | undefined
 }
 
 const PLAIN = /^[!-$&-+\--~]+$/ // visible ASCII but `%` and `,`
@@ -85,19 +81,20 @@ const channelOf = (resource: string, userId: string): string | undefined => {
   return CHANNEL.test(channel) ? channel : undefined
 }
 
-export const createCheckHandler = (parts: {
+/** A remembered token waits for nothing; a token seen for the first time, and whoever needs a kick id, does. */
+export const createCheckHandlers = (parts: {
   guard: Guard
   /** The rules as they are by now: a reload may have come while a kick id was written down. */
-  today(): Guard
+  today(): Pick<Guard, 'check'>
   tickets: Pick<Tickets, 'redeem'>
   admissions: Admissions
   cookieSecurity: CookieSecurity
   observe(observation: CheckObservation): void
   monotonic(): number
-}): Handler => {
+}): Pick<Route, 'atOnce' | 'handler'> => {
   const { guard, today, tickets, admissions, cookieSecurity, observe, monotonic } = parts
 
-  const decide = (rules: Guard, { headers }: Request, { action, resource }: Asked) => {
+  const read = ({ headers }: Request, action: string | undefined): CheckRequest | Refusal => {
     const credential = readCredential({
       headers,
       accept: headers.get('x-auth-accept') ?? 'header',
@@ -107,16 +104,27 @@ export const createCheckHandler = (parts: {
         action === 'connect' || headers.get('x-original-upgrade')?.toLowerCase() === 'websocket',
     })
     if ('refused' in credential) return credential
-    return rules.check({ ...credential, action, resource })
+    return { ...credential, action, resource: headers.get('x-auth-resource') }
+  }
+
+  const answer = (
+    action: string | undefined,
+    began: number,
+    decision: Decision,
+    more: readonly string[] = [],
+  ): Reply => {
+    observe({ action, decision, took: monotonic() - began })
+    return 'refused' in decision
+      ? deny(decision, action)
+      : { status: 204, headers: [...allow(decision), ...more] }
   }
 
   /** The answer to an allowed subscribe needs a kick id; while one is written down, the right to it may end. */
-  const subscribe = async (
-    request: Request,
-    asked: Asked,
+  const admit = async (
+    { headers, address }: Request,
+    asked: CheckRequest,
     identity: Identity,
   ): Promise<Refusal | string[]> => {
-    const { headers, address } = request
     const { claims, role } = identity
     const obstacle = admissions.obstacle()
     if (obstacle) throw obstacle
@@ -137,7 +145,7 @@ export const createCheckHandler = (parts: {
       // Whatever wants to become something else may be a WebSocket, however it spells that.
       alone: headers.get('x-original-upgrade') !== undefined,
     })
-    const now = await decide(today(), request, asked)
+    const now = await today().check(asked)
     if ('refused' in now) {
       // A token that ran out meanwhile is not the session's end: a refreshed one may hold other streams.
       if (now.refused !== 'expired') void admissions.kickSession(claims.sid, 'session_ended')
@@ -146,23 +154,29 @@ export const createCheckHandler = (parts: {
     return ['X-Auth-Channel', channel, 'X-Auth-Kick', kick]
   }
 
-  return (request) => {
-    const began = monotonic()
-    const action = request.headers.get('x-auth-action')
-    const asked = { action, resource: request.headers.get('x-auth-resource') }
-    const answer = (decision: Decision, more: readonly string[] = []): Reply => {
-      observe({ action, decision, took: monotonic() - began })
-      return 'refused' in decision
-        ? deny(decision, action)
-        : { status: 204, headers: [...allow(decision), ...more] }
-    }
-    const follow = (decision: Decision): Reply | Promise<Reply> => {
-      if ('refused' in decision || action !== 'subscribe') return answer(decision)
-      return subscribe(request, asked, decision).then((outcome) =>
-        'refused' in outcome ? answer(outcome) : answer(decision, outcome),
-      )
-    }
-    const decision = decide(guard, request, asked)
-    return decision instanceof Promise ? decision.then(follow) : follow(decision)
+  return {
+    atOnce(request) {
+      const began = monotonic()
+      const action = request.headers.get('x-auth-action')
+      const asked = read(request, action)
+      if ('refused' in asked) return answer(action, began, asked)
+      if (action === 'subscribe') return undefined
+      const decision = guard.checkRemembered(asked)
+      return decision && answer(action, began, decision)
+    },
+    async handler(request) {
+      const began = monotonic()
+      const action = request.headers.get('x-auth-action')
+      const asked = read(request, action)
+      if ('refused' in asked) return answer(action, began, asked)
+      const decision = await guard.check(asked)
+      if ('refused' in decision || action !== 'subscribe') {
+        return answer(action, began, decision)
+      }
+      const outcome = await admit(request, asked, decision)
+      return 'refused' in outcome
+        ? answer(action, began, outcome)
+        : answer(action, began, decision, outcome)
+    },
   }
 }

@@ -10,5 +10,5 @@ const CACHE = 'public, max-age=300'
 
 export const createJwksHandler = (keyring: Keyring): Handler => {
   const reply = { ...json(200, publicKeySet(keyring)), cache: CACHE }
-  return () => reply
+  return async () => reply
 }

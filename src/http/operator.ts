@@ -30,7 +30,7 @@ export const createOperatorRoutes = (parts: {
     method: 'GET',
     path: '/healthz',
     shape,
-    handler: () => ({ status: 200, headers: TEXT, body: 'ok\n' }),
+    handler: async () => ({ status: 200, headers: TEXT, body: 'ok\n' }),
   },
   {
     name: 'readyz',

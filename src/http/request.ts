@@ -18,7 +18,7 @@ export interface Request {
   body(): Promise<Buffer | Reply>
 }
 
-export type Handler = (request: Request) => Reply | Promise<Reply>
+export type Handler = (request: Request) => Promise<Reply>
 
 /** `unknown` rather than a guess: it throttles all who come without an address together. */
 export const readAddress = (headers: Headers): string => {

@@ -1,8 +1,8 @@
 // The whole surface of one listener as a table, matched on the exact path: no prefix, no decoding, no
 // trailing slash, so there is one spelling of every endpoint and no way around it.
 
-import { type ErrorShape, failure } from './reply.ts'
-import type { Handler } from './request.ts'
+import { type ErrorShape, failure, type Reply } from './reply.ts'
+import type { Handler, Request } from './request.ts'
 
 export interface Route {
   /** Also the metric label: the verb and not the path, which is the operator's to choose. */
@@ -10,12 +10,14 @@ export interface Route {
   method: 'GET' | 'POST' | 'DELETE'
   /** Exact; or ending in `/:id`, which stands for one segment of an id's alphabet. */
   path: string
+  /** What can be answered without waiting for anything; undefined: the handler answers. */
+  atOnce?(request: Request): Reply | undefined
   handler: Handler
   /** How the clients of this route are told of an error. */
   shape: ErrorShape
 }
 
-export interface Match extends Pick<Route, 'name' | 'handler' | 'shape'> {
+export interface Match extends Pick<Route, 'name' | 'atOnce' | 'handler' | 'shape'> {
   /** What stood for `:id`, else empty. */
   id: string
 }
@@ -46,7 +48,7 @@ export const createRouter = (
     name: 'unknown',
     shape: fallback,
     id: '',
-    handler: () => failure(fallback, 404, 'Not found', now()),
+    handler: async () => failure(fallback, 404, 'Not found', now()),
   }
   const wrongMethod = ({ shape, methods }: Place): Match => {
     const allow = ['Allow', [...methods.keys()].join(', ')]
@@ -54,7 +56,7 @@ export const createRouter = (
       name: 'wrong_method',
       shape,
       id: '',
-      handler: () => failure(shape, 405, 'Method not allowed', now(), allow),
+      handler: async () => failure(shape, 405, 'Method not allowed', now(), allow),
     }
   }
   return (method, path) => {

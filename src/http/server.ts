@@ -99,7 +99,8 @@ export const createHttpServer = (parts: ServerParts): Server => {
       reject(response, 400, 'Bad request')
       return
     }
-    const { name, handler, shape, id } = router(method, mark < 0 ? url : url.slice(0, mark))
+    const path = mark < 0 ? url : url.slice(0, mark)
+    const { name, atOnce, handler, shape, id } = router(method, path)
     let readsBody = false
     const request: Request = {
       method,
@@ -140,9 +141,9 @@ export const createHttpServer = (parts: ServerParts): Server => {
     }
 
     try {
-      const reply = handler(request)
-      if (reply instanceof Promise) reply.then(finish).catch(fail)
-      else finish(reply)
+      const reply = atOnce?.(request)
+      if (reply) finish(reply)
+      else handler(request).then(finish).catch(fail)
     } catch (error) {
       fail(error)
     }

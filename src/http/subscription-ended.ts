@@ -5,7 +5,7 @@ import type { Handler } from './request.ts'
 
 export const createSubscriptionEndedHandler =
   (streamEnded: (kick: string) => void): Handler =>
-  ({ headers }) => {
+  async ({ headers }) => {
     const kick = headers.get('x-auth-kick')
     if (kick !== undefined) streamEnded(kick)
     return { status: 204, headers: [] }

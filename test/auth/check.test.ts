@@ -116,11 +116,13 @@ void t.test('a token seen before is decided without waiting', async (t) => {
     action: 'subscribe',
     resource: 'users-state',
   } as const
-  t.ok(guard.check(request) instanceof Promise)
-  await guard.check(request)
-  t.notOk(guard.check(request) instanceof Promise)
-  t.notOk(guard.identify(token()) instanceof Promise)
-  t.notOk(guard.check({ ...request, token: 'garbage' }) instanceof Promise)
+  t.equal(guard.checkRemembered(request), undefined)
+  const decision = await guard.check(request)
+  t.match(decision, { role: 'user' })
+  t.same(guard.checkRemembered(request), decision)
+  t.same(guard.checkRemembered({ ...request, action: 'read' }), { refused: 'no_grant' })
+  await guard.check({ ...request, token: 'garbage' })
+  t.same(guard.checkRemembered({ ...request, token: 'garbage' }), { refused: 'malformed_token' })
 })
 
 void t.test('a remembered token dies at its end, not a second later', async (t) => {

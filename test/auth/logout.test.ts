@@ -96,7 +96,11 @@ void t.test('the session of another system is not ours to end', async (t) => {
   const found = await rig.tokens.verify(token({ payload: claims({ sid, username }) }))
   if ('refused' in found) throw new Error(found.refused)
   const foreign = { ...found, foreign: { issuer: 'acme', leeway: 5 } }
-  const logout = createLogout({ ...rig, tokens: { verify: () => foreign }, now: rig.clock.now })
+  const logout = createLogout({
+    ...rig,
+    tokens: { verify: async () => foreign },
+    now: rig.clock.now,
+  })
   for (const everywhere of [false, true]) {
     t.same(await logout.byToken('theirs', everywhere), NOT_OURS)
   }

@@ -5,7 +5,7 @@ import t from 'tap'
 import type { Decision } from '../../src/auth/check.ts'
 import { type Reason, refuse } from '../../src/auth/decision.ts'
 import type { Claims } from '../../src/auth/token.ts'
-import { createCheckHandler } from '../../src/http/check.ts'
+import { createCheckHandlers } from '../../src/http/check.ts'
 import { readHeaders } from '../../src/http/headers.ts'
 import { NOW } from '../fixtures/clock.ts'
 
@@ -28,10 +28,11 @@ const setUp = (second: Decision) => {
   const written = Promise.withResolvers<string>()
   const guard = {
     allows: () => true,
-    identify: () => refuse('no_credential'),
-    check: () => answers.shift() ?? refuse('no_credential'),
+    identify: async () => refuse('no_credential'),
+    checkRemembered: () => undefined,
+    check: async () => answers.shift() ?? refuse('no_credential'),
   }
-  const handler = createCheckHandler({
+  const { handler } = createCheckHandlers({
     guard,
     today: () => guard,
     tickets: { redeem: () => undefined },

@@ -3,9 +3,10 @@
 
 import t from 'tap'
 
+import type { CheckRequest, Decision } from '../../src/auth/check.ts'
 import { refuse } from '../../src/auth/decision.ts'
 import type { Claims } from '../../src/auth/token.ts'
-import { createCheckHandler } from '../../src/http/check.ts'
+import { createCheckHandlers } from '../../src/http/check.ts'
 import type { Reply } from '../../src/http/reply.ts'
 import { NOW } from '../fixtures/clock.ts'
 import {
@@ -434,17 +435,21 @@ void t.test('a name is one header line, and can be told from every other', async
   }
 })
 
-type Guard = Parameters<typeof createCheckHandler>[0]['guard']
-type Admissions = Parameters<typeof createCheckHandler>[0]['admissions']
+type Guard = Parameters<typeof createCheckHandlers>[0]['guard']
+type Admissions = Parameters<typeof createCheckHandlers>[0]['admissions']
 
 /** The handler under rules that say what a test wants them to: names that no users file could hold, races. */
 const handlerUnder = (
-  check: Guard['check'],
+  check: (request: CheckRequest) => Decision,
   admissions: Partial<Admissions> = {},
   redeem: () => undefined = () => undefined,
 ) => {
-  const guard: Guard = { identify: () => refuse('no_grant'), check }
-  return createCheckHandler({
+  const guard: Guard = {
+    identify: async () => refuse('no_grant'),
+    checkRemembered: () => undefined,
+    check: async (request) => check(request),
+  }
+  const { handler } = createCheckHandlers({
     guard,
     today: () => guard,
     tickets: { redeem },
@@ -458,6 +463,7 @@ const handlerUnder = (
     observe: () => undefined,
     monotonic: () => 0,
   })
+  return handler
 }
 const CLAIMS: Claims = {
   type: 'access',

@@ -12,7 +12,7 @@ const own = (error: string) => ({ own: error })
 const fallback = (error: string) => ({ fallback: error })
 const says =
   (body: string): Handler =>
-  () => ({ status: 200, headers: [], body })
+  async () => ({ status: 200, headers: [], body })
 const row = (name: string, method: Route['method'], path: string): Route => ({
   name,
   method,
@@ -31,16 +31,15 @@ const router = createRouter(
   fallback,
   () => NOW,
 )
-const answer = ({ handler }: Match): Reply => handler(requestOf([])) as Reply
+const answer = ({ handler }: Match): Promise<Reply> => handler(requestOf([]))
 
-void t.test('a path is matched whole, with its method', (t) => {
+void t.test('a path is matched whole, with its method', async (t) => {
   t.match(router('GET', '/a/b'), { name: 'read', id: '' })
   t.match(router('POST', '/a/b'), { name: 'write' })
-  t.equal(answer(router('POST', '/a/b')).body, 'write')
-  t.end()
+  t.equal((await answer(router('POST', '/a/b'))).body, 'write')
 })
 
-void t.test('there is one spelling of a path', (t) => {
+void t.test('there is one spelling of a path', async (t) => {
   const rows = [
     '/a/b/',
     '/A/b',
@@ -73,24 +72,22 @@ void t.test('there is one spelling of a path', (t) => {
   for (const path of rows) {
     const match = router('GET', path)
     t.equal(match.name, 'unknown', path)
-    t.match(answer(match), { status: 404, body: '{"fallback":"Not found"}' })
+    t.match(await answer(match), { status: 404, body: '{"fallback":"Not found"}' })
   }
-  t.end()
 })
 
 void t.test(
   'another method is a 405 that says which there are, in the words of its clients',
-  (t) => {
+  async (t) => {
     for (const method of ['PUT', 'get', 'HEAD', 'OPTIONS', 'TRACE', 'DELETE', '']) {
       const match = router(method, '/a/b')
       t.equal(match.name, 'wrong_method', method)
-      const { status, headers, body } = answer(match)
+      const { status, headers, body } = await answer(match)
       t.equal(status, 405)
       t.same(headers.slice(-2), ['Allow', 'GET, POST'])
       t.equal(body, '{"own":"Method not allowed"}')
     }
-    t.same(answer(router('GET', '/a/items/x')).headers.slice(-2), ['Allow', 'DELETE'])
-    t.end()
+    t.same((await answer(router('GET', '/a/items/x'))).headers.slice(-2), ['Allow', 'DELETE'])
   },
 )
 

@@ -336,8 +336,9 @@ const startFaulty = async (t: Test, parts: Partial<ServerParts> = {}) => {
     routeOf('check', '/check', throws),
     routeOf('late', '/late', () => Promise.reject(fault)),
     routeOf('soon', '/soon', throws),
-    routeOf('fine', '/fine', () => ({ status: 200, headers: [], body: 'ü' })),
-    routeOf('bad', '/bad', () => ({ status: 200, headers: ['X', 'a\r\nb'] })),
+    { ...routeOf('at once', '/at-once', () => Promise.reject(fault)), atOnce: throws },
+    routeOf('fine', '/fine', async () => ({ status: 200, headers: [], body: 'ü' })),
+    routeOf('bad', '/bad', async () => ({ status: 200, headers: ['X', 'a\r\nb'] })),
   ]
   const server = createHttpServer({
     router: createRouter(routes, shape, () => NOW),
@@ -406,14 +407,14 @@ void t.test(
       t.same(answer.json(), { success: false, error: 'Try again later', timestamp: NOW })
     }
     const bug = await startFaulty(t, { statusOfFault: () => ({ status: 500 }) })
-    for (const path of ['/late', '/soon', '/bad']) {
+    for (const path of ['/late', '/soon', '/at-once', '/bad']) {
       const answer = await bug.ask(path)
       t.equal(answer.status, 500, path)
       t.equal(answer.header('retry-after'), undefined)
       t.same(answer.json(), { success: false, error: 'Internal error', timestamp: NOW })
       t.notMatch(answer.lines.join('\n'), 'is away')
     }
-    t.equal(bug.faults.length, 3)
+    t.equal(bug.faults.length, 4)
   },
 )
 

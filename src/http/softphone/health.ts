@@ -5,5 +5,5 @@ import { success } from './reply.ts'
 
 export const createHealthHandler =
   (now: () => number): Handler =>
-  () =>
+  async () =>
     success({ status: 'ok', timestamp: now() })

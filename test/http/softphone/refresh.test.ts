@@ -228,7 +228,7 @@ void t.test('a user source that is away is a 503 and ends nothing', async (t) =>
   const seen: unknown[] = []
   const handler = createRefreshHandler({
     refresh: async () => ({ unavailable: 'source_away', retryAfter: 5 }),
-    verify: () => ({ refused: 'malformed_token' }),
+    verify: async () => ({ refused: 'malformed_token' }),
     cookieSecurity: 'auto',
     now: () => NOW,
     observe: (result) => void seen.push(result),
