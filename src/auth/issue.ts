@@ -19,8 +19,12 @@ export interface DialectTerms {
   idleTtl: number
   /** Live sessions that a user may have; the oldest ends. 0: any number. */
   perUser: number
-  /** The role as this dialect's clients know it. */
-  roleName(role: string): string
+  /** Role → its name in this dialect's tokens, where its clients know another. */
+  roleNames?: ReadonlyMap<string, string>
+  /** Whether its refresh tokens are 64 hex digits instead of JWTs. */
+  opaqueRefresh: boolean
+  /** What its clients read in an access token beside our claims; RFC 7519 knows no such names. */
+  claimsOf?(session: Session): Readonly<Record<string, string>>
 }
 
 /** 128 random bits (ASVS 7.2.3). Hex: an id that begins with `-` would be an option to the operator's shell. */
@@ -42,24 +46,21 @@ export const issueAccessToken = (
     type: 'access',
     sub: String(session.userId),
     username: session.username,
-    role: terms.roleName(session.role),
+    role: terms.roleNames?.get(session.role) ?? session.role,
     sid: session.sid,
     jti: createId(),
     iat: now,
     exp: accessExpiry(terms, now, session),
-    // RFC 7519 knows no such claims: what this dialect's clients read beside ours.
-    ...(session.dialect === 'mikopbx' && {
-      extra: { userId: session.username, language: session.language },
-    }),
+    extra: terms.claimsOf?.(session),
   })
 
-/** A refresh token in the form that the dialect's clients know: a JWT, or 64 hex digits. */
 export const issueRefreshToken = async (
   tokens: Tokens,
   session: Session,
+  terms: DialectTerms,
   now: number,
 ): Promise<string> =>
-  session.dialect === 'mikopbx'
+  terms.opaqueRefresh
     ? createOpaqueToken()
     : tokens.issue({
         type: 'refresh',

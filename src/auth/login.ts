@@ -116,7 +116,7 @@ export const createLogin = (
       address: request.address,
       agent: request.agent,
     }
-    const refreshToken = await issueRefreshToken(tokens, session, now)
+    const refreshToken = await issueRefreshToken(tokens, session, terms, now)
     const accessToken = await issueAccessToken(tokens, session, terms, now)
     const surplus = await store.openSession(session, hashRefreshToken(refreshToken), terms.perUser)
     // Each is revoked at once, before any of them waits for its streams to close.

@@ -53,7 +53,7 @@ export const createRefresh = (
 
   /** What the text alone says: for JWTs the signature, the kind and the time. */
   const judgeText = async (token: string): Promise<{ refused: RefreshRefusal } | undefined> => {
-    if (terms.dialect === 'mikopbx') return OPAQUE.test(token) ? undefined : { refused: 'invalid' }
+    if (terms.opaqueRefresh) return OPAQUE.test(token) ? undefined : { refused: 'invalid' }
     const verdict = await tokens.verify(token)
     if ('refused' in verdict) {
       return mayBeStored(verdict) ? undefined : { refused: 'invalid' }
@@ -110,7 +110,7 @@ export const createRefresh = (
     renewal: Renewal,
   ): Promise<RefreshResult> => {
     const { now } = renewal
-    const successor = await issueRefreshToken(tokens, session, now)
+    const successor = await issueRefreshToken(tokens, session, terms, now)
     const next = { hash: hashRefreshToken(successor), sealed: sealSuccessor(presented, successor) }
     const rotation = await store.rotate(hash, next, renewal, terms.grace)
     switch (rotation.outcome) {

@@ -66,7 +66,7 @@ export interface TokenRequest {
   iat: number
   exp: number
   /** More claims for a dialect's clients; never one of ours. */
-  extra?: Readonly<Record<string, string | number>>
+  extra?: Readonly<Record<string, string | number>> | undefined
 }
 
 export interface Tokens {

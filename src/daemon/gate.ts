@@ -14,13 +14,15 @@ import type { Throttle } from '../auth/throttle.ts'
 import { createTickets } from '../auth/ticket.ts'
 import { createTokens } from '../auth/token.ts'
 import type { Clock } from '../clock.ts'
-import type { Config } from '../config/config.ts'
 import { createCheckHandlers } from '../http/check.ts'
 import { createJwksHandler } from '../http/jwks.ts'
-import { createMikopbxRoutes } from '../http/mikopbx/routes.ts'
-import { createRouter, type Route, type Router } from '../http/routes.ts'
+import type { Dialect } from '../http/dialect.ts'
+import { loginLabel } from '../http/login.ts'
+import { mikopbx } from '../http/mikopbx/routes.ts'
+import { refreshLabel } from '../http/refresh.ts'
+import { createRouter, type Route, type Router, routesBelow } from '../http/routes.ts'
 import { shape } from '../http/softphone/reply.ts'
-import { createSoftphoneRoutes } from '../http/softphone/routes.ts'
+import { softphone } from '../http/softphone/routes.ts'
 import type { SessionParts } from '../http/softphone/sessions.ts'
 import { createSubscriptionEndedHandler } from '../http/subscription-ended.ts'
 import type { Metrics } from '../metrics.ts'
@@ -55,21 +57,7 @@ export interface Gate {
   guard: Guard
 }
 
-const softphoneTerms = ({ softphone, refresh, sessions }: Config): DialectTerms => ({
-  dialect: 'softphone',
-  ...softphone,
-  ...refresh,
-  ...sessions,
-  roleName: (role) => role,
-})
-
-const mikopbxTerms = ({ mikopbx, refresh, sessions }: Config): DialectTerms => ({
-  dialect: 'mikopbx',
-  ...mikopbx,
-  ...refresh,
-  ...sessions,
-  roleName: (role) => mikopbx.roleNames.get(role) ?? role,
-})
+const DIALECTS: readonly Dialect[] = [softphone, mikopbx]
 
 export const createGate = (
   { config, policy, isForeign }: Terms,
@@ -83,6 +71,11 @@ export const createGate = (
   const now = (): number => clock.now()
   const cacheSize = config.checks.verdictCache
   const trusted = createTrustedIssuers(issuers, { cacheSize, identify: store.identify })
+  const dialects = DIALECTS.map(({ routes, ...form }) => {
+    const { basePath, ...settings } = config[form.dialect]
+    const terms: DialectTerms = { ...form, ...settings, ...config.refresh, ...config.sessions }
+    return { routes, basePath, terms }
+  })
   const tokens = createTokens({ keyring, ...config.tokens, cacheSize, trusted })
   const guard = createGuard({
     tokens,
@@ -90,7 +83,11 @@ export const createGate = (
     policy,
     peek: users.peek,
     // A token says the role as its dialect's clients know it; grants are written for ours.
-    ownRole: new Map(Array.from(config.mikopbx.roleNames, ([role, name]) => [name, role])),
+    ownRole: new Map(
+      dialects.flatMap(({ terms }) =>
+        Array.from(terms.roleNames ?? [], ([role, name]) => [name, role] as const),
+      ),
+    ),
     clock,
     leeway,
     obstacle: parts.obstacle,
@@ -102,14 +99,30 @@ export const createGate = (
     authenticate: (username: string, password: string) =>
       users.authenticate(isForeign(username) ? '' : username, password),
   }
-  const login = (terms: DialectTerms) =>
-    createLogin({ users: ownUsers, store, sessions, tokens, throttle, clock }, terms)
-  const refresh = (terms: DialectTerms) =>
-    createRefresh({ users, store, sessions, tokens, clock, leeway, onRenewed }, terms)
   const onRenewed = ({ sid, role, accessUntil }: Session): void => {
     registry.extend({ sid, role, until: accessUntil })
   }
   const tickets = createTickets({ tokens, store, policy, clock, terms: config.tickets })
+
+  const routesOf = ({ routes, basePath, terms }: (typeof dialects)[number]): Route[] =>
+    routes({
+      basePath,
+      guard,
+      tokens,
+      tickets,
+      sessions,
+      list: parts.listSessions,
+      cookieSecurity,
+      login: createLogin({ users: ownUsers, store, sessions, tokens, throttle, clock }, terms),
+      refresh: createRefresh({ users, store, sessions, tokens, clock, leeway, onRenewed }, terms),
+      logout,
+      now,
+      observe: {
+        login: (result) => metrics.loggedIn(terms.dialect, loginLabel(result)),
+        refresh: (result) => metrics.refreshed(terms.dialect, refreshLabel(result)),
+        ticket: metrics.ticketed,
+      },
+    })
 
   const check: Route = {
     name: 'check',
@@ -128,49 +141,14 @@ export const createGate = (
       monotonic: () => clock.monotonic(),
     }),
   }
-  const subscriptionEnded: Route = {
-    name: 'subscription_ended',
-    method: 'GET',
-    path: '/subscription-ended',
-    shape,
-    handler: createSubscriptionEndedHandler(parts.streamEnded),
-  }
-  const jwks: Route = {
-    name: 'jwks',
-    method: 'GET',
-    path: '/.well-known/jwks.json',
-    shape,
-    handler: createJwksHandler(keyring),
-  }
-  const softphone = softphoneTerms(config)
-  const mikopbx = mikopbxTerms(config)
-  const routes: Route[] = [
+  const ended = createSubscriptionEndedHandler(parts.streamEnded)
+  const routes = [
     check,
-    subscriptionEnded,
-    jwks,
-    ...createSoftphoneRoutes({
-      basePath: config.softphone.basePath,
-      guard,
-      tokens,
-      tickets,
-      sessions,
-      list: parts.listSessions,
-      cookieSecurity,
-      login: login(softphone),
-      refresh: refresh(softphone),
-      logout,
-      now,
-      metrics,
-    }),
-    ...createMikopbxRoutes({
-      basePath: config.mikopbx.basePath,
-      login: login(mikopbx),
-      refresh: refresh(mikopbx),
-      logout,
-      cookieSecurity,
-      now,
-      metrics,
-    }),
+    ...routesBelow('', shape, [
+      ['subscription_ended', 'GET', '/subscription-ended', ended],
+      ['jwks', 'GET', '/.well-known/jwks.json', createJwksHandler(keyring)],
+    ]),
+    ...dialects.flatMap(routesOf),
   ]
   return { router: createRouter(routes, shape, now), guard }
 }

@@ -31,7 +31,7 @@ export const refuseUnknownSockets = (sockets: ReadonlyMap<string, number>): void
 
 const statusOfFault: ServerParts['statusOfFault'] = (error) =>
   error instanceof StoreError || error instanceof IssuerAwayError
-    ? { status: 503, retryAfter: 1 }
+    ? { status: 503, retryIn: 1 }
     : { status: 500 }
 
 /** Resolves when all of them accept; `opened` closes them. What to call each, for the log. */

@@ -104,7 +104,8 @@ export const createCheckHandlers = (parts: {
         action === 'connect' || headers.get('x-original-upgrade')?.toLowerCase() === 'websocket',
     })
     if ('refused' in credential) return credential
-    return { ...credential, action, resource: headers.get('x-auth-resource') }
+    const { token, type } = credential
+    return { token, type, action, resource: headers.get('x-auth-resource') }
   }
 
   const answer = (

@@ -28,7 +28,7 @@ export const readCookie = (line: string | undefined, name: string): CookieRead =
 export const writeCookie = (
   name: string,
   value: string,
-  options: { secure: boolean; maxAge?: number },
+  options: { secure: boolean; maxAge?: number | undefined },
 ): string => {
   const parts = [`${name}=${value}`, 'Path=/', 'HttpOnly', 'SameSite=Strict']
   if (options.secure) parts.push('Secure')

@@ -2,8 +2,8 @@
 // in a site's config can publish them; the control routes on a socket that only root and the service open.
 
 import { parseJsonBody } from './body.ts'
-import { failure, json, type ErrorShape } from './reply.ts'
-import type { Route } from './routes.ts'
+import { type ErrorShape, failure, json, retryAfter } from './reply.ts'
+import { type Route, routesBelow } from './routes.ts'
 
 export const shape: ErrorShape = (error) => ({ error })
 
@@ -13,38 +13,31 @@ export const createOperatorRoutes = (parts: {
   metrics: { expose(): Promise<string>; contentType: string }
   /** Resolves to what keeps us from deciding, or undefined. */
   findObstacle(): Promise<string | undefined>
-}): Route[] => [
-  {
-    name: 'metrics',
-    method: 'GET',
-    path: '/metrics',
-    shape,
-    handler: async () => ({
-      status: 200,
-      headers: ['Content-Type', parts.metrics.contentType],
-      body: await parts.metrics.expose(),
-    }),
-  },
-  {
-    name: 'healthz',
-    method: 'GET',
-    path: '/healthz',
-    shape,
-    handler: async () => ({ status: 200, headers: TEXT, body: 'ok\n' }),
-  },
-  {
-    name: 'readyz',
-    method: 'GET',
-    path: '/readyz',
-    shape,
-    handler: async () => {
-      const obstacle = await parts.findObstacle()
-      return obstacle === undefined
-        ? { status: 200, headers: TEXT, body: 'ready\n' }
-        : { status: 503, headers: [...TEXT, 'Retry-After', '1'], body: `not ready: ${obstacle}\n` }
-    },
-  },
-]
+}): Route[] =>
+  routesBelow('', shape, [
+    [
+      'metrics',
+      'GET',
+      '/metrics',
+      async () => ({
+        status: 200,
+        headers: ['Content-Type', parts.metrics.contentType],
+        body: await parts.metrics.expose(),
+      }),
+    ],
+    ['healthz', 'GET', '/healthz', async () => ({ status: 200, headers: TEXT, body: 'ok\n' })],
+    [
+      'readyz',
+      'GET',
+      '/readyz',
+      async () => {
+        const obstacle = await parts.findObstacle()
+        return obstacle === undefined
+          ? { status: 200, headers: TEXT, body: 'ready\n' }
+          : { status: 503, headers: [...TEXT, ...retryAfter(1)], body: `not ready: ${obstacle}\n` }
+      },
+    ],
+  ])
 
 export interface Which {
   id?: string
@@ -80,94 +73,84 @@ export const createControlRoutes = (parts: {
   ): Promise<{ status: number; answer: string }>
   findObstacle(): Promise<string | undefined>
   now(): number
-}): Route[] => [
-  {
-    name: 'reload',
-    method: 'POST',
-    path: '/reload',
-    shape,
-    handler: async () => {
-      const result = await parts.reload()
-      return 'problems' in result
-        ? failure(shape, 409, result.problems.join('\n'), parts.now())
-        : json(200, { reloaded: true, ignored: result.ignored })
-    },
-  },
-  {
-    name: 'users_reload',
-    method: 'POST',
-    path: '/users/reload',
-    shape,
-    handler: async () => {
-      const result = await parts.reloadUsers()
-      return 'ended' in result
-        ? json(200, result)
-        : failure(shape, 409, result.problems.join('\n'), parts.now())
-    },
-  },
-  {
-    name: 'users_ids',
-    method: 'GET',
-    path: '/users/ids',
-    shape,
-    handler: async () => json(200, { ids: await parts.userIds() }),
-  },
-  {
-    name: 'sessions',
-    method: 'GET',
-    path: '/sessions',
-    shape,
-    handler: async ({ query }) => {
-      const user = new URLSearchParams(query).get('user') ?? undefined
-      return json(200, { sessions: await parts.listSessions(user) })
-    },
-  },
-  {
-    name: 'sessions_end',
-    method: 'POST',
-    path: '/sessions/end',
-    shape,
-    handler: async ({ query }) => {
-      const which = readWhich(query)
-      if (!which) return failure(shape, 400, 'say id, user or all=true', parts.now())
-      return json(200, { ended: await parts.endSessions(which) })
-    },
-  },
-  {
-    name: 'sessions_kick',
-    method: 'POST',
-    path: '/sessions/kick',
-    shape,
-    handler: async ({ query }) => {
-      const which = readWhich(query)
-      if (!which) return failure(shape, 400, 'say id, user or all=true', parts.now())
-      return json(200, { kicked: await parts.kickSessions(which) })
-    },
-  },
-  {
-    name: 'tokens_inspect',
-    method: 'POST',
-    path: '/tokens/inspect',
-    shape,
-    handler: async (request) => {
-      const body = await request.body()
-      if (!Buffer.isBuffer(body)) return body
-      const fields = parseJsonBody(request.headers, body) as
-        | Readonly<Record<'token' | 'action' | 'resource', unknown>>
-        | undefined
-      if (typeof fields?.token !== 'string') {
-        return failure(shape, 400, 'a JSON object with a token is required', parts.now())
-      }
-      const { token, action, resource } = fields
-      const asked = [action, resource].map((text) => (typeof text === 'string' ? text : undefined))
-      return json(200, await parts.inspect(token, ...asked))
-    },
-  },
-  {
-    name: 'ready',
-    method: 'GET',
-    path: '/ready',
-    shape,
-    handler: async () => json(200, { obstacle: (await parts.findObstacle()) ?? null }),
-  },
-]
+}): Route[] =>
+  routesBelow('', shape, [
+    [
+      'reload',
+      'POST',
+      '/reload',
+      async () => {
+        const result = await parts.reload()
+        return 'problems' in result
+          ? failure(shape, 409, result.problems.join('\n'), parts.now())
+          : json(200, { reloaded: true, ignored: result.ignored })
+      },
+    ],
+    [
+      'users_reload',
+      'POST',
+      '/users/reload',
+      async () => {
+        const result = await parts.reloadUsers()
+        return 'ended' in result
+          ? json(200, result)
+          : failure(shape, 409, result.problems.join('\n'), parts.now())
+      },
+    ],
+    ['users_ids', 'GET', '/users/ids', async () => json(200, { ids: await parts.userIds() })],
+    [
+      'sessions',
+      'GET',
+      '/sessions',
+      async ({ query }) => {
+        const user = new URLSearchParams(query).get('user') ?? undefined
+        return json(200, { sessions: await parts.listSessions(user) })
+      },
+    ],
+    [
+      'sessions_end',
+      'POST',
+      '/sessions/end',
+      async ({ query }) => {
+        const which = readWhich(query)
+        if (!which) return failure(shape, 400, 'say id, user or all=true', parts.now())
+        return json(200, { ended: await parts.endSessions(which) })
+      },
+    ],
+    [
+      'sessions_kick',
+      'POST',
+      '/sessions/kick',
+      async ({ query }) => {
+        const which = readWhich(query)
+        if (!which) return failure(shape, 400, 'say id, user or all=true', parts.now())
+        return json(200, { kicked: await parts.kickSessions(which) })
+      },
+    ],
+    [
+      'tokens_inspect',
+      'POST',
+      '/tokens/inspect',
+      async (request) => {
+        const body = await request.body()
+        if (!Buffer.isBuffer(body)) return body
+        const fields = parseJsonBody(request.headers, body) as
+          | Readonly<Record<'token' | 'action' | 'resource', unknown>>
+          | undefined
+        if (typeof fields?.token !== 'string') {
+          return failure(shape, 400, 'a JSON object with a token is required', parts.now())
+        }
+        const { token, action, resource } = fields
+        const asked = [action, resource].map((text) =>
+          typeof text === 'string' ? text : undefined,
+        )
+        return json(200, await parts.inspect(token, ...asked))
+      },
+    ],
+    [
+      'ready',
+      'GET',
+      '/ready',
+      async () => json(200, { obstacle: (await parts.findObstacle()) ?? null }),
+    ],
+  ])

@@ -83,5 +83,8 @@ export const failure = (
   status: number,
   error: string,
   now: number,
-  headers: readonly string[] = [],
-): Reply => json(status, shape(error, now), headers)
+  { headers, ...more }: Partial<Pick<Reply, 'headers' | 'events' | 'reason'>> = {},
+): Reply => ({ ...json(status, shape(error, now), headers), ...more })
+
+/** When to come again. */
+export const retryAfter = (seconds: number): string[] => ['Retry-After', String(seconds)]

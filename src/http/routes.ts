@@ -25,7 +25,21 @@ export interface Match extends Pick<Route, 'name' | 'atOnce' | 'handler' | 'shap
 const ANY_ID = '/:id'
 const ID = /^[A-Za-z0-9_-]{1,64}$/
 
-interface Place {
+/** Routes as a table, all told of errors in one shape. */
+export const routesBelow = (
+  basePath: string,
+  shape: ErrorShape,
+  table: readonly (readonly [Route['name'], Route['method'], Route['path'], Handler])[],
+): Route[] =>
+  table.map(([name, method, path, handler]) => ({
+    name,
+    method,
+    path: `${basePath}${path}`,
+    handler,
+    shape,
+  }))
+
+interface Methods {
   shape: ErrorShape
   methods: Map<string, Match>
 }
@@ -38,11 +52,11 @@ export const createRouter = (
   fallback: ErrorShape,
   now: () => number,
 ): Router => {
-  const byPath = new Map<string, Place>()
+  const byPath = new Map<string, Methods>()
   for (const route of routes) {
-    const place = byPath.get(route.path) ?? { shape: route.shape, methods: new Map() }
-    place.methods.set(route.method, { ...route, id: '' })
-    byPath.set(route.path, place)
+    const known = byPath.get(route.path) ?? { shape: route.shape, methods: new Map() }
+    known.methods.set(route.method, { ...route, id: '' })
+    byPath.set(route.path, known)
   }
   const notFound: Match = {
     name: 'unknown',
@@ -50,13 +64,13 @@ export const createRouter = (
     id: '',
     handler: async () => failure(fallback, 404, 'Not found', now()),
   }
-  const wrongMethod = ({ shape, methods }: Place): Match => {
-    const allow = ['Allow', [...methods.keys()].join(', ')]
+  const wrongMethod = ({ shape, methods }: Methods): Match => {
+    const headers = ['Allow', [...methods.keys()].join(', ')]
     return {
       name: 'wrong_method',
       shape,
       id: '',
-      handler: async () => failure(shape, 405, 'Method not allowed', now(), allow),
+      handler: async () => failure(shape, 405, 'Method not allowed', now(), { headers }),
     }
   }
   return (method, path) => {

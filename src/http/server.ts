@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream'
 
 import { Aborted, readBody } from './body.ts'
 import { type Headers, readHeaders } from './headers.ts'
-import { type ErrorShape, failure, type Reply, type SecurityEvent } from './reply.ts'
+import { type ErrorShape, failure, type Reply, retryAfter, type SecurityEvent } from './reply.ts'
 import { readAddress, type Request } from './request.ts'
 import type { Router } from './routes.ts'
 
@@ -16,7 +16,7 @@ export interface ServerParts {
   shape: ErrorShape
   maxConnections: number
   /** A fault of ours on this route means "cannot decide": nginx shows its client a 503, never an open door. */
-  statusOfFault(error: unknown): { status: 500 | 503; retryAfter?: number }
+  statusOfFault(error: unknown): { status: 500 | 503; retryIn?: number }
   /** Once a request, after the answer was handed over. */
   observe(seen: { route: string; status: number; reason: string | undefined }): void
   onEvents(events: readonly SecurityEvent[], request: Request): void
@@ -83,7 +83,9 @@ export const createHttpServer = (parts: ServerParts): Server => {
 
   const readWhole = async (message: IncomingMessage, shape: ErrorShape): Promise<Buffer | Reply> =>
     (await readBody(message)) ??
-    failure(shape, 413, 'The request body is too large', now(), ['Connection', 'close'])
+    failure(shape, 413, 'The request body is too large', now(), {
+      headers: ['Connection', 'close'],
+    })
 
   /** The answer to what is no request to any route. */
   const reject = (response: ServerResponse, status: 400 | 417, error: string): void => {
@@ -124,20 +126,12 @@ export const createHttpServer = (parts: ServerParts): Server => {
     const fail = (error: unknown): void => {
       if (error instanceof Aborted) return
       onFault(error, name)
-      const { status, retryAfter } = statusOfFault(error)
-      const retry = retryAfter === undefined ? [] : ['Retry-After', String(retryAfter)]
+      const { status, retryIn } = statusOfFault(error)
+      const headers = retryIn === undefined ? [] : retryAfter(retryIn)
+      const words = status === 503 ? 'Try again later' : 'Internal error'
       // nginx asks /check: it needs an empty answer, and 503 is how "cannot decide" is spelled there.
-      if (name === 'check') finish({ status: 503, headers: ['Retry-After', '1'] })
-      else
-        finish(
-          failure(
-            shape,
-            status,
-            status === 503 ? 'Try again later' : 'Internal error',
-            now(),
-            retry,
-          ),
-        )
+      if (name === 'check') finish({ status: 503, headers: retryAfter(1) })
+      else finish(failure(shape, status, words, now(), { headers }))
     }
 
     try {

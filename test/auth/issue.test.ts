@@ -67,17 +67,17 @@ void t.test('clients of the mikopbx dialect find their claims beside ours', asyn
 })
 
 void t.test('a dialect’s clients read the role under their own name for it', async (t) => {
-  const terms = { ...MIKOPBX, roleName: (role: string) => `${role}s` }
+  const terms = { ...MIKOPBX, opaqueRefresh: false, roleNames: new Map([['user', 'users']]) }
   const text = await issueAccessToken(tokens, SESSION, terms, NOW)
   t.match(decodeJwt(text), { role: 'users' })
-  const refresh = await issueRefreshToken(tokens, SESSION, NOW)
+  const refresh = await issueRefreshToken(tokens, SESSION, terms, NOW)
   t.match(decodeJwt(refresh), { role: 'user' }, 'a refresh token is for us alone')
 })
 
 void t.test('a refresh token has the form of its dialect', async (t) => {
-  const jwt = await issueRefreshToken(tokens, SESSION, NOW)
+  const jwt = await issueRefreshToken(tokens, SESSION, SOFTPHONE, NOW)
   t.match(await tokens.verify(jwt), { type: 'refresh', sid: 'session-1', exp: NOW + 86_400 })
-  t.not(jwt, await issueRefreshToken(tokens, SESSION, NOW))
-  const opaque = await issueRefreshToken(tokens, { ...SESSION, dialect: 'mikopbx' }, NOW)
+  t.not(jwt, await issueRefreshToken(tokens, SESSION, SOFTPHONE, NOW))
+  const opaque = await issueRefreshToken(tokens, SESSION, MIKOPBX, NOW)
   t.match(opaque, /^[0-9a-f]{64}$/)
 })

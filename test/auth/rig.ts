@@ -11,6 +11,7 @@ import { createRefresh, type Refresh } from '../../src/auth/refresh.ts'
 import { createRevocations } from '../../src/auth/revocations.ts'
 import { createSessions } from '../../src/auth/sessions.ts'
 import { createThrottle } from '../../src/auth/throttle.ts'
+import { mikopbx } from '../../src/http/mikopbx/routes.ts'
 import { openSqliteStore } from '../../src/store/sqlite/sqlite.ts'
 import type { EndedSession, Store } from '../../src/store/store.ts'
 import type { Authentication, Lookup, User } from '../../src/users/source.ts'
@@ -25,12 +26,12 @@ export const SOFTPHONE: DialectTerms = {
   grace: 30,
   idleTtl: 0,
   perUser: 0,
-  roleName: (role) => role,
+  opaqueRefresh: false,
 }
 
 export const MIKOPBX: DialectTerms = {
   ...SOFTPHONE,
-  dialect: 'mikopbx',
+  ...mikopbx,
   accessTtl: 900,
   rotate: true,
 }

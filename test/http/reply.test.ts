@@ -3,7 +3,7 @@
 import t from 'tap'
 
 import { REASONS, refuse } from '../../src/auth/decision.ts'
-import { challenge, failure, json, STATUS } from '../../src/http/reply.ts'
+import { challenge, failure, json, retryAfter, STATUS } from '../../src/http/reply.ts'
 
 void t.test('every reason has a status that nginx knows', (t) => {
   t.same(Object.keys(STATUS).sort(), [...REASONS].sort())
@@ -40,10 +40,11 @@ void t.test('JSON says its charset', (t) => {
     body: '{"a":1}',
   })
   const shape = (error: string, now: number) => ({ error, now })
-  t.same(failure(shape, 429, 'later', 5, ['Retry-After', '9']), {
+  t.same(failure(shape, 429, 'later', 5, { headers: retryAfter(9), reason: 'expired' }), {
     status: 429,
     headers: ['Content-Type', 'application/json; charset=utf-8', 'Retry-After', '9'],
     body: '{"error":"later","now":5}',
+    reason: 'expired',
   })
   t.end()
 })

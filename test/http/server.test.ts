@@ -344,7 +344,7 @@ const startFaulty = async (t: Test, parts: Partial<ServerParts> = {}) => {
     router: createRouter(routes, shape, () => NOW),
     shape,
     maxConnections: 100,
-    statusOfFault: () => ({ status: 503, retryAfter: 7 }),
+    statusOfFault: () => ({ status: 503, retryIn: 7 }),
     observe: (one) => void seen.push(one),
     onEvents: () => undefined,
     onFault: (error, route) => void faults.push([error, route]),

@@ -6,9 +6,9 @@ import { isTextBody, parseFormBody, parseJsonBody } from '../body.ts'
 import { type CookieSecurity, isSecure, readCookie } from '../cookie.ts'
 import { readBearer } from '../credential.ts'
 import { isCrossSite } from '../cross-site.ts'
-import { challenge } from '../reply.ts'
+import { challenge, failure } from '../reply.ts'
 import type { Handler, Request } from '../request.ts'
-import { clearedCookie, failure, REFRESH_COOKIE, success } from './reply.ts'
+import { clearedCookie, REFRESH_COOKIE, shape, success } from './reply.ts'
 
 const TRUE = new Set<unknown>([true, 'true', '1'])
 
@@ -29,7 +29,7 @@ export const createLogoutHandler = (parts: {
     const cookie = readCookie(headers.get('cookie'), REFRESH_COOKIE)
     const foreign = isCrossSite(headers) || isTextBody(headers)
     if (foreign && 'refused' in bearer) {
-      return failure(403, 'Cross-site use of the refresh cookie is refused', now())
+      return failure(shape, 403, 'Cross-site use of the refresh cookie is refused', now())
     }
     const body = await request.body()
     if (!Buffer.isBuffer(body)) return body
@@ -45,14 +45,13 @@ export const createLogoutHandler = (parts: {
       const refusal = 'refused' in bearer ? bearer : { refused: 'bad_signature' as const }
       // A stale cookie goes, or its browser shows it for ever (CVE-2026-34454); another site's page moves none.
       const stale = !foreign && !('problem' in cookie && cookie.problem === 'missing')
-      return failure(401, 'Unauthorized', now(), [
-        'WWW-Authenticate',
-        challenge(refusal),
-        ...(stale ? cleared : []),
-      ])
+      return failure(shape, 401, 'Unauthorized', now(), {
+        headers: ['WWW-Authenticate', challenge(refusal), ...(stale ? cleared : [])],
+      })
     }
-    return success({ message: 'Logged out successfully' }, cleared, [
-      { name: 'LOGOUT', message: 'logged out', user: done.username },
-    ])
+    return {
+      ...success({ message: 'Logged out successfully' }, cleared),
+      events: [{ name: 'LOGOUT', message: 'logged out', user: done.username }],
+    }
   }
 }

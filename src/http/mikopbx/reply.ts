@@ -1,7 +1,7 @@
 // The mikopbx dialect's envelope, and the one cookie it knows.
 
 import { writeCookie } from '../cookie.ts'
-import { type ErrorShape, failure as fail, json, type Reply, type SecurityEvent } from '../reply.ts'
+import { type ErrorShape, json, type Reply } from '../reply.ts'
 
 export const REFRESH_COOKIE = 'refreshToken'
 
@@ -14,24 +14,12 @@ export const shape: ErrorShape = (error) => ({
 export const success = (
   data: Readonly<Record<string, unknown>>,
   headers: readonly string[] = [],
-  events: readonly SecurityEvent[] = [],
-): Reply => ({ ...json(200, { result: true, data, messages: {} }, headers), events })
-
-export const failure = (
-  status: 400 | 401 | 403 | 429 | 503,
-  error: string,
-  now: number,
-  headers: readonly string[] = [],
-  events: readonly SecurityEvent[] = [],
-): Reply => ({ ...fail(shape, status, error, now, headers), events })
+): Reply => json(200, { result: true, data, messages: {} }, headers)
 
 /** `lifetime` in seconds; undefined: the cookie goes with the browser. */
 export const refreshCookie = (token: string, secure: boolean, lifetime?: number): string[] => [
   'Set-Cookie',
-  writeCookie(REFRESH_COOKIE, token, {
-    secure,
-    ...(lifetime !== undefined && { maxAge: lifetime }),
-  }),
+  writeCookie(REFRESH_COOKIE, token, { secure, maxAge: lifetime }),
 ]
 
 /** Cleared with the attributes it was set with, else the browser keeps the old one beside it. */

@@ -3,9 +3,9 @@
 
 import type { Guard } from '../../auth/check.ts'
 import { readBearer } from '../credential.ts'
-import { challenge } from '../reply.ts'
+import { challenge, failure } from '../reply.ts'
 import type { Handler } from '../request.ts'
-import { failure, success } from './reply.ts'
+import { shape, success } from './reply.ts'
 
 export const createCheckMediaAccessHandler = (parts: { guard: Guard; now(): number }): Handler => {
   const { guard, now } = parts
@@ -13,7 +13,7 @@ export const createCheckMediaAccessHandler = (parts: { guard: Guard; now(): numb
     const credential = readBearer(headers)
     const decision = 'refused' in credential ? credential : await guard.identify(credential.token)
     if (!('refused' in decision)) return success({})
-    return failure(401, 'Unauthorized', now(), {
+    return failure(shape, 401, 'Unauthorized', now(), {
       headers: ['WWW-Authenticate', challenge(decision)],
       reason: decision.refused,
     })

@@ -19,10 +19,10 @@ export const createLogoutHandler = (parts: {
     const everywhere = new URLSearchParams(query).get('all') === 'true'
     const result = await logout.byToken(credential.token, everywhere)
     if ('refused' in result) return refusal({ refused: 'bad_signature' }, now())
-    return success(
-      { message: 'Logged out successfully' },
-      [{ name: 'LOGOUT', message: 'logged out', user: result.username }],
-      headers.get('cookie') === undefined ? [] : accessCookie('', secure, 0),
-    )
+    const cleared = headers.get('cookie') === undefined ? [] : accessCookie('', secure, 0)
+    return {
+      ...success({ message: 'Logged out successfully' }, cleared),
+      events: [{ name: 'LOGOUT', message: 'logged out', user: result.username }],
+    }
   }
 }

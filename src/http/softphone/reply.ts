@@ -1,56 +1,33 @@
 // The softphone dialect's two shapes of an answer.
 
+import type { Refusal } from '../../auth/decision.ts'
 import { writeCookie } from '../cookie.ts'
 import { accessCookieName } from '../credential.ts'
-import type { Refusal } from '../../auth/decision.ts'
-import {
-  challenge,
-  type ErrorShape,
-  failure as fail,
-  json,
-  type Reply,
-  type SecurityEvent,
-} from '../reply.ts'
+import { challenge, type ErrorShape, failure, json, type Reply } from '../reply.ts'
 
 export const shape: ErrorShape = (error, now) => ({ success: false, error, timestamp: now })
 
 export const success = (
   body: Readonly<Record<string, unknown>>,
-  events: readonly SecurityEvent[] = [],
   headers: readonly string[] = [],
-): Reply => ({ ...json(200, { success: true, ...body }, headers), events })
+): Reply => json(200, { success: true, ...body }, headers)
 
 /** Who holds no token that counts here: 403 for a refresh token and for another site's page, else 401. */
-export const refusal = ({ refused }: Refusal, now: number): Reply => {
-  if (refused === 'wrong_type') {
-    return failure(403, 'An access token is required, not a refresh token', now, {
+export const refusal = ({ refused: reason }: Refusal, now: number): Reply => {
+  if (reason === 'wrong_type') {
+    return failure(shape, 403, 'An access token is required, not a refresh token', now, {
       headers: ['WWW-Authenticate', challenge({ refused: 'no_grant' })],
-      reason: refused,
+      reason,
     })
   }
-  if (refused === 'cross_site') {
-    return failure(403, 'Cross-site use of the cookie is refused', now, { reason: refused })
+  if (reason === 'cross_site') {
+    return failure(shape, 403, 'Cross-site use of the cookie is refused', now, { reason })
   }
-  return failure(401, 'Invalid or expired token', now, {
-    headers: ['WWW-Authenticate', challenge({ refused })],
-    reason: refused,
+  return failure(shape, 401, 'Invalid or expired token', now, {
+    headers: ['WWW-Authenticate', challenge({ refused: reason })],
+    reason,
   })
 }
-
-export const failure = (
-  status: 400 | 401 | 403 | 404 | 429 | 503,
-  error: string,
-  now: number,
-  more: {
-    headers?: readonly string[]
-    events?: readonly SecurityEvent[]
-    reason?: Reply['reason']
-  } = {},
-): Reply => ({
-  ...fail(shape, status, error, now, more.headers),
-  events: more.events ?? [],
-  reason: more.reason,
-})
 
 /** The access cookie of a page: it lives as long as the token in it, and goes where no script reads it. */
 export const accessCookie = (token: string, secure: boolean, lifetime: number): string[] => [

@@ -2,9 +2,10 @@
 // sees or ends another user's, nor learns whether such a session exists.
 
 import type { Sessions } from '../../auth/sessions.ts'
+import { failure } from '../reply.ts'
 import type { Handler } from '../request.ts'
 import { type HolderParts, identifyHolder } from './holder.ts'
-import { failure, refusal, success } from './reply.ts'
+import { refusal, shape, success } from './reply.ts'
 
 /** A session as its owner and the operator see it. */
 export interface SessionView {
@@ -52,5 +53,5 @@ export const createSessionEndHandler =
     const ended = found && (await parts.sessions.end(request.id, 'user'))
     return ended
       ? success({ message: 'Session ended' })
-      : failure(404, 'No such session', parts.now())
+      : failure(shape, 404, 'No such session', parts.now())
   }

@@ -3,15 +3,15 @@
 
 import type { Tickets } from '../../auth/ticket.ts'
 import { parseJsonBody } from '../body.ts'
-import { challenge } from '../reply.ts'
+import { challenge, failure } from '../reply.ts'
 import type { Handler } from '../request.ts'
 import { type HolderParts, identifyHolder } from './holder.ts'
-import { failure, refusal, success } from './reply.ts'
+import { refusal, shape, success } from './reply.ts'
 
 export const createTicketHandler = (
   parts: HolderParts & {
     tickets: Pick<Tickets, 'issue'>
-    observe(result: 'issued' | 'bad_request' | 'no_grant'): void
+    observe: { ticket(result: 'issued' | 'bad_request' | 'no_grant'): void }
   },
 ): Handler => {
   const { tickets, observe, now } = parts
@@ -26,21 +26,21 @@ export const createTicketHandler = (
       unknown
     >
     if (typeof action !== 'string' || typeof resource !== 'string') {
-      observe('bad_request')
-      return failure(400, 'A JSON object with action and resource is required', now())
+      observe.ticket('bad_request')
+      return failure(shape, 400, 'A JSON object with action and resource is required', now())
     }
     if (ttl !== undefined && typeof ttl !== 'number') {
-      observe('bad_request')
-      return failure(400, 'ttl must be a number of seconds', now())
+      observe.ticket('bad_request')
+      return failure(shape, 400, 'ttl must be a number of seconds', now())
     }
     const result = await tickets.issue(holder, { action, resource, ttl })
     if ('ticket' in result) {
-      observe('issued')
+      observe.ticket('issued')
       return success({ ticket: result.ticket, expires_in: result.expiresIn })
     }
-    observe(result.refused)
-    if (result.refused === 'bad_request') return failure(400, result.problem, now())
-    return failure(403, 'Not granted', now(), {
+    observe.ticket(result.refused)
+    if (result.refused === 'bad_request') return failure(shape, 400, result.problem, now())
+    return failure(shape, 403, 'Not granted', now(), {
       headers: ['WWW-Authenticate', challenge({ refused: 'no_grant' })],
     })
   }

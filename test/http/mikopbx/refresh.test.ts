@@ -267,7 +267,7 @@ void t.test('a user source that is away is a 503 and clears nothing', async (t) 
     refresh: async () => ({ unavailable: 'source_away', retryAfter: 5 }),
     cookieSecurity: 'auto',
     now: () => NOW,
-    observe: () => undefined,
+    observe: { refresh: () => undefined },
   })
   const reply = await handler(requestOf(['Cookie', `refreshToken=${'a'.repeat(64)}`]))
   t.equal(reply.status, 503)

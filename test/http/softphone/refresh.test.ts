@@ -228,10 +228,10 @@ void t.test('a user source that is away is a 503 and ends nothing', async (t) =>
   const seen: unknown[] = []
   const handler = createRefreshHandler({
     refresh: async () => ({ unavailable: 'source_away', retryAfter: 5 }),
-    verify: async () => ({ refused: 'malformed_token' }),
+    tokens: { verify: async () => ({ refused: 'malformed_token' }) },
     cookieSecurity: 'auto',
     now: () => NOW,
-    observe: (result) => void seen.push(result),
+    observe: { refresh: (result) => void seen.push(result) },
   })
   const reply = await handler(requestOf(['Authorization', 'Bearer a.b.c']))
   t.equal(reply.status, 503)

@@ -3,7 +3,7 @@
 import t from 'tap'
 
 import type { RefreshResult } from '../../src/auth/refresh.ts'
-import { refreshEvents, refreshLabel } from '../../src/http/refresh-events.ts'
+import { refreshEvents, refreshLabel } from '../../src/http/refresh.ts'
 
 const ended = { sid: 's1', username: '201', cause: 'refresh_reused', until: 0 } as const
 

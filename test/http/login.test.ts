@@ -3,7 +3,7 @@
 import t from 'tap'
 
 import type { LoginResult } from '../../src/auth/login.ts'
-import { loginEvents, loginLabel } from '../../src/http/login-events.ts'
+import { loginEvents, loginLabel } from '../../src/http/login.ts'
 
 const issued = { issued: { session: { sid: 's1' } } } as LoginResult
 

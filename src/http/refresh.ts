@@ -1,0 +1,50 @@
+// A refresh as both dialects answer it where nothing comes of it, and what it leaves in the security log.
+
+import type { Refresh, RefreshResult } from '../auth/refresh.ts'
+import {
+  challenge,
+  type ErrorShape,
+  failure,
+  type Reply,
+  retryAfter,
+  type SecurityEvent,
+} from './reply.ts'
+
+/** A rotated token that comes back was copied by somebody: said once, when the session ends by it. */
+export const refreshEvents = (result: RefreshResult): SecurityEvent[] =>
+  'refused' in result && result.refused === 'reused' && result.ended
+    ? [
+        {
+          name: 'REFRESH_REUSED',
+          message: `session ${result.ended.sid} ended: a rotated refresh token came back`,
+          user: result.ended.username,
+          sid: result.ended.sid,
+        },
+      ]
+    : []
+
+/** The metric label of a refresh: one word of a closed list. */
+export const refreshLabel = (result: RefreshResult): string => {
+  if ('outcome' in result) return result.outcome
+  return 'refused' in result ? result.refused : result.unavailable
+}
+
+export interface RefreshParts {
+  refresh: Refresh
+  now(): number
+  observe: { refresh(result: RefreshResult): void }
+}
+
+/** `headers`: what the dialect says beside it of a token that counts no more. */
+export const refuseRefresh = (
+  shape: ErrorShape,
+  now: number,
+  result: Exclude<RefreshResult, { outcome: unknown }>,
+  headers: readonly string[] = [],
+): Reply =>
+  'unavailable' in result
+    ? failure(shape, 503, 'Try again later', now, { headers: retryAfter(result.retryAfter) })
+    : failure(shape, 401, 'Invalid or expired refresh token', now, {
+        headers: ['WWW-Authenticate', challenge({ refused: 'expired' }), ...headers],
+        events: refreshEvents(result),
+      })
