@@ -6,7 +6,7 @@ import type { Sessions } from '../auth/sessions.ts'
 import type { Clock } from '../clock.ts'
 import type { UserFollower } from './follow-users.ts'
 import type { Gate } from './gate.ts'
-import type { Which } from '../http/operator.ts'
+import type { SessionSelector } from '../http/operator.ts'
 import { STATUS } from '../http/reply.ts'
 import type { Peers } from './peers.ts'
 import type { Session, Store } from '../store/store.ts'
@@ -16,7 +16,10 @@ import type { Directory } from '../users/directory.ts'
 const END_AT_ONCE = 256 // sessions that share a commit
 
 /** Ends live streams here: those of the session or user, or all. How many. */
-export const kickLive = async (registry: Registry, { id, user }: Which): Promise<number> => {
+export const kickLive = async (
+  registry: Registry,
+  { id, user }: SessionSelector,
+): Promise<number> => {
   const meant = registry
     .list()
     .filter(({ sid, username }) => (id ?? sid) === sid && (user ?? username) === username)
@@ -38,16 +41,16 @@ export const createOperations = (parts: {
 }) => {
   const { store, sessions, revocations, registry, users, follower, peers, gate, clock } = parts
   /** Whom the operator means: neither id nor user is everybody. */
-  const chosen = async ({ id, user }: Which): Promise<Session[]> => {
+  const chosen = async ({ id, user }: SessionSelector): Promise<Session[]> => {
     const all = await store.listSessions(clock.now(), user)
     return all.filter(({ sid }) => (id ?? sid) === sid)
   }
-  const kick = async (which: Which): Promise<number> => {
+  const kick = async (which: SessionSelector): Promise<number> => {
     const [kicked] = await Promise.all([kickLive(registry, which), peers.kick(which)])
     return kicked
   }
   return {
-    async endSessions(which: Which): Promise<number> {
+    async endSessions(which: SessionSelector): Promise<number> {
       if (which.id === undefined && which.user === undefined) {
         // Also what no session of the store stands behind: a restored backup knows nothing of later logins.
         const since = clock.now() + 1

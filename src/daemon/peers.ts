@@ -3,7 +3,7 @@
 
 import type { Revocations } from '../auth/revocations.ts'
 import type { Time } from '../clock.ts'
-import type { Which } from '../http/operator.ts'
+import type { SessionSelector } from '../http/operator.ts'
 import type { Log } from '../log.ts'
 import type { Access, SharedStore, StateChange, StoreState } from '../store/shared-store.ts'
 import { StoreError } from '../store/store.ts'
@@ -28,7 +28,7 @@ export interface Peers {
   /** nginx told us of the end of a stream that another instance handed out. */
   streamEnded(kick: string): void
   /** The operator wants live streams ended, wherever they are. Rejects where the others could not be told. */
-  kick(which: Which): Promise<void>
+  kick(which: SessionSelector): Promise<void>
   close(): void
 }
 
@@ -51,7 +51,7 @@ export interface PeersParts {
   revocations: Pick<Revocations, 'add' | 'moveEpoch'>
   registry: Pick<Registry, 'kickSession' | 'review' | 'streamEnded'>
   /** Ends live streams here: those of the session or user, or all. */
-  kick(which: Which): Promise<unknown>
+  kick(which: SessionSelector): Promise<unknown>
   /** Takes over what another instance handed out. */
   adopt(subscriptions: readonly Subscription[]): void
   learn(): Promise<void>
@@ -69,10 +69,10 @@ const HEARD_ALL = 7 // beats: after an outage nobody has been heard for a while,
 const MINUTE = 60 // seconds
 const TRY_AGAIN = 1 // second, where what must be known could not be read though the store answers
 
-type Signal = { stream: string } | { kick: Which & { all: boolean } }
+type Signal = { stream: string } | { kick: SessionSelector & { all: boolean } }
 
 /** Undefined for a newer version's, or somebody else's: nothing is done then, and everybody only where it says so. */
-const parseSignal = (text: string): { stream: string } | { kick: Which } | undefined => {
+const parseSignal = (text: string): { stream: string } | { kick: SessionSelector } | undefined => {
   try {
     const { stream, kick } = Object(JSON.parse(text)) as Record<string, unknown>
     if (typeof stream === 'string') return { stream }

@@ -2,7 +2,8 @@
 // in a site's config can publish them; the control routes on a socket that only root and the service open.
 
 import { parseJsonBody } from './body.ts'
-import { type ErrorShape, failure, json, retryAfter } from './reply.ts'
+import { type ErrorShape, failure, json, type Reply, retryAfter } from './reply.ts'
+import type { Handler } from './request.ts'
 import { type Route, routesBelow } from './routes.ts'
 
 export const shape: ErrorShape = (error) => ({ error })
@@ -39,13 +40,14 @@ export const createOperatorRoutes = (parts: {
     ],
   ])
 
-export interface Which {
+/** Whose sessions or streams the operator means; neither id nor user: everybody's. */
+export interface SessionSelector {
   id?: string
   user?: string
 }
 
 /** `?id=…`, `?user=…` or `?all=true`; none of them is a slip that must not end everything. */
-const readWhich = (query: string): Which | undefined => {
+const readSelector = (query: string): SessionSelector | undefined => {
   const fields = new URLSearchParams(query)
   const id = fields.get('id')
   const user = fields.get('user')
@@ -61,10 +63,10 @@ export const createControlRoutes = (parts: {
   reloadUsers(): Promise<{ ended: number } | { problems: readonly string[] }>
   userIds(): Promise<Readonly<Record<string, number>>>
   listSessions(username?: string): Promise<readonly unknown[]>
-  /** Neither id nor user: every session. How many ended. */
-  endSessions(which: Which): Promise<number>
+  /** How many ended. */
+  endSessions(selector: SessionSelector): Promise<number>
   /** Ends live streams and leaves the sessions: how many. */
-  kickSessions(which: Which): Promise<number>
+  kickSessions(selector: SessionSelector): Promise<number>
   /** What a check would answer: the status, and the reason of a refusal. */
   inspect(
     token: string,
@@ -73,84 +75,51 @@ export const createControlRoutes = (parts: {
   ): Promise<{ status: number; answer: string }>
   findObstacle(): Promise<string | undefined>
   now(): number
-}): Route[] =>
-  routesBelow('', shape, [
-    [
-      'reload',
-      'POST',
-      '/reload',
-      async () => {
-        const result = await parts.reload()
-        return 'problems' in result
-          ? failure(shape, 409, result.problems.join('\n'), parts.now())
-          : json(200, { reloaded: true, ignored: result.ignored })
-      },
-    ],
-    [
-      'users_reload',
-      'POST',
-      '/users/reload',
-      async () => {
-        const result = await parts.reloadUsers()
-        return 'ended' in result
-          ? json(200, result)
-          : failure(shape, 409, result.problems.join('\n'), parts.now())
-      },
-    ],
+}): Route[] => {
+  const refuse = (status: 400 | 409, why: string): Reply => failure(shape, status, why, parts.now())
+  const notApplied = (problems: readonly string[]): Reply => refuse(409, problems.join('\n'))
+
+  const reload: Handler = async () => {
+    const result = await parts.reload()
+    if ('problems' in result) return notApplied(result.problems)
+    return json(200, { reloaded: true, ignored: result.ignored })
+  }
+  const reloadUsers: Handler = async () => {
+    const result = await parts.reloadUsers()
+    return 'problems' in result ? notApplied(result.problems) : json(200, result)
+  }
+  const listSessions: Handler = async ({ query }) => {
+    const user = new URLSearchParams(query).get('user') ?? undefined
+    return json(200, { sessions: await parts.listSessions(user) })
+  }
+  const forSelected =
+    (done: 'ended' | 'kicked', act: (selector: SessionSelector) => Promise<number>): Handler =>
+    async ({ query }) => {
+      const selector = readSelector(query)
+      return selector
+        ? json(200, { [done]: await act(selector) })
+        : refuse(400, 'say id, user or all=true')
+    }
+  const inspect: Handler = async (request) => {
+    const body = await request.body()
+    if (!Buffer.isBuffer(body)) return body
+    const { token, ...asked } = (parseJsonBody(request.headers, body) ?? {}) as Readonly<
+      Record<'token' | 'action' | 'resource', unknown>
+    >
+    if (typeof token !== 'string') return refuse(400, 'a JSON object with a token is required')
+    const text = (value: unknown) => (typeof value === 'string' ? value : undefined)
+    return json(200, await parts.inspect(token, text(asked.action), text(asked.resource)))
+  }
+  const ready: Handler = async () => json(200, { obstacle: (await parts.findObstacle()) ?? null })
+
+  return routesBelow('', shape, [
+    ['reload', 'POST', '/reload', reload],
+    ['users_reload', 'POST', '/users/reload', reloadUsers],
     ['users_ids', 'GET', '/users/ids', async () => json(200, { ids: await parts.userIds() })],
-    [
-      'sessions',
-      'GET',
-      '/sessions',
-      async ({ query }) => {
-        const user = new URLSearchParams(query).get('user') ?? undefined
-        return json(200, { sessions: await parts.listSessions(user) })
-      },
-    ],
-    [
-      'sessions_end',
-      'POST',
-      '/sessions/end',
-      async ({ query }) => {
-        const which = readWhich(query)
-        if (!which) return failure(shape, 400, 'say id, user or all=true', parts.now())
-        return json(200, { ended: await parts.endSessions(which) })
-      },
-    ],
-    [
-      'sessions_kick',
-      'POST',
-      '/sessions/kick',
-      async ({ query }) => {
-        const which = readWhich(query)
-        if (!which) return failure(shape, 400, 'say id, user or all=true', parts.now())
-        return json(200, { kicked: await parts.kickSessions(which) })
-      },
-    ],
-    [
-      'tokens_inspect',
-      'POST',
-      '/tokens/inspect',
-      async (request) => {
-        const body = await request.body()
-        if (!Buffer.isBuffer(body)) return body
-        const fields = parseJsonBody(request.headers, body) as
-          | Readonly<Record<'token' | 'action' | 'resource', unknown>>
-          | undefined
-        if (typeof fields?.token !== 'string') {
-          return failure(shape, 400, 'a JSON object with a token is required', parts.now())
-        }
-        const { token, action, resource } = fields
-        const asked = [action, resource].map((text) =>
-          typeof text === 'string' ? text : undefined,
-        )
-        return json(200, await parts.inspect(token, ...asked))
-      },
-    ],
-    [
-      'ready',
-      'GET',
-      '/ready',
-      async () => json(200, { obstacle: (await parts.findObstacle()) ?? null }),
-    ],
+    ['sessions', 'GET', '/sessions', listSessions],
+    ['sessions_end', 'POST', '/sessions/end', forSelected('ended', parts.endSessions)],
+    ['sessions_kick', 'POST', '/sessions/kick', forSelected('kicked', parts.kickSessions)],
+    ['tokens_inspect', 'POST', '/tokens/inspect', inspect],
+    ['ready', 'GET', '/ready', ready],
   ])
+}
