@@ -3,10 +3,11 @@
 // it would not hear of the login elsewhere that forgives it. No try goes on that the store has not counted.
 
 import type { Time } from '../clock.ts'
-import type { SharedLimit, SharedThrottle } from '../store/shared-store.ts'
+import type { SharedThrottle } from '../store/shared-store.ts'
 import {
   type Attempt,
   type CountedBy,
+  limitsOf,
   type LocalThrottle,
   type Throttle,
   throttleKeys,
@@ -15,19 +16,6 @@ import {
 
 const WAIT_AT_MOST = 5 // seconds: a client that has stood in line so long had better come again
 const ASK_AGAIN = 0.05 // seconds, and up to twice that by chance, so that those who wait do not ask in step
-
-interface NamedLimit extends SharedLimit {
-  readonly by: CountedBy
-}
-
-const limitsOf = (
-  keys: Readonly<Record<CountedBy, string>>,
-  limits: ThrottleLimits,
-): readonly NamedLimit[] => [
-  { by: 'pair', key: keys.pair, failures: limits.pairFailures, spacing: 0, forgiving: true },
-  { by: 'address', key: keys.address, failures: limits.addressFailures, spacing: 0 },
-  { by: 'account', key: keys.account, failures: limits.accountFailures, spacing: 1 },
-]
 
 const later = (by: CountedBy): Attempt => ({ retryAfter: 1, by, first: false })
 

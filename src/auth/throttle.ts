@@ -3,6 +3,7 @@
 // what others do to an account slows it to one try a second, never to none.
 
 import type { Clock } from '../clock.ts'
+import type { SharedLimit } from '../store/shared-store.ts'
 
 export interface ThrottleLimits {
   /** Seconds over which failures are counted. */
@@ -81,6 +82,16 @@ export const throttleKeys = (
   }
 }
 
+/** The three counts of a try, in the order in which they stop it; a shared store counts by the same. */
+export const limitsOf = (
+  keys: Readonly<Record<CountedBy, string>>,
+  limits: ThrottleLimits,
+): readonly (SharedLimit & { readonly by: CountedBy })[] => [
+  { by: 'pair', key: keys.pair, failures: limits.pairFailures, spacing: 0, forgiving: true },
+  { by: 'address', key: keys.address, failures: limits.addressFailures, spacing: 0 },
+  { by: 'account', key: keys.account, failures: limits.accountFailures, spacing: 1 },
+]
+
 /** `limitsNow` is asked at each attempt: a reload moves the limits and keeps the counts. */
 export const createThrottle = (limitsNow: () => ThrottleLimits, clock: Clock): LocalThrottle => {
   const windows = new Map<string, Window>()
@@ -95,8 +106,8 @@ export const createThrottle = (limitsNow: () => ThrottleLimits, clock: Clock): L
     if (known) return known
     windows.delete(key)
     if (windows.size >= MAX_ENTRIES) {
-      const oldest = windows.keys().next()
-      if (!oldest.done) windows.delete(oldest.value)
+      const [oldest = ''] = windows.keys()
+      windows.delete(oldest)
     }
     const fresh: Window = {
       failures: 0,
@@ -127,47 +138,37 @@ export const createThrottle = (limitsNow: () => ThrottleLimits, clock: Clock): L
     begin(username, address) {
       const limits = limitsNow()
       const now = clock.monotonic()
-      const keys = throttleKeys(username, address)
       const left = (window: Window): number => window.startedAt + limits.window - now
       // A refused try opens no window: else 50,000 of them, which cost nothing, would drive out the ban itself.
-      const knownPair = find(keys.pair, now)
-      if (knownPair && knownPair.failures >= limits.pairFailures) {
-        return refuse(knownPair, 'pair', left(knownPair))
-      }
-      const knownAddress = find(keys.address, now)
-      if (knownAddress && knownAddress.failures >= limits.addressFailures) {
-        return refuse(knownAddress, 'address', left(knownAddress))
-      }
-      const knownAccount = find(keys.account, now)
-      const justTried = knownAccount && now - knownAccount.lastTryAt < 1
-      if (justTried && knownAccount.failures >= limits.accountFailures) {
-        return refuse(knownAccount, 'account', 1)
-      }
-      if (knownPair && knownPair.failures + knownPair.pending >= limits.pairFailures) {
-        return waitFor(knownPair, 'pair')
-      }
-      if (knownAddress && knownAddress.failures + knownAddress.pending >= limits.addressFailures) {
-        return waitFor(knownAddress, 'address')
+      const counts = limitsOf(throttleKeys(username, address), limits).map((limit) => {
+        const known = find(limit.key, now)
+        const isFree = known && limit.spacing > 0 && now - known.lastTryAt >= limit.spacing
+        return { ...limit, known: isFree ? undefined : known }
+      })
+      for (const { known, failures, by, spacing } of counts) {
+        if (known && known.failures >= failures) return refuse(known, by, spacing || left(known))
       }
       // Else a thousand addresses at once would have a thousand tries before the first of them has failed.
-      if (justTried && knownAccount.failures + knownAccount.pending >= limits.accountFailures) {
-        return waitFor(knownAccount, 'account')
+      for (const { known, failures, by } of counts) {
+        if (known && known.failures + known.pending >= failures) return waitFor(known, by)
       }
-      const pair = open(keys.pair, now)
-      const byAddress = open(keys.address, now)
-      const byAccount = open(keys.account, now)
-      byAccount.lastTryAt = now
-      const windows = [pair, byAddress, byAccount]
-      for (const window of windows) window.pending++
+      const opened = counts.map(({ key, forgiving = false }) => ({
+        window: open(key, now),
+        forgiving,
+      }))
+      for (const { window } of opened) {
+        window.lastTryAt = now
+        window.pending++
+      }
       return {
         settle(outcome) {
-          for (const window of windows) {
+          for (const { window, forgiving } of opened) {
             window.pending--
             if (outcome === 'failed') window.failures++
+            // The owner is in: their earlier slips from this address count no more.
+            if (outcome === 'succeeded' && forgiving) window.failures = 0
           }
-          // The owner is in: their earlier slips from this address count no more.
-          if (outcome === 'succeeded') pair.failures = 0
-          for (const window of windows) for (const wake of window.waiting.splice(0)) wake()
+          for (const { window } of opened) for (const wake of window.waiting.splice(0)) wake()
         },
       }
     },
