@@ -55,7 +55,7 @@ const KINDS: Readonly<Record<Asymmetric, Kind>> = {
 const MIN_BITS = 2048 // RFC 7518 §3.3
 const MAX_BITS = 8192 // one verification takes 1 ms there, and grows with the square
 const MIN_EXPONENT = 65_537n // NIST SP 800-56B §6.2; with e = 1 every text is its own signature
-const BASE64URL = /^[A-Za-z0-9_-]+$/
+export const BASE64URL = /^[A-Za-z0-9_-]+$/
 
 /** The one algorithm that this key may be used with; undefined where that is none of ours. */
 export const algorithmOf = (jwk: Jwk): Asymmetric | undefined => {

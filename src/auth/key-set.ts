@@ -3,7 +3,13 @@
 
 import { type Algorithm, formatKeySet, generateKey } from './keyring.ts'
 
-type Entry = Readonly<Record<string, unknown>>
+/** A key as it stands in the file; other members are kept as they are. */
+interface Entry {
+  readonly kid: string
+  readonly alg: string
+  readonly created?: number
+  readonly retired?: number
+}
 
 export type KeyState = 'signing' | 'standby' | 'retired'
 
@@ -28,21 +34,18 @@ export type KeyEdit =
 const readEntries = (text: string): readonly Entry[] =>
   (JSON.parse(text) as { keys: readonly Entry[] }).keys
 
-const secondsOf = (value: unknown): number | undefined =>
-  typeof value === 'number' ? value : undefined
-
 /** `life`: seconds that an access token lives at most. */
 export const listKeys = (text: string, life: number): KeyRow[] => {
   const entries = readEntries(text)
   const signing = entries.find(({ retired }) => retired === undefined)
   return entries.map((entry) => {
-    const retired = secondsOf(entry['retired'])
+    const { kid, alg, created, retired } = entry
     const standing = entry === signing ? 'signing' : 'standby'
     return {
-      kid: String(entry['kid']),
-      alg: String(entry['alg']),
+      kid,
+      alg,
       state: retired === undefined ? standing : 'retired',
-      created: secondsOf(entry['created']),
+      created,
       retired,
       gone: retired === undefined ? undefined : retired + life,
     }
@@ -55,18 +58,18 @@ export const addKey = (text: string, alg: Algorithm, standby: boolean, now: numb
   const key = generateKey(alg, now)
   return {
     text: formatKeySet(standby ? [...entries, key] : [key, ...entries]),
-    kid: String(key['kid']),
+    kid: key.kid,
   }
 }
 
 const othersSign = (entries: readonly Entry[], kid: string): boolean =>
-  entries.some((entry) => entry['kid'] !== kid && entry['retired'] === undefined)
+  entries.some((entry) => entry.kid !== kid && entry.retired === undefined)
 
 export const retireKey = (text: string, kid: string, now: number): KeyEdit => {
   const entries = readEntries(text)
-  const found = entries.find((entry) => entry['kid'] === kid)
+  const found = entries.find((entry) => entry.kid === kid)
   if (!found) return { refused: 'unknown_key' }
-  if (found['retired'] !== undefined) return { refused: 'retired_already' }
+  if (found.retired !== undefined) return { refused: 'retired_already' }
   if (!othersSign(entries, kid)) return { refused: 'last_key' }
   const changed = entries.map((entry) => (entry === found ? { ...entry, retired: now } : entry))
   return { text: formatKeySet(changed), kid }
@@ -84,5 +87,5 @@ export const removeKey = (
   if (!othersSign(entries, kid)) return { refused: 'last_key' }
   const { gone, state } = row
   if (!force && (gone === undefined || gone > now)) return { refused: 'alive', gone, state }
-  return { text: formatKeySet(entries.filter((entry) => entry['kid'] !== kid)), kid }
+  return { text: formatKeySet(entries.filter((entry) => entry.kid !== kid)), kid }
 }

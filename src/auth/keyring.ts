@@ -2,12 +2,14 @@
 // and none is ever made up silently: a token signed by a key that dies with the process looks fine until
 // the next restart logs everybody out.
 
-import { createHash, randomBytes, timingSafeEqual, webcrypto } from 'node:crypto'
+import { randomBytes, webcrypto } from 'node:crypto'
 
+import { isId, isInstant } from './claims.ts'
 import {
   algorithmOf,
   type Asymmetric,
   ASYMMETRIC,
+  BASE64URL,
   generateJwk,
   importPrivate,
   importPublic,
@@ -38,26 +40,20 @@ export interface Keyring {
 }
 
 const MIN_BYTES = 32 // RFC 7518 §3.2: a key at least as long as the hash output
-const KID = /^[A-Za-z0-9_-]{1,64}$/
-const BASE64URL = /^[A-Za-z0-9_-]+$/
 
 // Keys that stand in a document everybody can read: RFC 7515 A.1 and RFC 7520 §3.5. The secrets that tutorials
 // come with are words, which `weakness` refuses as such.
-const PUBLIC_KNOWLEDGE = [
+const PUBLISHED_SECRETS = [
   'AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow',
   'hJtXIZ2uSN5kbQfbtTNWbpdmhkV8FJG-Onbc6mxCcYg',
 ].map((k) => Buffer.from(k, 'base64url'))
 
-const fingerprint = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest()
-const publicFingerprints = PUBLIC_KNOWLEDGE.map(fingerprint)
-
-/** Why no attacker must be assumed not to have this secret, or undefined where nothing speaks against it. */
+/** Why this secret must be assumed known, or undefined where nothing speaks against it. */
 const weakness = (bytes: Uint8Array): string | undefined => {
   if (bytes.length < MIN_BYTES) {
     return `is ${bytes.length} bytes long: HS256 needs at least ${MIN_BYTES} random bytes (RFC 7518 §3.2)`
   }
-  const print = fingerprint(bytes)
-  if (publicFingerprints.some((known) => timingSafeEqual(known, print))) {
+  if (PUBLISHED_SECRETS.some((known) => known.equals(bytes))) {
     return 'is printed in a public document: anybody can sign with it'
   }
   // 32 random bytes hold fewer than 16 different values with a chance below 10^-12.
@@ -112,8 +108,6 @@ const readPair = async (
   return { key: { ...base, alg, ...open }, signing: secret.key }
 }
 
-const isInstant = (value: unknown): boolean => Number.isSafeInteger(value) && Number(value) > 0
-
 const readKey = async (kid: string, jwk: Jwk): Promise<Read> => {
   const { kty, alg, use, created, retired } = jwk as Record<
     'kty' | 'alg' | 'use' | 'created' | 'retired',
@@ -160,7 +154,7 @@ export const parseKeyring = async (text: string): Promise<Keyring | { problems: 
       continue
     }
     const { kid } = jwk as Record<'kid', unknown>
-    if (typeof kid !== 'string' || !KID.test(kid)) {
+    if (!isId(kid)) {
       problem('has no usable kid: 1 to 64 letters, digits, - or _')
       continue
     }
@@ -183,7 +177,7 @@ export const parseKeyring = async (text: string): Promise<Keyring | { problems: 
 }
 
 /** A fresh key as it stands in the file. */
-export const generateKey = (alg: Algorithm, now?: number): Readonly<Record<string, unknown>> => ({
+export const generateKey = (alg: Algorithm, now?: number): Jwk & { readonly kid: string } => ({
   kid: randomBytes(8).toString('hex'), // never begins with `-`: it is an argument of `postern key`
   alg,
   use: 'sig',

@@ -89,8 +89,8 @@ export const readAccessCookie = (
   if ('problem' in cookie) {
     return refuse(cookie.problem === 'missing' ? 'no_credential' : 'invalid_request')
   }
-  const unsaid = isWebSocket && headers.get('origin') === undefined
-  if (unsaid || isCrossSite(headers)) return refuse('cross_site')
+  const lacksOrigin = isWebSocket && headers.get('origin') === undefined
+  if (lacksOrigin || isCrossSite(headers)) return refuse('cross_site')
   return { token: cookie.value, type: 'access' }
 }
 

@@ -1,6 +1,7 @@
 // The whole surface of one listener as a table, matched on the exact path: no prefix, no decoding, no
 // trailing slash, so there is one spelling of every endpoint and no way around it.
 
+import { isId } from '../auth/claims.ts'
 import { type ErrorShape, failure, type Reply } from './reply.ts'
 import type { Handler, Request } from './request.ts'
 
@@ -23,7 +24,6 @@ export interface Match extends Pick<Route, 'name' | 'atOnce' | 'handler' | 'shap
 }
 
 const ANY_ID = '/:id'
-const ID = /^[A-Za-z0-9_-]{1,64}$/
 
 /** Routes as a table, all told of errors in one shape. */
 export const routesBelow = (
@@ -78,7 +78,7 @@ export const createRouter = (
     if (exact) return exact.methods.get(method) ?? wrongMethod(exact)
     const slash = path.lastIndexOf('/')
     const id = path.slice(slash + 1)
-    const below = ID.test(id) ? byPath.get(`${path.slice(0, slash)}${ANY_ID}`) : undefined
+    const below = isId(id) ? byPath.get(`${path.slice(0, slash)}${ANY_ID}`) : undefined
     if (!below) return notFound
     const match = below.methods.get(method)
     return match ? { ...match, id } : wrongMethod(below)
