@@ -1,9 +1,11 @@
 // Whoever asks one of our own endpoints about themselves: by Bearer token, or by a page's cookie.
 
-import type { Decision, Guard } from '../../auth/check.ts'
+import type { Guard, Identity } from '../../auth/check.ts'
 import { type CookieSecurity, isSecure } from '../cookie.ts'
 import { readHolder } from '../credential.ts'
-import type { Request } from '../request.ts'
+import type { Reply } from '../reply.ts'
+import type { Handler, Request } from '../request.ts'
+import { refusal } from './reply.ts'
 
 export interface HolderParts {
   guard: Guard
@@ -11,10 +13,14 @@ export interface HolderParts {
   now(): number
 }
 
-export const identifyHolder = async (
-  { headers }: Request,
-  { guard, cookieSecurity }: HolderParts,
-): Promise<Decision> => {
-  const credential = readHolder(headers, isSecure(headers, cookieSecurity))
-  return 'refused' in credential ? credential : guard.identify(credential.token)
-}
+/** Only a holder is answered; everybody else hears why not. */
+export const forHolder =
+  (
+    { guard, cookieSecurity, now }: HolderParts,
+    answer: (holder: Identity, request: Request) => Reply | Promise<Reply>,
+  ): Handler =>
+  async (request) => {
+    const credential = readHolder(request.headers, isSecure(request.headers, cookieSecurity))
+    const holder = 'refused' in credential ? credential : await guard.identify(credential.token)
+    return 'refused' in holder ? refusal(holder, now()) : answer(holder, request)
+  }

@@ -4,8 +4,8 @@
 import type { Sessions } from '../../auth/sessions.ts'
 import { failure } from '../reply.ts'
 import type { Handler } from '../request.ts'
-import { type HolderParts, identifyHolder } from './holder.ts'
-import { refusal, shape, success } from './reply.ts'
+import { forHolder, type HolderParts } from './holder.ts'
+import { shape, success } from './reply.ts'
 
 /** A session as its owner and the operator see it. */
 export interface SessionView {
@@ -31,27 +31,19 @@ export interface SessionParts extends HolderParts {
   list(username: string): Promise<readonly SessionView[]>
 }
 
-export const createSessionsHandler =
-  (parts: SessionParts): Handler =>
-  async (request) => {
-    const holder = await identifyHolder(request, parts)
-    if ('refused' in holder) return refusal(holder, parts.now())
-    const { username, sid } = holder.claims
+export const createSessionsHandler = (parts: SessionParts): Handler =>
+  forHolder(parts, async ({ claims: { username, sid } }) => {
     const sessions = await parts.list(username)
     return success({
       sessions: sessions.map((session) => ({ ...session, current: session.id === sid })),
     })
-  }
+  })
 
-export const createSessionEndHandler =
-  (parts: SessionParts): Handler =>
-  async (request) => {
-    const holder = await identifyHolder(request, parts)
-    if ('refused' in holder) return refusal(holder, parts.now())
-    const own = await parts.list(holder.claims.username)
-    const found = own.some(({ id }) => id === request.id)
-    const ended = found && (await parts.sessions.end(request.id, 'user'))
+export const createSessionEndHandler = (parts: SessionParts): Handler =>
+  forHolder(parts, async ({ claims }, { id }) => {
+    const own = await parts.list(claims.username)
+    const ended = own.some((session) => session.id === id) && (await parts.sessions.end(id, 'user'))
     return ended
       ? success({ message: 'Session ended' })
       : failure(shape, 404, 'No such session', parts.now())
-  }
+  })
