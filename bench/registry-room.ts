@@ -18,12 +18,7 @@ const measure = async (count: number): Promise<RegistryReport> => {
   const nothing = async (): Promise<void> => undefined
   const registry = createRegistry({
     store: { openSubscription: nothing, closeSubscriptions: nothing },
-    kicker: {
-      end: async () => 'ended',
-      count: async () => 1,
-      status: async () => new Map(),
-      close: () => undefined,
-    },
+    ender: { end: (streams) => streams.map(async () => 'ended'), count: async () => 1 },
     clock: {
       ...systemClock,
       every: (_seconds, act) => {
@@ -53,7 +48,7 @@ const measure = async (count: number): Promise<RegistryReport> => {
           agent: fresh(
             'Linphone-Desktop/5.2.6 (Debian GNU/Linux 12, Qt 5.15.8) LinphoneSDK/5.3.70',
           ),
-          alone: false,
+          exclusive: false,
         })
       }
     }

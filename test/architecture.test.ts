@@ -289,6 +289,7 @@ void t.test('every source file has a test of its name', (t) => {
     'store/shared-store.ts',
     'store/store.ts',
     'version.ts',
+    'streams/stream-ender.ts',
     'streams/subscription.ts',
   ])
   // What has no life of its own is tested through what it is a part of.
@@ -306,6 +307,9 @@ void t.test('every source file has a test of its name', (t) => {
     'doctor/nginx-neighbours.ts': 'doctor/nginx-traps.test.ts',
     'doctor/nginx-spots.ts': 'doctor/nginx-traps.test.ts',
     'doctor/nginx-streams.ts': 'doctor/nginx-traps.test.ts',
+    'streams/kicks.ts': 'streams/registry.test.ts',
+    'streams/live-list.ts': 'streams/registry.test.ts',
+    'streams/pending-closes.ts': 'streams/registry.test.ts',
     'daemon/follow-users.ts': 'daemon/start.test.ts',
     'daemon/in-force.ts': 'daemon/start.test.ts',
     'daemon/learn.ts': 'daemon/start.test.ts',

@@ -13,7 +13,7 @@ import type { SecurityLog } from '../security-log.ts'
 import type { StoreObservation } from '../store/observed.ts'
 import { type EndedSession, StoreError } from '../store/store.ts'
 import { KickSocketError } from '../streams/kicker.ts'
-import type { KickObservation } from '../streams/registry.ts'
+import type { KickObservation } from '../streams/kicks.ts'
 import type { UserSource } from '../users/source.ts'
 
 /** Of a fault, for the metric. */

@@ -84,7 +84,7 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
 
   const registry = createRegistry({
     store,
-    kicker,
+    ender: kicker,
     clock,
     perSession: () => terms.now().config.subscriptions.perSession,
     observe: observer.streamKicked,

@@ -32,7 +32,7 @@ export interface Admissions {
     address: string
     agent: string
     /** Whether the id is for this one stream. */
-    alone: boolean
+    exclusive: boolean
   }): string | Promise<string>
   kickSession(sid: string, cause: 'session_ended'): Promise<number>
 }
@@ -144,7 +144,7 @@ export const createCheckHandlers = (parts: {
       address,
       agent: readAgent(headers),
       // Whatever wants to become something else may be a WebSocket, however it spells that.
-      alone: headers.get('x-original-upgrade') !== undefined,
+      exclusive: headers.get('x-original-upgrade') !== undefined,
     })
     const now = await today().check(asked)
     if ('refused' in now) {

@@ -3,11 +3,10 @@
 
 import { Agent, request } from 'node:http'
 
-export interface Kicker {
-  /** `ended`: nginx had somebody to end, or had had; `nobody`: nobody has subscribed with this id (yet). */
-  end(kick: string): Promise<'ended' | 'nobody'>
-  /** How many streams hang on this id, as far as Nchan knows: it may say 0 of a live one, and 1 of an ended one. */
-  count(kick: string): Promise<number | 'unknown'>
+import type { Ending, StreamEnder } from './stream-ender.ts'
+
+/** Nchan says `ended` also of what ended a while ago, and may count 0 of a live stream, and 1 of an ended one. */
+export interface Kicker extends StreamEnder {
   /**
    * What Nchan counts of itself, by its own words: `channels`, `subscribers`, `stored messages` … On a connection of
    * its own: a kept one still answers when the socket can be reached no more.
@@ -95,15 +94,17 @@ export const createKicker = (socketPath: string): Kicker => {
       `${socketPath}: nginx answered ${status} there: include postern-kick.conf as it stands`,
     )
 
+  const kick = async (id: string): Promise<Ending> => {
+    const { status } = await ask('DELETE', `/kick/${id}`)
+    if (status === 404) return 'nobody'
+    if (status !== 200 && status !== 202 && status !== 204) throw unexpected(status)
+    return 'ended'
+  }
+
   return {
-    async end(kick) {
-      const { status } = await ask('DELETE', `/kick/${kick}`)
-      if (status === 404) return 'nobody'
-      if (status !== 200 && status !== 202 && status !== 204) throw unexpected(status)
-      return 'ended'
-    },
-    async count(kick) {
-      const { status, body } = await ask('GET', `/kick/${kick}`)
+    end: (streams) => streams.map(({ kick: id }) => kick(id)),
+    async count({ kick: id }) {
+      const { status, body } = await ask('GET', `/kick/${id}`)
       if (status === 404) return 'unknown'
       const found = status === 200 ? /"subscribers"\s*:\s*(\d+)/.exec(body)?.[1] : undefined
       if (found === undefined) throw unexpected(status)

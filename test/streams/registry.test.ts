@@ -4,13 +4,13 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t, { type Test } from 'tap'
 
-import type { Kicker } from '../../src/streams/kicker.ts'
+import type { KickObservation } from '../../src/streams/kicks.ts'
 import {
   type Admission,
   createRegistry,
-  type KickObservation,
   type SubscriptionStore,
 } from '../../src/streams/registry.ts'
+import type { StreamEnder } from '../../src/streams/stream-ender.ts'
 import type { Subscription } from '../../src/streams/subscription.ts'
 import { createTestClock, NOW } from '../fixtures/clock.ts'
 import { startStopwatch } from '../fixtures/stopwatch.ts'
@@ -26,27 +26,26 @@ const createNginx = () => {
   let away: Error | undefined
   let gate: Promise<void> = Promise.resolve()
   let counted = 0
-  const kicker: Kicker = {
-    async end(kick) {
-      deleted.push(kick)
-      await gate
-      if (away) throw away
-      if (!known.has(kick)) return 'nobody'
-      streams.delete(kick)
-      return 'ended'
-    },
-    async count(kick) {
+  const end = async (kick: string): Promise<'ended' | 'nobody'> => {
+    deleted.push(kick)
+    await gate
+    if (away) throw away
+    if (!known.has(kick)) return 'nobody'
+    streams.delete(kick)
+    return 'ended'
+  }
+  const ender: StreamEnder = {
+    end: (asked) => asked.map(({ kick }) => end(kick)),
+    async count({ kick }) {
       counted++
       await gate
       if (away) throw away
       if (!known.has(kick)) return 'unknown'
       return miscounts ? 0 : (streams.get(kick) ?? 0)
     },
-    status: async () => new Map(),
-    close: () => undefined,
   }
   return {
-    kicker,
+    ender,
     deleted,
     counted: () => counted,
     deletes: (kick: string) => deleted.filter((one) => one === kick).length,
@@ -124,7 +123,7 @@ const setUp = (t: Test, options: { perSession?: number } = {}) => {
   const create = () =>
     createRegistry({
       store: written.store,
-      kicker: nginx.kicker,
+      ender: nginx.ender,
       clock: {
         ...clock,
         every(_seconds, tick) {
@@ -156,7 +155,7 @@ const setUp = (t: Test, options: { perSession?: number } = {}) => {
     until: NOW + 60,
     address: '192.0.2.1',
     agent: 'a page',
-    alone: false,
+    exclusive: false,
     ...changes,
   })
   return {
@@ -205,7 +204,7 @@ void t.test('an id is random, written down before it is given, and shared', asyn
   const kick = await first
   t.match(kick, /^kick-[A-Za-z0-9_-]{22}$/)
   t.equal(await second, kick)
-  const { until: _until, alone: _alone, ...rest } = admission()
+  const { until: _until, exclusive: _exclusive, ...rest } = admission()
   t.same(written.rows.get(kick), { ...rest, until: NOW + 60, kick, startedAt: NOW })
   t.equal(registry.admit(admission()), kick, 'at once where there is one')
   t.match(registry.list(), [{ kick, until: NOW + 90 }])
@@ -394,8 +393,8 @@ void t.test('a kick that finds nobody is over as soon as no stream can come', as
 void t.test('a WebSocket has an id of its own, and one end is enough for it', async (t) => {
   const { listen, registry, nginx, settle, seen, written, pass } = setUp(t)
   const shared = await listen()
-  const first = await listen({ alone: true })
-  const second = await listen({ alone: true })
+  const first = await listen({ exclusive: true })
+  const second = await listen({ exclusive: true })
   t.equal(new Set([shared, first, second]).size, 3)
   t.equal(await listen(), shared)
   t.equal(registry.count(), 3)
@@ -415,7 +414,7 @@ void t.test('a WebSocket has an id of its own, and one end is enough for it', as
 
 void t.test('a WebSocket that is not there yet is waited for, and ends as it comes', async (t) => {
   const { admit, registry, nginx, pass, written } = setUp(t)
-  const kick = await admit({ alone: true })
+  const kick = await admit({ exclusive: true })
   void registry.kickSession('s1', 'session_ended')
   await pass(3)
   nginx.open(kick)
@@ -426,8 +425,8 @@ void t.test('a WebSocket that is not there yet is waited for, and ends as it com
 
 void t.test('the end of a WebSocket is the end of its id', async (t) => {
   const { listen, registry, nginx, written, settle } = setUp(t)
-  const kick = await listen({ alone: true })
-  const other = await listen({ alone: true })
+  const kick = await listen({ exclusive: true })
+  const other = await listen({ exclusive: true })
   nginx.close(kick)
   registry.streamEnded(kick)
   await settle()
@@ -724,7 +723,7 @@ void t.test('a fault of the observer stops no kick', async (t) => {
   const faults: unknown[] = []
   const registry = createRegistry({
     store: createStore().store,
-    kicker: nginx.kicker,
+    ender: nginx.ender,
     clock,
     perSession: () => 16,
     observe() {
@@ -742,7 +741,7 @@ void t.test('a fault of the observer stops no kick', async (t) => {
     until: NOW + 60,
     address: '',
     agent: '',
-    alone: false,
+    exclusive: false,
   }
   const kick = await registry.admit(admission)
   nginx.open(kick)

@@ -1,0 +1,46 @@
+// What is live in nginx, by its id and by its session. It only remembers.
+
+import type { Subscription } from './subscription.ts'
+
+export interface LiveStream extends Subscription {
+  role: string
+  until: number
+  /** Its place among the session's: the resource, or the id itself where no check may share it. */
+  readonly place: string
+  /** Whether only one stream can ever hang on the id. */
+  readonly exclusive: boolean
+  /** How many times in a row nginx counted nobody. */
+  misses: number
+  /** By the monotonic clock: a check handed the id out then, whose stream may still open. */
+  issuedAt: number
+  written: Promise<void> | undefined
+  /** Whether it is being asked if the session was refreshed elsewhere. */
+  renewing: boolean
+}
+
+export const createLiveList = () => {
+  const byKick = new Map<string, LiveStream>()
+  /** sid → place → stream. */
+  const bySession = new Map<string, Map<string, LiveStream>>()
+  return {
+    add(stream: LiveStream): void {
+      const ofSession = bySession.get(stream.sid) ?? new Map<string, LiveStream>()
+      bySession.set(stream.sid, ofSession.set(stream.place, stream))
+      byKick.set(stream.kick, stream)
+    },
+    delete(stream: LiveStream): void {
+      byKick.delete(stream.kick)
+      const ofSession = bySession.get(stream.sid)
+      if (ofSession?.get(stream.place) !== stream) return // its place is another's by now
+      ofSession.delete(stream.place)
+      if (ofSession.size === 0) bySession.delete(stream.sid)
+    },
+    has: (stream: LiveStream) => byKick.get(stream.kick) === stream,
+    get: (kick: string) => byKick.get(kick),
+    at: (sid: string, place: string) => bySession.get(sid)?.get(place),
+    /** Oldest first. */
+    ofSession: (sid: string) => [...(bySession.get(sid)?.values() ?? [])],
+    all: () => [...byKick.values()],
+    count: () => byKick.size,
+  }
+}
