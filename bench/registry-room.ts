@@ -29,6 +29,7 @@ const measure = async (count: number): Promise<RegistryReport> => {
     perSession: () => 16,
     observe: () => undefined,
     onFault: () => undefined,
+    isEnded: () => false,
     stillAllowed: () => true,
   })
   const admit = async (from: number, end: number): Promise<void> => {

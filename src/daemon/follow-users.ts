@@ -4,6 +4,7 @@
 import type { Sessions } from '../auth/sessions.ts'
 import type { Clock } from '../clock.ts'
 import type { EndCause, Store } from '../store/store.ts'
+import type { Registry } from '../streams/registry.ts'
 import type { UserChange, UsersDiff } from '../users/diff-users.ts'
 import type { UserSource } from '../users/source.ts'
 import type { Observer } from './observe.ts'
@@ -32,11 +33,10 @@ export const followUsers = (parts: {
   sessions: Pick<Sessions, 'endAllOf'>
   store: Pick<Store, 'listCredentials'>
   clock: Clock
+  registry: Pick<Registry, 'review'>
   observer: Observer
-  /** Ends streams that today's roles no longer allow. */
-  review(): void
 }): UserFollower => {
-  const { users, sessions, store, clock, observer, review } = parts
+  const { users, sessions, store, registry, clock, observer } = parts
   let ended = 0
 
   const endAllOf = async (username: string, cause: EndCause): Promise<void> => {
@@ -63,7 +63,7 @@ export const followUsers = (parts: {
       })
       // All at once: each waits for its streams to close, and the last of 200 must not wait for the others.
       const ending = Promise.all(gone.map(async ({ name, cause }) => endAllOf(name, cause)))
-      review()
+      registry.review() // what today's roles no longer allow
       await ending
       // A name that is new here may have been another source's: its sessions were that one's user's.
       if (diff.some(({ change }) => change === 'added')) await endSessionsOfChangedUsers()

@@ -14,6 +14,7 @@ import { openIssuers } from '../issuers/open-issuers.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { SecurityLog } from '../security-log.ts'
+import type { Registry } from '../streams/registry.ts'
 import type { Subscription } from '../streams/subscription.ts'
 import type { Directory } from '../users/directory.ts'
 import { createGate, type Gate, type GateParts } from './gate.ts'
@@ -85,13 +86,13 @@ export const openInForce = async (parts: {
   observer: Observer
   metrics: Metrics
   security: SecurityLog
+  registry: Pick<Registry, 'review'>
   log: Log
   clock: Clock
-  review(): void
   /** The config as it stands now; without, the running one is taken anew. */
   readConfig?: (() => Config) | undefined
 }): Promise<InForce> => {
-  const { terms, keyring, follower, observer, metrics, security, log, clock, review } = parts
+  const { terms, keyring, follower, observer, metrics, security, registry, log, clock } = parts
   const started = terms.now().config
   const countKeys = ({ byKid, signing }: Keyring): void => {
     metrics.keysLoaded(byKid.size, signing.created)
@@ -116,7 +117,7 @@ export const openInForce = async (parts: {
     const ignored = findRestartOnly(started, next)
     log.level = next.log.level
     security.reopen(next.log.security)
-    review()
+    registry.review()
     log.info({ ignored }, ignored.length > 0 ? 'reloaded; these wait for a restart' : 'reloaded')
     return { ignored }
   }

@@ -15,19 +15,6 @@ import type { Directory } from '../users/directory.ts'
 
 const END_AT_ONCE = 256 // sessions that share a commit
 
-/** Ends live streams here: those of the session or user, or all. How many. */
-export const kickLive = async (
-  registry: Registry,
-  { id, user }: SessionSelector,
-): Promise<number> => {
-  const meant = registry
-    .list()
-    .filter(({ sid, username }) => (id ?? sid) === sid && (user ?? username) === username)
-  const sids = new Set(meant.map(({ sid }) => sid))
-  const kicked = await Promise.all(Array.from(sids, (sid) => registry.kickSession(sid, 'operator')))
-  return kicked.reduce((sum, count) => sum + count, 0)
-}
-
 export const createOperations = (parts: {
   store: Store
   sessions: Sessions
@@ -46,7 +33,7 @@ export const createOperations = (parts: {
     return all.filter(({ sid }) => (id ?? sid) === sid)
   }
   const kick = async (which: SessionSelector): Promise<number> => {
-    const [kicked] = await Promise.all([kickLive(registry, which), peers.kick(which)])
+    const [kicked] = await Promise.all([registry.kickSelected(which), peers.kick(which)])
     return kicked
   }
   return {

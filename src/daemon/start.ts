@@ -28,7 +28,7 @@ import { openListeners, refuseUnknownSockets } from './listeners.ts'
 import { createObserver } from './observe.ts'
 import { makeStateDirectory, openSecurity, openState, StartError } from './open-state.ts'
 import { openUsers } from './open-users.ts'
-import { createOperations, kickLive } from './operations.ts'
+import { createOperations } from './operations.ts'
 import { alone, createPeers, renewFrom } from './peers.ts'
 import { createReadiness } from './readiness.ts'
 import { viewSessions } from './session-view.ts'
@@ -80,7 +80,6 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
   opened.defer(() => users.close())
   for (const source of config.userSources) if (source !== 'http') observer.usersLoaded(source)
   const terms = createTermsInForce(config, users.peek)
-  const { stillAllowed } = terms
 
   const registry = createRegistry({
     store,
@@ -89,11 +88,11 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
     perSession: () => terms.now().config.subscriptions.perSession,
     observe: observer.streamKicked,
     onFault: observer.streamFault,
-    stillAllowed,
+    isEnded: revocations.has,
+    stillAllowed: terms.stillAllowed,
     ...(shared && { renew: renewFrom(shared, clock) }),
   })
   opened.defer(() => registry.close())
-  const review = (): void => registry.review(stillAllowed)
   const sessions = createSessions({
     store,
     revocations,
@@ -103,22 +102,21 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
       await registry.kickSession(ended.sid, 'session_ended')
     },
   })
-  const follower = followUsers({ users, sessions, store, clock, observer, review })
-
-  const { endSessionsOfChangedUsers } = follower
-  const core = { store, revocations, registry, sessions, users, metrics, log, clock, now, review }
-  const learner = createLearner({ ...core, endSessionsOfChangedUsers })
+  const core = { store, revocations, registry, sessions, users, metrics, log, clock, now }
+  const follower = followUsers({ ...core, observer })
+  const learn = createLearner({ ...core, follower })
   const peers = shared
     ? createPeers({
         ...core,
-        ...learner,
+        learn,
+        adopt: registry.adopt,
         shared,
         onStanding,
-        kick: async (which) => kickLive(registry, which),
+        kick: registry.kickSelected,
         staleSeconds: () => terms.now().config.store.staleSeconds,
         allows: limit.allows,
       })
-    : alone(learner.learn)
+    : alone(learn)
   opened.defer(() => peers.close())
 
   const limitsNow = () => terms.now().config.throttle

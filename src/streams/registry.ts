@@ -33,15 +33,17 @@ export interface Registry {
    * already, or after a second. How many this call kicked.
    */
   kickSession(sid: string, cause: KickCause): Promise<number>
-  /** Kicks what is no longer allowed. */
-  review(isAllowed: (subscription: Subscription) => boolean, cause?: KickCause): void
+  /** The same for all live sessions that are meant: one, a user's, or every one where neither is given. */
+  kickSelected(selector: { id?: string; user?: string }): Promise<number>
+  /** Kicks what is no longer allowed, by the rules of today where none are given. */
+  review(isAllowed?: (subscription: Subscription) => boolean, cause?: KickCause): void
   /** nginx says that one stream on this id has ended. False: no id of ours. */
   streamEnded(kick: string): boolean
   list(): Subscription[]
   count(): number
   /**
    * What an earlier process, or one beside us, handed out: ended like any other, but given to nobody, lest it
-   * was kicked already.
+   * was kicked already. It may have lost its right meanwhile, or have more than this config gives.
    */
   adopt(subscriptions: readonly Subscription[]): void
   close(): void
@@ -62,6 +64,8 @@ export const createRegistry = (parts: {
   perSession(): number
   observe(kick: KickObservation): void
   onFault(error: unknown): void
+  /** Whether the session is known to have ended. */
+  isEnded(sid: string): boolean
   /** Whether what is live would be allowed today. */
   stillAllowed(subscription: Subscription): boolean
   /** By sid, what those sessions have that were refreshed elsewhere; asked before they are kicked as expired. Never rejects. */
@@ -69,7 +73,7 @@ export const createRegistry = (parts: {
     expired: readonly Subscription[],
   ): Promise<ReadonlyMap<string, { role: string; until: number }>>
 }): Registry => {
-  const { store, ender, clock, perSession, observe, onFault, stillAllowed, renew } = parts
+  const { store, ender, clock, perSession, observe, onFault, isEnded, stillAllowed, renew } = parts
   const live = createLiveList()
   /** When the right to it ends, by the wall clock. */
   const ends = createAgenda<LiveStream>()
@@ -185,6 +189,20 @@ export const createRegistry = (parts: {
     return stream
   }
 
+  const kickSession = async (sid: string, cause: KickCause): Promise<number> => {
+    const streams = live.ofSession(sid)
+    kick(streams, cause)
+    await kicks.settled(sid)
+    return streams.length
+  }
+
+  const review: Registry['review'] = (isAllowed = stillAllowed, cause = 'grant_removed') => {
+    kick(
+      live.all().filter((stream) => !isAllowed(stream)),
+      cause,
+    )
+  }
+
   return {
     admit(admission) {
       const now = clock.monotonic()
@@ -212,18 +230,16 @@ export const createRegistry = (parts: {
       )
     },
     extend,
-    async kickSession(sid, cause) {
-      const streams = live.ofSession(sid)
-      kick(streams, cause)
-      await kicks.settled(sid)
-      return streams.length
+    kickSession,
+    async kickSelected({ id, user }) {
+      const meant = live
+        .all()
+        .filter(({ sid, username }) => (id ?? sid) === sid && (user ?? username) === username)
+      const sids = new Set(meant.map(({ sid }) => sid))
+      const kicked = await Promise.all(Array.from(sids, (sid) => kickSession(sid, 'operator')))
+      return kicked.reduce((sum, count) => sum + count, 0)
     },
-    review(isAllowed, cause = 'grant_removed') {
-      kick(
-        live.all().filter((stream) => !isAllowed(stream)),
-        cause,
-      )
-    },
+    review,
     streamEnded(id) {
       const stream = live.get(id)
       if (stream?.exclusive) {
@@ -241,6 +257,8 @@ export const createRegistry = (parts: {
         const askAt = clock.monotonic() + IN_FLIGHT + clock.chance() * SWEEP_EVERY
         insert(subscription, askAt, subscription.kick, false)
       }
+      review(({ sid }) => !isEnded(sid), 'session_ended')
+      review()
     },
     close() {
       closed = true

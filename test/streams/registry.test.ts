@@ -117,6 +117,7 @@ const setUp = (t: Test, options: { perSession?: number } = {}) => {
   const seen: KickObservation[] = []
   const faults: unknown[] = []
   const limit = { perSession: options.perSession ?? 16 }
+  const ended = new Set<string>()
   const right = { stillAllowed: (_subscription: Subscription): boolean => true }
   let beat = (): void => undefined
   let stopped = false
@@ -136,6 +137,7 @@ const setUp = (t: Test, options: { perSession?: number } = {}) => {
       perSession: () => limit.perSession,
       observe: (kick) => void seen.push(kick),
       onFault: (error) => void faults.push(error),
+      isEnded: (sid) => ended.has(sid),
       stillAllowed: (subscription) => right.stillAllowed(subscription),
     })
   const registry = create()
@@ -160,6 +162,7 @@ const setUp = (t: Test, options: { perSession?: number } = {}) => {
   })
   return {
     right,
+    ended,
     registry,
     create,
     nginx,
@@ -700,6 +703,42 @@ void t.test('what an earlier process handed out is ended like any other', async 
   t.same([...written.rows.keys()], ['kick-lives-on'])
 })
 
+void t.test('what is adopted without a right to it any more ends at once', async (t) => {
+  const { registry, nginx, seen, settle, right, ended } = setUp(t)
+  const rows = ['of-an-ended-session', 'of-a-lost-grant', 'of-today'].map((resource) => ({
+    kick: `kick-${resource}`,
+    sid: resource,
+    username: '201',
+    userId: 7,
+    role: 'user',
+    resource,
+    startedAt: NOW - 100,
+    until: NOW + 60,
+    address: '192.0.2.1',
+    agent: '',
+  }))
+  for (const { kick } of rows) nginx.open(kick)
+  ended.add('of-an-ended-session')
+  right.stillAllowed = ({ resource }) => resource !== 'of-a-lost-grant'
+  registry.adopt(rows)
+  await settle()
+  t.match(registry.list(), [{ resource: 'of-today' }])
+  t.match(seen, [{ cause: 'session_ended' }, { cause: 'grant_removed' }])
+})
+
+void t.test('the operator ends those of a session, of a user, or all', async (t) => {
+  const { registry, listen, seen } = setUp(t)
+  await listen()
+  await listen({ resource: 'contacts' })
+  await listen({ sid: 's2' })
+  await listen({ sid: 's3', username: '202' })
+  t.equal(await registry.kickSelected({ id: 's1' }), 2)
+  t.equal(await registry.kickSelected({ id: 's1' }), 0)
+  t.equal(await registry.kickSelected({ user: '201' }), 1)
+  t.equal(await registry.kickSelected({}), 1)
+  t.same(new Set(seen.map(({ cause }) => cause)), new Set(['operator']))
+})
+
 void t.test('a store that cannot forget is said, and harms nothing', async (t) => {
   const { admit, registry, pass, written, faults } = setUp(t)
   await admit()
@@ -730,6 +769,7 @@ void t.test('a fault of the observer stops no kick', async (t) => {
       throw new Error('no metric')
     },
     onFault: (error) => void faults.push(error),
+    isEnded: () => false,
     stillAllowed: () => true,
   })
   const admission = {
