@@ -316,6 +316,8 @@ void t.test('every source file has a test of its name', (t) => {
     'daemon/listeners.ts': 'daemon/start.test.ts',
     'daemon/observe.ts': 'daemon/start.test.ts',
     'daemon/open-state.ts': 'daemon/start.test.ts',
+    'daemon/open-streams.ts': 'daemon/start.test.ts',
+    'daemon/sharing.ts': 'daemon/peers.test.ts',
     'daemon/readiness.ts': 'daemon/start.test.ts',
   }
   for (const file of files) {

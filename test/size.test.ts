@@ -19,7 +19,6 @@ const LONG_FILES: Readonly<Record<string, string>> = {
 
 /** `file name`, of the function or of what it is bound to. */
 const LONG_FUNCTIONS: Readonly<Record<string, string>> = {
-  'src/daemon/start.ts build': 'a flat list of constructors, without a decision among them',
 }
 
 const files = globSync('src/**/*.ts', { cwd: ROOT }).sort()

@@ -7,12 +7,19 @@ import { IssuerAwayError } from '../auth/issuer.ts'
 import type { Config } from '../config/config.ts'
 import { drain } from '../http/drain.ts'
 import { listen, type ListenAddress } from '../http/listen.ts'
-import { shape as operatorShape } from '../http/operator.ts'
+import {
+  createControlRoutes,
+  createOperatorRoutes,
+  shape as operatorShape,
+} from '../http/operator.ts'
 import { createRouter, type Route, type Router } from '../http/routes.ts'
 import { createHttpServer, type ServerParts } from '../http/server.ts'
 import { shape as softphoneShape } from '../http/softphone/reply.ts'
 import { StoreError } from '../store/store.ts'
+import type { Metrics } from '../metrics.ts'
+import type { InForce } from './in-force.ts'
 import type { Observer } from './observe.ts'
+import type { Operations } from './operations.ts'
 import { StartError } from './open-state.ts'
 
 const SOCKETS: ReadonlySet<string> = new Set(['http', 'operator', 'notify']) // what systemd may open for us
@@ -41,14 +48,14 @@ export const openListeners = async (
     sockets: ReadonlyMap<string, number>
     observer: Pick<Observer, 'requests'>
     now(): number
-    /** Asked at each request: a reload swaps it. */
-    router: Router
-    operatorRoutes: readonly Route[]
-    controlRoutes: readonly Route[]
+    inForce: Pick<InForce, 'gate'>
+    operations: Operations
+    metrics: Metrics
+    findObstacle(): Promise<string | undefined>
   },
   opened: AsyncDisposableStack,
 ): Promise<Record<'http' | 'operator' | 'control', Address | string>> => {
-  const { sockets, observer, now, router, operatorRoutes, controlRoutes } = parts
+  const { sockets, observer, now, inForce, operations, metrics, findObstacle } = parts
   const create = (shape: ServerParts['shape'], routes: Router): Server =>
     createHttpServer({
       router: routes,
@@ -70,6 +77,10 @@ export const openListeners = async (
     if (fd !== undefined) return { fd }
     return 'path' in address ? { ...address, mode, group } : address
   }
+  const controlRoutes = createControlRoutes({ ...operations, findObstacle, now })
+  const operatorRoutes = createOperatorRoutes({ metrics, findObstacle })
+  // Asked at each request: a reload swaps it.
+  const router: Router = (method, path) => inForce.gate().router(method, path)
   await open(createOperator(controlRoutes), { path: control, mode: 0o600, group: '' })
   await open(createOperator(operatorRoutes), at('operator', operator, 0o600, ''))
   await open(create(softphoneShape, router), at('http', http, socketMode, socketGroup))

@@ -71,8 +71,11 @@ export const createObserver = (parts: {
         log.error({ problem: fault.message }, 'no new stream is let in: nothing could end it')
       } else log.info('nginx answers on its kick socket again: new streams are let in')
     },
-    usersLoaded(source: UserSource['name']): void {
-      metrics.usersLoaded(source, true, clock.now())
+    /** At the start. Nothing of an HTTP source is loaded: it is asked at each login. */
+    usersLoaded(sources: readonly UserSource['name'][]): void {
+      for (const source of sources) {
+        if (source !== 'http') metrics.usersLoaded(source, true, clock.now())
+      }
     },
     usersRead(source: UserSource['name'], changes: number): void {
       metrics.usersLoaded(source, true, clock.now())

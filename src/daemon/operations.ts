@@ -5,7 +5,7 @@ import type { Revocations } from '../auth/revocations.ts'
 import type { Sessions } from '../auth/sessions.ts'
 import type { Clock } from '../clock.ts'
 import type { UserFollower } from './follow-users.ts'
-import type { Gate } from './gate.ts'
+import type { InForce } from './in-force.ts'
 import type { SessionSelector } from '../http/operator.ts'
 import { STATUS } from '../http/reply.ts'
 import type { Peers } from './peers.ts'
@@ -23,10 +23,11 @@ export const createOperations = (parts: {
   users: Pick<Directory, 'names'>
   follower: Pick<UserFollower, 'reload'>
   peers: Pick<Peers, 'kick'>
-  gate(): Gate
+  inForce: InForce
+  listSessions(username?: string): Promise<readonly unknown[]>
   clock: Clock
 }) => {
-  const { store, sessions, revocations, registry, users, follower, peers, gate, clock } = parts
+  const { store, sessions, revocations, registry, users, follower, peers, inForce, clock } = parts
   /** Whom the operator means: neither id nor user is everybody. */
   const chosen = async ({ id, user }: SessionSelector): Promise<Session[]> => {
     const all = await store.listSessions(clock.now(), user)
@@ -37,6 +38,8 @@ export const createOperations = (parts: {
     return kicked
   }
   return {
+    reload: inForce.reloadOrSayWhy,
+    listSessions: parts.listSessions,
     async endSessions(which: SessionSelector): Promise<number> {
       if (which.id === undefined && which.user === undefined) {
         // Also what no session of the store stands behind: a restored backup knows nothing of later logins.
@@ -57,7 +60,7 @@ export const createOperations = (parts: {
     },
     kickSessions: kick,
     async inspect(token: string, action?: string, resource?: string) {
-      const { guard } = gate()
+      const { guard } = inForce.gate()
       const first = await guard.identify(token)
       const type = 'refused' in first && first.refused === 'wrong_type' ? 'ticket' : 'access'
       const asked =
@@ -84,3 +87,5 @@ export const createOperations = (parts: {
     },
   }
 }
+
+export type Operations = ReturnType<typeof createOperations>

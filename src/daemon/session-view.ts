@@ -4,31 +4,33 @@ import type { SessionView } from '../http/softphone/sessions.ts'
 import type { Store } from '../store/store.ts'
 import type { Registry } from '../streams/registry.ts'
 
-export const viewSessions = async (
-  store: Pick<Store, 'listSessions'>,
-  registry: Pick<Registry, 'list'>,
-  now: number,
-  username?: string,
-): Promise<SessionView[]> => {
-  const sessions = await store.listSessions(now, username)
-  const live = Map.groupBy(registry.list(), ({ sid }) => sid)
-  return sessions.map((session) => ({
-    id: session.sid,
-    username: session.username,
-    dialect: session.dialect,
-    created_at: session.createdAt,
-    expires_at: session.expiresAt,
-    last_seen_at: session.seenAt,
-    address: session.address,
-    agent: session.agent,
-    subscriptions: (live.get(session.sid) ?? []).map(
-      ({ resource, startedAt, until, address, agent }) => ({
-        resource,
-        since: startedAt,
-        until,
-        address,
-        agent,
-      }),
-    ),
-  }))
-}
+export const createSessionView =
+  (parts: {
+    store: Pick<Store, 'listSessions'>
+    registry: Pick<Registry, 'list'>
+    now(): number
+  }) =>
+  async (username?: string): Promise<SessionView[]> => {
+    const { store, registry, now } = parts
+    const sessions = await store.listSessions(now(), username)
+    const live = Map.groupBy(registry.list(), ({ sid }) => sid)
+    return sessions.map((session) => ({
+      id: session.sid,
+      username: session.username,
+      dialect: session.dialect,
+      created_at: session.createdAt,
+      expires_at: session.expiresAt,
+      last_seen_at: session.seenAt,
+      address: session.address,
+      agent: session.agent,
+      subscriptions: (live.get(session.sid) ?? []).map(
+        ({ resource, startedAt, until, address, agent }) => ({
+          resource,
+          since: startedAt,
+          until,
+          address,
+          agent,
+        }),
+      ),
+    }))
+  }

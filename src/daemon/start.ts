@@ -5,21 +5,15 @@ import { REASONS } from '../auth/decision.ts'
 import { ACTIONS } from '../auth/grants.ts'
 import { createRevocations } from '../auth/revocations.ts'
 import { createSessions } from '../auth/sessions.ts'
-import { createSharedThrottle } from '../auth/shared-throttle.ts'
-import { createThrottle } from '../auth/throttle.ts'
 import type { Time } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { ListenError } from '../http/listen.ts'
-import { createControlRoutes, createOperatorRoutes } from '../http/operator.ts'
 import { createLogLimit } from '../log-limit.ts'
 import type { Log } from '../log.ts'
 import { createMetrics } from '../metrics.ts'
 import { createPasswordPool } from '../passwords/pool.ts'
 import { observeStore } from '../store/observed.ts'
 import { StoreError } from '../store/store.ts'
-import { openKickWatch } from '../streams/kick-watch.ts'
-import { createKicker } from '../streams/kicker.ts'
-import { createRegistry } from '../streams/registry.ts'
 import { version } from '../version.ts'
 import { followUsers } from './follow-users.ts'
 import { createTermsInForce, type InForce, openInForce } from './in-force.ts'
@@ -27,11 +21,12 @@ import { createLearner } from './learn.ts'
 import { openListeners, refuseUnknownSockets } from './listeners.ts'
 import { createObserver } from './observe.ts'
 import { makeStateDirectory, openSecurity, openState, StartError } from './open-state.ts'
+import { openStreams } from './open-streams.ts'
 import { openUsers } from './open-users.ts'
 import { createOperations } from './operations.ts'
-import { alone, createPeers, renewFrom } from './peers.ts'
 import { createReadiness } from './readiness.ts'
-import { viewSessions } from './session-view.ts'
+import { createSessionView } from './session-view.ts'
+import { createSharing } from './sharing.ts'
 import { startUpkeep } from './upkeep.ts'
 
 export interface Daemon extends Pick<InForce, 'reload'> {
@@ -72,27 +67,14 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
   const revocations = createRevocations(clock)
   const pool = createPasswordPool({ ...config.passwords, onNotNiced: observer.hashingNotNiced })
   opened.defer(() => pool.close())
-  const kicker = createKicker(config.subscriptions.kickSocket)
-  opened.defer(() => kicker.close())
-  const kickWatch = await openKickWatch({ kicker, clock, onChange: observer.kickSocket })
-  opened.defer(() => kickWatch.close())
   const users = await openUsers(config, pool, observer.usersWarning, clock.every)
   opened.defer(() => users.close())
-  for (const source of config.userSources) if (source !== 'http') observer.usersLoaded(source)
-  const terms = createTermsInForce(config, users.peek)
+  observer.usersLoaded(config.userSources)
 
-  const registry = createRegistry({
-    store,
-    ender: kicker,
-    clock,
-    perSession: () => terms.now().config.subscriptions.perSession,
-    observe: observer.streamKicked,
-    onFault: observer.streamFault,
-    isEnded: revocations.has,
-    stillAllowed: terms.stillAllowed,
-    ...(shared && { renew: renewFrom(shared, clock) }),
-  })
-  opened.defer(() => registry.close())
+  const terms = createTermsInForce(config, users.peek)
+  const { throttle, renew, openPeers } = createSharing(shared, { clock, terms })
+  const streams = { store, revocations, terms, renew, observer, clock }
+  const { registry, kickWatch } = await openStreams(streams, opened)
   const sessions = createSessions({
     store,
     revocations,
@@ -102,33 +84,13 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
       await registry.kickSession(ended.sid, 'session_ended')
     },
   })
+  const listSessions = createSessionView({ store, registry, now })
   const core = { store, revocations, registry, sessions, users, metrics, log, clock, now }
   const follower = followUsers({ ...core, observer })
   const learn = createLearner({ ...core, follower })
-  const peers = shared
-    ? createPeers({
-        ...core,
-        learn,
-        adopt: registry.adopt,
-        shared,
-        onStanding,
-        kick: registry.kickSelected,
-        staleSeconds: () => terms.now().config.store.staleSeconds,
-        allows: limit.allows,
-      })
-    : alone(learn)
+  const peers = openPeers({ ...core, learn, onStanding, allows: limit.allows })
   opened.defer(() => peers.close())
-
-  const limitsNow = () => terms.now().config.throttle
-  const ownThrottle = createThrottle(limitsNow, clock)
-  const throttle = shared
-    ? createSharedThrottle(ownThrottle, shared.throttle, limitsNow, clock)
-    : ownThrottle
-  const listSessions = (username?: string) => viewSessions(store, registry, now(), username)
-  const streamEnded = (kick: string): void => {
-    if (!registry.streamEnded(kick)) peers.streamEnded(kick)
-  }
-  const { obstacle } = peers
+  const { obstacle, streamEnded } = peers
   const inForce = await openInForce({
     ...core,
     terms,
@@ -139,7 +101,6 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
     gateParts: { ...core, kickWatch, throttle, listSessions, streamEnded, obstacle },
     readConfig: parts.readConfig,
   })
-  const { gate, reload, reloadOrSayWhy } = inForce
   const { findObstacle, ready } = createReadiness(store, peers, clock)
   metrics.watch({
     sessions: () => store.countSessions(now()),
@@ -155,32 +116,15 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
   })
   await peers.join()
 
-  const operations = createOperations({ ...core, follower, peers, gate })
-  const listeners = await openListeners(
-    config.listen,
-    {
-      sockets,
-      observer,
-      now,
-      router: (method, path) => gate().router(method, path),
-      operatorRoutes: createOperatorRoutes({ metrics, findObstacle }),
-      controlRoutes: createControlRoutes({
-        ...operations,
-        reload: reloadOrSayWhy,
-        listSessions,
-        findObstacle,
-        now,
-      }),
-    },
-    opened,
-  )
-  const limitWindow = LOG_LIMIT.window
-  opened.defer(startUpkeep({ ...core, limit, limitWindow, findObstacle }))
+  const operations = createOperations({ ...core, follower, peers, inForce, listSessions })
+  const doors = { ...core, sockets, observer, inForce, operations, findObstacle }
+  const listeners = await openListeners(config.listen, doors, opened)
+  opened.defer(startUpkeep({ ...core, limit, limitWindow: LOG_LIMIT.window, findObstacle }))
   log.info({ version, ...listeners }, 'ready')
 
   const running = opened.move()
   let stopped: Promise<void> | undefined
-  return { reload, stop: () => (stopped ??= running.disposeAsync()) }
+  return { reload: inForce.reload, stop: () => (stopped ??= running.disposeAsync()) }
 }
 
 /** Resolves when every listener accepts. Throws a ConfigError or a StartError; nothing is left open then. */

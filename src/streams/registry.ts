@@ -69,9 +69,11 @@ export const createRegistry = (parts: {
   /** Whether what is live would be allowed today. */
   stillAllowed(subscription: Subscription): boolean
   /** By sid, what those sessions have that were refreshed elsewhere; asked before they are kicked as expired. Never rejects. */
-  renew?(
-    expired: readonly Subscription[],
-  ): Promise<ReadonlyMap<string, { role: string; until: number }>>
+  renew?:
+    | ((
+        expired: readonly Subscription[],
+      ) => Promise<ReadonlyMap<string, { role: string; until: number }>>)
+    | undefined
 }): Registry => {
   const { store, ender, clock, perSession, observe, onFault, isEnded, stillAllowed, renew } = parts
   const live = createLiveList()

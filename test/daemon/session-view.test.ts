@@ -2,7 +2,7 @@
 
 import t from 'tap'
 
-import { viewSessions } from '../../src/daemon/session-view.ts'
+import { createSessionView } from '../../src/daemon/session-view.ts'
 import type { Subscription } from '../../src/streams/subscription.ts'
 import { NOW } from '../fixtures/clock.ts'
 import { sessionOf } from '../store/sessions.ts'
@@ -35,7 +35,8 @@ void t.test('each session with its own streams', async (t) => {
       subscription('s1', 'me/users-state'),
     ],
   }
-  const [first, second, ...rest] = await viewSessions(store, registry, NOW, '201')
+  const view = createSessionView({ store, registry, now: () => NOW })
+  const [first, second, ...rest] = await view('201')
   t.same(asked, [[NOW, '201']])
   t.same(rest, [])
   const session = sessionOf('s1')
@@ -57,6 +58,6 @@ void t.test('each session with its own streams', async (t) => {
   t.same(second?.subscriptions, [])
   t.notMatch(JSON.stringify([first, second]), /kick-|credential/, 'no id by which streams end')
 
-  await viewSessions(store, registry, NOW)
+  await view()
   t.same(asked[1], [NOW, undefined])
 })

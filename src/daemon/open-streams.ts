@@ -1,0 +1,43 @@
+// The part that ends streams, by the way there is today: nginx's kick socket.
+
+import type { Revocations } from '../auth/revocations.ts'
+import type { Time } from '../clock.ts'
+import type { Store } from '../store/store.ts'
+import { type KickWatch, openKickWatch } from '../streams/kick-watch.ts'
+import { createKicker } from '../streams/kicker.ts'
+import { createRegistry, type Registry } from '../streams/registry.ts'
+import type { TermsInForce } from './in-force.ts'
+import type { Observer } from './observe.ts'
+import type { Sharing } from './sharing.ts'
+
+/** `opened` closes them. */
+export const openStreams = async (
+  parts: {
+    store: Store
+    revocations: Revocations
+    terms: TermsInForce
+    renew: Sharing['renew']
+    observer: Observer
+    clock: Time
+  },
+  opened: AsyncDisposableStack,
+): Promise<{ registry: Registry; kickWatch: KickWatch }> => {
+  const { store, revocations, terms, renew, observer, clock } = parts
+  const kicker = createKicker(terms.now().config.subscriptions.kickSocket)
+  opened.defer(() => kicker.close())
+  const kickWatch = await openKickWatch({ kicker, clock, onChange: observer.kickSocket })
+  opened.defer(() => kickWatch.close())
+  const registry = createRegistry({
+    store,
+    ender: kicker,
+    clock,
+    perSession: () => terms.now().config.subscriptions.perSession,
+    observe: observer.streamKicked,
+    onFault: observer.streamFault,
+    isEnded: revocations.has,
+    stillAllowed: terms.stillAllowed,
+    renew,
+  })
+  opened.defer(() => registry.close())
+  return { registry, kickWatch }
+}

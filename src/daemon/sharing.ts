@@ -1,0 +1,49 @@
+// What is another where instances share a store. The one place that asks whether they do.
+
+import { createSharedThrottle } from '../auth/shared-throttle.ts'
+import { createThrottle } from '../auth/throttle.ts'
+import type { Time } from '../clock.ts'
+import type { SharedStore } from '../store/shared-store.ts'
+import type { Registry } from '../streams/registry.ts'
+import type { TermsInForce } from './in-force.ts'
+import { alone, createPeers, type Peers, type PeersParts, renewFrom } from './peers.ts'
+
+export const createSharing = (
+  shared: SharedStore | undefined,
+  { clock, terms }: { clock: Time; terms: TermsInForce },
+) => {
+  const limits = () => terms.now().config.throttle
+  const local = createThrottle(limits, clock)
+  return {
+    throttle: shared ? createSharedThrottle(local, shared.throttle, limits, clock) : local,
+    renew: shared && renewFrom(shared, clock),
+    openPeers(
+      parts: Omit<
+        PeersParts,
+        'adopt' | 'clock' | 'kick' | 'registry' | 'shared' | 'staleSeconds'
+      > & {
+        registry: Registry
+      },
+    ): Peers {
+      const { registry, learn } = parts
+      const peers = shared
+        ? createPeers({
+            ...parts,
+            shared,
+            clock,
+            adopt: registry.adopt,
+            kick: registry.kickSelected,
+            staleSeconds: () => terms.now().config.store.staleSeconds,
+          })
+        : alone(learn)
+      return {
+        ...peers,
+        streamEnded(kick) {
+          if (!registry.streamEnded(kick)) peers.streamEnded(kick)
+        },
+      }
+    },
+  }
+}
+
+export type Sharing = ReturnType<typeof createSharing>
