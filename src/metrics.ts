@@ -3,32 +3,6 @@
 
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 
-export interface Metrics {
-  /** One check; `reason` is empty when it was allowed. */
-  decided(action: string, reason: string, seconds: number): void
-  loggedIn(dialect: string, result: string): void
-  refreshed(dialect: string, outcome: string): void
-  sessionsEnded(cause: string): void
-  ticketed(result: string): void
-  /** One verb of the store; `error` is empty when it worked. */
-  storeAsked(verb: string, error: string, seconds: number): void
-  reloaded(ok: boolean, now: number): void
-  /** How many keys verify, and when the one that signs was made, where that is known. */
-  keysLoaded(count: number, created: number | undefined): void
-  /** A trusted issuer was asked for its keys; `keys`: how many it gave, undefined where none were to be had. */
-  issuerAsked(issuer: string, keys: number | undefined, now: number): void
-  /** `seconds` from the end of the right to the end of the stream. */
-  kicked(cause: string, result: string, seconds: number): void
-  answered(route: string, status: number): void
-  faulted(kind: string): void
-  usersLoaded(source: string, ok: boolean, now: number): void
-  /** What is read at each scrape; said once, when it is there. */
-  watch(sources: MetricSources): void
-  /** The text of /metrics. */
-  expose(): Promise<string>
-  readonly contentType: string
-}
-
 export interface MetricLabels {
   version: string
   /** Known values of the labels action and reason; others are counted as `unknown`. */
@@ -37,20 +11,16 @@ export interface MetricLabels {
 }
 
 export interface MetricSources {
-  sessions(): Promise<number>
-  revocations(): number
-  subscriptions(): number
-  /** What Nchan counts of itself; nothing while nginx cannot be reached to end streams. */
-  nchan(): ReadonlyMap<string, number>
-  /** So far. */
-  logLinesLost(): number
-  hashQueue(): number
+  store: { countSessions(now: number): Promise<number> }
+  registry: { count(): number }
+  /** NaN while nginx cannot be reached to end streams. */
+  kickWatch: { channels(): number }
+  pool: { queued(): number }
+  peers: { state(): (typeof STORE_STATES)[number]; age(): number; losses(): number }
+  /** Lines of the log. */
+  lost: { lines: number }
   ready(): boolean
-  storeState(): (typeof STORE_STATES)[number]
-  /** Seconds. */
-  storeAge(): number
-  /** So far. */
-  storeLosses(): number
+  now(): number
 }
 
 const STORE_STATES = ['ok', 'away', 'lost'] as const
@@ -71,12 +41,8 @@ counter postern_refreshes_total{dialect,outcome} Refreshes, by dialect and outco
 counter postern_tickets_total{result} Tickets asked for, by result.
 gauge postern_sessions Live sessions in the store; NaN where the store cannot tell.
 counter postern_sessions_ended_total{cause} Sessions that ended before their time, by cause.
-gauge postern_revocations Ended sessions held in memory because tokens of theirs could be alive.
 gauge postern_subscriptions Live subscriptions, one a session and resource.
 gauge postern_nchan_channels Nchan's channels, the private ones included; NaN while nginx cannot be reached to end streams.
-gauge postern_nchan_subscribers Nchan's subscribers; NaN while nginx cannot be reached to end streams.
-gauge postern_nchan_stored_messages Messages that Nchan keeps; NaN while nginx cannot be reached to end streams.
-gauge postern_nchan_shared_memory_bytes Memory of Nchan's zone in use; NaN while nginx cannot be reached to end streams.
 counter postern_kicks_total{cause,result} Live subscriptions ended, by cause and result.
 histogram postern_kick_duration_seconds Time from the end of a right to the end of its live subscription.
 counter postern_http_requests_total{route,status} Requests answered, by route and status, checks left out.
@@ -88,14 +54,10 @@ counter postern_store_losses_total Times that the shared store was found to lack
 gauge postern_store_age_seconds Time since every end of a session was known for certain; 0 where no store is shared.
 gauge postern_hash_queue Passwords that wait for a hash worker.
 gauge postern_users_load_success{source} Whether the last reading of a user source worked (1) or the last good state is kept (0).
-gauge postern_users_load_timestamp_seconds{source} When a user source was last read with success.
 gauge postern_config_last_reload_successful Whether the last reload worked (1) or the old configuration is still in force (0).
-gauge postern_config_last_reload_success_timestamp_seconds When the configuration in force was loaded.
 gauge postern_keys Keys of ours that verify tokens, retired ones with them.
 gauge postern_signing_key_created_timestamp_seconds When the key that signs was made; NaN where the key file does not say.
-counter postern_issuer_fetches_total{issuer,result} Times that a trusted issuer was asked for its keys, by result.
 gauge postern_issuer_keys{issuer} Keys of a trusted issuer that verify its tokens.
-gauge postern_issuer_keys_timestamp_seconds{issuer} When a trusted issuer last gave its keys.
 counter postern_log_lines_lost_total Lines of the log that were dropped because nobody took them.
 gauge postern_ready Whether the daemon can decide (1) or not (0), as /readyz says.
 gauge postern_build_info{version,node} The running version, always 1.
@@ -110,26 +72,18 @@ const BUCKETS = {
 
 /** Read at each scrape, by the name of its row; what cannot be told is NaN. */
 const GAUGES: Readonly<Record<string, (sources: MetricSources) => number | Promise<number>>> = {
-  sessions: ({ sessions }) => sessions(),
-  revocations: ({ revocations }) => revocations(),
-  subscriptions: ({ subscriptions }) => subscriptions(),
-  hash_queue: ({ hashQueue }) => hashQueue(),
+  sessions: ({ store, now }) => store.countSessions(now()),
+  subscriptions: ({ registry }) => registry.count(),
+  nchan_channels: ({ kickWatch }) => kickWatch.channels(),
+  hash_queue: ({ pool }) => pool.queued(),
   ready: ({ ready }) => Number(ready()),
-  store_age_seconds: ({ storeAge }) => storeAge(),
+  store_age_seconds: ({ peers }) => peers.age(),
 }
 
 /** Counted elsewhere and read at each scrape. */
 const TOTALS: Readonly<Record<string, (sources: MetricSources) => number>> = {
-  log_lines_lost_total: ({ logLinesLost }) => logLinesLost(),
-  store_losses_total: ({ storeLosses }) => storeLosses(),
-}
-
-/** By Nchan's own words. */
-const NCHAN: Readonly<Record<string, string>> = {
-  nchan_channels: 'channels',
-  nchan_subscribers: 'subscribers',
-  nchan_stored_messages: 'stored messages',
-  nchan_shared_memory_bytes: 'shared memory used',
+  log_lines_lost_total: ({ lost }) => lost.lines,
+  store_losses_total: ({ peers }) => peers.losses(),
 }
 
 const createRows = (registry: Registry) => {
@@ -177,17 +131,12 @@ const watchSources = (
       this.inc(read(sources))
     })
   }
-  for (const [key, word] of Object.entries(NCHAN)) {
-    gauge(key, function collect() {
-      this.set(sources.nchan().get(word) ?? Number.NaN)
-    })
-  }
   gauge('store_state', function collect() {
-    for (const state of STORE_STATES) this.set({ state }, Number(state === sources.storeState()))
+    for (const state of STORE_STATES) this.set({ state }, Number(state === sources.peers.state()))
   })
 }
 
-export const createMetrics = (labels: MetricLabels): Metrics => {
+export const createMetrics = (labels: MetricLabels) => {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   for (const name of MISNAMED) registry.removeSingleMetric(name)
@@ -217,72 +166,72 @@ export const createMetrics = (labels: MetricLabels): Metrics => {
   const kicks = counter('kicks_total')
   const requests = counter('http_requests_total')
   const faults = counter('faults_total')
-  const issuerFetches = counter('issuer_fetches_total')
   const reloadOk = gauge('config_last_reload_successful')
-  const reloadAt = gauge('config_last_reload_success_timestamp_seconds')
   const usersOk = gauge('users_load_success')
-  const usersAt = gauge('users_load_timestamp_seconds')
   const keys = gauge('keys')
   const keyCreated = gauge('signing_key_created_timestamp_seconds')
   const issuerKeys = gauge('issuer_keys')
-  const issuerAt = gauge('issuer_keys_timestamp_seconds')
   gauge('build_info').set({ version: labels.version, node: process.version }, 1)
 
   return {
-    decided(action, reason, seconds) {
+    /** One check; `reason` is empty when it was allowed. */
+    decided(action: string, reason: string, seconds: number): void {
       const reasons = decisions.get(action) ?? decisions.get('unknown')
       const label = knownReasons.has(reason) ? reason : 'unknown'
       reasons?.set(label, (reasons.get(label) ?? 0) + 1)
       checkDuration.observe(seconds)
     },
-    loggedIn: (dialect, result) => {
+    loggedIn(dialect: string, result: string): void {
       logins.inc({ dialect, result })
     },
-    refreshed: (dialect, outcome) => {
+    refreshed(dialect: string, outcome: string): void {
       refreshes.inc({ dialect, outcome })
     },
-    sessionsEnded: (cause) => {
+    sessionsEnded(cause: string): void {
       sessionsEnded.inc({ cause })
     },
-    storeAsked: (verb, error, seconds) => {
+    ticketed(result: string): void {
+      tickets.inc({ result })
+    },
+    /** One verb of the store; `error` is empty when it worked. */
+    storeAsked(verb: string, error: string, seconds: number): void {
       storeDuration.observe({ verb }, seconds)
       if (error !== '') storeErrors.inc({ verb, error })
     },
-    keysLoaded: (count, created) => {
+    reloaded(ok: boolean): void {
+      reloadOk.set(Number(ok))
+    },
+    /** How many keys verify, and when the one that signs was made, where that is known. */
+    keysLoaded(count: number, created: number | undefined): void {
       keys.set(count)
       keyCreated.set(created ?? Number.NaN)
     },
-    issuerAsked: (issuer, found, now) => {
-      issuerFetches.inc({ issuer, result: found === undefined ? 'failed' : 'ok' })
-      if (found === undefined) return
-      issuerKeys.set({ issuer }, found)
-      issuerAt.set({ issuer }, now)
+    /** A trusted issuer gave so many keys. */
+    issuerKeys(issuer: string, count: number): void {
+      issuerKeys.set({ issuer }, count)
     },
-    reloaded: (ok, now) => {
-      reloadOk.set(ok ? 1 : 0)
-      if (ok) reloadAt.set(now)
-    },
-    ticketed: (result) => {
-      tickets.inc({ result })
-    },
-    kicked: (cause, result, seconds) => {
+    /** `seconds` from the end of the right to the end of the stream. */
+    kicked(cause: string, result: string, seconds: number): void {
       kicks.inc({ cause, result })
       if (result === 'ended') kickDuration.observe(seconds)
     },
-    answered: (route, status) => {
+    answered(route: string, status: number): void {
       requests.inc({ route, status })
     },
-    faulted: (kind) => {
+    faulted(kind: string): void {
       faults.inc({ kind })
     },
-    usersLoaded: (source, ok, now) => {
-      usersOk.set({ source }, ok ? 1 : 0)
-      if (ok) usersAt.set({ source }, now)
+    usersLoaded(source: string, ok: boolean): void {
+      usersOk.set({ source }, Number(ok))
     },
-    watch: (sources) => {
+    /** What is read at each scrape; said once, when it is there. */
+    watch(sources: MetricSources): void {
       watchSources(rows, sources)
     },
+    /** The text of /metrics. */
     expose: () => registry.metrics(),
     contentType: registry.contentType,
   }
 }
+
+export type Metrics = ReturnType<typeof createMetrics>

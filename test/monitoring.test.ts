@@ -50,16 +50,14 @@ const readExpressions = (): string[] =>
 const createTestMetrics = () => {
   const metrics = createMetrics({ version: '0', actions: ['read'], reasons: ['expired'] })
   metrics.watch({
-    sessions: async () => 1,
-    revocations: () => 0,
-    subscriptions: () => 0,
-    hashQueue: () => 0,
-    logLinesLost: () => 0,
-    nchan: () => new Map(),
+    store: { countSessions: async () => 1 },
+    registry: { count: () => 0 },
+    kickWatch: { channels: () => 0 },
+    pool: { queued: () => 0 },
+    peers: { state: () => 'ok', age: () => 0, losses: () => 0 },
+    lost: { lines: 0 },
     ready: () => true,
-    storeState: () => 'ok',
-    storeAge: () => 0,
-    storeLosses: () => 0,
+    now: () => 0,
   })
   return metrics
 }

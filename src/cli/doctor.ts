@@ -128,7 +128,7 @@ const checkKickSocket = async (path: string): Promise<Finding> => {
   })
   if (found.state === 'problem' || !existsSync(path)) return found
   const kicker = createKicker(path)
-  const judged = await kicker.status().then(
+  const judged = await kicker.countChannels().then(
     () => found,
     (error: Error) => problem('kick-socket', path, 'no stream can be ended', error.message),
   )

@@ -5,7 +5,6 @@ import { type StillGranted, createStillGranted } from '../auth/check.ts'
 import { createPolicy, type Policy } from '../auth/grants.ts'
 import { isForeignName } from '../auth/issuer.ts'
 import type { Keyring } from '../auth/keyring.ts'
-import type { Clock } from '../clock.ts'
 import { findRestartOnly } from '../config/changes.ts'
 import { ConfigError } from '../config/config-error.ts'
 import type { Config } from '../config/config.ts'
@@ -88,11 +87,10 @@ export const openInForce = async (parts: {
   security: SecurityLog
   registry: Pick<Registry, 'review'>
   log: Log
-  clock: Clock
   /** The config as it stands now; without, the running one is taken anew. */
   readConfig?: (() => Config) | undefined
 }): Promise<InForce> => {
-  const { terms, keyring, follower, observer, metrics, security, registry, log, clock } = parts
+  const { terms, keyring, follower, observer, metrics, security, registry, log } = parts
   const started = terms.now().config
   const countKeys = ({ byKid, signing }: Keyring): void => {
     metrics.keysLoaded(byKid.size, signing.created)
@@ -102,7 +100,7 @@ export const openInForce = async (parts: {
   let issuers = await openIssuers(started.issuers, observer.issuers)
   let gate: Gate = createGate(terms.now(), keyring, issuers.all, gateParts)
   countKeys(keyring)
-  metrics.reloaded(true, clock.now()) // what it starts with is in force
+  metrics.reloaded(true) // what it starts with is in force
 
   const applyConfig = async (next: Config): Promise<Reloaded> => {
     const keys = await loadKeys(started.stateDirectory, { mustExist: true })
@@ -132,7 +130,7 @@ export const openInForce = async (parts: {
         ok = true
         return applied
       } finally {
-        metrics.reloaded(ok, clock.now())
+        metrics.reloaded(ok)
       }
     })
     turn = reloaded.catch(() => undefined)

@@ -74,16 +74,16 @@ export const createObserver = (parts: {
     /** At the start. Nothing of an HTTP source is loaded: it is asked at each login. */
     usersLoaded(sources: readonly UserSource['name'][]): void {
       for (const source of sources) {
-        if (source !== 'http') metrics.usersLoaded(source, true, clock.now())
+        if (source !== 'http') metrics.usersLoaded(source, true)
       }
     },
     usersRead(source: UserSource['name'], changes: number): void {
-      metrics.usersLoaded(source, true, clock.now())
+      metrics.usersLoaded(source, true)
       log.info({ source, changes }, 'users were read again')
     },
     usersBroken(source: UserSource['name'], problems: readonly string[]): void {
       if (source === 'http') metrics.faulted('user_source_away')
-      else metrics.usersLoaded(source, false, clock.now())
+      else metrics.usersLoaded(source, false)
       log.error({ source, problems }, 'a user source is broken: its last good state stays')
     },
     usersWarning(line: string): void {
@@ -92,7 +92,7 @@ export const createObserver = (parts: {
     issuers: {
       clock,
       observe(issuer, outcome) {
-        metrics.issuerAsked(issuer, 'keys' in outcome ? outcome.keys : undefined, clock.now())
+        if ('keys' in outcome) metrics.issuerKeys(issuer, outcome.keys)
       },
       onProblem(problem) {
         log.error({ problem }, 'a trusted issuer gives no keys: what was known of it stays')

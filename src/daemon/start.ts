@@ -102,18 +102,7 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
     readConfig: parts.readConfig,
   })
   const { findObstacle, ready } = createReadiness(store, peers, clock)
-  metrics.watch({
-    sessions: () => store.countSessions(now()),
-    revocations: () => revocations.prune(),
-    subscriptions: () => registry.count(),
-    nchan: kickWatch.counts,
-    logLinesLost: () => lost.lines,
-    hashQueue: () => pool.queued(),
-    ready,
-    storeState: peers.state,
-    storeAge: peers.age,
-    storeLosses: peers.losses,
-  })
+  metrics.watch({ ...core, kickWatch, pool, peers, lost, ready })
   await peers.join()
 
   const operations = createOperations({ ...core, follower, peers, inForce, listSessions })

@@ -7,8 +7,8 @@ import { KickSocketError, type Kicker } from './kicker.ts'
 export interface KickWatch {
   /** What keeps streams from being ended; undefined while nginx answers. */
   obstacle(): KickSocketError | undefined
-  /** What Nchan counted of itself at the last look; nothing while nginx does not answer. */
-  counts(): ReadonlyMap<string, number>
+  /** How many channels Nchan had at the last look; NaN while nginx does not answer. */
+  channels(): number
   close(): void
 }
 
@@ -16,12 +16,11 @@ const EVERY = 1 // second between looks
 const AGAIN = 0.1 // after one in vain: nginx's clients all come back with it
 const PATIENCE = 1.5 // for an answer, or for nginx to be back: most of its restarts take less, and refuse nobody
 
-const NOTHING: ReadonlyMap<string, number> = new Map()
 const SILENT = new KickSocketError('nginx does not answer on its kick socket: see its error log')
 
 /** Resolves after the first look, or when that has taken too long. */
 export const openKickWatch = async (parts: {
-  kicker: Pick<Kicker, 'status'>
+  kicker: Pick<Kicker, 'countChannels'>
   clock: Pick<Time, 'after' | 'deadline'>
   /** Once an outage, and once when it is over. */
   onChange(fault: KickSocketError | undefined): void
@@ -29,7 +28,7 @@ export const openKickWatch = async (parts: {
   const { kicker, clock, onChange } = parts
   let fault: KickSocketError | undefined = new KickSocketError('nginx was not asked yet')
   let why = SILENT
-  let counts = NOTHING
+  let channels = Number.NaN
   let said = false
   let closed = false
   let cancelNext = (): void => {}
@@ -38,7 +37,7 @@ export const openKickWatch = async (parts: {
 
   const lose = (): void => {
     fault = why
-    counts = NOTHING
+    channels = Number.NaN
     said = true
     onChange(why)
     first.resolve()
@@ -47,7 +46,7 @@ export const openKickWatch = async (parts: {
   const look = async (): Promise<void> => {
     cancelDoubt ??= clock.deadline(PATIENCE, lose)
     try {
-      counts = await kicker.status()
+      channels = await kicker.countChannels()
       cancelDoubt()
       cancelDoubt = undefined
       fault = undefined
@@ -66,7 +65,7 @@ export const openKickWatch = async (parts: {
 
   return {
     obstacle: () => fault,
-    counts: () => counts,
+    channels: () => channels,
     close() {
       closed = true
       cancelNext()

@@ -8,10 +8,10 @@ import type { Ending, StreamEnder } from './stream-ender.ts'
 /** Nchan says `ended` also of what ended a while ago, and may count 0 of a live stream, and 1 of an ended one. */
 export interface Kicker extends StreamEnder {
   /**
-   * What Nchan counts of itself, by its own words: `channels`, `subscribers`, `stored messages` … On a connection of
-   * its own: a kept one still answers when the socket can be reached no more.
+   * How many channels Nchan has: the sign that streams can be ended. On a connection of its own: a kept one still
+   * answers when the socket can be reached no more.
    */
-  status(): Promise<ReadonlyMap<string, number>>
+  countChannels(): Promise<number>
   close(): void
 }
 
@@ -110,19 +110,12 @@ export const createKicker = (socketPath: string): Kicker => {
       if (found === undefined) throw unexpected(status)
       return Number(found)
     },
-    async status() {
+    async countChannels() {
       const { status, body } = await ask('GET', '/nchan', true)
-      // Lines such as `channels: 3` and `shared memory used: 16K`.
-      const lines = body.matchAll(/^([a-z][a-z ]*): (\d+)(K?)/gm)
-      const counts = new Map(
-        Array.from(lines, ([, name = '', count, kilo]) => [
-          name,
-          Number(count) * (kilo === 'K' ? 1024 : 1),
-        ]),
-      )
       // Another server's 200 is no sign that streams can be ended.
-      if (status !== 200 || counts.size === 0) throw unexpected(status)
-      return counts
+      const found = status === 200 ? /^channels: (\d+)/m.exec(body)?.[1] : undefined
+      if (found === undefined) throw unexpected(status)
+      return Number(found)
     },
     close() {
       agent.destroy()

@@ -12,7 +12,7 @@ import { createKicker, KickSocketError, type Kicker } from '../../src/streams/ki
 import { openKickSocket } from '../fixtures/kick-socket.ts'
 import { until } from '../fixtures/postern.ts'
 
-const watch = async (t: Test, kicker: Pick<Kicker, 'status'>) => {
+const watch = async (t: Test, kicker: Pick<Kicker, 'countChannels'>) => {
   const said: (string | undefined)[] = []
   const opened: KickWatch = await openKickWatch({
     kicker,
@@ -36,20 +36,20 @@ void t.test('with a socket that comes and goes', async (t) => {
   t.teardown(() => {
     kicker.close()
   })
-  const { obstacle, counts, said } = await watch(t, kicker)
+  const { obstacle, channels, said } = await watch(t, kicker)
   t.type(obstacle(), KickSocketError, 'nothing is taken for granted at the start')
   t.match(obstacle()?.message, `${path} is not there`)
-  t.equal(counts().size, 0)
+  t.same(channels(), Number.NaN)
   t.same(said, [], 'but it may still be starting')
 
   const first = await openKickSocket(t, path)
   await until('it is found', () => obstacle() === undefined)
-  t.same([...counts()], [['channels', 0]])
+  t.equal(channels(), 0)
   t.same(said, [], 'nobody was told that it was away')
 
   await first.close()
   await until('it is missed', () => obstacle() !== undefined)
-  t.equal(counts().size, 0)
+  t.same(channels(), Number.NaN)
   t.equal(said.length, 1)
   await delay(2000)
   t.equal(said.length, 1, 'once an outage')
@@ -70,10 +70,10 @@ void t.test('with a socket that comes and goes', async (t) => {
 void t.test('one look at a time, and one that never ends counts for nothing', async (t) => {
   let [looks, hangs] = [0, false]
   const { obstacle, said } = await watch(t, {
-    async status() {
+    async countChannels() {
       looks++
       if (hangs) await new Promise(() => undefined)
-      return new Map()
+      return 0
     },
   })
   t.equal(obstacle(), undefined)
@@ -88,10 +88,10 @@ void t.test('one look at a time, and one that never ends counts for nothing', as
 void t.test('an outage is told with its own cause, not with the last one’s', async (t) => {
   const answers = [
     () => Promise.reject(new KickSocketError('k.sock is not there')),
-    () => Promise.resolve(new Map()),
+    () => Promise.resolve(0),
   ]
   const { obstacle, said } = await watch(t, {
-    status: () => answers.shift()?.() ?? new Promise(() => undefined),
+    countChannels: () => answers.shift()?.() ?? new Promise(() => undefined),
   })
   await until('it is found', () => obstacle() === undefined)
   await until('it is missed', () => said.length > 0)
@@ -99,26 +99,26 @@ void t.test('an outage is told with its own cause, not with the last one’s', a
 })
 
 void t.test('a first look that never ends keeps nobody waiting', async (t) => {
-  const { obstacle } = await watch(t, { status: () => new Promise(() => undefined) })
+  const { obstacle } = await watch(t, { countChannels: () => new Promise(() => undefined) })
   t.match(obstacle()?.message, /does not answer/)
 })
 
 void t.test('closed it looks no more and says nothing', async (t) => {
   let looks = 0
-  const answers: PromiseWithResolvers<ReadonlyMap<string, number>>[] = []
-  const status = () => {
+  const answers: PromiseWithResolvers<number>[] = []
+  const countChannels = () => {
     looks++
-    const answer = Promise.withResolvers<ReadonlyMap<string, number>>()
+    const answer = Promise.withResolvers<number>()
     answers.push(answer)
     return answer.promise
   }
-  const opening = watch(t, { status })
+  const opening = watch(t, { countChannels })
   answers[0]?.reject(new KickSocketError('away'))
   const { obstacle, said, close } = await opening
   await until('it was missed and is looked at again', () => said.length === 1 && looks > 1)
   t.equal(obstacle()?.message, 'away')
   close()
-  answers.at(-1)?.resolve(new Map())
+  answers.at(-1)?.resolve(0)
   const before = looks
   await delay(1200)
   t.equal(looks, before)

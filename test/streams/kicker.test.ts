@@ -96,18 +96,13 @@ void t.test('with a real nginx', { skip: nginxMissing() }, async (t) => {
     t.ok(elapsed().ours < 2000)
   })
 
-  await t.test('what Nchan counts of itself, by its own words', async (t) => {
-    const counts = await kicker.status()
-    t.equal(counts.get('subscribers'), 0)
-    for (const word of ['channels', 'stored messages', 'shared memory used']) {
-      t.type(counts.get(word), 'number', word)
-    }
-    t.ok(Number(counts.get('shared memory used')) % 1024 === 0, 'in bytes')
+  await t.test('it counts Nchan’s channels', async (t) => {
+    t.ok((await kicker.countChannels()) >= 0)
   })
 
   await t.test('nginx away is a fault, and back it works again', async (t) => {
     await nginx.stop()
-    await t.rejects(kicker.status())
+    await t.rejects(kicker.countChannels())
     await t.rejects(end(kicker, kickId()), { code: /ENOENT|ECONNREFUSED/ })
     await t.rejects(kicker.count(streamOf(kickId())), { code: /ENOENT|ECONNREFUSED/ })
     const next = await startNginx(t, { postern: daemon.socket })
@@ -244,7 +239,7 @@ void t.test('nobody there, and closed', async (t) => {
 
 void t.test('counts that nginx does not give are a fault', async (t) => {
   const { kicker } = await pretend(t, () => http(404, ''))
-  await t.rejects(kicker.status(), /nginx answered 404/)
+  await t.rejects(kicker.countChannels(), /nginx answered 404/)
   const { kicker: other } = await pretend(t, () => http(200, 'hello'))
-  await t.rejects(other.status(), /nginx answered 200 there: include postern-kick/)
+  await t.rejects(other.countChannels(), /nginx answered 200 there: include postern-kick/)
 })
