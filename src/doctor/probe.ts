@@ -3,7 +3,7 @@
 
 import { findCertificateFault } from '../files/certificates.ts'
 import { sendRequest } from '../http-client.ts'
-import type { Finding } from './finding.ts'
+import { type Finding, ok, problem, warning } from './finding.ts'
 
 const TIMEOUT = 5 // seconds
 const CURE = 'protect this location: action, resource, and `include postern/postern-protect.conf`'
@@ -43,40 +43,32 @@ export const probe = async (url: URL): Promise<Finding[]> => {
     ['with an address of its own', path, { 'X-Forwarded-For': '127.0.0.1', 'X-Real-IP': '::1' }],
     ...spellings(path).map((spelling) => [`as ${spelling}`, spelling, {}] as const),
   ]
-  const findings: Finding[] = []
-  for (const [how, spelling, headers] of tries) {
-    const found = (state: Finding['state'], text: string, cure?: string): void => {
-      const base = { rule: 'probe', state, where: `${url.origin}${path}`, text: `${how}: ${text}` }
-      findings.push(cure === undefined ? base : { ...base, cure })
-    }
-    const exchange = await sendRequest({
-      method: 'GET',
-      url,
-      path: spelling,
-      headers,
-      timeout: TIMEOUT,
-      maxBytes: 0,
-    })
+  const where = `${url.origin}${path}`
+  const judge = async (
+    how: string,
+    spelling: string,
+    headers: Readonly<Record<string, string>>,
+  ): Promise<Finding> => {
+    const fault = (text: string, cure: string) => problem('probe', where, `${how}: ${text}`, cure)
+    const asked = { url, path: spelling, headers, timeout: TIMEOUT, maxBytes: 0 }
+    const exchange = await sendRequest({ method: 'GET', ...asked })
     if ('failed' in exchange) {
       const cure = findCertificateFault(exchange.failed) ?? 'is nginx up, and is this its address?'
-      found('problem', `no answer (${exchange.failed})`, cure)
-      continue
+      return fault(`no answer (${exchange.failed})`, cure)
     }
     const { status, headers: answered } = exchange
-    if (status < 400) found('problem', `answered ${status}`, CURE)
-    else if (spelling === path && status !== 401) {
-      found(
-        'warning',
-        `answered ${status} and not 401`,
-        'name an address that is there and protected',
-      )
-    } else if (status === 401 && !/^Bearer\b/.test(answered['www-authenticate'] ?? '')) {
-      found(
-        'problem',
-        '401 without WWW-Authenticate',
-        'take the error locations of postern-server.conf',
-      )
-    } else found('ok', `refused (${status})`)
+    if (status < 400) return fault(`answered ${status}`, CURE)
+    if (spelling === path && status !== 401) {
+      const cure = 'name an address that is there and protected'
+      return warning('probe', where, `${how}: answered ${status} and not 401`, cure)
+    }
+    if (status === 401 && !/^Bearer\b/.test(answered['www-authenticate'] ?? '')) {
+      const cure = 'take the error locations of postern-server.conf'
+      return fault('401 without WWW-Authenticate', cure)
+    }
+    return ok('probe', where, `${how}: refused (${status})`)
   }
+  const findings: Finding[] = []
+  for (const one of tries) findings.push(await judge(...one))
   return findings
 }
