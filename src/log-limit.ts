@@ -3,20 +3,14 @@
 
 import type { Clock } from './clock.ts'
 
-export interface LogLimit {
-  /** Whether a line of this kind may be written now. Kinds come from a closed list. */
-  allows(kind: string): boolean
-  /** What was left out since the last call, and begins the next window where one is over. Called by a timer. */
-  takeSuppressed(): { kind: string; count: number }[]
-}
-
 export const createLogLimit = (
   clock: Pick<Clock, 'monotonic'>,
   { most, window }: { most: number; window: number },
-): LogLimit => {
+) => {
   const kinds = new Map<string, { startedAt: number; written: number; suppressed: number }>()
   return {
-    allows(kind) {
+    /** Whether a line of this kind may be written now. Kinds come from a closed list. */
+    allows(kind: string): boolean {
       const now = clock.monotonic()
       const known = kinds.get(kind)
       if (!known || now - known.startedAt >= window) {
@@ -30,7 +24,8 @@ export const createLogLimit = (
       known.written++
       return true
     },
-    takeSuppressed() {
+    /** What was left out since the last call, and begins the next window where one is over. Called by a timer. */
+    takeSuppressed(): { kind: string; count: number }[] {
       const taken: { kind: string; count: number }[] = []
       for (const [kind, state] of kinds) {
         if (state.suppressed > 0) taken.push({ kind, count: state.suppressed })
@@ -40,3 +35,5 @@ export const createLogLimit = (
     },
   }
 }
+
+export type LogLimit = ReturnType<typeof createLogLimit>

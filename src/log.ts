@@ -12,7 +12,6 @@ export interface SecurityLine {
   message: string
   address: string
   user: string
-  sid?: string | undefined
 }
 
 const MAX_TEXT = 256

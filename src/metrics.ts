@@ -193,10 +193,10 @@ export const createMetrics = (labels: MetricLabels) => {
     ticketed(result: string): void {
       tickets.inc({ result })
     },
-    /** One verb of the store; `error` is empty when it worked. */
-    storeAsked(verb: string, error: string, seconds: number): void {
-      storeDuration.observe({ verb }, seconds)
-      if (error !== '') storeErrors.inc({ verb, error })
+    /** One verb of the store. */
+    storeAsked({ verb, took, error }: { verb: string; took: number; error?: string }): void {
+      storeDuration.observe({ verb }, took)
+      if (error !== undefined) storeErrors.inc({ verb, error })
     },
     reloaded(ok: boolean): void {
       reloadOk.set(Number(ok))
@@ -210,10 +210,10 @@ export const createMetrics = (labels: MetricLabels) => {
     issuerKeys(issuer: string, count: number): void {
       issuerKeys.set({ issuer }, count)
     },
-    /** `seconds` from the end of the right to the end of the stream. */
-    kicked(cause: string, result: string, seconds: number): void {
+    /** `took`: seconds from the end of the right to the end of the stream. */
+    kicked({ cause, result, took }: { cause: string; result: string; took: number }): void {
       kicks.inc({ cause, result })
-      if (result === 'ended') kickDuration.observe(seconds)
+      if (result === 'ended') kickDuration.observe(took)
     },
     answered(route: string, status: number): void {
       requests.inc({ route, status })

@@ -31,14 +31,14 @@ const createFull = (changes: Partial<MetricSources> = {}) => {
   metrics.faulted('internal')
   metrics.usersLoaded('file', true)
   metrics.ticketed('issued')
-  metrics.storeAsked('rotate', '', 0.25)
-  metrics.storeAsked('ping', 'unavailable', 0.5)
+  metrics.storeAsked({ verb: 'rotate', took: 0.25 })
+  metrics.storeAsked({ verb: 'ping', took: 0.5, error: 'unavailable' })
   metrics.keysLoaded(2, NOW - 60)
   metrics.issuerKeys('acme', 3)
   metrics.reloaded(true)
   metrics.reloaded(false)
-  metrics.kicked('logout', 'ended', 0.25)
-  metrics.kicked('logout', 'failed', 0.5)
+  metrics.kicked({ cause: 'logout', result: 'ended', took: 0.25 })
+  metrics.kicked({ cause: 'logout', result: 'failed', took: 0.5 })
   return metrics
 }
 

@@ -16,18 +16,6 @@ const CAUSES: Readonly<Partial<Record<UserChange['change'], EndCause>>> = {
   password: 'password_changed',
 }
 
-export interface UserFollower {
-  /** What changed while the daemon was down: whoever is gone, disabled, or has another password than at login. */
-  endSessionsOfChangedUsers(): Promise<void>
-  /** Reads every source now: how many sessions ended by it, and what is wrong with which source. */
-  reload(): Promise<UsersReading>
-}
-
-export interface UsersReading {
-  ended: number
-  problems: ReadonlyMap<UserSource['name'], readonly string[]>
-}
-
 export const followUsers = (parts: {
   users: FollowedUsers
   sessions: Pick<Sessions, 'endAllOf'>
@@ -35,7 +23,7 @@ export const followUsers = (parts: {
   clock: Clock
   registry: Pick<Registry, 'review'>
   observer: Observer
-}): UserFollower => {
+}) => {
   const { users, sessions, store, registry, clock, observer } = parts
   let ended = 0
 
@@ -43,6 +31,7 @@ export const followUsers = (parts: {
     ended += (await sessions.endAllOf(username, cause)).length
   }
 
+  /** Also what changed while the daemon was down: whoever is gone, disabled, or has another password than at login. */
   const endSessionsOfChangedUsers = async (): Promise<void> => {
     for (const { username, credential } of await store.listCredentials(clock.now())) {
       const today = users.peek(username)
@@ -77,7 +66,10 @@ export const followUsers = (parts: {
   let turn: Promise<unknown> = Promise.resolve()
   return {
     endSessionsOfChangedUsers,
-    // One after the other: what ended by one reading is not another's to tell.
+    /**
+     * Reads every source now: how many sessions ended by it, and what is wrong with which source. One after the
+     * other: what ended by one reading is not another's to tell.
+     */
     reload() {
       const reading = turn.then(async () => {
         const before = ended
@@ -89,3 +81,5 @@ export const followUsers = (parts: {
     },
   }
 }
+
+export type UserFollower = ReturnType<typeof followUsers>

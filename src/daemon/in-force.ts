@@ -42,39 +42,26 @@ const createTerms = (config: Config, peek: Directory['peek']): Terms => {
   }
 }
 
-export interface TermsInForce {
-  now(): Terms
-  /** Whether what is live would be allowed today. */
-  stillAllowed(subscription: Subscription): boolean
-  /** Built, and not in force yet. */
-  prepare(config: Config): Terms
-  replace(next: Terms): void
-}
-
-export const createTermsInForce = (config: Config, peek: Directory['peek']): TermsInForce => {
+export const createTermsInForce = (config: Config, peek: Directory['peek']) => {
   let terms = createTerms(config, peek)
   return {
     now: () => terms,
-    stillAllowed: ({ username, userId, role, resource }) =>
+    /** Whether what is live would be allowed today. */
+    stillAllowed: ({ username, userId, role, resource }: Subscription): boolean =>
       terms.stillGranted(role, 'subscribe', resource, { username, id: String(userId) }),
-    prepare: (next) => createTerms(next, peek),
-    replace(next) {
+    /** Built, and not in force yet. */
+    prepare: (next: Config) => createTerms(next, peek),
+    replace(next: Terms): void {
       terms = next
     },
   }
 }
 
+export type TermsInForce = ReturnType<typeof createTermsInForce>
+
 export interface Reloaded {
   /** Settings that changed and wait for a restart. */
   ignored: readonly string[]
-}
-
-export interface InForce {
-  gate(): Gate
-  /** Brings a new config, keys and users into force, or throws and changes nothing. Reopens the log files. */
-  reload(next?: Config): Promise<Reloaded>
-  /** The same for the operator: a broken configuration is an answer. */
-  reloadOrSayWhy(): Promise<Reloaded | { problems: readonly string[] }>
 }
 
 export const openInForce = async (parts: {
@@ -89,7 +76,7 @@ export const openInForce = async (parts: {
   log: Log
   /** The config as it stands now; without, the running one is taken anew. */
   readConfig?: (() => Config) | undefined
-}): Promise<InForce> => {
+}) => {
   const { terms, keyring, follower, observer, metrics, security, registry, log } = parts
   const started = terms.now().config
   const countKeys = ({ byKid, signing }: Keyring): void => {
@@ -121,7 +108,10 @@ export const openInForce = async (parts: {
   }
 
   let turn: Promise<unknown> = Promise.resolve()
-  /** One after the other: what was read last is what stays. */
+  /**
+   * Brings a new config, keys and users into force, or throws and changes nothing. Reopens the log files. One after
+   * the other: what was read last is what stays.
+   */
   const reload = (next?: Config): Promise<Reloaded> => {
     const reloaded = turn.then(async () => {
       let ok = false
@@ -138,9 +128,10 @@ export const openInForce = async (parts: {
   }
 
   return {
-    gate: () => gate,
+    gate: (): Gate => gate,
     reload,
-    async reloadOrSayWhy() {
+    /** The same for the operator: a broken configuration is an answer. */
+    async reloadOrSayWhy(): Promise<Reloaded | { problems: readonly string[] }> {
       try {
         return await reload()
       } catch (error) {
@@ -152,3 +143,5 @@ export const openInForce = async (parts: {
     },
   }
 }
+
+export type InForce = Awaited<ReturnType<typeof openInForce>>

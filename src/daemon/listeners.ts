@@ -1,8 +1,6 @@
 // The three doors: where nginx asks, where the operator's programs look, where the operator's commands go. A socket
 // that systemd has opened is used as it is.
 
-import type { Server } from 'node:http'
-
 import { IssuerAwayError } from '../auth/issuer.ts'
 import type { Config } from '../config/config.ts'
 import { drain } from '../http/drain.ts'
@@ -56,18 +54,13 @@ export const openListeners = async (
   opened: AsyncDisposableStack,
 ): Promise<Record<'http' | 'operator' | 'control', Address | string>> => {
   const { sockets, observer, now, inForce, operations, metrics, findObstacle } = parts
-  const create = (shape: ServerParts['shape'], routes: Router): Server =>
-    createHttpServer({
-      router: routes,
-      shape,
-      maxConnections,
-      statusOfFault,
-      ...observer.requests,
-      now,
-    })
-  const createOperator = (routes: readonly Route[]): Server =>
-    create(operatorShape, createRouter(routes, operatorShape, now))
-  const open = async (server: Server, address: ListenAddress): Promise<void> => {
+  const open = async (
+    address: ListenAddress,
+    router: Router,
+    shape: ServerParts['shape'],
+  ): Promise<void> => {
+    const seen = observer.requests
+    const server = createHttpServer({ router, shape, maxConnections, statusOfFault, ...seen, now })
     opened.defer(() => drain(server))
     await listen(server, address)
   }
@@ -77,13 +70,19 @@ export const openListeners = async (
     if (fd !== undefined) return { fd }
     return 'path' in address ? { ...address, mode, group } : address
   }
-  const controlRoutes = createControlRoutes({ ...operations, findObstacle, now })
-  const operatorRoutes = createOperatorRoutes({ metrics, findObstacle })
-  // Asked at each request: a reload swaps it.
+  const openOperator = (address: ListenAddress, routes: readonly Route[]): Promise<void> =>
+    open(address, createRouter(routes, operatorShape, now), operatorShape)
+  await openOperator(
+    { path: control, mode: 0o600, group: '' },
+    createControlRoutes({ ...operations, findObstacle, now }),
+  )
+  await openOperator(
+    at('operator', operator, 0o600, ''),
+    createOperatorRoutes({ metrics, findObstacle }),
+  )
+  // The gate is asked at each request: a reload swaps it.
   const router: Router = (method, path) => inForce.gate().router(method, path)
-  await open(createOperator(controlRoutes), { path: control, mode: 0o600, group: '' })
-  await open(createOperator(operatorRoutes), at('operator', operator, 0o600, ''))
-  await open(create(softphoneShape, router), at('http', http, socketMode, socketGroup))
+  await open(at('http', http, socketMode, socketGroup), router, softphoneShape)
   /* c8 ignore next: only systemd opens sockets for us, and test/systemd boots one */
   const where = (name: string, address: Address) => (sockets.has(name) ? 'systemd' : address)
   return { http: where('http', http), operator: where('operator', operator), control }

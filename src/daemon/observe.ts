@@ -10,10 +10,8 @@ import type { LogLimit } from '../log-limit.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { SecurityLog } from '../security-log.ts'
-import type { StoreObservation } from '../store/observed.ts'
 import { type EndedSession, StoreError } from '../store/store.ts'
 import { KickSocketError } from '../streams/kicker.ts'
-import type { KickObservation } from '../streams/kicks.ts'
 import type { UserSource } from '../users/source.ts'
 
 /** Of a fault, for the metric. */
@@ -47,17 +45,11 @@ export const createObserver = (parts: {
       if (cause === 'logout' || cause === 'refresh_reused') return
       securityEvent({ name: 'SESSION_ENDED', message: cause, user: username, sid }, '-')
     },
-    storeAsked({ verb, took, error }: StoreObservation): void {
-      metrics.storeAsked(verb, error ?? '', took)
-    },
     hashingNotNiced(error: unknown): void {
       log.warn(
         { err: error },
         'password hashing keeps its full priority: setpriority is not allowed',
       )
-    },
-    streamKicked({ cause, result, took }: KickObservation): void {
-      metrics.kicked(cause, result, took)
     },
     streamFault(error: unknown): void {
       log.error(
@@ -85,9 +77,6 @@ export const createObserver = (parts: {
       if (source === 'http') metrics.faulted('user_source_away')
       else metrics.usersLoaded(source, false)
       log.error({ source, problems }, 'a user source is broken: its last good state stays')
-    },
-    usersWarning(line: string): void {
-      log.warn(line)
     },
     issuers: {
       clock,

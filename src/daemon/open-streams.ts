@@ -2,6 +2,7 @@
 
 import type { Revocations } from '../auth/revocations.ts'
 import type { Time } from '../clock.ts'
+import type { Metrics } from '../metrics.ts'
 import type { Store } from '../store/store.ts'
 import { type KickWatch, openKickWatch } from '../streams/kick-watch.ts'
 import { createKicker } from '../streams/kicker.ts'
@@ -18,11 +19,12 @@ export const openStreams = async (
     terms: TermsInForce
     renew: Sharing['renew']
     observer: Observer
+    metrics: Metrics
     clock: Time
   },
   opened: AsyncDisposableStack,
 ): Promise<{ registry: Registry; kickWatch: KickWatch }> => {
-  const { store, revocations, terms, renew, observer, clock } = parts
+  const { store, revocations, terms, renew, observer, metrics, clock } = parts
   const kicker = createKicker(terms.now().config.subscriptions.kickSocket)
   opened.defer(() => kicker.close())
   const kickWatch = await openKickWatch({ kicker, clock, onChange: observer.kickSocket })
@@ -32,7 +34,7 @@ export const openStreams = async (
     ender: kicker,
     clock,
     perSession: () => terms.now().config.subscriptions.perSession,
-    observe: observer.streamKicked,
+    observe: metrics.kicked,
     onFault: observer.streamFault,
     isEnded: revocations.has,
     stillAllowed: terms.stillAllowed,

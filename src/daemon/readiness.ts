@@ -7,21 +7,15 @@ import { within } from './within.ts'
 
 const READY_WITHIN = 1 // second
 
-export interface Readiness {
-  /** Resolves to what keeps us from deciding, or undefined. */
-  findObstacle(): Promise<string | undefined>
-  /** As of the last look. */
-  ready(): boolean
-}
-
 export const createReadiness = (
   store: Pick<Store, 'ping'>,
   peers: Pick<Peers, 'trouble'>,
   clock: Pick<Time, 'after'>,
-): Readiness => {
+) => {
   let answered = true
   return {
-    async findObstacle() {
+    /** Resolves to what keeps us from deciding, or undefined. */
+    async findObstacle(): Promise<string | undefined> {
       const trouble = peers.trouble()
       if (trouble !== undefined) return trouble
       try {
@@ -33,6 +27,7 @@ export const createReadiness = (
         return (error as Error).message
       }
     },
+    /** As of the last look. */
     ready: () => answered && peers.trouble() === undefined,
   }
 }

@@ -63,17 +63,17 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
   const observer = createObserver({ metrics, log, security, limit, clock })
 
   const { store: plain, shared, keyring } = await openState(config, now, opened)
-  const store = observeStore(plain, () => clock.monotonic(), observer.storeAsked)
+  const store = observeStore(plain, () => clock.monotonic(), metrics.storeAsked)
   const revocations = createRevocations(clock)
   const pool = createPasswordPool({ ...config.passwords, onNotNiced: observer.hashingNotNiced })
   opened.defer(() => pool.close())
-  const users = await openUsers(config, pool, observer.usersWarning, clock.every)
+  const users = await openUsers(config, pool, (line) => log.warn(line), clock.every)
   opened.defer(() => users.close())
   observer.usersLoaded(config.userSources)
 
   const terms = createTermsInForce(config, users.peek)
   const { throttle, renew, openPeers } = createSharing(shared, { clock, terms })
-  const streams = { store, revocations, terms, renew, observer, clock }
+  const streams = { store, revocations, terms, renew, observer, metrics, clock }
   const { registry, kickWatch } = await openStreams(streams, opened)
   const sessions = createSessions({
     store,

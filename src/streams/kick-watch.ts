@@ -4,14 +4,6 @@
 import type { Time } from '../clock.ts'
 import { KickSocketError, type Kicker } from './kicker.ts'
 
-export interface KickWatch {
-  /** What keeps streams from being ended; undefined while nginx answers. */
-  obstacle(): KickSocketError | undefined
-  /** How many channels Nchan had at the last look; NaN while nginx does not answer. */
-  channels(): number
-  close(): void
-}
-
 const EVERY = 1 // second between looks
 const AGAIN = 0.1 // after one in vain: nginx's clients all come back with it
 const PATIENCE = 1.5 // for an answer, or for nginx to be back: most of its restarts take less, and refuse nobody
@@ -24,7 +16,7 @@ export const openKickWatch = async (parts: {
   clock: Pick<Time, 'after' | 'deadline'>
   /** Once an outage, and once when it is over. */
   onChange(fault: KickSocketError | undefined): void
-}): Promise<KickWatch> => {
+}) => {
   const { kicker, clock, onChange } = parts
   let fault: KickSocketError | undefined = new KickSocketError('nginx was not asked yet')
   let why = SILENT
@@ -64,12 +56,16 @@ export const openKickWatch = async (parts: {
   await first.promise
 
   return {
-    obstacle: () => fault,
+    /** What keeps streams from being ended; undefined while nginx answers. */
+    obstacle: (): KickSocketError | undefined => fault,
+    /** How many channels Nchan had at the last look; NaN while nginx does not answer. */
     channels: () => channels,
-    close() {
+    close(): void {
       closed = true
       cancelNext()
       cancelDoubt?.()
     },
   }
 }
+
+export type KickWatch = Awaited<ReturnType<typeof openKickWatch>>

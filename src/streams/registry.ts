@@ -23,32 +23,6 @@ export interface Admission extends Omit<Subscription, 'kick' | 'startedAt'> {
   exclusive: boolean
 }
 
-export interface Registry {
-  /** The kick id for a subscribe that the rules allow: at once where it may share one of its session. */
-  admit(admission: Admission): string | Promise<string>
-  /** The session got a token that lives until then: its subscriptions go on, where its role of today allows. */
-  extend(session: { sid: string; role: string; until: number }): void
-  /**
-   * Resolves when everything of the session is closed as far as nginx can tell, also what is being kicked
-   * already, or after a second. How many this call kicked.
-   */
-  kickSession(sid: string, cause: KickCause): Promise<number>
-  /** The same for all live sessions that are meant: one, a user's, or every one where neither is given. */
-  kickSelected(selector: { id?: string; user?: string }): Promise<number>
-  /** Kicks what is no longer allowed, by the rules of today where none are given. */
-  review(isAllowed?: (subscription: Subscription) => boolean, cause?: KickCause): void
-  /** nginx says that one stream on this id has ended. False: no id of ours. */
-  streamEnded(kick: string): boolean
-  list(): Subscription[]
-  count(): number
-  /**
-   * What an earlier process, or one beside us, handed out: ended like any other, but given to nobody, lest it
-   * was kicked already. It may have lost its right meanwhile, or have more than this config gives.
-   */
-  adopt(subscriptions: readonly Subscription[]): void
-  close(): void
-}
-
 const TICK = 0.2 // seconds: an expired stream is closed within half a second
 const SWEEP_EVERY = 60 // seconds: for ends that nginx told nobody of (long-poll, a reload)
 const MISSES = 8 // Nchan counts nobody on a live stream in up to 40 % of the answers (measured): minutes, not one look
@@ -74,7 +48,7 @@ export const createRegistry = (parts: {
         expired: readonly Subscription[],
       ) => Promise<ReadonlyMap<string, { role: string; until: number }>>)
     | undefined
-}): Registry => {
+}) => {
   const { store, ender, clock, perSession, observe, onFault, isEnded, stillAllowed, renew } = parts
   const live = createLiveList()
   /** When the right to it ends, by the wall clock. */
@@ -138,7 +112,8 @@ export const createRegistry = (parts: {
     )
   }
 
-  const extend: Registry['extend'] = ({ sid, role, until }) => {
+  /** The session got a token that lives until then: its subscriptions go on, where its role of today allows. */
+  const extend = ({ sid, role, until }: { sid: string; role: string; until: number }): void => {
     for (const stream of live.ofSession(sid)) {
       stream.role = role
       if (stillAllowed(stream)) prolong(stream, until)
@@ -191,6 +166,10 @@ export const createRegistry = (parts: {
     return stream
   }
 
+  /**
+   * Resolves when everything of the session is closed as far as nginx can tell, also what is being kicked
+   * already, or after a second. How many this call kicked.
+   */
   const kickSession = async (sid: string, cause: KickCause): Promise<number> => {
     const streams = live.ofSession(sid)
     kick(streams, cause)
@@ -198,7 +177,8 @@ export const createRegistry = (parts: {
     return streams.length
   }
 
-  const review: Registry['review'] = (isAllowed = stillAllowed, cause = 'grant_removed') => {
+  /** Kicks what is no longer allowed, by the rules of today where none are given. */
+  const review = (isAllowed = stillAllowed, cause: KickCause = 'grant_removed'): void => {
     kick(
       live.all().filter((stream) => !isAllowed(stream)),
       cause,
@@ -206,7 +186,8 @@ export const createRegistry = (parts: {
   }
 
   return {
-    admit(admission) {
+    /** The kick id for a subscribe that the rules allow: at once where it may share one of its session. */
+    admit(admission: Admission): string | Promise<string> {
       const now = clock.monotonic()
       const known = admission.exclusive ? undefined : live.at(admission.sid, admission.resource)
       if (known) {
@@ -233,7 +214,8 @@ export const createRegistry = (parts: {
     },
     extend,
     kickSession,
-    async kickSelected({ id, user }) {
+    /** The same for all live sessions that are meant: one, a user's, or every one where neither is given. */
+    async kickSelected({ id, user }: { id?: string; user?: string }): Promise<number> {
       const meant = live
         .all()
         .filter(({ sid, username }) => (id ?? sid) === sid && (user ?? username) === username)
@@ -242,7 +224,8 @@ export const createRegistry = (parts: {
       return kicked.reduce((sum, count) => sum + count, 0)
     },
     review,
-    streamEnded(id) {
+    /** nginx says that one stream on this id has ended. False: no id of ours. */
+    streamEnded(id: string): boolean {
       const stream = live.get(id)
       if (stream?.exclusive) {
         forget(stream)
@@ -250,9 +233,13 @@ export const createRegistry = (parts: {
       } else if (stream) asks.set(stream, Math.max(clock.monotonic(), stream.issuedAt + IN_FLIGHT))
       return stream !== undefined
     },
-    list: live.all,
+    list: (): Subscription[] => live.all(),
     count: live.count,
-    adopt(subscriptions) {
+    /**
+     * What an earlier process, or one beside us, handed out: ended like any other, but given to nobody, lest it
+     * was kicked already. It may have lost its right meanwhile, or have more than this config gives.
+     */
+    adopt(subscriptions: readonly Subscription[]): void {
       for (const subscription of subscriptions) {
         if (live.get(subscription.kick)) continue
         // Spread over a minute, so that a restart with 10,000 streams asks nginx gently.
@@ -262,10 +249,12 @@ export const createRegistry = (parts: {
       review(({ sid }) => !isEnded(sid), 'session_ended')
       review()
     },
-    close() {
+    close(): void {
       closed = true
       stop()
       kicks.close()
     },
   }
 }
+
+export type Registry = ReturnType<typeof createRegistry>
