@@ -190,7 +190,7 @@ ${settings}`,
   )
   for (const [name, role, display] of USERS) {
     const argv = ['user', 'add', name, '--role', role, '--display-name', display]
-    run([...argv, '--users-file', at('users'), '--password-stdin'], `${PASSWORD}\n`)
+    run([...argv, '--config', at('postern.toml'), '--password-stdin'], `${PASSWORD}\n`)
   }
   const start = (name: string, [file = '', ...argv]: readonly string[]): Part => {
     // A process group of its own: Ctrl-C reaches the demo alone, which then stops its parts in order.

@@ -29,34 +29,17 @@ void t.test('words in, lines and a code out', async (t) => {
   type Row = [argv: string[], code: number, out: RegExp | '', err: RegExp | '']
   const table: Row[] = [
     [['--version'], 0, new RegExp(`^postern ${version.replaceAll('.', '\\.')}\n$`), ''],
-    [['--help'], 0, /^Postern decides for nginx[^]*postern serve +run the daemon/, ''],
-    [['help'], 0, /^Postern decides/, ''],
     [[], 64, '', /^Postern decides/],
-    [['server'], 64, '', /^postern: there is no command "server"\nPostern decides/],
-    [['a\nb'], 64, '', /^postern: there is no command "a\\nb"\n/],
-    [['serve', '--help'], 0, /^usage: postern serve \[--config FILE\]\n$/, ''],
-    [['check-config', '--help'], 0, /^usage: postern check-config \[FILE\]\n$/, ''],
     [['check-config', place.config], 0, /postern\.toml: ok\n$/, ''],
     [['check-config', place.at('none')], 78, '', /no such file: copy postern\.example/],
     [['user', 'list', '--config', place.config], 0, /201 .*user.*Anna/, ''],
-    [['serve', '--port'], 64, '', /usage: postern serve/],
   ]
-  for (const [index, [argv, code, out, err]] of table.entries()) {
-    // The first rows are every way through src/main.ts; a covered start takes twice as long.
-    const ran = run(t, argv, { covered: index < 7 })
+  for (const [argv, code, out, err] of table) {
+    const ran = run(t, argv)
     const what = `postern ${JSON.stringify(argv)}`
     t.same(await ran.ended, { code, signal: null } satisfies Ended, what)
     t.match(ran.out(), out === '' ? /^$/ : out, `${what}: stdout`)
     t.match(ran.err(), err === '' ? /^$/ : err, `${what}: stderr`)
-  }
-  const help = run(t, ['--help'])
-  await help.ended
-  const named = [...help.out().matchAll(/^ {2}postern (\S+)/gm)].map(([, name = '']) => name)
-  t.match(named.join(' '), /^serve check-config .*user.* --version$/)
-  for (const name of named.slice(0, -1)) {
-    const usage = run(t, [name, '--help'])
-    t.same(await usage.ended, { code: 0, signal: null }, name)
-    t.ok(usage.out().startsWith(`usage: postern ${name}`), name)
   }
 })
 

@@ -1,6 +1,8 @@
 // What a command says to the running daemon: HTTP over its control socket. Nobody listening is an answer
 // and no fault: the command then acts on files alone, and says so.
+
 import { sendRequest } from '../http-client.ts'
+import { BAD_CONFIG, IO_FAILED, Stop } from './io.ts'
 
 const DAEMON = new URL('http://postern')
 const UNEXPECTED = 'unexpected reply from the daemon: see its log'
@@ -14,13 +16,13 @@ export type Told =
 const TIMEOUT = 10 // seconds: ending thousands of sessions takes some
 const MAX_ANSWER = 16 * 1024 * 1024 // bytes: the numbers of 100,000 users are 3 MiB
 
-export async function askDaemon(
+export const askDaemon = async (
   socket: string,
   method: 'GET' | 'POST',
   path: string,
   timeout = TIMEOUT,
   asked?: Readonly<Record<string, unknown>>,
-): Promise<Told> {
+): Promise<Told> => {
   const exchange = await sendRequest({
     method,
     url: DAEMON,
@@ -50,4 +52,22 @@ export async function askDaemon(
   } catch {
     return { problem: UNEXPECTED }
   }
+}
+
+/** Where only a good answer will do; undefined where no daemon runs. Throws a Stop otherwise. */
+export const orderDaemon = async (
+  socket: string,
+  method: 'GET' | 'POST',
+  path: string,
+): Promise<Readonly<Record<string, unknown>> | undefined> => {
+  const told = await askDaemon(socket, method, path)
+  if (told === 'not_running') return undefined
+  if ('problem' in told) throw new Stop(IO_FAILED, told.problem)
+  const body = Object(told.body) as Readonly<Record<string, unknown>>
+  if (told.status === 200) return body
+  const { error } = body as { error?: unknown }
+  throw new Stop(
+    told.status === 409 ? BAD_CONFIG : IO_FAILED,
+    typeof error === 'string' ? error : `the daemon answered ${told.status}: see its log`,
+  )
 }

@@ -4,13 +4,12 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { parseArgs } from 'node:util'
 
 import { systemClock } from '../clock.ts'
 import { ConfigError } from '../config/config-error.ts'
 import type { Config } from '../config/config.ts'
 import { keysFile, loadKeys } from '../config/keys-file.ts'
-import { CONFIG_FILE, loadConfig } from '../config/load.ts'
+import { loadConfig } from '../config/load.ts'
 import { type Finding, ok, problem, warning } from '../doctor/finding.ts'
 import { checkClock, checkClosed, checkNode, checkSocket, idsOf } from '../doctor/host.ts'
 import { type Directive, parseNginxDump, walk } from '../doctor/nginx-config.ts'
@@ -20,15 +19,9 @@ import { inspectSharedStore } from '../daemon/open-state.ts'
 import { inspectStore } from '../store/sqlite/copy.ts'
 import { StoreError } from '../store/store.ts'
 import { createKicker } from '../streams/kicker.ts'
+import { type Command, verb } from './command.ts'
 import { askDaemon } from './control-client.ts'
-import { type Command, OK, REFUSED, USAGE } from './io.ts'
-
-const OPTIONS = {
-  config: { type: 'string' },
-  nginx: { type: 'string' },
-  url: { type: 'string' },
-  json: { type: 'boolean' },
-} as const
+import { OK, REFUSED, WrongUsage } from './io.ts'
 
 const problemsOf = (rule: string, where: string, error: unknown): Finding[] => {
   if (error instanceof ConfigError) {
@@ -181,49 +174,50 @@ const SIGN: Readonly<Record<Finding['state'], string>> = {
   problem: 'BAD ',
 }
 
+const readUrl = (text: string | undefined): URL | undefined => {
+  if (text === undefined) return undefined
+  const url = URL.parse(text)
+  if (url && /^https?:$/.test(url.protocol)) return url
+  throw new WrongUsage('--url takes an http(s) address')
+}
+
+const inspect = async (file: string, nginx: string | undefined, url: URL | undefined) => {
+  const findings: Finding[] = checkNode(process.version, process.execPath, systemClock.now())
+  findings.push(checkClock())
+  try {
+    const config = loadConfig(file)
+    findings.push(ok('config', file, 'good'), ...(await checkState(config)))
+    findings.push(await checkDaemon(config), ...(await checkNginx(config, nginx)))
+  } catch (error) {
+    /* c8 ignore next: a fault is main's to tell */
+    if (!(error instanceof ConfigError)) throw error
+    findings.push(...problemsOf('config', 'postern.toml', error))
+  }
+  if (url) findings.push(...(await probe(url)))
+  return findings
+}
+
 export const doctor: Command = {
   name: 'doctor',
   summary: 'say what is right and wrong on this machine, with the cure',
-  usage: [
-    'postern doctor [--url URL] [--nginx FILE] [--json] [--config FILE]',
-    '       --url URL      a protected address, e.g. of a recording: tried as a stranger would',
-    '       --nginx FILE   the saved output of `nginx -T`',
-  ].join('\n'),
-  async run(argv, io) {
-    const usage = (problem: string): number => {
-      io.err(`postern doctor: ${problem}`)
-      io.err(`usage: ${doctor.usage}`)
-      return USAGE
-    }
-    let values
-    try {
-      values = parseArgs({ args: [...argv], options: OPTIONS }).values
-    } catch {
-      return usage('an option is unknown, or lacks its value')
-    }
-    const url = values.url === undefined ? undefined : URL.parse(values.url)
-    if (url === null || (url && !/^https?:$/.test(url.protocol)))
-      return usage('--url takes an http(s) address')
-    const findings: Finding[] = checkNode(process.version, process.execPath, systemClock.now())
-    findings.push(checkClock())
-    try {
-      const file = values.config ?? CONFIG_FILE
-      const config = loadConfig(file)
-      findings.push(ok('config', file, 'good'), ...(await checkState(config)))
-      findings.push(await checkDaemon(config), ...(await checkNginx(config, values.nginx)))
-    } catch (error) {
-      /* c8 ignore next: a fault is main's to tell */
-      if (!(error instanceof ConfigError)) throw error
-      findings.push(...problemsOf('config', 'postern.toml', error))
-    }
-    if (url) findings.push(...(await probe(url)))
-    if (values.json === true) io.out(JSON.stringify(findings))
-    else {
-      for (const { state, where, text, cure } of findings) {
-        io.out(`${SIGN[state]}  ${where}: ${text}`)
-        if (cure !== undefined) io.out(`      ${cure}`)
-      }
-    }
-    return findings.some(({ state }) => state === 'problem') ? REFUSED : OK
+  notes: [
+    '--url URL      a protected address, e.g. of a recording: tried as a stranger would',
+    '--nginx FILE   the saved output of `nginx -T`',
+  ],
+  verbs: {
+    '': verb({
+      options: { url: '[URL]', nginx: '[FILE]', json: true, config: '[FILE]' },
+      async run({ values: { url, nginx, json }, file }, io) {
+        const findings = await inspect(file, nginx, readUrl(url))
+        if (json) io.out(JSON.stringify(findings))
+        else {
+          for (const { state, where, text, cure } of findings) {
+            io.out(`${SIGN[state]}  ${where}: ${text}`)
+            if (cure !== undefined) io.out(`      ${cure}`)
+          }
+        }
+        return findings.some(({ state }) => state === 'problem') ? REFUSED : OK
+      },
+    }),
   },
 }

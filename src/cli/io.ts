@@ -18,12 +18,20 @@ export const IO_FAILED = 74
 /** The unit does not restart on it. */
 export const BAD_CONFIG = 78
 
-/** One row of the command table. */
-export interface Command {
-  readonly name: string
-  /** One line for `postern --help`. */
-  readonly summary: string
-  readonly usage: string
-  /** The exit code: 0, 1 refused, 64 wrong usage, 78 bad configuration (sysexits.h). */
-  run(argv: readonly string[], io: Io): Promise<number>
+/** Ends a command: the message goes to stderr, behind the command's name. */
+export class Stop extends Error {
+  readonly code: number
+  constructor(code: number, message: string) {
+    super(message)
+    this.name = 'Stop'
+    this.code = code
+  }
+}
+
+/** Ends it with the usage as well. */
+export class WrongUsage extends Stop {
+  constructor(message: string) {
+    super(USAGE, message)
+    this.name = 'WrongUsage'
+  }
 }

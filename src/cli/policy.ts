@@ -1,25 +1,16 @@
 // `postern policy explain`: which grant of which role would allow something, or why none does. It asks the
 // same rules as a check, with the config as it stands in the file.
 
-import { parseArgs } from 'node:util'
-
 import { createPolicy, findGrant, isAction, isResource } from '../auth/grants.ts'
 import { systemClock } from '../clock.ts'
-import { ConfigError } from '../config/config-error.ts'
 import type { Config } from '../config/config.ts'
-import { CONFIG_FILE, loadConfig } from '../config/load.ts'
+import { loadConfig } from '../config/load.ts'
 import { openUsers } from '../daemon/open-users.ts'
 import { createPasswordPool } from '../passwords/pool.ts'
 import type { Lookup } from '../users/source.ts'
+import { type Command, verb } from './command.ts'
 import { askDaemon } from './control-client.ts'
-import { BAD_CONFIG, type Command, type Io, OK, REFUSED, USAGE } from './io.ts'
-
-const OPTIONS = {
-  config: { type: 'string' },
-  user: { type: 'string' },
-  action: { type: 'string' },
-  resource: { type: 'string' },
-} as const
+import { type Io, OK, REFUSED, Stop } from './io.ts'
 
 /** Asked of the very sources that the daemon asks, opened for this one question. */
 const lookUp = async (config: Config, name: string): Promise<Lookup> => {
@@ -63,8 +54,7 @@ const explain = async (
   }
   const found = await lookUp(config, user)
   if ('unavailable' in found) {
-    io.err('postern policy: the user source is away: ask again when it is back')
-    return REFUSED
+    throw new Stop(REFUSED, 'the user source is away: ask again when it is back')
   }
   if ('refused' in found) {
     return found.refused === 'disabled'
@@ -93,31 +83,10 @@ const explain = async (
 export const policy: Command = {
   name: 'policy',
   summary: 'explain what a user may do, and by which grant',
-  usage: 'postern policy explain --user NAME --action ACTION --resource RESOURCE [--config FILE]',
-  async run(argv, io) {
-    const wrong = (problem: string): number => {
-      io.err(`postern policy: ${problem}`)
-      io.err(`usage: ${policy.usage}`)
-      return USAGE
-    }
-    let parsed
-    try {
-      parsed = parseArgs({ args: [...argv], options: OPTIONS, allowPositionals: true })
-    } catch {
-      return wrong('an option is unknown, or lacks its value')
-    }
-    const { config = CONFIG_FILE, user, action, resource } = parsed.values
-    if (parsed.positionals.join(' ') !== 'explain') return wrong('explain?')
-    if (user === undefined || action === undefined || resource === undefined) {
-      return wrong('--user, --action and --resource are needed')
-    }
-    try {
-      return await explain(loadConfig(config), { user, action, resource }, io)
-    } catch (error) {
-      /* c8 ignore next: a fault is main's to tell */
-      if (!(error instanceof ConfigError)) throw error
-      for (const problem of error.problems) io.err(problem)
-      return BAD_CONFIG
-    }
+  verbs: {
+    explain: verb({
+      options: { user: 'NAME', action: 'ACTION', resource: 'RESOURCE', config: '[FILE]' },
+      run: ({ values, file }, io) => explain(loadConfig(file), values, io),
+    }),
   },
 }

@@ -1,17 +1,15 @@
 // `postern serve`: the daemon in the foreground, until a signal. The first SIGTERM or SIGINT drains, the
 // second ends at once; SIGHUP reloads.
 
-import { parseArgs } from 'node:util'
-
 import { systemClock } from '../clock.ts'
 import { ConfigError } from '../config/config-error.ts'
-import { CONFIG_FILE, loadConfig } from '../config/load.ts'
+import { loadConfig } from '../config/load.ts'
 import { NOT_RELOADED } from '../daemon/in-force.ts'
 import { type Daemon, startDaemon } from '../daemon/start.ts'
-import { StartError } from '../daemon/open-state.ts'
 import { createLog, type Log, openLogStream } from '../log.ts'
 import { createNotifier, listenFds } from '../systemd.ts'
-import { BAD_CONFIG, type Command, USAGE } from './io.ts'
+import { type Command, verb } from './command.ts'
+import { OK } from './io.ts'
 
 const KILLED = 130
 
@@ -40,80 +38,61 @@ const reload = async (daemon: Daemon, log: Log): Promise<void> => {
   }
 }
 
+const serveUntilStopped = async (file: string): Promise<number> => {
+  // A debugger would read the keys: the signal that Node opens its inspector for does nothing here.
+  if (process.listenerCount('SIGUSR1') === 0) process.on('SIGUSR1', () => {})
+  process.umask(0o077) // whatever is created here holds secrets or names
+  const config = loadConfig(file)
+  const lost = { lines: 0 }
+  const stream = openLogStream(1, {
+    journal: process.env['JOURNAL_STREAM'] !== undefined,
+    onLost() {
+      lost.lines++
+    },
+  })
+  const log = createLog(config.log.level, stream)
+  const sockets = listenFds(process.env)
+  const notifier = createNotifier(process.env, sockets, (error) => {
+    log.warn({ err: error }, 'systemd could not be told: let ExecStart= run notify-exec.pl')
+  })
+  let standing = 'deciding'
+  const daemon = await startDaemon(config, {
+    log,
+    clock: systemClock,
+    sockets,
+    lost,
+    onStanding(line) {
+      standing = line
+      notifier.status(line)
+    },
+    readConfig: () => loadConfig(file),
+  })
+  const stopped = nextStop(
+    () => process.exit(KILLED),
+    () => {
+      notifier.reloading()
+      void reload(daemon, log).finally(() => {
+        notifier.ready(standing)
+      })
+    },
+  )
+  // Only now: a SIGHUP before its handler is there would end the process.
+  notifier.ready(standing)
+  const { watchdog } = notifier
+  if (watchdog) systemClock.every(watchdog.intervalSeconds, notifier.ping)
+  const signal = await stopped
+  notifier.stopping()
+  log.info({ signal }, 'stopping')
+  await daemon.stop()
+  log.info('stopped')
+  await stream.close()
+  return OK
+}
+
 export const serve: Command = {
   name: 'serve',
   summary: 'run the daemon in the foreground',
-  usage: 'postern serve [--config FILE]',
-  async run(argv, io) {
-    let file: string
-    try {
-      const { values } = parseArgs({ args: [...argv], options: { config: { type: 'string' } } })
-      file = values.config ?? CONFIG_FILE
-    } catch (error) {
-      io.err(`postern serve: ${(error as Error).message}`)
-      io.err(`usage: ${serve.usage}`)
-      return USAGE
-    }
-    try {
-      // A debugger would read the keys: the signal that Node opens its inspector for does nothing here.
-      if (process.listenerCount('SIGUSR1') === 0) process.on('SIGUSR1', () => {})
-      process.umask(0o077) // whatever is created here holds secrets or names
-      const config = loadConfig(file)
-      const lost = { lines: 0 }
-      const stream = openLogStream(1, {
-        journal: process.env['JOURNAL_STREAM'] !== undefined,
-        onLost() {
-          lost.lines++
-        },
-      })
-      const log = createLog(config.log.level, stream)
-      const sockets = listenFds(process.env)
-      const notifier = createNotifier(process.env, sockets, (error) => {
-        log.warn({ err: error }, 'systemd could not be told: let ExecStart= run notify-exec.pl')
-      })
-      let standing = 'deciding'
-      const daemon = await startDaemon(config, {
-        log,
-        clock: systemClock,
-        sockets,
-        lost,
-        onStanding(line) {
-          standing = line
-          notifier.status(line)
-        },
-        readConfig: () => loadConfig(file),
-      })
-      const stopped = nextStop(
-        () => process.exit(KILLED),
-        () => {
-          notifier.reloading()
-          void reload(daemon, log).finally(() => {
-            notifier.ready(standing)
-          })
-        },
-      )
-      // Only now: a SIGHUP before its handler is there would end the process.
-      notifier.ready(standing)
-      const { watchdog } = notifier
-      if (watchdog) systemClock.every(watchdog.intervalSeconds, notifier.ping)
-      const signal = await stopped
-      notifier.stopping()
-      log.info({ signal }, 'stopping')
-      await daemon.stop()
-      log.info('stopped')
-      await stream.close()
-      return 0
-    } catch (error) {
-      if (error instanceof ConfigError) {
-        for (const problem of error.problems) io.err(problem)
-        return BAD_CONFIG
-      }
-      if (error instanceof StartError) {
-        io.err(error.message)
-        return BAD_CONFIG
-      }
-      /* c8 ignore next 2: a fault is main's to tell */
-      throw error
-    }
+  verbs: {
+    '': verb({ options: { config: '[FILE]' }, run: ({ file }) => serveUntilStopped(file) }),
   },
 }

@@ -1,20 +1,11 @@
 // `postern session`: who is logged in, who is listening to what, and the end of it. Only the running daemon
 // knows and can: without it there is nothing to list and nothing to end.
 
-import { parseArgs } from 'node:util'
-
-import { ConfigError } from '../config/config-error.ts'
-import { CONFIG_FILE, loadConfig } from '../config/load.ts'
-import { askDaemon } from './control-client.ts'
-import { BAD_CONFIG, type Command, type Io, IO_FAILED, OK, REFUSED, USAGE } from './io.ts'
-import { formatTable } from './table.ts'
-
-const OPTIONS = {
-  config: { type: 'string' },
-  user: { type: 'string' },
-  all: { type: 'boolean' },
-  json: { type: 'boolean' },
-} as const
+import { loadConfig } from '../config/load.ts'
+import { type Command, verb } from './command.ts'
+import { orderDaemon } from './control-client.ts'
+import { IO_FAILED, OK, REFUSED, Stop, WrongUsage } from './io.ts'
+import { formatTable, timeText } from './table.ts'
 
 interface Listed {
   id: string
@@ -28,11 +19,9 @@ interface Listed {
   subscriptions: { resource: string; since: number; until: number; address: string }[]
 }
 
-const timeText = (seconds: number): string =>
-  new Date(seconds * 1000).toISOString().replace('.000Z', 'Z')
-
-const formatSessions = (sessions: readonly Listed[]): string[] => [
-  ...formatTable([
+const formatSessions = (sessions: readonly Listed[]): string => {
+  if (sessions.length === 0) return 'nobody is logged in'
+  const table = formatTable([
     ['SESSION', 'USER', 'SINCE', 'LAST SEEN', 'UNTIL', 'FROM', 'CLIENT'],
     ...sessions.map(({ id, username, created_at, last_seen_at, expires_at, address, agent }) => [
       id,
@@ -41,12 +30,8 @@ const formatSessions = (sessions: readonly Listed[]): string[] => [
       address,
       agent,
     ]),
-  ]),
-  ...listening(sessions),
-]
-
-const listening = (sessions: readonly Listed[]): string[] => {
-  const rows = sessions.flatMap(({ id, username, subscriptions }) =>
+  ])
+  const streams = sessions.flatMap(({ id, username, subscriptions }) =>
     subscriptions.map(({ resource, since, until, address }) => [
       id,
       username,
@@ -56,110 +41,62 @@ const listening = (sessions: readonly Listed[]): string[] => {
       address,
     ]),
   )
-  return rows.length === 0
-    ? []
-    : ['', ...formatTable([['LISTENING', 'USER', 'TO', 'SINCE', 'UNTIL', 'FROM'], ...rows])]
+  if (streams.length === 0) return table
+  const heading = ['LISTENING', 'USER', 'TO', 'SINCE', 'UNTIL', 'FROM']
+  return `${table}\n\n${formatTable([heading, ...streams])}`
 }
 
-/** The words after the verb as the daemon's query; undefined where nobody, or more than one, is meant. */
-const readWhich = (
-  ids: readonly string[],
-  user: string | undefined,
-  all: boolean,
-): string | undefined => {
-  const said = [ids.length > 0, user !== undefined, all].filter(Boolean).length
-  if (said !== 1 || ids.length > 1) return undefined
-  if (ids[0] !== undefined) return `id=${encodeURIComponent(ids[0])}`
-  return user === undefined ? 'all=true' : `user=${encodeURIComponent(user)}`
-}
-
-const plural = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`
-
-export const session: Command = {
-  name: 'session',
-  summary: 'list and end sessions and live subscriptions',
-  usage: [
-    'postern session list [--user NAME] [--json]',
-    '       postern session end ID | --user NAME | --all',
-    '       postern session kick ID | --user NAME | --all   (ends live streams, not the session)',
-    '       all of them: [--config FILE]',
-  ].join('\n'),
-  async run(argv, io) {
-    const wrong = (problem: string): number => {
-      io.err(`postern session: ${problem}`)
-      io.err(`usage: ${session.usage}`)
-      return USAGE
-    }
-    let parsed
-    try {
-      parsed = parseArgs({ args: [...argv], options: OPTIONS, allowPositionals: true })
-    } catch {
-      return wrong('an option is unknown, or lacks its value')
-    }
-    const { config, user, all = false, json = false } = parsed.values
-    const [verb = '', ...ids] = parsed.positionals
-    try {
-      const socket = loadConfig(config ?? CONFIG_FILE).listen.control
-      if (verb === 'list') {
-        if (ids.length > 0 || all) return wrong('list takes --user and --json')
-        return await list(socket, user, json, io)
-      }
-      if (verb !== 'end' && verb !== 'kick') return wrong('list, end or kick?')
-      const which = readWhich(ids, user, all)
-      if (which === undefined) return wrong('say one of: a session id, --user NAME, --all')
-      return await act(socket, verb, which, io)
-    } catch (error) {
-      if (!(error instanceof ConfigError)) throw error
-      for (const problem of error.problems) io.err(problem)
-      return BAD_CONFIG
-    }
-  },
+/** Exactly one of them, as the daemon's query: a slip must not end the sessions of somebody else. */
+const selectSessions = (id: string | undefined, user: string | undefined, all: boolean): string => {
+  const chosen = [
+    ...(id === undefined ? [] : [`id=${encodeURIComponent(id)}`]),
+    ...(user === undefined ? [] : [`user=${encodeURIComponent(user)}`]),
+    ...(all ? ['all=true'] : []),
+  ]
+  const [query] = chosen
+  if (query !== undefined && chosen.length === 1) return query
+  throw new WrongUsage('say one of: ID, --user NAME, --all')
 }
 
 const ask = async (
-  socket: string,
+  file: string,
   method: 'GET' | 'POST',
   path: string,
-  io: Io,
-): Promise<Readonly<Record<string, unknown>> | number> => {
-  const told = await askDaemon(socket, method, path)
-  if (told === 'not_running') {
-    io.err('postern session: the daemon is not running: start it, sessions are in its hands')
-    return IO_FAILED
-  }
-  if ('problem' in told || told.status !== 200) {
-    io.err(`postern session: ${'problem' in told ? told.problem : `it answered ${told.status}`}`)
-    return IO_FAILED
-  }
-  return told.body as Readonly<Record<string, unknown>>
+): Promise<Readonly<Record<string, unknown>>> => {
+  const body = await orderDaemon(loadConfig(file).listen.control, method, path)
+  if (body) return body
+  throw new Stop(IO_FAILED, 'the daemon is not running: start it, sessions are in its hands')
 }
 
-const list = async (
-  socket: string,
-  user: string | undefined,
-  json: boolean,
-  io: Io,
-): Promise<number> => {
-  const query = user === undefined ? '' : `?user=${encodeURIComponent(user)}`
-  const body = await ask(socket, 'GET', `/sessions${query}`, io)
-  if (typeof body === 'number') return body
-  const sessions = body['sessions'] as Listed[]
-  if (json) io.out(JSON.stringify(sessions))
-  else if (sessions.length === 0) io.out('nobody is logged in')
-  else for (const line of formatSessions(sessions)) io.out(line)
-  return OK
-}
+/** `end` and `kick`: the daemon's answer counts under `field`. */
+const ending = (name: string, field: string, noun: string) =>
+  verb({
+    operands: ['[ID]'],
+    options: { user: '[NAME]', all: true, config: '[FILE]' },
+    async run({ operands: [id], values: { user, all }, file }, io) {
+      const query = selectSessions(id, user, all)
+      const count = Number((await ask(file, 'POST', `/sessions/${name}?${query}`))[field])
+      io.out(`${count} ${noun}${count === 1 ? '' : 's'} ended`)
+      // An id that names nothing is likely mistyped; "everybody" may well be nobody.
+      return count === 0 && id !== undefined ? REFUSED : OK
+    },
+  })
 
-const act = async (
-  socket: string,
-  verb: 'end' | 'kick',
-  which: string,
-  io: Io,
-): Promise<number> => {
-  const body = await ask(socket, 'POST', `/sessions/${verb}?${which}`, io)
-  if (typeof body === 'number') return body
-  const count = Number(body[verb === 'end' ? 'ended' : 'kicked'])
-  io.out(verb === 'end' ? `${plural(count, 'session')} ended` : `${plural(count, 'stream')} ended`)
-  // An id that names nothing is likely mistyped; "everybody" may well be nobody.
-  return count === 0 && which.startsWith('id=') ? REFUSED : OK
+export const session: Command = {
+  name: 'session',
+  summary: 'list and end sessions and live streams',
+  notes: ['end and kick take one of ID, --user and --all; kick ends live streams, not the session'],
+  verbs: {
+    list: verb({
+      options: { user: '[NAME]', json: true, config: '[FILE]' },
+      async run({ values: { user, json }, file }, io) {
+        const query = user === undefined ? '' : `?user=${encodeURIComponent(user)}`
+        const { sessions } = (await ask(file, 'GET', `/sessions${query}`)) as { sessions: Listed[] }
+        io.out(json ? JSON.stringify(sessions) : formatSessions(sessions))
+        return OK
+      },
+    }),
+    end: ending('end', 'ended', 'session'),
+    kick: ending('kick', 'kicked', 'stream'),
+  },
 }

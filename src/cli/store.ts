@@ -3,14 +3,13 @@
 
 import { chmodSync, chownSync, existsSync, renameSync, rmSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { parseArgs } from 'node:util'
 
-import { ConfigError } from '../config/config-error.ts'
-import { CONFIG_FILE, loadConfig } from '../config/load.ts'
+import { loadConfig } from '../config/load.ts'
 import { renameDurably, syncPath } from '../files/replace-file.ts'
 import { copyDatabase, inspectStore, whileIdle } from '../store/sqlite/copy.ts'
 import { StoreError } from '../store/store.ts'
-import { BAD_CONFIG, type Command, type Io, IO_FAILED, OK, REFUSED, USAGE } from './io.ts'
+import { type Command, verb } from './command.ts'
+import { type Io, OK, REFUSED, Stop } from './io.ts'
 
 /** Root makes files for the service's user: they go to whoever owns the directory. */
 const giveToOwner = (file: string): void => {
@@ -20,10 +19,7 @@ const giveToOwner = (file: string): void => {
 }
 
 const backup = (store: string, file: string, io: Io): number => {
-  if (existsSync(file)) {
-    io.err(`postern store: ${file} is there already: name a new file`)
-    return REFUSED
-  }
+  if (existsSync(file)) throw new Stop(REFUSED, `${file} is there already: name a new file`)
   process.umask(0o077) // names, addresses and hashes of tokens stand in it
   copyDatabase(store, file)
   syncPath(dirname(file))
@@ -59,54 +55,40 @@ const restore = (store: string, file: string, io: Io): number => {
   return OK
 }
 
+/** The store's file: what stands in a server is not ours to copy. */
+const storeFile = (file: string, verb: string): string => {
+  const { store, stateDirectory } = loadConfig(file)
+  if (store.url === '') return join(stateDirectory, 'store.db')
+  throw new Stop(
+    REFUSED,
+    `sessions are in the shared store (store.url): ${verb} its Redis by Redis' own means`,
+  )
+}
+
 export const store: Command = {
   name: 'store',
   summary: 'back the store up while it runs, restore it',
-  usage: [
-    'postern store backup FILE [--config FILE]',
-    '       postern store restore FILE [--config FILE]   (the daemon must be stopped)',
-  ].join('\n'),
-  async run(argv, io) {
-    const wrong = (problem: string): number => {
-      io.err(`postern store: ${problem}`)
-      io.err(`usage: ${store.usage}`)
-      return USAGE
-    }
-    let parsed
-    try {
-      const options = { config: { type: 'string' } } as const
-      parsed = parseArgs({ args: [...argv], options, allowPositionals: true })
-    } catch {
-      return wrong('an option is unknown, or lacks its value')
-    }
-    const [verb, file, more] = parsed.positionals
-    if (verb !== 'backup' && verb !== 'restore') return wrong('backup or restore?')
-    if (file === undefined || more !== undefined) return wrong('one file is needed')
-    try {
-      const config = loadConfig(parsed.values.config ?? CONFIG_FILE)
-      if (config.store.url !== '') {
-        io.err(
-          `postern store: sessions are in the shared store (store.url): ${verb} its Redis by Redis' own means`,
-        )
-        return REFUSED
-      }
-      const path = join(config.stateDirectory, 'store.db')
-      return verb === 'backup' ? backup(path, file, io) : restore(path, file, io)
-    } catch (error) {
-      if (error instanceof ConfigError) {
-        for (const problem of error.problems) io.err(problem)
-        return BAD_CONFIG
-      }
-      /* c8 ignore next: a fault is main's to tell */
-      if (!(error instanceof StoreError)) throw error
-      if (error.code === 'locked') {
-        io.err(
-          'postern store: the daemon has the store open: stop it with its sockets, which would start it again (systemctl stop postern.socket postern-metrics.socket postern.service), and say this once more',
-        )
-        return REFUSED
-      }
-      io.err(`postern store: ${error.message}`)
-      return IO_FAILED
-    }
+  notes: ['the daemon must be stopped before a restore'],
+  verbs: {
+    backup: verb({
+      operands: ['FILE'],
+      options: { config: '[FILE]' },
+      run: ({ operands: [to], file }, io) => backup(storeFile(file, 'back up'), to, io),
+    }),
+    restore: verb({
+      operands: ['FILE'],
+      options: { config: '[FILE]' },
+      run({ operands: [from], file }, io) {
+        try {
+          return restore(storeFile(file, 'restore'), from, io)
+        } catch (error) {
+          if (!(error instanceof StoreError && error.code === 'locked')) throw error
+          throw new Stop(
+            REFUSED,
+            'the daemon has the store open: stop it with its sockets, which would start it again (systemctl stop postern.socket postern-metrics.socket postern.service), and say this once more',
+          )
+        }
+      },
+    }),
   },
 }

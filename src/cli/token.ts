@@ -1,20 +1,11 @@
 // `postern token inspect`: what a token says, and what a check would answer. Read from stdin, since an argument
 // is seen by every user of the machine; what it prints holds nothing that could be used as a token.
 
-import { parseArgs } from 'node:util'
-
-import { ConfigError } from '../config/config-error.ts'
-import { CONFIG_FILE, loadConfig } from '../config/load.ts'
+import { loadConfig } from '../config/load.ts'
+import { type Command, verb } from './command.ts'
 import { askDaemon } from './control-client.ts'
-import { BAD_CONFIG, type Command, type Io, IO_FAILED, OK, REFUSED, USAGE } from './io.ts'
+import { type Io, IO_FAILED, OK, REFUSED, Stop, WrongUsage } from './io.ts'
 import { readPiped } from './prompt.ts'
-
-const OPTIONS = {
-  config: { type: 'string' },
-  action: { type: 'string' },
-  resource: { type: 'string' },
-  json: { type: 'boolean' },
-} as const
 
 const INSTANTS = new Set(['exp', 'iat', 'nbf', 'until'])
 
@@ -53,65 +44,60 @@ const print = (
     for (const [name, value] of Object.entries(part)) io.out(`  ${name}: ${describe(name, value)}`)
 }
 
+/** The token on stdin; it is not repeated in any message. */
+const readToken = async (stdin: Io['stdin']): Promise<string> => {
+  const given = await readPiped(stdin)
+  if ('problem' in given) throw new WrongUsage(given.problem)
+  const text = given.given.trim()
+  if (text === '') throw new WrongUsage('no token came on stdin')
+  return text
+}
+
+interface CheckAnswer {
+  answer: string
+  status: number
+}
+
+/** What a check would answer; text where nobody could be asked. */
+const askCheck = async (
+  socket: string,
+  asked: Readonly<Record<string, unknown>>,
+): Promise<CheckAnswer | string> => {
+  const told = await askDaemon(socket, 'POST', '/tokens/inspect', undefined, asked)
+  if (told === 'not_running') return 'the daemon is not running'
+  if ('problem' in told) return told.problem
+  return told.status === 200
+    ? (told.body as CheckAnswer)
+    : `the daemon answered ${told.status}: see its log`
+}
+
 export const token: Command = {
   name: 'token',
   summary: 'say what a token holds and what a check would answer',
-  usage:
-    'postern token inspect [--action ACTION --resource RESOURCE] [--json] [--config FILE] < TOKEN',
-  async run(argv, io) {
-    const wrong = (problem: string): number => {
-      io.err(`postern token: ${problem}`)
-      io.err(`usage: ${token.usage}`)
-      return USAGE
-    }
-    let parsed
-    try {
-      parsed = parseArgs({ args: [...argv], options: OPTIONS, allowPositionals: true })
-    } catch {
-      return wrong('an option is unknown, or lacks its value')
-    }
-    const { config = CONFIG_FILE, action, resource, json = false } = parsed.values
-    // A token among the words is not repeated.
-    if (parsed.positionals.length !== 1 || parsed.positionals[0] !== 'inspect') {
-      return wrong('inspect? (the token is read from stdin, never from the arguments)')
-    }
-    if ((action === undefined) !== (resource === undefined)) {
-      return wrong('--action and --resource go together')
-    }
-    try {
-      const socket = loadConfig(config).listen.control
-      const given = await readPiped(io.stdin)
-      if ('problem' in given) return wrong(given.problem)
-      const text = given.given.trim()
-      if (text === '') return wrong('no token came on stdin')
-      const [header, payload] = text.split('.')
-      const said = { header: readSegment(header), payload: readSegment(payload) }
-      const asked = { token: text, ...(action !== undefined && { action, resource }) }
-      const told = await askDaemon(socket, 'POST', '/tokens/inspect', undefined, asked)
-      const answer =
-        told === 'not_running' || 'problem' in told || told.status !== 200
-          ? undefined
-          : (told.body as { answer?: string; status?: number })
-      if (json) io.out(JSON.stringify({ ...said, check: answer ?? null }))
-      else {
-        print('header', said.header, io)
-        print('payload', said.payload, io)
-        io.out(answer ? `check: ${answer.status} ${answer.answer}` : 'check: not asked')
-      }
-      if (answer) return answer.status === 204 ? OK : REFUSED
-      const why =
-        told === 'not_running'
-          ? 'the daemon is not running'
-          : 'problem' in told
-            ? told.problem
-            : `it answered ${told.status}: see its log`
-      io.err(`postern token: what a check would answer only the daemon knows: ${why}`)
-      return IO_FAILED
-    } catch (error) {
-      /* c8 ignore next: a fault is main's to tell */
-      if (!(error instanceof ConfigError)) throw error
-      for (const problem of error.problems) io.err(problem)
-      return BAD_CONFIG
-    }
+  notes: ['the token is read from stdin, never from the arguments'],
+  verbs: {
+    inspect: verb({
+      options: { action: '[ACTION]', resource: '[RESOURCE]', json: true, config: '[FILE]' },
+      async run({ values: { action, resource, json }, file }, io) {
+        if ((action === undefined) !== (resource === undefined)) {
+          throw new WrongUsage('--action and --resource go together')
+        }
+        const { control } = loadConfig(file).listen
+        const text = await readToken(io.stdin)
+        const [header, payload] = text.split('.')
+        const said = { header: readSegment(header), payload: readSegment(payload) }
+        const asked = { token: text, ...(action !== undefined && { action, resource }) }
+        const check = await askCheck(control, asked)
+        const isAnswer = typeof check !== 'string'
+        if (json) io.out(JSON.stringify({ ...said, check: isAnswer ? check : null }))
+        else {
+          print('header', said.header, io)
+          print('payload', said.payload, io)
+          io.out(isAnswer ? `check: ${check.status} ${check.answer}` : 'check: not asked')
+        }
+        if (isAnswer) return check.status === 204 ? OK : REFUSED
+        throw new Stop(IO_FAILED, `what a check would answer only the daemon knows: ${check}`)
+      },
+    }),
   },
 }

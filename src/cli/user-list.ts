@@ -1,4 +1,5 @@
 // What `postern user list` shows of a user. The hash itself never gets here: only its kind does.
+
 import type { FileUser } from '../users/parse-users.ts'
 import { formatTable } from './table.ts'
 
@@ -14,7 +15,7 @@ export interface UserRow {
 }
 
 /** `id` as the daemon gave it; anything but a number is none. */
-export function toUserRow(found: FileUser, id: unknown): UserRow {
+export const toUserRow = (found: FileUser, id: unknown): UserRow => {
   const flags: string[] = []
   if (found.kind === 'bcrypt') flags.push('bcrypt') // 72 bytes at most, and slow in JavaScript
   if (found.weak) flags.push('weak')
@@ -29,8 +30,8 @@ export function toUserRow(found: FileUser, id: unknown): UserRow {
   }
 }
 
-export function formatUsers(rows: readonly UserRow[]): string[] {
-  return formatTable([
+export const formatUsers = (rows: readonly UserRow[]): string =>
+  formatTable([
     ['NAME', 'ID', 'ROLE', 'STATE', 'HASH', 'DISPLAY NAME'],
     ...rows.map((row) => [
       row.name,
@@ -41,4 +42,3 @@ export function formatUsers(rows: readonly UserRow[]): string[] {
       row.display_name,
     ]),
   ])
-}

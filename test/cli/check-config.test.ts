@@ -2,37 +2,28 @@
 
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Readable } from 'node:stream'
 import t from 'tap'
 import type * as command from '../../src/cli/check-config.ts'
 import { checkConfig } from '../../src/cli/check-config.ts'
 import { NEEDS_REDIS, startRedis } from '../fixtures/redis.ts'
+import { runCommand } from './run.ts'
 
-const run = async (...argv: string[]) => {
-  const out: string[] = []
-  const err: string[] = []
-  const code = await checkConfig.run(argv, {
-    out: (line) => out.push(line),
-    err: (line) => err.push(line),
-    stdin: Readable.from([]),
-  })
-  return { code, out, err }
-}
+const run = (...argv: string[]) => runCommand(checkConfig, argv)
 
 void t.test('a good file is one line and exit 0', async (t) => {
   const file = join(import.meta.dirname, '../../postern.example.toml')
-  t.same(await run(file), { code: 0, out: [`${file}: ok`], err: [] })
+  t.same(await run(file), { status: 0, out: `${file}: ok`, err: '' })
 })
 
 void t.test('a bad file is every problem on stderr and exit 78', async (t) => {
   const file = join(t.testdir({ 'bad.toml': '[tokens]\nleeway = 99\nisuer = "x"\n' }), 'bad.toml')
   t.same(await run(file), {
-    code: 78,
-    out: [],
+    status: 78,
+    out: '',
     err: [
       `${file}:2: tokens.leeway: must be a whole number from 0 to 60`,
       `${file}:3: tokens.isuer: is no setting: did you mean tokens.issuer?`,
-    ],
+    ].join('\n'),
   })
 })
 
@@ -46,10 +37,7 @@ void t.test('without a file it asks about the one that the daemon reads', async 
       },
     },
   )
-  const out: string[] = []
-  const io = { out: (line: string) => out.push(line), err: () => {}, stdin: Readable.from([]) }
-  t.equal(await mocked.run([], io), 0)
-  t.same(out, ['/etc/postern/postern.toml: ok'])
+  t.match(await runCommand(mocked, []), { status: 0, out: '/etc/postern/postern.toml: ok' })
 })
 
 void t.test('a fault of the program is not passed off as one of the file', async (t) => {
@@ -64,16 +52,18 @@ void t.test('a fault of the program is not passed off as one of the file', async
       },
     },
   )
-  const io = { out: () => {}, err: () => {}, stdin: Readable.from([]) }
-  await t.rejects(mocked.run([], io), { message: 'a bug' })
+  await t.rejects(runCommand(mocked, []), { message: 'a bug' })
 })
 
 void t.test('anything else is wrong usage and exit 64', async (t) => {
-  for (const argv of [['a', 'b'], ['--help'], ['']]) {
-    t.same(await run(...argv), {
-      code: 64,
-      out: [],
-      err: ['usage: postern check-config [FILE]'],
+  for (const argv of [
+    ['a', 'b'],
+    ['--config', 'a'],
+  ]) {
+    t.match(await run(...argv), {
+      status: 64,
+      out: '',
+      err: /\nusage: postern check-config \[FILE\]$/,
     })
   }
 })
@@ -86,17 +76,17 @@ void t.test(
     const folder = t.testdir({})
     const file = join(folder, 'postern.toml')
     writeFileSync(file, `[store]\nurl = "${redis.url}"\n`)
-    const { code, out, err } = await run(file)
-    t.same([code, out], [0, [`${file}: ok`]])
-    t.match(err, [/^warning: Redis forgets .*appendonly yes/])
+    const { status, out, err } = await run(file)
+    t.same([status, out], [0, `${file}: ok`])
+    t.match(err, /^warning: Redis forgets .*appendonly yes/)
     await redis.kill()
     t.match(await run(file), {
-      code: 0,
-      err: [/^warning: the shared store is away: .*ECONNREFUSED/],
+      status: 0,
+      err: /^warning: the shared store is away: .*ECONNREFUSED/,
     })
     writeFileSync(file, `[store]\nurl = "rediss://127.0.0.1"\nca_file = "${folder}/none"\n`)
-    t.match(await run(file), { code: 78, out: [], err: [/store\.ca_file: cannot be read/] })
+    t.match(await run(file), { status: 78, out: '', err: /store\.ca_file: cannot be read/ })
     writeFileSync(file, `[store]\nurl = "${redis.url}"\npassword_file = "${folder}/none"\n`)
-    t.match(await run(file), { code: 78, out: [], err: [/see store.password_file/] })
+    t.match(await run(file), { status: 78, out: '', err: /see store.password_file/ })
   },
 )

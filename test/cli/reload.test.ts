@@ -33,21 +33,21 @@ void t.test('the answer of the daemon becomes lines and an exit code', async (t)
     [
       409,
       { error: 'a:1: x\na:2: y' },
-      { status: 78, out: '', err: /^not reloaded: .*\na:1: x\na:2: y$/ },
+      { status: 78, out: '', err: /^postern reload: not reloaded: .*\na:1: x\na:2: y$/ },
     ],
-    [503, {}, { status: 74, err: /^not reloaded/ }],
+    [503, {}, { status: 74, err: /not reloaded: .*\nthe daemon answered 503/ }],
   ]
   for (const [status, body, ran] of rows) {
     answer = [status, JSON.stringify(body)]
     t.match(await run(), ran)
   }
   answer = [200, 'no JSON']
-  t.match(await run(), { status: 74, err: /^not reloaded: unexpected reply from the daemon/ })
+  t.match(await run(), { status: 74, err: /not reloaded: .*\nunexpected reply from the daemon/ })
   t.same(new Set(asked), new Set(['POST /reload']))
 })
 
 void t.test('wrong words and a bad file reach no daemon', async (t) => {
-  t.match(await runCommand(reload, ['now']), { status: 64, err: /^usage: postern reload/ })
+  t.match(await runCommand(reload, ['now']), { status: 64, err: /^usage: postern reload/m })
   const place = makePlace(t, { log: 'level = "loud"' })
   t.match(await runCommand(reload, ['--config', place.config]), { status: 78, err: /log\.level/ })
   t.match(await runCommand(reload, []), { status: 78, err: /postern\.toml/ })

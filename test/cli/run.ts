@@ -1,6 +1,7 @@
 // A command as an operator runs it, without a process of its own: words in; lines and the exit code out.
 
-import type { Command, Io } from '../../src/cli/io.ts'
+import { type Command, runCommand as runIn } from '../../src/cli/command.ts'
+import type { Io } from '../../src/cli/io.ts'
 
 export interface Ran {
   status: number
@@ -8,22 +9,26 @@ export interface Ran {
   err: string
 }
 
-async function* pipe(text: string): AsyncGenerator<Uint8Array> {
+export async function* pipe(text: string | Uint8Array): AsyncGenerator<Uint8Array> {
   yield Buffer.from(text)
 }
 
-export const runCommand = async (
-  command: Command,
-  argv: readonly string[],
-  stdin = '',
+export const capture = async (
+  run: (io: Io) => Promise<number>,
+  stdin: string | Io['stdin'] = '',
 ): Promise<Ran> => {
   const out: string[] = []
   const err: string[] = []
-  const io: Io = {
+  const status = await run({
     out: (line) => void out.push(line),
     err: (line) => void err.push(line),
-    stdin: pipe(stdin),
-  }
-  const status = await command.run(argv, io)
+    stdin: typeof stdin === 'string' ? pipe(stdin) : stdin,
+  })
   return { status, out: out.join('\n'), err: err.join('\n') }
 }
+
+export const runCommand = (
+  command: Command,
+  argv: readonly string[],
+  stdin?: string | Io['stdin'],
+): Promise<Ran> => capture((io) => runIn(command, argv, io), stdin)

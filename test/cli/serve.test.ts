@@ -4,36 +4,30 @@ import { connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 
-import type { Io } from '../../src/cli/io.ts'
 import { serve as command } from '../../src/cli/serve.ts'
 import { CONFIG_FILE } from '../../src/config/load.ts'
 import { check, HASH, login, makePlace, run, serve, until } from '../fixtures/postern.ts'
 import { V1 } from '../nginx/ask.ts'
+import { runCommand } from './run.ts'
 import { needs } from '../fixtures/needs.ts'
 import { NEEDS_REDIS, startRedis } from '../fixtures/redis.ts'
 import { startStopwatch } from '../fixtures/stopwatch.ts'
 
 /** Runs inside this process: for what never starts. */
 const runHere = async (...argv: string[]) => {
-  const out: string[] = []
-  const err: string[] = []
   const umask = process.umask()
-  const io: Io = {
-    out: (line) => void out.push(line),
-    err: (line) => void err.push(line),
-    stdin: process.stdin,
+  try {
+    return await runCommand(command, argv)
+  } finally {
+    process.umask(umask)
   }
-  const code = await command.run(argv, io)
-  process.umask(umask)
-  return { code, out, err }
 }
 
 void t.test('wrong usage is told, and nothing starts', async (t) => {
-  const usage = 'usage: postern serve [--config FILE]'
   for (const argv of [['--port', '1'], ['file.toml'], ['--config']])
     t.match(
       await runHere(...argv),
-      { code: 64, out: [], err: [/^postern serve: /, usage] },
+      { status: 64, out: '', err: /^postern serve: .*\nusage: postern serve \[--config FILE\]$/ },
       argv.join(' '),
     )
 })
@@ -42,12 +36,12 @@ void t.test('a bad configuration and a bad surrounding are both 78', async (t) =
   const before = process.listenerCount('SIGTERM')
   const place = makePlace(t, { log: 'level = "loud"', tokens: 'leeway = -1' })
   const bad = await runHere('--config', place.config)
-  t.equal(bad.code, 78)
-  t.match(bad.err, [/postern\.toml:\d+: .*log\.level/, /postern\.toml:\d+: .*tokens\.leeway/])
+  t.equal(bad.status, 78)
+  t.match(bad.err, /postern\.toml:\d+: .*log\.level.*\n.*postern\.toml:\d+: .*tokens\.leeway/)
   place.configure({ log: `security = "${place.at('none', 'x.log')}"` })
   t.match(await runHere('--config', place.config), {
-    code: 78,
-    err: [/none\/x\.log cannot be written: give its directory to the user of the service/],
+    status: 78,
+    err: /none\/x\.log cannot be written: give its directory to the user of the service/,
   })
   t.equal(process.listenerCount('SIGTERM'), before, 'no signal is taken before it stands')
 })
@@ -55,8 +49,8 @@ void t.test('a bad configuration and a bad surrounding are both 78', async (t) =
 const noFile = needs(!existsSync(CONFIG_FILE), `needs a machine without ${CONFIG_FILE}`)
 void t.test('without --config it reads the one of /etc', noFile, async (t) => {
   t.match(await runHere(), {
-    code: 78,
-    err: [`${CONFIG_FILE}: no such file: copy postern.example`],
+    status: 78,
+    err: `${CONFIG_FILE}: no such file: copy postern.example`,
   })
 })
 

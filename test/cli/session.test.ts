@@ -8,19 +8,9 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 
 import { session } from '../../src/cli/session.ts'
+import { runCommand } from './run.ts'
 
-async function* nothing(): AsyncGenerator<Uint8Array> {}
-
-const run = async (...argv: string[]) => {
-  const out: string[] = []
-  const err: string[] = []
-  const status = await session.run(argv, {
-    out: (line) => void out.push(line),
-    err: (line) => void err.push(line),
-    stdin: nothing(),
-  })
-  return { status, out: out.join('\n'), err: err.join('\n') }
-}
+const run = (...argv: string[]) => runCommand(session, argv)
 
 /** A configuration, and a daemon on its control socket where answers are given. */
 const place = async (t: Test, answer?: { status?: number; body: unknown }) => {
@@ -120,7 +110,7 @@ void t.test('end and kick name exactly one of: an id, a user, all', async (t) =>
       t.match(await run(verb, ...which, ...at), {
         status: 64,
         out: '',
-        err: /say one of: .*\nusage:/,
+        err: /(?:say one of: .*|takes one \[ID\].*)\nusage:/,
       })
     }
     t.equal(asked.length, 3, 'a slip ends nothing')
@@ -141,12 +131,10 @@ void t.test('an id that names nothing is likely mistyped; everybody may be nobod
 void t.test('wrong usage is told', async (t) => {
   const { at } = await place(t)
   for (const [argv, err] of [
-    [[], /list, end or kick\?/],
-    [['stop'], /list, end or kick\?/],
-    [['list', 'abc'], /list takes --user and --json/],
-    [['list', '--all'], /list takes --user and --json/],
-    [['list', '--colour'], /an option is unknown/],
-    [['end', '--user'], /an option is unknown, or lacks its value/],
+    [[], /a verb is missing/],
+    [['stop'], /there is no such verb/],
+    [['list', 'abc'], /list: takes options only/],
+    [['list', '--all'], /there is no option "--all" here/],
   ] as const) {
     t.match(await run(...argv, ...at), { status: 64, out: '', err })
   }
@@ -157,7 +145,7 @@ void t.test('without a daemon, or with one that is broken, it says so', async (t
   t.match(await run('list', ...none.at), { status: 74, err: /is not running: start it/ })
   t.match(await run('end', '--all', ...none.at), { status: 74, out: '' })
   const broken = await place(t, { status: 500, body: {} })
-  t.match(await run('list', ...broken.at), { status: 74, err: /it answered 500/ })
+  t.match(await run('list', ...broken.at), { status: 74, err: /the daemon answered 500/ })
   const folder = t.testdir({ 'postern.toml': '[listen]\ncontrol = 3\n', socket: {} })
   t.match(await run('list', '--config', `${folder}/postern.toml`), { status: 78, err: /control/ })
   const odd = join(t.testdir(), 'postern.toml')
@@ -166,11 +154,6 @@ void t.test('without a daemon, or with one that is broken, it says so', async (t
     status: 74,
     err: /unexpected reply from the daemon/,
   })
-})
-
-void t.test('without --config it is the usual file, there or not', async (t) => {
-  const { status } = await run('stop')
-  t.ok(status === 64 || status === 78, String(status))
 })
 
 void t.test('a fault of ours is not swallowed', async (t) => {

@@ -106,6 +106,6 @@ void t.test('a shared store is no file to back up or restore', async (t) => {
   for (const verb of ['backup', 'restore']) {
     const { status, out, err } = await runCommand(store, [verb, '/none', '--config', place.config])
     t.same([status, out], [1, ''])
-    t.match(err, `${verb} its Redis`)
+    t.match(err, `${verb === 'backup' ? 'back up' : verb} its Redis`)
   }
 })

@@ -1,22 +1,26 @@
-// Columns as wide as their widest cell, and no blanks at the end of a line.
+// Columns as wide as their widest cell, and no blanks at the end of a line; instants.
 
 import t from 'tap'
 
-import { formatTable } from '../../src/cli/table.ts'
+import { formatTable, timeText } from '../../src/cli/table.ts'
 
 void t.test('a row may be longer than the first', async (t) => {
-  t.same(formatTable([['a'], ['b', 'more']]), ['a', 'b  more'])
+  t.equal(formatTable([['a'], ['b', 'more']]), 'a\nb  more')
 })
 
 void t.test('cells stand below each other', async (t) => {
-  t.same(formatTable([]), [])
-  t.same(
+  t.equal(formatTable([]), '')
+  t.equal(
     formatTable([
       ['NAME', 'ROLE', ''],
       ['201', 'administrator', 'x'],
       ['a longer one', '', ''],
       ['short'],
     ]),
-    ['NAME          ROLE', '201           administrator  x', 'a longer one', 'short'],
+    ['NAME          ROLE', '201           administrator  x', 'a longer one', 'short'].join('\n'),
   )
+})
+
+void t.test('an instant is UTC, to the second', async (t) => {
+  t.equal(timeText(1_800_000_000), '2027-01-15T08:00:00Z')
 })

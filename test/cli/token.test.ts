@@ -82,7 +82,7 @@ void t.test('a daemon that answers oddly was not asked', async (t) => {
   t.match(odd, { status: 74, err: /unexpected reply from the daemon/ })
   answer = '{}'
   const busy = await runCommand(token, ['inspect', '--config', place.config], 'x.y.z')
-  t.match(busy, { status: 74, out: /check: not asked/, err: /it answered 503/ })
+  t.match(busy, { status: 74, out: /check: not asked/, err: /the daemon answered 503/ })
 })
 
 void t.test(

@@ -17,31 +17,14 @@ import t, { type Test } from 'tap'
 import type { Io } from '../../src/cli/io.ts'
 import { user } from '../../src/cli/user.ts'
 import { hashPassword, verifyPassword } from '../../src/passwords/hash.ts'
+import { pipe, type Ran, runCommand } from './run.ts'
+import { runCommand as runIn } from '../../src/cli/command.ts'
 
 const SECRET = hashPassword('secret', { memory: 7168, passes: 5 })
 const NOBODY = 65_534
 const TEXT = `# staff\n201:${SECRET}:user:Anna\n\n900:!${SECRET}:admin\n`
 
-interface Ran {
-  status: number
-  out: string
-  err: string
-}
-
-async function* pipe(text: string | Uint8Array): AsyncGenerator<Uint8Array> {
-  yield Buffer.from(text)
-}
-
-async function run(argv: string[], stdin: Io['stdin'] = pipe('')): Promise<Ran> {
-  const out: string[] = []
-  const err: string[] = []
-  const status = await user.run(argv, {
-    out: (line) => void out.push(line),
-    err: (line) => void err.push(line),
-    stdin,
-  })
-  return { status, out: out.join('\n'), err: err.join('\n') }
-}
+const run = (argv: string[], stdin?: Io['stdin']): Promise<Ran> => runCommand(user, argv, stdin)
 
 /** Short: a socket's path has 107 bytes at most, and a test's own folder takes most of them. */
 function makeSocketFolder(t: Test): string {
@@ -57,11 +40,13 @@ function place(t: Test, text?: string | Uint8Array) {
   const config = `${folder}/postern.toml`
   const control = `${makeSocketFolder(t)}/control.sock`
   if (text !== undefined) writeFileSync(file, text, { mode: 0o640 })
-  writeFileSync(
-    config,
-    `[users]\nfile = "${file}"\n[listen]\ncontrol = "${control}"\n[passwords]\nmemory_kib = 7168\npasses = 1\n`,
-  )
-  return { file, config, control, read: () => readFileSync(file, 'utf8') }
+  const configure = (users: string): void =>
+    writeFileSync(
+      config,
+      `[users]\nfile = "${users}"\n[listen]\ncontrol = "${control}"\n[passwords]\nmemory_kib = 7168\npasses = 1\n`,
+    )
+  configure(file)
+  return { file, config, configure, control, read: () => readFileSync(file, 'utf8') }
 }
 
 /** A daemon that answers on the control socket, and notes what it was asked. */
@@ -86,9 +71,9 @@ const readHash = (text: string, name: string): string =>
     ?.split(':')[1] ?? ''
 
 void t.test('a user comes, changes and goes, and the rest of the file stays', async (t) => {
-  const { file, read } = place(t, TEXT)
-  const at = ['--users-file', file]
-  const seen = '; a running daemon sees the file change within seconds'
+  const { file, config, read } = place(t, TEXT)
+  const at = ['--config', config]
+  const seen = '; the daemon is not running: the change takes effect when it starts'
 
   t.same(
     await run(
@@ -99,7 +84,7 @@ void t.test('a user comes, changes and goes, and the rest of the file stays', as
   )
   const hash = readHash(read(), 'bob')
   t.equal(read(), `${TEXT}bob:${hash}:admin:Bob: B\n`)
-  t.ok(hash.startsWith('$argon2id$v=19$m=19456,t=2,p=1$'))
+  t.ok(hash.startsWith('$argon2id$v=19$m=7168,t=1,p=1$'))
   t.ok(verifyPassword(hash, 'päss wörd'))
 
   t.match(await run(['disable', 'bob', ...at]), { status: 0, out: `bob disabled${seen}` })
@@ -134,10 +119,10 @@ void t.test('the first user makes the file', async (t) => {
 void t.test('no such user, or one too many', async (t) => {
   const { file, config, read } = place(t, TEXT)
   for (const verb of ['password', 'disable', 'enable', 'remove'])
-    t.match(await run([verb, 'nobody', '--users-file', file]), {
+    t.match(await run([verb, 'nobody', '--config', config]), {
       status: 1,
       out: '',
-      err: `nobody: no such user in ${file}: see \`postern user list\``,
+      err: `postern user ${verb}: nobody: no such user in ${file}: see \`postern user list\``,
     })
   t.match(await run(['add', '201', '--config', config]), { status: 1, err: /is in .* already/ })
   t.equal(read(), TEXT)
@@ -171,20 +156,20 @@ void t.test('the daemon is told, and says what came of it', async (t) => {
   t.same(await disable(), {
     status: 74,
     out: `${again} in ${file}`,
-    err: 'postern user: the running daemon did not take the change up:\nusers:1: broken\nusers:2: too',
+    err: 'postern user disable: the running daemon did not apply the change:\nusers:1: broken\nusers:2: too',
   })
   status = 500
   answer = '"?"'
-  t.match(await disable(), { status: 74, err: /it answered 500: see its log/ })
+  t.match(await disable(), { status: 74, err: /the daemon answered 500: see its log/ })
   answer = 'nonsense'
   t.match(await disable(), { status: 74, err: /unexpected reply from the daemon: see its log/ })
 })
 
 void t.test('a password is typed twice at a terminal, and shown nowhere', async (t) => {
-  const { file, read } = place(t, TEXT)
+  const { config, read } = place(t, TEXT)
   const type = (keys: string): Promise<Ran> =>
     run(
-      ['password', '201', '--users-file', file],
+      ['password', '201', '--config', config],
       Object.assign(new PassThrough().end(keys), { isTTY: true, setRawMode: () => undefined }),
     )
   t.match(await type('new one\rnew one\r'), {
@@ -201,7 +186,7 @@ void t.test('a password is typed twice at a terminal, and shown nowhere', async 
 })
 
 void t.test('a password that cannot be one changes nothing', async (t) => {
-  const { file, read } = place(t, TEXT)
+  const { config, read } = place(t, TEXT)
   const cases: [stdin: string | Uint8Array, problem: RegExp][] = [
     ['', /the password is empty/],
     ['x'.repeat(1025), /more than 1024 bytes/],
@@ -209,11 +194,11 @@ void t.test('a password that cannot be one changes nothing', async (t) => {
     [Buffer.from([0xff]), /not UTF-8/],
   ]
   for (const [stdin, problem] of cases)
-    t.match(await run(['password', '201', '--password-stdin', '--users-file', file], pipe(stdin)), {
+    t.match(await run(['password', '201', '--password-stdin', '--config', config], pipe(stdin)), {
       status: 64,
       err: problem,
     })
-  t.match(await run(['password', '201', '--users-file', file], pipe('secret')), {
+  t.match(await run(['password', '201', '--config', config], pipe('secret')), {
     status: 64,
     err: /no terminal to ask at: pipe the password in with --password-stdin/,
   })
@@ -221,46 +206,41 @@ void t.test('a password that cannot be one changes nothing', async (t) => {
 })
 
 void t.test('wrong usage says what is wrong, never what was typed', async (t) => {
-  const { file, config, read } = place(t, TEXT)
-  const at = ['--users-file', file]
+  const { config, read } = place(t, TEXT)
+  const at = ['--config', config]
   const cases: [argv: string[], problem: RegExp][] = [
-    [[], /add, password, disable, enable, remove or list\?/],
-    [['ban', '201', ...at], /add, password/],
-    [['constructor', '201', ...at], /add, password/],
-    [['add', ...at], /one name is needed/],
-    [['add', '201', 'hunter2', ...at], /one name is needed/],
-    [['list', 'hunter2', ...at], /list takes no name/],
-    [['password', '201', '--password', 'hunter2', ...at], /seen by every user of this host/],
-    [['password', '201', '--password=hunter2', ...at], /pipe it in with --password-stdin/],
-    [['password', '201', '--hunter2', ...at], /an option is unknown/],
-    [['add', '201', '--role'], /lacks its value/],
-    [['disable', '201', '--json', ...at], /--json has no meaning here/],
-    [['password', '201', '--role', 'admin', ...at], /--role has no meaning here/],
-    [['list', '--password-stdin', ...at], /--password-stdin has no meaning here/],
-    [['list', '--config', config, ...at], /give one of the two/],
+    [[], /user: a verb is missing/],
+    [['ban', '201'], /user: there is no such verb$/m],
+    [['constructor', '201'], /there is no such verb/],
+    [['add', ...at], /user add: NAME is missing/],
+    [['add', '201', 'hunter2', ...at], /takes one NAME and options only/],
+    [['list', 'hunter2', ...at], /list: takes options only/],
+    [['password', '201', '--password', 'hunter2', ...at], /did you mean --password-stdin\?/],
+    [['password', '201', '--password=hunter2', ...at], /every user of this host sees arguments/],
+    [['add', '201', '--role'], /--role lacks its value/],
+    [['password', '201', '--role', 'admin', ...at], /there is no option "--role" here/],
     [['add', 'a/b', ...at], /a name cannot hold/],
     [['add', 'a\nb', ...at], /a control character in the name/],
     [['add', 'bob', '--display-name', 'B\n900:x:admin', ...at], /a control character/],
     [['add', 'bob', '--role', 'a:b', ...at], /a role cannot hold a colon/],
-    [['add', 'bob', '--role', 'admni', '--config', config], /no such role: use .*user.*admin/],
+    [['add', 'bob', '--role', 'admni', ...at], /no such role: use .*user.*admin/],
   ]
   for (const [argv, problem] of cases) {
     const ran = await run(argv)
     t.match(ran, { status: 64, out: '', err: problem }, argv.join(' '))
+    t.match(ran.err, /^usage: postern user /m, argv.join(' '))
     t.notMatch(ran.err, 'hunter2')
   }
   t.equal(read(), TEXT)
-  t.match(await run(['--help']), { status: 0, out: /usage: postern user add NAME/ })
-  t.match(await run(['add', '-h']), { status: 0 })
 })
 
 void t.test('a broken configuration or users file is 78', async (t) => {
   const { file, config, read } = place(t, '201:plain\n202:plain\n')
-  const list = ['list', '--users-file', file]
+  const list = ['list', '--config', config]
   t.match(await run(list), { status: 78, out: '', err: /users:1: .*\n.*users:2: / })
   t.match(await run(['list', '--config', `${config}.gone`]), { status: 78 })
 
-  const disabled = await run(['disable', '201', '--users-file', file])
+  const disabled = await run(['disable', '201', '--config', config])
   t.match(disabled, { status: 78, err: /nothing was changed: mend these lines first/ })
   t.equal(read(), '201:plain\n202:plain\n')
 
@@ -268,49 +248,57 @@ void t.test('a broken configuration or users file is 78', async (t) => {
     'password',
     name,
     '--password-stdin',
-    '--users-file',
-    file,
+    '--config',
+    config,
   ]
   t.match(await run(password('201'), pipe('a')), { status: 0, err: /users:2: / })
   t.match(await run(password('202'), pipe('b')), { status: 0, err: '' })
   t.match(await run(list), { status: 0 })
 
   writeFileSync(file, Buffer.from([0x23, 0xff, 0x0a]))
-  t.match(await run(['remove', '201', '--users-file', file]), { status: 78, err: /not UTF-8/ })
+  t.match(await run(['remove', '201', '--config', config]), { status: 78, err: /not UTF-8/ })
   rmSync(file)
   for (const verb of ['disable', 'list'])
-    t.match(await run([verb, ...(verb === 'list' ? [] : ['201']), '--users-file', file]), {
+    t.match(await run([verb, ...(verb === 'list' ? [] : ['201']), '--config', config]), {
       status: 78,
       err: `${file}: no such file: make it with \`postern user add\``,
     })
 })
 
 void t.test('a file that cannot be read or written is 74', async (t) => {
-  const { file } = place(t, TEXT)
-  t.match(await run(['list', '--users-file', `${file}/x`]), {
+  const { file, config, configure } = place(t, TEXT)
+  configure(`${file}/x`)
+  t.match(await run(['list', '--config', config]), {
     status: 74,
-    err: /ENOTDIR: see that/,
+    err: /^postern user list: .*users\/x: ENOTDIR: see that/,
   })
   const folder = `${file}.folder`
   mkdirSync(folder)
-  t.match(await run(['list', '--users-file', folder]), { status: 74, err: /EISDIR/ })
+  configure(folder)
+  t.match(await run(['list', '--config', config]), { status: 74, err: /EISDIR/ })
+  configure(`${file}.gone/users`)
+  t.match(await run(['add', '1', '--password-stdin', '--config', config], pipe('a')), {
+    status: 74,
+    err: /users.gone: ENOENT: no such file or folder/,
+  })
+  configure(file)
 
   writeFileSync(`${file}.lock`, '1\n')
-  t.match(await run(['disable', '201', '--users-file', file]), {
+  t.match(await run(['disable', '201', '--config', config]), {
     status: 74,
     err: /another process holds .*users\.lock/,
   })
 })
 
 void t.test('somebody who may not is told to be root', async (t) => {
-  const { file } = place(t, TEXT)
+  const { file, config } = place(t, TEXT)
   chmodSync(file, 0o600)
   // Root may: the test is somebody else for as long as it asks.
   const isRoot = process.geteuid?.() === 0
   if (isRoot) process.seteuid?.(NOBODY)
   else chmodSync(file, 0)
   try {
-    t.match(await run(['list', '--users-file', file]), {
+    t.match(await run(['list', '--config', config]), {
       status: 74,
       err: /EACCES: run this as root/,
     })
@@ -328,20 +316,20 @@ void t.test('a fault is not hidden', async (t) => {
   const { config, control } = place(t, TEXT)
   await daemon(t, control, (_request, response) => void response.end('{"ids":{},"ended":0}'))
   const broken = { out: () => t.fail(), err: () => t.fail() }
-  const stdin = Object.assign(pipe(''), {
+  const stdin = Object.assign(new PassThrough(), {
     isTTY: true,
     setRawMode: () => {
       throw new TypeError('broken terminal')
     },
   })
-  await t.rejects(user.run(['password', '201', '--config', config], { ...broken, stdin }), {
+  await t.rejects(runIn(user, ['password', '201', '--config', config], { ...broken, stdin }), {
     message: 'broken terminal',
   })
 })
 
 void t.test('list shows who is there, and no hash', async (t) => {
-  const { file, config, control } = place(t, TEXT)
-  const ran = await run(['list', '--users-file', file])
+  const { config, control } = place(t, TEXT)
+  const ran = await run(['list', '--config', config])
   t.same(ran, {
     status: 0,
     out: [
@@ -378,9 +366,9 @@ void t.test('list shows who is there, and no hash', async (t) => {
 })
 
 void t.test('a file that others can read keeps its mode, and the list says so', async (t) => {
-  const { file } = place(t, TEXT)
+  const { file, config } = place(t, TEXT)
   chmodSync(file, 0o644)
-  t.match(await run(['list', '--users-file', file]), { status: 0, err: /chmod o= / })
-  t.match(await run(['disable', '201', '--users-file', file]), { status: 0, err: /chmod o= / })
+  t.match(await run(['list', '--config', config]), { status: 0, err: /chmod o= / })
+  t.match(await run(['disable', '201', '--config', config]), { status: 0, err: /chmod o= / })
   t.equal(statSync(file).mode & 0o777, 0o644)
 })
