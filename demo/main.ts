@@ -2,48 +2,17 @@
 
 import { once } from 'node:events'
 import { createServer } from 'node:net'
-import { parseArgs } from 'node:util'
 
 import { BASE, PASSWORD, RECORDINGS, type Site, startSite } from './site.ts'
 import { tellStory } from './story.ts'
-
-const USAGE = 'usage: script/demo [--port N] [--check]'
-const DEFAULT_PORT = 8480
 
 const say = (line = ''): void => {
   process.stdout.write(`${line}\n`)
 }
 
-const fail = (message: string, code: number): never => {
+const fail = (message: string): never => {
   process.stderr.write(`demo: ${message}\n`)
-  process.exit(code)
-}
-
-const readPort = (text: string | undefined): number => {
-  if (text === undefined) return DEFAULT_PORT
-  const port = Number(text)
-  if (!/^\d+$/.test(text) || port < 1 || port > 65_535)
-    fail(`--port takes 1 to 65535\n${USAGE}`, 64)
-  return port
-}
-
-const readArguments = (): { port: number; check: boolean } => {
-  try {
-    const { values } = parseArgs({
-      options: {
-        port: { type: 'string' },
-        check: { type: 'boolean', default: false },
-        help: { type: 'boolean', default: false },
-      },
-    })
-    if (values.help) {
-      say(USAGE)
-      process.exit(0)
-    }
-    return { port: readPort(values.port), check: values.check }
-  } catch (error) {
-    return fail(`${(error as Error).message}\n${USAGE}`, 64)
-  }
+  process.exit(1)
 }
 
 /** Before anything starts: nginx comes last, some seconds later. */
@@ -106,9 +75,10 @@ const describe = ({ url }: Site): void => {
   say('Ctrl-C ends everything and leaves nothing behind.')
 }
 
-const { port, check } = readArguments()
+// Read by script/demo, before it sets anything up.
+const [port, check] = [Number(process.argv[2]), process.argv[3] === '--check']
 const portProblem = await findPortProblem(port)
-if (portProblem !== undefined) fail(portProblem, 1)
+if (portProblem !== undefined) fail(portProblem)
 const stopped = Promise.withResolvers<number>()
 let isStopped = false
 // 128 + the signal's number, as a shell says it. A closed terminal is SIGHUP.
@@ -138,7 +108,6 @@ try {
     /Address already in use/i.test(message)
       ? `port ${port} is taken: choose another with --port N`
       : message,
-    1,
   )
   throw error
 }

@@ -1,7 +1,15 @@
 // script/demo as somebody runs it: it tells its story, ends at every way of ending it, and leaves nothing.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -222,15 +230,22 @@ void t.test('the demo', { skip: notSetUp() }, async (t) => {
     await once(stranger, 'close')
     t.same(await demo.left(), [])
   })
+})
 
-  await t.test('wrong usage is told before anything starts', (t) => {
-    for (const argv of [['--port', '0'], ['--port', '65536'], ['--port', 'x'], ['--prot'], ['x']]) {
-      const [file = '', ...rest] = [...PLAIN, join(ROOT, 'script', 'demo'), ...argv]
-      const ran = spawnSync(file, rest, { encoding: 'utf8' })
-      t.match(ran, { status: 64, stdout: '', stderr: /usage: script\/demo/ }, argv.join(' '))
-    }
-    const help = spawnSync(join(ROOT, 'script', 'demo'), ['--help'], { encoding: 'utf8' })
-    t.match(help, { status: 0, stdout: /^usage: script/ })
-    t.end()
-  })
+void t.test('wrong usage is told before anything is set up', (t) => {
+  // Alone: a script/setup that it ran would be missed.
+  const script = join(t.testdir({ script: {} }), 'script', 'demo')
+  copyFileSync(join(ROOT, 'script', 'demo'), script)
+  const run = (...argv: string[]) => {
+    const [file = '', ...rest] = [...PLAIN, script, ...argv]
+    return spawnSync(file, rest, { encoding: 'utf8' })
+  }
+  const wrong = ['--port', '--port 0', '--port 65536', '--port=080', '--port x', '--prot', 'x']
+  for (const argv of wrong) {
+    const ran = run(...argv.split(' '))
+    t.match(ran, { status: 64, stdout: '', stderr: /^demo: .*\nusage: script\/demo/ }, argv)
+  }
+  for (const help of ['-h', '--help']) t.match(run(help), { status: 0, stdout: /^usage: script/ })
+  t.match(run('--port=1', '--check'), { status: 127 }, 'good words go on to the set-up')
+  t.end()
 })
