@@ -106,7 +106,7 @@ export const readSettings = (
     const elsewhere = names.find((name) => name.endsWith(`.${key}`))?.replace('*', 'NAME')
     const hint = near === undefined ? elsewhere : showPath([...parents, near])
     const cure = hint === undefined ? 'remove it' : `did you mean ${hint}?`
-    complain([...parents, key], `is no setting: ${cure}`)
+    complain([...parents, key], `unknown setting: ${cure}`)
   }
 
   /** A section of entries: every key of every entry, so that each slip is named once. */

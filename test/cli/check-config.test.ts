@@ -22,7 +22,7 @@ void t.test('a bad file is every problem on stderr and exit 78', async (t) => {
     out: '',
     err: [
       `${file}:2: tokens.leeway: must be a whole number from 0 to 60`,
-      `${file}:3: tokens.isuer: is no setting: did you mean tokens.issuer?`,
+      `${file}:3: tokens.isuer: unknown setting: did you mean tokens.issuer?`,
     ].join('\n'),
   })
 })

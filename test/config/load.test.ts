@@ -31,26 +31,26 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
   'unclosed-string-of-a-secret': ['2:25: not TOML: control characters are not allowed in strings'],
   'redefined-setting': ['3:1: not TOML: trying to redefine an already defined table or value'],
 
-  'misspelt-section': ['2: softfone: is no setting: did you mean softphone?'],
+  'misspelt-section': ['2: softfone: unknown setting: did you mean softphone?'],
   'misspelt-settings': [
-    '2: listen.htpp: is no setting: did you mean listen.http?',
-    '3: listen."socket mode": is no setting: did you mean listen.socket_mode?',
-    '6: softphone.acess_ttl: is no setting: did you mean softphone.access_ttl?',
-    '7: softphone.colour: is no setting: remove it',
-    '10: checks.directory: is no setting: did you mean state.directory?',
+    '2: listen.htpp: unknown setting: did you mean listen.http?',
+    '3: listen."socket mode": unknown setting: did you mean listen.socket_mode?',
+    '6: softphone.acess_ttl: unknown setting: did you mean softphone.access_ttl?',
+    '7: softphone.colour: unknown setting: remove it',
+    '10: checks.directory: unknown setting: did you mean state.directory?',
     `12: roles.guest.grants: is missing: must be ${GRANTS}`,
-    '13: roles.guest.grant: is no setting: did you mean roles.guest.grants?',
+    '13: roles.guest.grant: unknown setting: did you mean roles.guest.grants?',
   ],
   'setting-outside-its-section': [
-    '1: http: is no setting: did you mean listen.http?',
-    '2: grants: is no setting: did you mean roles.NAME.grants?',
-    '3: constructor: is no setting: remove it',
+    '1: http: unknown setting: did you mean listen.http?',
+    '2: grants: unknown setting: did you mean roles.NAME.grants?',
+    '3: constructor: unknown setting: remove it',
   ],
   'strange-keys': [
-    String.raw`2: listen."\u001b[31mred\u202e": is no setting: remove it`,
-    '3: listen.toString: is no setting: remove it',
-    `4: listen.${'a'.repeat(64)}…: is no setting: remove it`,
-    '5: listen.__proto__: is no setting: remove it',
+    String.raw`2: listen."\u001b[31mred\u202e": unknown setting: remove it`,
+    '3: listen.toString: unknown setting: remove it',
+    `4: listen.${'a'.repeat(64)}…: unknown setting: remove it`,
+    '5: listen.__proto__: unknown setting: remove it',
   ],
 
   'wrong-types': [
@@ -133,7 +133,7 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
   'problems-everywhere': [
     '3: softphone.access_ttl: must be a whole number from 1 to 86400',
     '6: listen.public: must be true or false',
-    '10: log.levle: is no setting: did you mean log.level?',
+    '10: log.levle: unknown setting: did you mean log.level?',
   ],
 }
 

@@ -50,11 +50,11 @@ void t.test('a slip in one place hides no slip in another', async (t) => {
       'roles.guest: must be a section: ',
       'roles."a b": must be named by 1 ',
       'roles.none.grants: is missing: m',
-      'roles.other.grant: is no setting',
-      'roles.other.zzz: is no setting: ',
+      'roles.other.grant: unknown setti',
+      'roles.other.zzz: unknown setting',
       'roles.other.grants: is missing: ',
-      'tokens.isuer: is no setting: did',
-      'nothing: is no setting: remove i',
+      'tokens.isuer: unknown setting: d',
+      'nothing: unknown setting: remove',
       'state: must be a section: write ',
     ],
   )
@@ -76,8 +76,8 @@ void t.test('a rule keeps silent while a setting it weighs is wrong by itself', 
 void t.test('names that every object has are no settings', async (t) => {
   for (const name of ['constructor', 'toString', '__proto__', 'hasOwnProperty']) {
     const table = Object.fromEntries([[name, 1]])
-    t.match(problems(table), [/is no setting: remove it/], name)
-    t.match(problems({ tokens: table }), [/is no setting: remove it/], `tokens.${name}`)
+    t.match(problems(table), [/unknown setting: remove it/], name)
+    t.match(problems({ tokens: table }), [/unknown setting: remove it/], `tokens.${name}`)
   }
 })
 
@@ -113,7 +113,7 @@ void t.test('what such a section lacks, or has too much, is named with the secti
       { audience: undefined, roles: undefined },
       [/acme\.audience: is missing/, /acme\.roles: is missing/],
     ],
-    [{ verify: false }, [/^issuers\.acme\.verify: is no setting/]],
+    [{ verify: false }, [/^issuers\.acme\.verify: unknown setting/]],
     [{ algorithms: ['HS256'] }, [/^issuers\.acme\.algorithms\[0\]: must be a list of "EdDSA"/]],
     [{ algorithms: [] }, [/^issuers\.acme\.algorithms: must be/]],
     [{ algorithms: ['none'] }, [/^issuers\.acme\.algorithms\[0\]: must be/]],
