@@ -52,19 +52,17 @@ const same = (
   t.equal(new Set(keys).size, keys.length, `## ${heading}: no row twice`)
   return table
 }
-void t.test('every setting, with its default', async (t) => {
-  const table = same(
-    t,
-    'Settings',
-    settings.map(({ name }) => name),
-  )
-  for (const { name, fallback, restart } of settings) {
-    const [written, what = ''] = table.get(name) ?? []
+/** The table that the reference holds, word for word: what this prints where it differs is what belongs there. */
+void t.test('every setting, with its default and its words', async (t) => {
+  const rows = settings.map(({ name, fallback, restart, explain }) => {
     // A table per entry stands in the example file, which has tests of its own.
     const isWhole = typeof fallback !== 'object' || Array.isArray(fallback)
-    if (isWhole) t.equal(unquote(written), JSON.stringify(fallback), name)
-    t.equal(/\(restart\)/.test(what), restart, `${name}: whether it needs a restart`)
-  }
+    const standard = isWhole ? `\`${JSON.stringify(fallback)}\`` : 'see the file'
+    return `| \`${name}\` | ${standard} | ${explain}${restart ? ' (restart)' : ''} |`
+  })
+  const [, section = ''] = REFERENCE.split('\n## Settings\n')
+  const written = section.split('\n').filter((line) => line.startsWith('| `'))
+  t.same(written, rows)
 })
 
 void t.test('every reason, with its status', async (t) => {
