@@ -282,7 +282,6 @@ void t.test('there are no drawers', (t) => {
 void t.test('every source file has a test of its name', (t) => {
   // Types alone, and entries of five lines that run where coverage cannot look (a thread, the process).
   const without = new Set([
-    'config/config.ts',
     'http/dialect.ts',
     'users/source.ts',
     'cli/io.ts',

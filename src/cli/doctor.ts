@@ -49,17 +49,17 @@ const checkSharedStore = async (config: Config): Promise<Finding[]> => {
 }
 
 const checkState = async (config: Config): Promise<Finding[]> => {
-  const { stateDirectory } = config
+  const { directory } = config.state
   const shared = config.store.url !== ''
-  const store = join(stateDirectory, 'store.db')
-  if (!shared && !existsSync(store) && !existsSync(keysFile(stateDirectory))) {
+  const store = join(directory, 'store.db')
+  if (!shared && !existsSync(store) && !existsSync(keysFile(directory))) {
     const text = 'neither keys nor store, or they may not be looked at'
     const cure = 'the first start makes both; run doctor as root'
-    return [warning('state', stateDirectory, text, cure)]
+    return [warning('state', directory, text, cure)]
   }
-  const keys = await judge('keys', stateDirectory, async () => {
-    await loadKeys(stateDirectory, { mustExist: true })
-    return [ok('keys', stateDirectory, 'the key file is good')]
+  const keys = await judge('keys', directory, async () => {
+    await loadKeys(directory, { mustExist: true })
+    return [ok('keys', directory, 'the key file is good')]
   })
   const remembered = shared
     ? judge('store', 'store.url', () => checkSharedStore(config))

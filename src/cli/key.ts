@@ -75,7 +75,7 @@ const change = async (
   done: (kid: string) => string,
   io: Io,
 ): Promise<number> => {
-  const edited = await underLock(config.stateDirectory, edit)
+  const edited = await underLock(config.state.directory, edit)
   if ('refused' in edited) throw new Stop(REFUSED, explain(edited))
   io.out(done(edited.kid))
   await tellReload(config.listen.control, io)
@@ -96,7 +96,7 @@ export const createKeyCommand = (now: () => number): Command => ({
       async run({ values: { json }, file }, io) {
         const config = loadConfig(file)
         const read = (text: string) => ({ rows: listKeys(text, lifeOf(config)) })
-        const { rows } = await editKeys(config.stateDirectory, read)
+        const { rows } = await editKeys(config.state.directory, read)
         io.out(json ? JSON.stringify(rows) : formatKeys(rows))
         return OK
       },

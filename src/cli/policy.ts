@@ -14,7 +14,7 @@ import { type Io, OK, REFUSED, Stop } from './io.ts'
 
 /** Asked of the very sources that the daemon asks, opened for this one question. */
 const lookUp = async (config: Config, name: string): Promise<Lookup> => {
-  const pool = createPasswordPool(config.passwords)
+  const pool = createPasswordPool({ ...config.passwords, memory: config.passwords.memoryKib })
   try {
     const users = await openUsers(config, pool, () => {}, systemClock.every)
     try {

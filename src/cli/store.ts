@@ -57,8 +57,8 @@ const restore = (store: string, file: string, io: Io): number => {
 
 /** The store's file: what stands in a server is not ours to copy. */
 const storeFile = (file: string, verb: string): string => {
-  const { store, stateDirectory } = loadConfig(file)
-  if (store.url === '') return join(stateDirectory, 'store.db')
+  const { store, state } = loadConfig(file)
+  if (store.url === '') return join(state.directory, 'store.db')
   throw new Stop(
     REFUSED,
     `sessions are in the shared store (store.url): ${verb} its Redis by Redis' own means`,

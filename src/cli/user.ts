@@ -79,10 +79,10 @@ const countSessions = (ended: unknown): string => {
   return ended === 1 ? '1 session ended' : `${ended} sessions ended`
 }
 
-const tell = async ({ listen, usersFile }: Config, done: string, io: Io): Promise<void> => {
+const tell = async ({ listen, users }: Config, done: string, io: Io): Promise<void> => {
   const told = await orderDaemon(listen.control, 'POST', '/users/reload').catch(
     (error: Error): never => {
-      io.out(`${done} in ${usersFile}`)
+      io.out(`${done} in ${users.file}`)
       throw new Stop(IO_FAILED, `the running daemon did not apply the change:\n${error.message}`)
     },
   )
@@ -106,12 +106,13 @@ interface Change {
 
 const change = async (config: Config, asked: Change, io: Io): Promise<number> => {
   const { name, creates, readPassword, edit, done, already = done } = asked
-  const { usersFile: file, passwords } = config
+  const { file } = config.users
+  const { memoryKib: memory, passes } = config.passwords
   const found = readUsers(file)
   if (!found && creates !== true) throw noUsers(file)
   // Tried without a password first: nobody types one twice to hear that there is no such user.
   textOf(edit(decode(found ?? Buffer.alloc(0), file), name, ''), name, file)
-  const hash = readPassword ? hashPassword(await readPassword(), passwords) : ''
+  const hash = readPassword ? hashPassword(await readPassword(), { memory, passes }) : ''
 
   const { unchanged, left } = await rewriteUsersFile(file, (content = Buffer.alloc(0)) => {
     const before = decode(content, file)
@@ -141,7 +142,7 @@ const askIds = async ({ listen }: Config, io: Io): Promise<Readonly<Record<strin
 }
 
 const list = async (config: Config, json: boolean, io: Io): Promise<number> => {
-  const { usersFile: file } = config
+  const { file } = config.users
   const found = readUsers(file)
   if (!found) throw noUsers(file)
   const parsed = parseUsers(found, file)

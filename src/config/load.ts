@@ -4,10 +4,9 @@
 import { readFileSync } from 'node:fs'
 import { parse, TomlError } from 'smol-toml'
 import { ConfigError } from './config-error.ts'
-import type { Config } from './config.ts'
+import { type Config, toConfig } from './config.ts'
 import { createLocator } from './locate.ts'
 import { readSettings } from './read.ts'
-import { toConfig } from './schema.ts'
 
 export const CONFIG_FILE = '/etc/postern/postern.toml'
 

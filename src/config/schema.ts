@@ -2,7 +2,6 @@
 // all read this table. A setting that has no row does not exist, and a file that names it is refused.
 
 import { ASYMMETRIC } from '../auth/jwk.ts'
-import type { Config } from './config.ts'
 import * as kinds from './kinds.ts'
 import type { Kind } from './kinds.ts'
 
@@ -153,100 +152,3 @@ export type SettingName = Row['name']
 
 /** Every setting's value, by its name. */
 export type Values = { [R in Row as R['name']]: ValueOf<R> }
-
-/** Every key of an entry has a value: the reader has seen to it. */
-const entryOf = <T>(entries: ReadonlyMap<string, T>, name: string): T => entries.get(name) as T
-
-export const toConfig = (values: Values): Config => ({
-  listen: {
-    http: values['listen.http'],
-    socketMode: values['listen.socket_mode'],
-    socketGroup: values['listen.socket_group'],
-    operator: values['listen.operator'],
-    control: values['listen.control'],
-    maxConnections: values['listen.max_connections'],
-  },
-  stateDirectory: values['state.directory'],
-  store: {
-    url: values['store.url'],
-    passwordFile: values['store.password_file'],
-    caFile: values['store.ca_file'],
-    prefix: values['store.prefix'],
-    timeout: values['store.timeout'],
-    staleSeconds: values['store.stale_seconds'],
-  },
-  usersFile: values['users.file'],
-  userSources: values['users.sources'],
-  asterisk: { file: values['asterisk.file'], role: values['asterisk.role'] },
-  httpUsers: {
-    loginUrl: values['http_users.login_url'],
-    lookupUrl: values['http_users.lookup_url'],
-    timeout: values['http_users.timeout'],
-    caFile: values['http_users.ca_file'],
-    tokenFile: values['http_users.token_file'],
-    allowPlain: values['http_users.allow_plain'],
-    maxInFlight: values['http_users.max_in_flight'],
-  },
-  tokens: {
-    issuer: values['tokens.issuer'],
-    audience: values['tokens.audience'],
-    leeway: values['tokens.leeway'],
-  },
-  issuers: new Map(
-    Array.from(values['issuers.*.issuer'], ([name, issuer]) => [
-      name,
-      {
-        terms: {
-          name,
-          issuer,
-          audience: entryOf(values['issuers.*.audience'], name),
-          algorithms: entryOf(values['issuers.*.algorithms'], name),
-          usernameClaim: entryOf(values['issuers.*.username_claim'], name),
-          roleClaim: entryOf(values['issuers.*.role_claim'], name),
-          roles: entryOf(values['issuers.*.roles'], name),
-          leeway: entryOf(values['issuers.*.leeway'], name),
-        },
-        file: entryOf(values['issuers.*.jwks_file'], name),
-        url: entryOf(values['issuers.*.jwks_url'], name),
-      },
-    ]),
-  ),
-  softphone: {
-    basePath: values['softphone.base_path'],
-    accessTtl: values['softphone.access_ttl'],
-    refreshTtl: values['softphone.refresh_ttl'],
-    rotate: values['softphone.rotate'],
-  },
-  mikopbx: {
-    basePath: values['mikopbx.base_path'],
-    accessTtl: values['mikopbx.access_ttl'],
-    refreshTtl: values['mikopbx.refresh_ttl'],
-    rotate: values['mikopbx.rotate'],
-    roleNames: values['mikopbx.role_names'],
-  },
-  refresh: { grace: values['refresh.grace'], idleTtl: values['refresh.idle_ttl'] },
-  sessions: { perUser: values['sessions.per_user'] },
-  tickets: { ttl: values['tickets.ttl'], maxTtl: values['tickets.max_ttl'] },
-  subscriptions: {
-    kickSocket: values['subscriptions.kick_socket'],
-    nginx: values['subscriptions.nginx'],
-    perSession: values['subscriptions.per_session'],
-  },
-  cookies: { secure: values['cookies.secure'] },
-  passwords: {
-    memory: values['passwords.memory_kib'],
-    passes: values['passwords.passes'],
-    workers: values['passwords.workers'],
-    queue: values['passwords.queue'],
-  },
-  throttle: {
-    window: values['throttle.window'],
-    pairFailures: values['throttle.pair_failures'],
-    addressFailures: values['throttle.address_failures'],
-    accountFailures: values['throttle.account_failures'],
-  },
-  checks: { verdictCache: values['checks.verdict_cache'] },
-  log: { level: values['log.level'], security: values['log.security'] },
-  roles: values['roles.*.grants'],
-  settings: values,
-})

@@ -90,7 +90,7 @@ export const openInForce = async (parts: {
   metrics.reloaded(true) // what it starts with is in force
 
   const applyConfig = async (next: Config): Promise<Reloaded> => {
-    const keys = await loadKeys(started.stateDirectory, { mustExist: true })
+    const keys = await loadKeys(started.state.directory, { mustExist: true })
     // Before the swap: where the store cannot end what the users file asks for, nothing changes.
     const { problems } = await follower.reload()
     if (problems.size > 0) throw new ConfigError([...problems.values()].flat())

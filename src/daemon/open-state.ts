@@ -108,14 +108,14 @@ export const openState = async (
   now: () => number,
   opened: AsyncDisposableStack,
 ): Promise<OpenedState> => {
-  const { stateDirectory } = config
+  const { directory } = config.state
   const shared = await openSharedStore(config, now)
-  const store = shared ?? (await openOwnStore(stateDirectory))
+  const store = shared ?? (await openOwnStore(directory))
   opened.defer(() => store.close())
-  if (shared && !existsSync(keysFile(stateDirectory))) {
-    await claimKeys(shared, keysFile(stateDirectory), now())
+  if (shared && !existsSync(keysFile(directory))) {
+    await claimKeys(shared, keysFile(directory), now())
   }
-  return { store, shared, keyring: await loadKeys(stateDirectory) }
+  return { store, shared, keyring: await loadKeys(directory) }
 }
 
 export const makeStateDirectory = (directory: string): void => {

@@ -46,7 +46,7 @@ export const openUsers = async (
   })
   const { asterisk, httpUsers } = config
   const openers: Readonly<Record<UserSource['name'], () => UserSource | Promise<UserSource>>> = {
-    file: () => openUsersFile({ file: config.usersFile, pool, ...of('file') }),
+    file: () => openUsersFile({ file: config.users.file, pool, ...of('file') }),
     asterisk: () => openAsteriskUsers({ ...asterisk, hashDecoy, ...of('asterisk') }),
     http: () =>
       openHttpUsers({
@@ -61,7 +61,7 @@ export const openUsers = async (
   }
   const sources: UserSource[] = []
   try {
-    for (const name of config.userSources) sources.push(await openers[name]())
+    for (const name of config.users.sources) sources.push(await openers[name]())
   } catch (error) {
     for (const source of sources) source.close()
     throw error

@@ -55,7 +55,7 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
   const now = (): number => clock.now()
 
   refuseUnknownSockets(sockets)
-  makeStateDirectory(config.stateDirectory)
+  makeStateDirectory(config.state.directory)
   const security = openSecurity(config.log.security, log)
   opened.defer(() => security.close())
   const metrics = createMetrics({ version, actions: ACTIONS, reasons: REASONS })
@@ -65,11 +65,15 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
   const { store: plain, shared, keyring } = await openState(config, now, opened)
   const store = observeStore(plain, () => clock.monotonic(), metrics.storeAsked)
   const revocations = createRevocations(clock)
-  const pool = createPasswordPool({ ...config.passwords, onNotNiced: observer.hashingNotNiced })
+  const pool = createPasswordPool({
+    ...config.passwords,
+    memory: config.passwords.memoryKib,
+    onNotNiced: observer.hashingNotNiced,
+  })
   opened.defer(() => pool.close())
   const users = await openUsers(config, pool, (line) => log.warn(line), clock.every)
   opened.defer(() => users.close())
-  observer.usersLoaded(config.userSources)
+  observer.usersLoaded(config.users.sources)
 
   const terms = createTermsInForce(config, users.peek)
   const { throttle, renew, openPeers } = createSharing(shared, { clock, terms })

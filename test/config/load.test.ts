@@ -251,8 +251,9 @@ void t.test(
         ...defaults.listen,
         http: { host: '0.0.0.0', port: 9477 },
         operator: { host: '::', port: 0 },
+        public: true,
       },
-      stateDirectory: '/srv/postern',
+      state: { directory: '/srv/postern' },
       log: { level: 'info', security: '' },
       roles: new Map([
         ['user', ['read:a/{username}/**']],

@@ -72,6 +72,6 @@ void t.test('the defaults are those that the clients were promised', async (t) =
   t.same(config.listen.operator, { host: '127.0.0.1', port: 9478 })
   t.equal(config.listen.socketMode, 0o660)
   t.match(config.softphone, { accessTtl: 3600, refreshTtl: 30 * 24 * 3600 })
-  t.same(config.passwords, { memory: 19_456, passes: 2, workers: 2, queue: 64 })
+  t.same(config.passwords, { memoryKib: 19_456, passes: 2, workers: 2, queue: 64 })
   t.same([...config.roles.keys()], ['user', 'admin'])
 })
