@@ -151,7 +151,9 @@ void t.test('all that an operator may change is a conffile, and valid as it stan
     .filter((entry) => entry.isFile())
     .map((entry) => `/${relative(tree, join(entry.parentPath, entry.name))}`)
   t.same(conffiles, found.sort())
-  t.equal(postern('check-config', join(tree, 'etc/postern/postern.toml')).stderr, '')
+  // Nothing is installed here: the users file alone may be missing, which postinst makes.
+  const { stderr } = postern('check-config', join(tree, 'etc/postern/postern.toml'))
+  t.match(stderr, /^(?:\S+ users\.file: \S+ no such file: .*\n)?$/)
   t.end()
 })
 

@@ -1,10 +1,9 @@
-// `postern check-config`: would the daemon start with this file? It asks the very loader that the daemon
-// uses, and never touches the daemon, the state or the file. A shared store is looked at, and only warned of.
+// `postern check-config`: would the daemon start with this file? It asks the very functions that a start asks,
+// and never touches the daemon, the state or the file. A shared store is looked at, and only warned of.
 
-import { ConfigError } from '../config/config-error.ts'
-import { CONFIG_FILE, loadConfig } from '../config/load.ts'
+import { CONFIG_FILE, openConfig } from '../config/load.ts'
+import { judgeConfig } from '../daemon/judge.ts'
 import { inspectSharedStore } from '../daemon/open-state.ts'
-import { StoreError } from '../store/store.ts'
 import { type Command, verb } from './command.ts'
 import { OK } from './io.ts'
 
@@ -16,14 +15,11 @@ export const checkConfig: Command = {
       operands: ['[FILE]'],
       options: {},
       async run({ operands: [file = CONFIG_FILE] }, io) {
-        try {
-          // A server that is away, or set up badly, is no reason not to start: the daemon waits for it.
-          const warnings = await inspectSharedStore(loadConfig(file))
-          for (const warning of warnings) io.err(`warning: ${warning}`)
-        } catch (error) {
-          if (error instanceof StoreError) throw new ConfigError([`${file}: ${error.message}`])
-          throw error
-        }
+        const loaded = openConfig(file)
+        const warnings = await judgeConfig(loaded)
+        // A server that is away, or set up badly, is no reason not to start: the daemon waits for it.
+        warnings.push(...(await inspectSharedStore(loaded.config)))
+        for (const warning of warnings) io.err(`warning: ${warning}`)
         io.out(`${file}: ok`)
         return OK
       },

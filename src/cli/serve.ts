@@ -3,8 +3,10 @@
 
 import { systemClock } from '../clock.ts'
 import { ConfigError } from '../config/config-error.ts'
-import { loadConfig } from '../config/load.ts'
+import { loadConfig, type LoadedConfig, openConfig } from '../config/load.ts'
 import { NOT_RELOADED } from '../daemon/in-force.ts'
+import { judgeConfig } from '../daemon/judge.ts'
+import { StartError } from '../daemon/open-state.ts'
 import { type Daemon, startDaemon } from '../daemon/start.ts'
 import { createLog, type Log, openLogStream } from '../log.ts'
 import { createNotifier, listenFds } from '../systemd.ts'
@@ -38,11 +40,18 @@ const reload = async (daemon: Daemon, log: Log): Promise<void> => {
   }
 }
 
+/** Why it does not start: as check-config says it, with the place in the file, where the file is to blame. */
+const explain = async (error: unknown, loaded: LoadedConfig): Promise<never> => {
+  if (error instanceof ConfigError || error instanceof StartError) await judgeConfig(loaded)
+  throw error
+}
+
 const serveUntilStopped = async (file: string): Promise<number> => {
   // A debugger would read the keys: the signal that Node opens its inspector for does nothing here.
   if (process.listenerCount('SIGUSR1') === 0) process.on('SIGUSR1', () => {})
   process.umask(0o077) // whatever is created here holds secrets or names
-  const config = loadConfig(file)
+  const loaded = openConfig(file)
+  const { config } = loaded
   const lost = { lines: 0 }
   const stream = openLogStream(1, {
     journal: process.env['JOURNAL_STREAM'] !== undefined,
@@ -66,7 +75,7 @@ const serveUntilStopped = async (file: string): Promise<number> => {
       notifier.status(line)
     },
     readConfig: () => loadConfig(file),
-  })
+  }).catch((error: unknown) => explain(error, loaded))
   const stopped = nextStop(
     () => process.exit(KILLED),
     () => {

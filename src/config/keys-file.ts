@@ -2,7 +2,16 @@
 // nobody else could have written or read it. Where that fails the daemon does not start: a key that lives
 // only in memory would log everybody out at the next restart.
 
-import { closeSync, constants, fstatSync, openSync, readFileSync, statSync } from 'node:fs'
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  openSync,
+  readFileSync,
+  statSync,
+} from 'node:fs'
 import { join } from 'node:path'
 
 import { generateKeySet, type Keyring, parseKeyring } from '../auth/keyring.ts'
@@ -71,10 +80,19 @@ export const loadKeys = async (
   return keyring
 }
 
+/** What a start would find there, and nothing is made. */
+export const judgeKeys = async (directory: string): Promise<void> => {
+  sayCure(keysFile(directory), () => {
+    checkDirectory(directory)
+    accessSync(directory, constants.W_OK | constants.X_OK)
+  })
+  if (existsSync(keysFile(directory))) await loadKeys(directory, { mustExist: true })
+}
+
 /** The text of the key file, where nobody else could have written or read it. */
 const readKeySet = (directory: string, { mustExist = false }: { mustExist?: boolean }): string => {
   const file = keysFile(directory)
-  try {
+  return sayCure(file, () => {
     const { uid } = checkDirectory(directory)
     if (statSync(file, { throwIfNoEntry: false }) === undefined) {
       // At a reload: a new key would log everybody out, and say nothing.
@@ -82,6 +100,12 @@ const readKeySet = (directory: string, { mustExist = false }: { mustExist?: bool
       createFile(file, generateKeySet(systemClock.now()))
     }
     return readPrivate(file, uid)
+  })
+}
+
+const sayCure = <Found>(file: string, look: () => Found): Found => {
+  try {
+    return look()
   } catch (error) {
     if (error instanceof ConfigError) throw error
     const code = codeOf(error)

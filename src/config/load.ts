@@ -22,10 +22,21 @@ const parseToml = (text: string, file: string) => {
   }
 }
 
-export const parseConfig = (text: string, file: string): Config => {
+export interface LoadedConfig {
+  readonly config: Config
+  /** `file:line` of a setting, for what shows only when its value is used. */
+  place(setting: string): string
+}
+
+export const readConfig = (text: string, file: string): LoadedConfig => {
   const read = readSettings(parseToml(text, file))
-  if ('values' in read) return toConfig(read.values)
   const locate = createLocator(text)
+  if ('values' in read) {
+    return {
+      config: toConfig(read.values),
+      place: (setting) => `${file}:${locate(setting.split('.'))}`,
+    }
+  }
   const lines = read.problems.map(({ path, text: problem }) => ({
     problem,
     line: locate(path),
@@ -34,6 +45,8 @@ export const parseConfig = (text: string, file: string): Config => {
     lines.sort((a, b) => a.line - b.line).map(({ line, problem }) => `${file}:${line}: ${problem}`),
   )
 }
+
+export const parseConfig = (text: string, file: string): Config => readConfig(text, file).config
 
 /** By the code of the failed read. */
 const CURES: Readonly<Record<string, string>> = {
@@ -58,4 +71,6 @@ const readText = (file: string): string => {
   }
 }
 
-export const loadConfig = (file: string): Config => parseConfig(readText(file), file)
+export const openConfig = (file: string): LoadedConfig => readConfig(readText(file), file)
+
+export const loadConfig = (file: string): Config => openConfig(file).config

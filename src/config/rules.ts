@@ -132,6 +132,14 @@ export const rules: readonly Rule[] = [
       'maps to a role that is none of ours: write the name of a [roles.NAME] section after =',
   },
   {
+    of: ['asterisk.role', 'roles.*.grants'],
+    isBroken: (values) =>
+      values['users.sources'].includes('asterisk') &&
+      !values['roles.*.grants'].has(values['asterisk.role']),
+    problem:
+      'is no role: write the name of a [roles.NAME] section, else nobody there may do anything',
+  },
+  {
     of: ['tickets.ttl', 'tickets.max_ttl'],
     isBroken: (values) => values['tickets.ttl'] > values['tickets.max_ttl'],
     problem: 'tickets.ttl must not be longer than tickets.max_ttl',

@@ -12,10 +12,12 @@ export const readSecretFile = (file: string, setting: string): string | undefine
     secret = readFileSync(file, 'utf8').trim()
   } catch (error) {
     const { code = 'unknown' } = error as NodeJS.ErrnoException
-    throw new ConfigError([`${file}: cannot be read (${code}): see ${setting}`])
+    throw new ConfigError([
+      `${setting}: ${file} cannot be read (${code}): name a file that may be read`,
+    ])
   }
   // Nobody names a file in order to show nothing: a cut-off copy must not become "no password".
   if (secret === '')
-    throw new ConfigError([`${file}: is empty: write the secret of ${setting} into it`])
+    throw new ConfigError([`${setting}: ${file} is empty: write the secret into it`])
   return secret
 }

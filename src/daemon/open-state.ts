@@ -28,17 +28,24 @@ export class StartError extends Error {
   }
 }
 
+const storeFile = (directory: string): string => join(directory, 'store.db')
+
+/**
+ * The store is made before the keys: keys without a store mean that it was lost, and with it every revocation.
+ * Starting afresh would let ended sessions back in.
+ */
+export const refuseLostStore = (directory: string): void => {
+  const file = storeFile(directory)
+  if (!existsSync(keysFile(directory)) || existsSync(file)) return
+  throw new StoreError(
+    'missing',
+    `${file} is gone while ${keysFile(directory)} is there: restore it, or remove the keys as well, which ends every session`,
+  )
+}
+
 const openOwnStore = (directory: string): Promise<Store> => {
-  const file = join(directory, 'store.db')
-  // The store is made before the keys: keys without a store mean that it was lost, and with it every
-  // revocation. Starting afresh would let ended sessions back in.
-  if (existsSync(keysFile(directory)) && !existsSync(file)) {
-    throw new StoreError(
-      'missing',
-      `${file} is gone while ${keysFile(directory)} is there: restore it, or remove the keys as well, which ends every session`,
-    )
-  }
-  return openSqliteStore(file)
+  refuseLostStore(directory)
+  return openSqliteStore(storeFile(directory))
 }
 
 /** Whose streams an instance hands out: two nginx under one name would forget each other's. */
@@ -118,16 +125,25 @@ export const openState = async (
   return { store, shared, keyring: await loadKeys(directory) }
 }
 
+export const notMade = (directory: string, cause: unknown): StartError =>
+  new StartError(
+    `${directory} cannot be made: create it, owned by the user of the service, or set state.directory`,
+    { cause },
+  )
+
 export const makeStateDirectory = (directory: string): void => {
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 })
   } catch (cause) {
-    throw new StartError(
-      `${directory} cannot be made: create it, owned by the user of the service, or set state.directory`,
-      { cause },
-    )
+    throw notMade(directory, cause)
   }
 }
+
+export const notWritten = (path: string, cause: unknown): StartError =>
+  new StartError(
+    `${path} cannot be written: give its directory to the user of the service, or set log.security`,
+    { cause },
+  )
 
 export const openSecurity = (path: string, log: Log): SecurityLog => {
   try {
@@ -135,9 +151,6 @@ export const openSecurity = (path: string, log: Log): SecurityLog => {
       log.error({ err: error }, 'a line of the security log was lost')
     })
   } catch (cause) {
-    throw new StartError(
-      `${path} cannot be written: give its directory to the user of the service, or set log.security`,
-      { cause },
-    )
+    throw notWritten(path, cause)
   }
 }

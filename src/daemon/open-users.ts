@@ -25,7 +25,7 @@ export interface FollowedUsers extends Directory {
 /** Throws a ConfigError with every problem of a source; what was opened before it is closed then. */
 export const openUsers = async (
   config: Config,
-  pool: PasswordPool,
+  pool: Pick<PasswordPool, 'hash' | 'verify'>,
   onWarning: (line: string) => void,
   every: Time['every'],
 ): Promise<FollowedUsers> => {

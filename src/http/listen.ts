@@ -20,6 +20,7 @@ export class ListenError extends Error {
   }
 }
 
+const NO_FOLDER = 'the directory does not exist: create it, owned by the user of the service'
 const BACKLOG = 4096 // an nginx reload makes every subscriber ask again in the same second
 
 const answers = (path: string): Promise<boolean> => {
@@ -36,12 +37,20 @@ const answers = (path: string): Promise<boolean> => {
   return promise
 }
 
-const removeStale = async (path: string): Promise<void> => {
+/** Whether a socket's file is there. Throws a ListenError where none can ever be. */
+export const findSocketFile = (path: string): boolean => {
+  if (!existsSync(`${dirname(path)}/`)) {
+    throw new ListenError(`cannot listen on ${path}: ${NO_FOLDER}`)
+  }
   const stat = lstatSync(path, { throwIfNoEntry: false })
-  if (!stat) return
-  if (!stat.isSocket()) {
+  if (stat?.isSocket() === false) {
     throw new ListenError(`${path} is there and is no socket: move it away, or listen elsewhere`)
   }
+  return stat !== undefined
+}
+
+const removeStale = async (path: string): Promise<void> => {
+  if (!findSocketFile(path)) return
   if (await answers(path)) {
     throw new ListenError(
       `${path} is in use: another Postern answers there; stop it, or listen elsewhere`,
@@ -50,7 +59,7 @@ const removeStale = async (path: string): Promise<void> => {
   unlinkSync(path)
 }
 
-const groupId = (group: string): number => {
+export const groupId = (group: string): number => {
   try {
     const entry = execFileSync('getent', ['group', group], { encoding: 'utf8' })
     return Number(entry.split(':')[2])
@@ -79,7 +88,6 @@ const CURES: Readonly<Record<string, string>> = {
   EADDRINUSE: 'something else listens there: stop it, or listen elsewhere',
   EADDRNOTAVAIL: 'this machine has no such address (yet)',
   EACCES: 'the service may not listen there: give its user the directory, or use a port over 1023',
-  ENOENT: 'the directory does not exist: create it, owned by the user of the service',
 }
 
 /** Resolves when the server accepts connections. Throws a ListenError whose message names the cure. */
@@ -93,13 +101,8 @@ export const listen = async (server: Server, address: ListenAddress): Promise<vo
       : 'fd' in address
         ? `fd ${address.fd}`
         : `${address.host}:${address.port}`
-    // libuv says EACCES where the kernel said ENOENT.
-    const code = isPath && !existsSync(dirname(address.path)) ? 'ENOENT' : String(error.code)
-    reject(
-      new ListenError(`cannot listen on ${where}: ${CURES[code] ?? error.message}`, {
-        cause: error,
-      }),
-    )
+    const cure = CURES[String(error.code)] ?? error.message
+    reject(new ListenError(`cannot listen on ${where}: ${cure}`, { cause: error }))
   }
   server.once('error', failed)
   // Nobody may connect between bind() and chmod(): the file is born closed to others.

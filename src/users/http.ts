@@ -51,14 +51,16 @@ const parseEndpoint = (
   const unix = /^http:\/\/unix:(\/[^:]+):(\/.*)$/.exec(text)
   const url = URL.parse(unix ? `http://localhost${unix[2]}` : text)
   if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:')) {
-    return { problem: `${setting}: no address: write https://…, or http://unix:/socket:/path` }
+    return {
+      problem: `http_users.${setting}: no address: write https://…, or http://unix:/socket:/path`,
+    }
   }
   if (url.username !== '' || url.password !== '') {
-    return { problem: `${setting}: holds a login: use the token setting instead` }
+    return { problem: `http_users.${setting}: holds a login: use http_users.token_file instead` }
   }
   if (url.protocol === 'http:' && !unix && !allowPlain && !isLoopback(url.hostname)) {
     return {
-      problem: `${setting}: would send passwords in the clear: write https://, or allow plain http on purpose`,
+      problem: `http_users.${setting}: would send passwords in the clear: write https://, or set http_users.allow_plain on purpose`,
     }
   }
   return { setting, url, socketPath: unix?.[1] }
@@ -108,7 +110,7 @@ export const openHttpUsers = (options: HttpUsersOptions): UserSource => {
   const trusted = options.ca === undefined ? undefined : accept(readTrust(options.ca, CA_FILE))
   // Anything else would be a second header, or a fault at every login.
   if (token !== undefined && !/^[\x21-\x7e]+$/.test(token)) {
-    problems.push('token: must be printable ASCII without blanks: take the line feed off its end')
+    problems.push('http_users.token_file: must hold printable ASCII without blanks')
   }
   if (!login || !look || problems.length > 0) throw new ConfigError(problems)
 

@@ -1,18 +1,18 @@
 // `postern check-config` as an operator meets it: what is printed where, and the exit code.
 
-import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type * as command from '../../src/cli/check-config.ts'
 import { checkConfig } from '../../src/cli/check-config.ts'
+import { makePlace } from '../fixtures/postern.ts'
 import { NEEDS_REDIS, startRedis } from '../fixtures/redis.ts'
 import { runCommand } from './run.ts'
 
 const run = (...argv: string[]) => runCommand(checkConfig, argv)
 
 void t.test('a good file is one line and exit 0', async (t) => {
-  const file = join(import.meta.dirname, '../../postern.example.toml')
-  t.same(await run(file), { status: 0, out: `${file}: ok`, err: '' })
+  const { config } = makePlace(t)
+  t.same(await run(config), { status: 0, out: `${config}: ok`, err: '' })
 })
 
 void t.test('a bad file is every problem on stderr and exit 78', async (t) => {
@@ -33,8 +33,9 @@ void t.test('without a file it asks about the one that the daemon reads', async 
     {
       '../../src/config/load.ts': {
         CONFIG_FILE: '/etc/postern/postern.toml',
-        loadConfig: () => ({ store: { url: '' } }),
+        openConfig: () => ({ config: { store: { url: '' } } }),
       },
+      '../../src/daemon/judge.ts': { judgeConfig: async () => [] },
     },
   )
   t.match(await runCommand(mocked, []), { status: 0, out: '/etc/postern/postern.toml: ok' })
@@ -46,7 +47,7 @@ void t.test('a fault of the program is not passed off as one of the file', async
     {
       '../../src/config/load.ts': {
         CONFIG_FILE: '/x',
-        loadConfig: () => {
+        openConfig: () => {
           throw new TypeError('a bug')
         },
       },
@@ -73,9 +74,7 @@ void t.test(
   NEEDS_REDIS,
   async (t) => {
     const redis = await startRedis(t)
-    const folder = t.testdir({})
-    const file = join(folder, 'postern.toml')
-    writeFileSync(file, `[store]\nurl = "${redis.url}"\n`)
+    const { configure, folder, config: file } = makePlace(t, { store: `url = "${redis.url}"` })
     const { status, out, err } = await run(file)
     t.same([status, out], [0, `${file}: ok`])
     t.match(err, /^warning: Redis forgets .*appendonly yes/)
@@ -84,9 +83,13 @@ void t.test(
       status: 0,
       err: /^warning: the shared store is away: .*ECONNREFUSED/,
     })
-    writeFileSync(file, `[store]\nurl = "rediss://127.0.0.1"\nca_file = "${folder}/none"\n`)
+    configure({ store: `url = "rediss://127.0.0.1"\nca_file = "${folder}/none"` })
     t.match(await run(file), { status: 78, out: '', err: /store\.ca_file: cannot be read/ })
-    writeFileSync(file, `[store]\nurl = "${redis.url}"\npassword_file = "${folder}/none"\n`)
-    t.match(await run(file), { status: 78, out: '', err: /see store.password_file/ })
+    configure({ store: `url = "${redis.url}"\npassword_file = "${folder}/none"` })
+    t.match(await run(file), {
+      status: 78,
+      out: '',
+      err: /store\.password_file: .* cannot be read/,
+    })
   },
 )

@@ -4,6 +4,7 @@ import { fork, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import fs, {
   chmodSync,
+  existsSync,
   chownSync,
   linkSync,
   mkdirSync,
@@ -22,7 +23,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { generateKeySet } from '../../src/auth/keyring.ts'
 import { ConfigError } from '../../src/config/config-error.ts'
-import { editKeys, keysFile, loadKeys } from '../../src/config/keys-file.ts'
+import { editKeys, judgeKeys, keysFile, loadKeys } from '../../src/config/keys-file.ts'
 import { jwk, keySet } from '../fixtures/keys.ts'
 
 const isRoot = process.geteuid?.() === 0
@@ -189,6 +190,19 @@ void t.test('a directory that cannot be used is named with the cure', async (t) 
   const file = join(t.testdirName, 'file')
   writeFileSync(file, '')
   t.match(await problemsOf(file), [cure])
+})
+
+void t.test('a look finds what a start would find, and makes nothing', async (t) => {
+  const state = makeState(t)
+  await judgeKeys(state)
+  t.notOk(existsSync(keysFile(state)))
+  writeFileSync(keysFile(state), keySet(jwk('a')), { mode: 0o600 })
+  await judgeKeys(state)
+  writeFileSync(keysFile(state), 'nonsense')
+  await t.rejects(judgeKeys(state), ConfigError)
+  chmodSync(state, 0o777)
+  await t.rejects(judgeKeys(state), /others may write here/)
+  await t.rejects(judgeKeys(join(state, 'nowhere')), /cannot be used \(ENOENT\)/)
 })
 
 void t.test('a key that cannot be written whole is not there at all', async (t) => {

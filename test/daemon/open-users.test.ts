@@ -178,7 +178,7 @@ void t.test('each source broken at start is said, and what was opened is closed'
         http_users:
           'login_url = "https://x/l"\nlookup_url = "https://x/u"\ntoken_file = "/nowhere"',
       },
-      /\/nowhere: cannot be read \(ENOENT\): see http_users\.token_file/,
+      /^http_users\.token_file: .*\/nowhere cannot be read \(ENOENT\)/,
     ],
     [
       {

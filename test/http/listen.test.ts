@@ -156,6 +156,12 @@ void t.test('a folder that is not there, and a path that is too long', async (t)
     listen(create(t), open(at('none/x.sock'))),
     /^cannot listen on .*none\/x\.sock: the directory does not exist: create it, owned by/,
   )
+  writeFileSync(at('above'), '')
+  await refuses(
+    t,
+    listen(create(t), open(at('above/x.sock'))),
+    /^cannot listen on .*above\/x\.sock: the directory does not exist/,
+  )
   await refuses(
     t,
     listen(create(t), open(at('x'.repeat(120)))),

@@ -270,7 +270,7 @@ for (const [loginUrl, options, problem] of addresses) {
       } catch (error) {
         t.type(error, ConfigError)
         t.match(error, { problems: [problem] })
-        t.match(error, { problems: [/^login_url: /] })
+        t.match(error, { problems: [/^http_users\.login_url: /] })
         t.notMatch(String(error), /secret/)
       }
     }
@@ -284,7 +284,12 @@ void t.test('every problem is told at once', (t) => {
     t.fail('it was taken')
   } catch (error) {
     t.match(error, {
-      problems: [/^login_url: /, /^lookup_url: /, /^http_users\.ca_file: /, /^token: /],
+      problems: [
+        /^http_users\.login_url: /,
+        /^http_users\.lookup_url: /,
+        /^http_users\.ca_file: /,
+        /^http_users\.token_file: /,
+      ],
     })
   }
   t.throws(() => openSource(t, 1, { ca: import.meta.filename }), /holds no PEM/)

@@ -56,7 +56,7 @@ const FIRST_RETRY = 0.05 // seconds, then doubled
 const LAST_RETRY = 0.5 // seconds: with CONNECT_WITHIN it heals in less than 2
 const STEADY = 2 // seconds that a connection must have held for the next retry to be a first one
 
-const loadTrust = (file: string | undefined, isUsed: boolean): Trust | undefined => {
+export const loadTrust = (file: string | undefined, isUsed: boolean): Trust | undefined => {
   if (file === undefined) return isUsed ? systemTrust() : undefined
   const trust = readTrust(file, CA_FILE)
   if ('problem' in trust) throw new StoreError('missing', trust.problem)

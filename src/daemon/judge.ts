@@ -1,0 +1,166 @@
+// Whether a start would succeed, as far as that is the configuration's business: what it names is opened by the very
+// functions that a start opens it with, and closed again. It must never make or change anything. What only the
+// running machine can tell (a server that is away, a port in use) is for the start to find.
+
+import { accessSync, closeSync, constants, existsSync, openSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { dirname } from 'node:path'
+
+import { systemClock } from '../clock.ts'
+import { ConfigError } from '../config/config-error.ts'
+import type { Config } from '../config/config.ts'
+import { judgeKeys } from '../config/keys-file.ts'
+import type { LoadedConfig } from '../config/load.ts'
+import { readSecretFile } from '../config/secret-file.ts'
+import { findSocketFile, groupId, ListenError } from '../http/listen.ts'
+import { openIssuers } from '../issuers/open-issuers.ts'
+import { loadPackage } from '../store/redis/dial.ts'
+import { loadTrust } from '../store/redis/link.ts'
+import { StoreError } from '../store/store.ts'
+import {
+  makeStateDirectory,
+  nginxName,
+  notMade,
+  notWritten,
+  refuseLostStore,
+  StartError,
+} from './open-state.ts'
+import { openUsers } from './open-users.ts'
+
+/** What systemd makes for the unit before a start: RuntimeDirectory=, StateDirectory= and LogsDirectory=. */
+const MADE_BY_SYSTEMD = /^\/(?:run|var\/lib|var\/log)\/[^/]+$/
+const WRITABLE = constants.W_OK | constants.X_OK
+
+const isMadeAtStart = (folder: string): boolean =>
+  MADE_BY_SYSTEMD.test(folder) && !existsSync(folder)
+
+const judgeState = async ({ state, store }: Config): Promise<void> => {
+  const { directory } = state
+  if (isMadeAtStart(directory)) return
+  if (existsSync(directory)) {
+    makeStateDirectory(directory) // it is there: nothing is made, and a file in its place is refused
+    if (store.url === '') refuseLostStore(directory)
+    await judgeKeys(directory)
+    return
+  }
+  let above = dirname(directory)
+  while (!existsSync(above)) above = dirname(above)
+  try {
+    accessSync(`${above}/`, WRITABLE)
+  } catch (cause) {
+    throw notMade(directory, cause)
+  }
+}
+
+const judgeSecurityLog = (path: string): void => {
+  if (path === '' || isMadeAtStart(dirname(path))) return
+  try {
+    // O_NONBLOCK: a FIFO that nobody reads must not hang whoever asks.
+    const mode = constants.O_WRONLY | constants.O_APPEND | constants.O_NONBLOCK
+    if (existsSync(path)) closeSync(openSync(path, mode))
+    else accessSync(`${dirname(path)}/`, WRITABLE)
+  } catch (cause) {
+    throw notWritten(path, cause)
+  }
+}
+
+const judgeSocket = (path: string): void => {
+  if (!isMadeAtStart(dirname(path))) findSocketFile(path)
+}
+
+/** Users whose role gives them nothing: allowed, and hardly ever meant. */
+const findRoleless = (
+  file: string,
+  roles: Config['roles'],
+  users: Awaited<ReturnType<typeof openUsers>>,
+): string[] => {
+  const roleless = [...users.names()].filter((name) => {
+    const found = users.peek(name)
+    return found && 'user' in found && !roles.has(found.user.role)
+  })
+  if (roleless.length === 0) return []
+  const more = roleless.length > 3 ? ` and ${roleless.length - 3} more` : ''
+  return [
+    `${file}: ${roleless.slice(0, 3).join(', ')}${more}: may do nothing, since their role has no [roles.NAME] section: correct the role, or write the section`,
+  ]
+}
+
+const ignore = (): undefined => undefined
+
+/** What ends a start with the cure in its words; anything else is a fault. */
+const KINDS = [ConfigError, StartError, StoreError, ListenError]
+
+const SOURCES = {
+  file: 'users.file',
+  asterisk: 'asterisk.file',
+  http: 'http_users.login_url',
+} as const
+
+/** Throws a ConfigError with every problem and its place; resolves to what is no reason not to start. */
+export const judgeConfig = async ({ config, place }: LoadedConfig): Promise<string[]> => {
+  const problems: string[] = []
+  const warnings: string[] = []
+
+  const locate = (setting: string, problem: string): string => {
+    if (/^\/[^:]+:\d+: /.test(problem)) return problem // in a file of its own, with its line
+    const [named] = /^[a-z_]+(?:\.[\w-]+)+(?=: )/.exec(problem) ?? []
+    return named === undefined
+      ? `${place(setting)}: ${setting}: ${problem}`
+      : `${place(named)}: ${problem}`
+  }
+  const judge = async (setting: string, look: () => unknown): Promise<void> => {
+    try {
+      await look()
+    } catch (error) {
+      if (!KINDS.some((kind) => error instanceof kind)) throw error
+      const found = error instanceof ConfigError ? error.problems : [(error as Error).message]
+      problems.push(...found.map((problem) => locate(setting, problem)))
+    }
+  }
+
+  const { listen, store, subscriptions, users, log } = config
+  await judge('listen.control', () => {
+    judgeSocket(listen.control)
+  })
+  for (const name of ['operator', 'http'] as const) {
+    const address = listen[name]
+    if ('path' in address) await judge(`listen.${name}`, () => judgeSocket(address.path))
+  }
+  if (listen.socketGroup !== '') {
+    await judge('listen.socket_group', () => groupId(listen.socketGroup))
+  }
+  await judge('state.directory', () => judgeState(config))
+  if (store.url !== '') {
+    await judge('store.password_file', () =>
+      readSecretFile(store.passwordFile, 'store.password_file'),
+    )
+    await judge('store.ca_file', () => loadTrust(store.caFile || undefined, false))
+    await judge('store.url', () => loadPackage())
+    await judge('subscriptions.nginx', () => nginxName(subscriptions.nginx, hostname()))
+  }
+  for (const source of users.sources) {
+    await judge(SOURCES[source], async () => {
+      const only = { ...config, users: { ...users, sources: [source] } }
+      const pool = { hash: ignore, verify: ignore }
+      const opened = await openUsers(
+        only,
+        pool,
+        (line) => void warnings.push(line),
+        () => ignore,
+      )
+      if (source === 'file') warnings.push(...findRoleless(users.file, config.roles, opened))
+      opened.close()
+    })
+  }
+  const events = { clock: systemClock, observe: ignore, onProblem: ignore }
+  for (const [name, issuer] of config.issuers) {
+    // Who is asked over the network is away or not: the start does not wait for it either.
+    if (issuer.file === '') continue
+    await judge(`issuers.${name}`, () => openIssuers(new Map([[name, issuer]]), events))
+  }
+  await judge('log.security', () => {
+    judgeSecurityLog(log.security)
+  })
+  if (problems.length > 0) throw new ConfigError(problems)
+  return warnings
+}
