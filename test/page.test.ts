@@ -563,7 +563,7 @@ void t.test('the page', { skip }, async (t) => {
 })
 
 void t.test('the page, where tokens live for seconds', { skip }, async (t) => {
-  const demo = await startDemo(t, '[softphone]\naccess_ttl = 6\n\n[tickets]\nttl = 1\n')
+  const demo = await startDemo(t, '[softphone]\naccess_ttl = 6\n\n[tickets]\nmax_ttl = 1\n')
   const { context } = await openBrowser(t)
   const page = await open(context, demo)
 

@@ -216,6 +216,9 @@ export const createTokens = (options: {
   }
 }
 
+/** Seconds that the clocks of two machines may differ; a host by NTP is within one. */
+export const LEEWAY = 5
+
 /**
  * Whether a rightly signed token is in its time. `leeway` excuses clocks that run ahead, never the `exp` of a
  * token of ours: else a client that was kicked would come back for seconds.

@@ -16,7 +16,7 @@ export const checkConfig: Command = {
       options: {},
       async run({ operands: [file = CONFIG_FILE] }, io) {
         const loaded = openConfig(file)
-        const warnings = await judgeConfig(loaded)
+        const warnings = [...loaded.warnings, ...(await judgeConfig(loaded))]
         // A server that is away, or set up badly, is no reason not to start: the daemon waits for it.
         warnings.push(...(await inspectSharedStore(loaded.config)))
         for (const warning of warnings) io.err(`warning: ${warning}`)

@@ -3,7 +3,7 @@
 
 import { systemClock } from '../clock.ts'
 import { ConfigError } from '../config/config-error.ts'
-import { loadConfig, type LoadedConfig, openConfig } from '../config/load.ts'
+import { type LoadedConfig, openConfig } from '../config/load.ts'
 import { NOT_RELOADED } from '../daemon/in-force.ts'
 import { judgeConfig } from '../daemon/judge.ts'
 import { StartError } from '../daemon/open-state.ts'
@@ -60,6 +60,10 @@ const serveUntilStopped = async (file: string): Promise<number> => {
     },
   })
   const log = createLog(config.log.level, stream)
+  const warn = ({ warnings }: LoadedConfig): void => {
+    if (warnings.length > 0) log.warn({ warnings }, 'settings that no longer have an effect')
+  }
+  warn(loaded)
   const sockets = listenFds(process.env)
   const notifier = createNotifier(process.env, sockets, (error) => {
     log.warn({ err: error }, 'systemd could not be told: let ExecStart= run notify-exec.pl')
@@ -74,7 +78,11 @@ const serveUntilStopped = async (file: string): Promise<number> => {
       standing = line
       notifier.status(line)
     },
-    readConfig: () => loadConfig(file),
+    readConfig() {
+      const next = openConfig(file)
+      warn(next)
+      return next.config
+    },
   }).catch((error: unknown) => explain(error, loaded))
   const stopped = nextStop(
     () => process.exit(KILLED),

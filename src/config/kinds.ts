@@ -168,16 +168,6 @@ loopback.addAddress('::1', 'ipv6')
 export const isLocal = (where: Address): boolean =>
   'path' in where || loopback.check(where.host, familyOf(where.host))
 
-/** Read and write for the owner at least: without them the daemon could not be spoken to at all. */
-export const socketMode = text<number>('an octal mode in quotes, such as "0660"', (found) =>
-  /^0?[67][0-7]{2}$/.test(found)
-    ? Number.parseInt(found, 8)
-    : {
-        problem:
-          'must be an octal mode in quotes that lets the owner read and write, such as "0660"',
-      },
-)
-
 const readGrant = (found: string): string | Problem => {
   const grant = parseGrant(found)
   return 'problem' in grant ? grant : found

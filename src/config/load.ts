@@ -6,7 +6,7 @@ import { parse, TomlError } from 'smol-toml'
 import { ConfigError } from './config-error.ts'
 import { type Config, toConfig } from './config.ts'
 import { createLocator } from './locate.ts'
-import { readSettings } from './read.ts'
+import { type Problem, readSettings } from './read.ts'
 
 export const CONFIG_FILE = '/etc/postern/postern.toml'
 
@@ -26,24 +26,24 @@ export interface LoadedConfig {
   readonly config: Config
   /** `file:line` of a setting, for what shows only when its value is used. */
   place(setting: string): string
+  /** Settings that no longer have an effect, as lines. */
+  readonly warnings: readonly string[]
 }
 
 export const readConfig = (text: string, file: string): LoadedConfig => {
   const read = readSettings(parseToml(text, file))
   const locate = createLocator(text)
-  if ('values' in read) {
-    return {
-      config: toConfig(read.values),
-      place: (setting) => `${file}:${locate(setting.split('.'))}`,
-    }
+  const toLines = (found: readonly Problem[]): string[] =>
+    found
+      .map(({ path, text: what }) => ({ what, line: locate(path) }))
+      .sort((a, b) => a.line - b.line)
+      .map(({ line, what }) => `${file}:${line}: ${what}`)
+  if ('problems' in read) throw new ConfigError(toLines(read.problems))
+  return {
+    config: toConfig(read.values),
+    place: (setting) => `${file}:${locate(setting.split('.'))}`,
+    warnings: toLines(read.warnings),
   }
-  const lines = read.problems.map(({ path, text: problem }) => ({
-    problem,
-    line: locate(path),
-  }))
-  throw new ConfigError(
-    lines.sort((a, b) => a.line - b.line).map(({ line, problem }) => `${file}:${line}: ${problem}`),
-  )
 }
 
 export const parseConfig = (text: string, file: string): Config => readConfig(text, file).config

@@ -3,6 +3,7 @@
 
 import * as v from 'valibot'
 import type { Kind } from './kinds.ts'
+import { retired } from './retired.ts'
 import { rules } from './rules.ts'
 import { settings } from './schema.ts'
 import type { Setting, Values } from './schema.ts'
@@ -34,7 +35,7 @@ const isTable = (value: unknown): value is Table =>
   typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date)
 
 /** `constructor` and the like are keys as any other. */
-const own = (table: Table, key: string): unknown =>
+const own = <T>(table: Readonly<Record<string, T>>, key: string): T | undefined =>
   Object.hasOwn(table, key) ? table[key] : undefined
 
 const MAX_KEY = 64
@@ -64,8 +65,9 @@ const ENTRY_NAME = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/
 
 export const readSettings = (
   document: Table,
-): { values: Values } | { problems: readonly Problem[] } => {
+): { values: Values; warnings: readonly Problem[] } | { problems: readonly Problem[] } => {
   const problems: Problem[] = []
+  const warnings: Problem[] = []
   const values = new Map<string, unknown>()
   const given = new Set<string>()
   const bad = new Set<string>()
@@ -102,6 +104,14 @@ export const readSettings = (
   }
 
   const complainUnknown = (parents: readonly string[], key: string, known: readonly string[]) => {
+    const [section = '', ...entry] = parents
+    const instead = own(retired, [section, ...entry.map(() => '*'), key].join('.'))
+    if (instead !== undefined) {
+      const path = [...parents, key]
+      const text = `${showPath(path)}: no longer has an effect (${instead}): remove it`
+      warnings.push({ path, text })
+      return
+    }
     const near = suggest(key, known)
     const elsewhere = names.find((name) => name.endsWith(`.${key}`))?.replace('*', 'NAME')
     const hint = near === undefined ? elsewhere : showPath([...parents, near])
@@ -182,5 +192,5 @@ export const readSettings = (
       rule.problem,
     )
   }
-  return problems.length > 0 ? { problems } : { values: all }
+  return problems.length > 0 ? { problems } : { values: all, warnings }
 }

@@ -51,13 +51,6 @@ export const rules: readonly Rule[] = [
   publicRule('listen.http'),
   publicRule('listen.operator'),
   {
-    of: ['listen.socket_mode', 'listen.public'],
-    // Who can open the socket can claim any client address, and so dodge the throttle and frame others.
-    isBroken: (values) => !values['listen.public'] && (values['listen.socket_mode'] & 0o007) !== 0,
-    problem:
-      'lets every local user in: use "0660" with listen.socket_group, or set listen.public = true',
-  },
-  {
     of: ['listen.operator', 'listen.http'],
     isBroken: (values) => collide(values['listen.operator'], values['listen.http']),
     problem: 'listen.http and listen.operator share one address: give each its own',
@@ -138,11 +131,6 @@ export const rules: readonly Rule[] = [
       !values['roles.*.grants'].has(values['asterisk.role']),
     problem:
       'is no role: write the name of a [roles.NAME] section, else nobody there may do anything',
-  },
-  {
-    of: ['tickets.ttl', 'tickets.max_ttl'],
-    isBroken: (values) => values['tickets.ttl'] > values['tickets.max_ttl'],
-    problem: 'tickets.ttl must not be longer than tickets.max_ttl',
   },
   {
     of: ['users.sources', 'http_users.login_url'],

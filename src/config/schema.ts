@@ -50,12 +50,10 @@ const YEAR = 365 * DAY
 // prettier-ignore
 export const settings = [
   row('listen.http', kinds.address, 'unix:/run/postern/http.sock', RESTART, 'where nginx reaches the check and token endpoints'),
-  row('listen.socket_mode', kinds.socketMode, '0660', RESTART, 'mode of that unix socket'),
   row('listen.socket_group', kinds.group, '', RESTART, 'group of that unix socket, so that nginx may open it'),
   row('listen.operator', kinds.address, '127.0.0.1:9478', RESTART, 'where /metrics, /healthz and /readyz answer'),
   row('listen.control', kinds.socketPath, '/run/postern/control.sock', RESTART, 'the socket between the postern command and the daemon'),
-  row('listen.max_connections', kinds.whole(16, 65_535), 4096, RESTART, 'connections held open at once'),
-  row('listen.public', kinds.flag, false, RESTART, 'allow listeners that more than this machine and group can reach'),
+  row('listen.public', kinds.flag, false, RESTART, 'allow listeners that more than this machine can reach'),
 
   row('state.directory', kinds.path, '/var/lib/postern', RESTART, 'where keys and sessions are kept'),
 
@@ -75,14 +73,12 @@ export const settings = [
   row('http_users.login_url', kinds.text255, '', RESTART, 'asked at login: POST {username, password}'),
   row('http_users.lookup_url', kinds.text255, '', RESTART, 'asked at refresh: POST {username}'),
   row('http_users.timeout', kinds.whole(1, 60), 5, RESTART, 'seconds that one question may take'),
-  row('http_users.max_in_flight', kinds.whole(1, 1024), 32, RESTART, 'questions under way at once; more get 503'),
   row('http_users.ca_file', kinds.pathOrNone, '', RESTART, 'the authorities to trust instead of the system\'s, as PEM'),
   row('http_users.token_file', kinds.pathOrNone, '', RESTART, 'a file with the bearer token to show to that service'),
   row('http_users.allow_plain', kinds.flag, false, RESTART, 'allow http:// to another machine: passwords in the clear'),
 
   row('tokens.issuer', kinds.name, 'postern', RELOAD, 'the `iss` of every token'),
   row('tokens.audience', kinds.name, 'postern', RELOAD, 'the `aud` of every token'),
-  row('tokens.leeway', kinds.whole(0, 60), 5, RELOAD, 'seconds of clock difference allowed for `iat` and `nbf`, never for `exp`'),
 
   entry('issuers.*.issuer', kinds.name, undefined, 'the `iss` of another system\'s access tokens'),
   entry('issuers.*.audience', kinds.name, undefined, 'who we are to it: its tokens\' `aud`, or in it'),
@@ -92,7 +88,6 @@ export const settings = [
   entry('issuers.*.username_claim', kinds.name, 'sub', 'the claim that names the user'),
   entry('issuers.*.role_claim', kinds.name, undefined, 'the claim with the role or roles; realm_access.roles is a path'),
   entry('issuers.*.roles', kinds.mapping, undefined, 'its roles as ours, as theirs=ours; any other is refused'),
-  entry('issuers.*.leeway', kinds.whole(0, 60), 5, 'seconds of clock difference allowed for `exp`, `iat` and `nbf`'),
 
   row('softphone.base_path', kinds.urlPath, '/pbxcore/api/module-softphone-backend/v1', RELOAD, 'URL path below which softphones log in'),
   row('softphone.access_ttl', kinds.whole(1, DAY), 3600, RELOAD, 'seconds that an access token lives'),
@@ -110,7 +105,6 @@ export const settings = [
 
   row('sessions.per_user', kinds.whole(0, 1_000_000), 50, RELOAD, 'live sessions that a user may have, the oldest ends; 0: any number'),
 
-  row('tickets.ttl', kinds.whole(1, 3600), 30, RELOAD, 'seconds that a ticket lives, unless the client asks for another life'),
   row('tickets.max_ttl', kinds.whole(1, 3600), 600, RELOAD, 'the longest life that a client may ask for'),
 
   row('subscriptions.kick_socket', kinds.socketPath, '/run/postern-nginx/kick.sock', RESTART, 'the private socket of nginx on which a live stream is ended'),
@@ -122,9 +116,7 @@ export const settings = [
   row('passwords.memory_kib', kinds.whole(7168, 1_048_576), 19_456, RESTART, 'KiB of memory for one argon2id hash'),
   row('passwords.passes', kinds.whole(1, 16), 2, RESTART, 'argon2id passes over that memory'),
   row('passwords.workers', kinds.whole(1, 64), 2, RESTART, 'threads that hash passwords'),
-  row('passwords.queue', kinds.whole(1, 65_535), 64, RESTART, 'logins that may wait for a thread; more get 503'),
 
-  row('throttle.window', kinds.whole(1, DAY), 900, RELOAD, 'seconds over which failed logins are counted'),
   row('throttle.pair_failures', kinds.whole(1, 1_000_000), 5, RELOAD, 'failures per account and address'),
   row('throttle.address_failures', kinds.whole(1, 1_000_000), 100, RELOAD, 'failures per address (IPv6: per /64)'),
   row('throttle.account_failures', kinds.whole(1, 1_000_000), 50, RELOAD, 'failures per account, after which it gets one try a second'),

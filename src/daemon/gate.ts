@@ -12,7 +12,7 @@ import type { Revocations } from '../auth/revocations.ts'
 import type { Sessions } from '../auth/sessions.ts'
 import type { Throttle } from '../auth/throttle.ts'
 import { createTickets } from '../auth/ticket.ts'
-import { createTokens } from '../auth/token.ts'
+import { createTokens, LEEWAY } from '../auth/token.ts'
 import type { Clock } from '../clock.ts'
 import { createCheckHandlers } from '../http/check.ts'
 import { createJwksHandler } from '../http/jwks.ts'
@@ -57,6 +57,7 @@ export interface Gate {
   guard: Guard
 }
 
+const TICKET_TTL = 30 // seconds, where the client asks for no other life: a page opens its stream at once
 const DIALECTS: readonly Dialect[] = [softphone, mikopbx]
 
 export const createGate = (
@@ -67,7 +68,7 @@ export const createGate = (
 ): Gate => {
   const { store, sessions, revocations, users, throttle, metrics, registry, clock } = parts
   const cookieSecurity = config.cookies.secure
-  const { leeway } = config.tokens
+  const leeway = LEEWAY
   const now = (): number => clock.now()
   const cacheSize = config.checks.verdictCache
   const trusted = createTrustedIssuers(issuers, { cacheSize, identify: store.identify })
@@ -102,7 +103,9 @@ export const createGate = (
   const onRenewed = ({ sid, role, accessUntil }: Session): void => {
     registry.extend({ sid, role, until: accessUntil })
   }
-  const tickets = createTickets({ tokens, store, policy, clock, terms: config.tickets })
+  const { maxTtl } = config.tickets
+  const terms = { ttl: Math.min(TICKET_TTL, maxTtl), maxTtl }
+  const tickets = createTickets({ tokens, store, policy, clock, terms })
 
   const routesOf = ({ routes, basePath, terms }: (typeof dialects)[number]): Route[] =>
     routes({

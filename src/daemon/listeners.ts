@@ -22,6 +22,9 @@ import { StartError } from './open-state.ts'
 
 const SOCKETS: ReadonlySet<string> = new Set(['http', 'operator', 'notify']) // what systemd may open for us
 
+const MAX_CONNECTIONS = 4096 // nginx keeps a few for each worker; one more is closed at once, and nginx answers 503
+const SOCKET_MODE = 0o660 // whoever opens it can claim any client address: nginx's group, and nobody else
+
 type Address = Config['listen']['http']
 
 /** Throws a StartError for a socket of systemd's that would go unused: whoever set it up believes it is open. */
@@ -41,7 +44,7 @@ const statusOfFault: ServerParts['statusOfFault'] = (error) =>
 
 /** Resolves when all of them accept; `opened` closes them. What to call each, for the log. */
 export const openListeners = async (
-  { http, operator, control, socketMode, socketGroup, maxConnections }: Config['listen'],
+  { http, operator, control, socketGroup }: Config['listen'],
   parts: {
     sockets: ReadonlyMap<string, number>
     observer: Pick<Observer, 'requests'>
@@ -60,7 +63,14 @@ export const openListeners = async (
     shape: ServerParts['shape'],
   ): Promise<void> => {
     const seen = observer.requests
-    const server = createHttpServer({ router, shape, maxConnections, statusOfFault, ...seen, now })
+    const server = createHttpServer({
+      router,
+      shape,
+      maxConnections: MAX_CONNECTIONS,
+      statusOfFault,
+      ...seen,
+      now,
+    })
     opened.defer(() => drain(server))
     await listen(server, address)
   }
@@ -82,7 +92,7 @@ export const openListeners = async (
   )
   // The gate is asked at each request: a reload swaps it.
   const router: Router = (method, path) => inForce.gate().router(method, path)
-  await open(at('http', http, socketMode, socketGroup), router, softphoneShape)
+  await open(at('http', http, SOCKET_MODE, socketGroup), router, softphoneShape)
   /* c8 ignore next: only systemd opens sockets for us, and test/systemd boots one */
   const where = (name: string, address: Address) => (sockets.has(name) ? 'systemd' : address)
   return { http: where('http', http), operator: where('operator', operator), control }

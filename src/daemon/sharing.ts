@@ -8,11 +8,13 @@ import type { Registry } from '../streams/registry.ts'
 import type { TermsInForce } from './in-force.ts'
 import { alone, createPeers, type Peers, type PeersParts, renewFrom } from './peers.ts'
 
+const THROTTLE_WINDOW = 900 // seconds over which failed logins are counted
+
 export const createSharing = (
   shared: SharedStore | undefined,
   { clock, terms }: { clock: Time; terms: TermsInForce },
 ) => {
-  const limits = () => terms.now().config.throttle
+  const limits = () => ({ ...terms.now().config.throttle, window: THROTTLE_WINDOW })
   const local = createThrottle(limits, clock)
   return {
     throttle: shared ? createSharedThrottle(local, shared.throttle, limits, clock) : local,

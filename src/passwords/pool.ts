@@ -15,7 +15,8 @@ export interface PasswordPool {
 
 export interface PasswordPoolOptions {
   workers: number
-  queue: number
+  /** Jobs that may wait for a worker, so that a storm of logins ends in a queue of known length. */
+  queue?: number
   memory: number
   passes: number
   /** Said once, if the workers could not be given a lower priority. */
@@ -24,7 +25,8 @@ export interface PasswordPoolOptions {
   entry?: URL
 }
 
-export const QUEUE_RETRY = 2 // seconds: 64 hashes of 40 ms in two workers are through after 1.3
+const QUEUE = 64
+export const QUEUE_RETRY = 2 // seconds: a full queue of 40 ms each in two workers is through after 1.3
 
 interface Waiting {
   job: HashJob
@@ -41,6 +43,7 @@ export const createPasswordPool = (options: PasswordPoolOptions): PasswordPool =
   const entry = options.entry ?? new URL('./hash-worker.ts', import.meta.url)
   const seats = new Set<Seat>()
   const waiting: Waiting[] = []
+  const { queue = QUEUE } = options
   let closed = false
   let niceReported = false
 
@@ -95,7 +98,7 @@ export const createPasswordPool = (options: PasswordPoolOptions): PasswordPool =
   const submit = (job: HashJob): Promise<boolean | string> | undefined => {
     if (closed) return undefined
     const idle = findIdleSeat()
-    if (idle === undefined && waiting.length >= options.queue) return undefined
+    if (idle === undefined && waiting.length >= queue) return undefined
     return new Promise((resolve, reject) => {
       const entered: Waiting = { job, resolve, reject }
       if (idle === undefined) waiting.push(entered)

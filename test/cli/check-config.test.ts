@@ -16,14 +16,26 @@ void t.test('a good file is one line and exit 0', async (t) => {
 })
 
 void t.test('a bad file is every problem on stderr and exit 78', async (t) => {
-  const file = join(t.testdir({ 'bad.toml': '[tokens]\nleeway = 99\nisuer = "x"\n' }), 'bad.toml')
+  const file = join(
+    t.testdir({ 'bad.toml': '[log]\nlevel = 99\n[tokens]\nisuer = "x"\n' }),
+    'bad.toml',
+  )
   t.same(await run(file), {
     status: 78,
     out: '',
     err: [
-      `${file}:2: tokens.leeway: must be a whole number from 0 to 60`,
-      `${file}:3: tokens.isuer: unknown setting: did you mean tokens.issuer?`,
+      `${file}:2: log.level: must be one of "trace", "debug", "info", "warn", "error"`,
+      `${file}:4: tokens.isuer: unknown setting: did you mean tokens.issuer?`,
     ].join('\n'),
+  })
+})
+
+void t.test('a setting of an earlier version is a warning', async (t) => {
+  const { config } = makePlace(t, { tokens: 'leeway = 1' })
+  t.match(await run(config), {
+    status: 0,
+    out: `${config}: ok`,
+    err: /^warning: .*toml:\d+: tokens\.leeway: no longer has an effect \(5 seconds\): remove it$/,
   })
 })
 
@@ -33,7 +45,7 @@ void t.test('without a file it asks about the one that the daemon reads', async 
     {
       '../../src/config/load.ts': {
         CONFIG_FILE: '/etc/postern/postern.toml',
-        openConfig: () => ({ config: { store: { url: '' } } }),
+        openConfig: () => ({ config: { store: { url: '' } }, warnings: [] }),
       },
       '../../src/daemon/judge.ts': { judgeConfig: async () => [] },
     },

@@ -34,10 +34,13 @@ void t.test('wrong usage is told, and nothing starts', async (t) => {
 
 void t.test('a bad configuration and a bad surrounding are both 78', async (t) => {
   const before = process.listenerCount('SIGTERM')
-  const place = makePlace(t, { log: 'level = "loud"', tokens: 'leeway = -1' })
+  const place = makePlace(t, { log: 'level = "loud"', throttle: 'pair_failures = -1' })
   const bad = await runHere('--config', place.config)
   t.equal(bad.status, 78)
-  t.match(bad.err, /postern\.toml:\d+: .*log\.level.*\n.*postern\.toml:\d+: .*tokens\.leeway/)
+  t.match(
+    bad.err,
+    /postern\.toml:\d+: .*log\.level.*\n.*postern\.toml:\d+: .*throttle\.pair_failures/,
+  )
   place.configure({ log: `security = "${place.at('none', 'x.log')}"` })
   t.match(await runHere('--config', place.config), {
     status: 78,
@@ -81,6 +84,17 @@ void t.test('it reloads at SIGHUP and stops at SIGINT and SIGTERM', async (t) =>
     t.match(daemon.log().slice(-2), [{ msg: 'stopping', signal }, { msg: 'stopped' }])
     t.equal(daemon.err(), '')
   }
+})
+
+void t.test('a setting of an earlier version ends nothing, and the log names it', async (t) => {
+  const place = makePlace(t, { tokens: 'leeway = 1' })
+  const daemon = await serve(t, place, { covered: true })
+  daemon.child.kill('SIGHUP')
+  await until('it reloads', () => daemon.out().includes('"msg":"reloaded"'))
+  const warned = daemon.log().filter(({ msg }) => msg === 'settings that no longer have an effect')
+  t.equal(warned.length, 2, 'at the start and at the reload')
+  t.match(warned[0], { level: 40, warnings: [/toml:\d+: tokens\.leeway: no longer/] })
+  t.same(await daemon.end(), { code: 0, signal: null })
 })
 
 void t.test('the second signal ends it at once', async (t) => {

@@ -20,8 +20,8 @@ void t.test('a change is named where it needs a restart', async (t) => {
     [
       'several, in the order of the settings',
       '',
-      '[users]\nfile = "/x"\n[tokens]\nleeway = 1\n[listen]\nmax_connections = 99',
-      ['listen.max_connections', 'users.file'],
+      '[users]\nfile = "/x"\n[tokens]\nissuer = "x"\n[listen]\npublic = true',
+      ['listen.public', 'users.file'],
     ],
   ]
   for (const [what, before, after, names] of table) t.same(found(before, after), names, what)

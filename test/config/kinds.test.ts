@@ -53,21 +53,6 @@ const cases: readonly (readonly [Kind<unknown>, readonly (readonly [unknown, unk
     ],
   ],
   [
-    kinds.socketMode,
-    [
-      ['0660', 0o660],
-      ['660', 0o660],
-      ['0600', 0o600],
-      ['0666', 0o666],
-      ['0440', REFUSED],
-      ['0060', REFUSED],
-      ['4660', REFUSED],
-      ['0689', REFUSED],
-      ['rw-rw----', REFUSED],
-      [660, REFUSED],
-    ],
-  ],
-  [
     kinds.path,
     [
       ['/var/lib/postern', '/var/lib/postern'],

@@ -4,7 +4,9 @@ import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { ConfigError } from '../../src/config/config-error.ts'
-import { loadConfig, parseConfig } from '../../src/config/load.ts'
+import { loadConfig, parseConfig, readConfig } from '../../src/config/load.ts'
+import { retired } from '../../src/config/retired.ts'
+import { settings } from '../../src/config/schema.ts'
 
 const FIXTURES = join(import.meta.dirname, '../fixtures/config')
 const root = join(import.meta.dirname, '../..')
@@ -34,7 +36,7 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
   'misspelt-section': ['2: softfone: unknown setting: did you mean softphone?'],
   'misspelt-settings': [
     '2: listen.htpp: unknown setting: did you mean listen.http?',
-    '3: listen."socket mode": unknown setting: did you mean listen.socket_mode?',
+    '3: listen."socket group": unknown setting: did you mean listen.socket_group?',
     '6: softphone.acess_ttl: unknown setting: did you mean softphone.access_ttl?',
     '7: softphone.colour: unknown setting: remove it',
     '10: checks.directory: unknown setting: did you mean state.directory?',
@@ -55,18 +57,18 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
 
   'wrong-types': [
     `2: listen.http: must be in quotes: ${ADDRESS}`,
-    '3: listen.max_connections: must be a whole number from 16 to 65535, without quotes',
-    '4: listen.public: must be true or false, without quotes',
-    '7: tokens.issuer: must be in quotes: 1 to 255 printable ASCII characters',
-    '8: tokens.leeway: must be a whole number from 0 to 60',
-    '11: log.level: must be one of "trace", "debug", "info", "warn", "error"',
-    '12: log.security: must be in quotes: an absolute path, or empty',
-    `15: roles.guest.grants: must be ${GRANTS}`,
-    `20: roles.host.grants[1]: must be in quotes: ${GRANTS}`,
+    '3: listen.public: must be true or false, without quotes',
+    '6: tokens.issuer: must be in quotes: 1 to 255 printable ASCII characters',
+    '9: log.level: must be one of "trace", "debug", "info", "warn", "error"',
+    '10: log.security: must be in quotes: an absolute path, or empty',
+    `13: roles.guest.grants: must be ${GRANTS}`,
+    `18: roles.host.grants[1]: must be in quotes: ${GRANTS}`,
+    '22: throttle.pair_failures: must be a whole number from 1 to 1000000, without quotes',
+    '23: throttle.address_failures: must be a whole number from 1 to 1000000',
   ],
   'out-of-range': [
-    '2: listen.max_connections: must be a whole number from 16 to 65535',
-    '5: tokens.leeway: must be a whole number from 0 to 60',
+    '2: refresh.grace: must be a whole number from 0 to 60',
+    '5: throttle.pair_failures: must be a whole number from 1 to 1000000',
     '8: softphone.access_ttl: must be a whole number from 1 to 86400',
     '11: passwords.memory_kib: must be a whole number from 7168 to 1048576',
     '14: log.level: must be one of "trace", "debug", "info", "warn", "error"',
@@ -97,11 +99,7 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
     '2: softphone.base_path: must be a path such as "/api/v1": it starts with /, does not end with / and has only letters, digits, _ ~ - and dots within names',
   ],
 
-  'public-binds': [
-    `2: listen.http: ${PUBLIC}`,
-    `3: listen.operator: ${PUBLIC}`,
-    '4: listen.socket_mode: lets every local user in: use "0660" with listen.socket_group, or set listen.public = true',
-  ],
+  'public-binds': [`2: listen.http: ${PUBLIC}`, `3: listen.operator: ${PUBLIC}`],
   'listeners-at-one-tcp-address': [
     '3: listen.operator: listen.http and listen.operator share one address: give each its own',
   ],
@@ -173,9 +171,9 @@ void t.test('no problem ever shows what was found in the file', async (t) => {
   const keys = [
     'listen.http',
     'listen.public',
-    'tokens.leeway',
+    'refresh.grace',
     'log.level',
-    'listen.socket_mode',
+    'cookies.secure',
     'state.directory',
     'softphone.base_path',
     'roles.a.grants',
@@ -222,8 +220,8 @@ void t.test('a file that may not be read is told with its cure', async (t) => {
 })
 
 void t.test('a byte order mark and Windows line ends are no fault', async (t) => {
-  const file = join(t.testdir({ 'c.toml': '\uFEFF[tokens]\r\nleeway = 7\r\n' }), 'c.toml')
-  t.equal(loadConfig(file).tokens.leeway, 7)
+  const file = join(t.testdir({ 'c.toml': '\uFEFF[tokens]\r\nissuer = "x"\r\n' }), 'c.toml')
+  t.equal(loadConfig(file).tokens.issuer, 'x')
 })
 
 void t.test(
@@ -268,4 +266,37 @@ void t.test(
 void t.test('the example file says exactly what an empty file means', async (t) => {
   t.strictSame(loadConfig(join(root, 'postern.example.toml')), parseConfig('', 'empty'))
   t.not(readFileSync(join(root, 'postern.example.toml'), 'utf8').length, 0)
+})
+
+void t.test('a setting of an earlier version is read, and named with its line', async (t) => {
+  const names = Object.keys(retired)
+  t.ok(names.length > 0)
+  for (const name of names)
+    t.notOk(
+      settings.some((row) => row.name === name),
+      name,
+    )
+  const loaded = readConfig(
+    `[tokens]
+leeway = 99
+[listen]
+max_connections = "many"
+socket_mode = "0666"
+[issuers.acme]
+leeway = 60
+issuer = "https://acme.example"
+audience = "pbx"
+jwks_file = "/etc/acme.json"
+role_claim = "role"
+roles = ["staff=user"]
+`,
+    'f',
+  )
+  t.same(loaded.warnings, [
+    'f:2: tokens.leeway: no longer has an effect (5 seconds): remove it',
+    'f:4: listen.max_connections: no longer has an effect (4096 connections): remove it',
+    'f:5: listen.socket_mode: no longer has an effect (the mode is 0660, for the group of listen.socket_group): remove it',
+    'f:7: issuers.acme.leeway: no longer has an effect (5 seconds): remove it',
+  ])
+  t.same(readConfig('', 'f').warnings, [])
 })

@@ -17,12 +17,12 @@ void t.test('a path is shown as it would be written, fit for a terminal', async 
 
 void t.test('every setting is read from the section and key that it is named by', async (t) => {
   const read = readSettings({
-    tokens: { leeway: 0 },
+    throttle: { pair_failures: 1 },
     listen: { public: true },
     roles: { a: { grants: [] } },
   })
   if ('problems' in read) throw new Error('it has problems')
-  t.equal(read.values['tokens.leeway'], 0)
+  t.equal(read.values['throttle.pair_failures'], 1)
   t.equal(read.values['listen.public'], true)
   t.same([...read.values['roles.*.grants'].keys()], ['user', 'admin', 'a'])
 })
@@ -30,7 +30,8 @@ void t.test('every setting is read from the section and key that it is named by'
 void t.test('a slip in one place hides no slip in another', async (t) => {
   t.same(
     problems({
-      tokens: { leeway: '5', isuer: 'x' },
+      throttle: { pair_failures: '5' },
+      tokens: { isuer: 'x' },
       log: { level: 'loud' },
       roles: {
         user: { grants: ['x', 7] },
@@ -43,7 +44,7 @@ void t.test('a slip in one place hides no slip in another', async (t) => {
       state: [],
     }).map((problem) => problem.slice(0, 32)),
     [
-      'tokens.leeway: must be a whole n',
+      'throttle.pair_failures: must be ',
       'log.level: must be one of "trace',
       'roles.user.grants[0]: is not of ',
       'roles.user.grants[1]: must be in',
@@ -94,7 +95,7 @@ void t.test(
   async (t) => {
     const read = readSettings({ issuers: { acme: ISSUER, other: { ...ISSUER, issuer: 'o' } } })
     if ('problems' in read) throw new Error(read.problems.map(({ text }) => text).join())
-    t.equal(read.values['issuers.*.leeway'].get('acme'), 5)
+    t.equal(read.values['issuers.*.username_claim'].get('acme'), 'sub')
     t.same(read.values['issuers.*.algorithms'].get('other'), ['EdDSA', 'ES256', 'RS256'])
     t.same(
       [...(read.values['issuers.*.roles'].get('acme') ?? [])],

@@ -58,13 +58,10 @@ void t.test('two listeners that could not both bind are refused', async (t) => {
 void t.test('a door that others can open has to be asked for', async (t) => {
   t.same(broken({ 'listen.http': four('10.0.0.1') }), ['listen.http listen.public'])
   t.same(broken({ 'listen.operator': four('::') }), ['listen.operator listen.public'])
-  t.same(broken({ 'listen.socket_mode': 0o666 }), ['listen.socket_mode listen.public'])
-  t.same(broken({ 'listen.socket_mode': 0o661 }), ['listen.socket_mode listen.public'])
   t.same(
     broken({
       'listen.http': four('10.0.0.1'),
       'listen.operator': four('::'),
-      'listen.socket_mode': 0o666,
       'listen.public': true,
     }).filter((rule) => rule.includes('public')),
     [],

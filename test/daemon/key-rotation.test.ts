@@ -162,8 +162,8 @@ void t.test(
   'a reload names what waits for a restart, and takes up nothing of a bad file',
   async (t) => {
     const { place, reloadNow } = await start(t)
-    place.configure({ passwords: 'queue = 5', roles: '' })
-    t.match(await reloadNow(), { status: 0, err: 'these wait for a restart: passwords.queue' })
+    place.configure({ passwords: 'workers = 5', roles: '' })
+    t.match(await reloadNow(), { status: 0, err: 'these wait for a restart: passwords.workers' })
     place.configure({ 'roles.user': 'grants = []', 'issuers.acme': 'jwks_file = "/none"' })
     const { access } = await login(place.ask)
     t.match(await reloadNow(), { status: 78 })

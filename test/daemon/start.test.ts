@@ -171,8 +171,8 @@ void t.test('it does not start on what is broken, says the cure, and leaves noth
   const rows: Row[] = [
     [
       'a bad configuration, every problem of it',
-      (place) => place.configure({ log: 'level = "loud"', listen: 'socket_mode = "0666"' }),
-      /postern\.toml:\d+: .*socket_mode[^]*postern\.toml:\d+: .*log\.level/,
+      (place) => place.configure({ log: 'level = "loud"', listen: 'operator = "x"' }),
+      /postern\.toml:\d+: .*operator[^]*postern\.toml:\d+: .*log\.level/,
     ],
     ['no configuration', (place) => rmSync(place.config), /no such file: copy postern\.example/],
     ['no users file', (place) => rmSync(place.at('users')), /no such file: make it with `postern/],
@@ -461,12 +461,12 @@ void t.test('a reload takes the good and leaves the bad', async (t) => {
   renameSync(place.at('security.log'), place.at('security.log.1'))
   place.configure({
     log: `level = "debug"\nsecurity = "${place.at('other.log')}"`,
-    listen: 'max_connections = 99',
+    http_users: 'timeout = 9',
     passwords: 'workers = 1',
     'roles.user': 'grants = ["subscribe:users-state"]',
   })
   t.same((await hangup('reloaded; these wait for a restart'))['ignored'], [
-    'listen.max_connections',
+    'http_users.timeout',
     'passwords.workers',
   ])
   t.equal(await check(place, session.access), '403 no_grant', 'new grants are in force')

@@ -277,14 +277,17 @@ void t.test('a body over the limit is a 413', async (t) => {
 })
 
 void t.test('with the hash queue full it is a 503 that says when', async (t) => {
-  const narrow = await startTestDaemon(t, { sections: { passwords: 'workers = 1\nqueue = 1' } })
+  const narrow = await startTestDaemon(t, {
+    sections: { passwords: 'workers = 1\nmemory_kib = 19456\npasses = 2' },
+  })
   const answers = await Promise.all(
-    Array.from({ length: 12 }, () =>
-      narrow.ask(PATH, { headers: JSON_TYPE, body: JSON.stringify(GOOD) }),
-    ),
+    Array.from({ length: 100 }, (_, n) => {
+      const headers = { ...JSON_TYPE, 'X-Real-IP': `10.9.0.${n}` }
+      return narrow.ask(PATH, { headers, body: JSON.stringify({ ...GOOD, login: `stranger${n}` }) })
+    }),
   )
   const full = answers.filter(({ status }) => status === 503)
-  t.ok(full.length > 0 && full.length < 12, `${full.length} of 12`)
+  t.ok(full.length > 0 && full.length < 100, `${full.length} of 100`)
   t.equal(full[0]?.header('retry-after'), '2')
   t.match(full[0]?.json(), { result: false, messages: { error: ['Try again later'] } })
 })
