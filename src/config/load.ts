@@ -32,7 +32,7 @@ export interface LoadedConfig {
 
 export const readConfig = (text: string, file: string): LoadedConfig => {
   const read = readSettings(parseToml(text, file))
-  const locate = createLocator(text)
+  const locate = createLocator(text, parse)
   const toLines = (found: readonly Problem[]): string[] =>
     found
       .map(({ path, text: what }) => ({ what, line: locate(path) }))
