@@ -207,6 +207,10 @@ void t.test('each package has one home', (t) => {
   t.end()
 })
 
+/** Comments may name what code may not. */
+const codeOf = (file: string): string =>
+  readFileSync(join(SRC, file), 'utf8').replaceAll(/^\s*(?:\/\/|\/?\*).*$|\s\/\/ .*$/gm, '')
+
 void t.test('outgoing requests have one home, but for nginx on its kept connections', (t) => {
   const asking = files.filter((file) =>
     /^import \{[^}]*\brequest\b[^}]*\} from 'node:https?'/m.test(
@@ -229,16 +233,18 @@ void t.test(
   },
 )
 
+void t.test('what must outlast a power cut has one home', (t) => {
+  const syncing = files.filter((file) => /\bfsync(?:Sync)?\b/.test(codeOf(file)))
+  t.same(syncing, ['files/replace-file.ts'], 'take what files/replace-file.ts offers')
+  t.end()
+})
+
 void t.test('the rules touch no file, socket or process', (t) => {
   for (const { file, target } of imports.filter((found) => room(found.file) === 'auth')) {
     t.notOk(NEVER_IN_AUTH.has(target), `${file} does without ${target}`)
   }
   t.end()
 })
-
-/** Comments may name what code may not. */
-const codeOf = (file: string): string =>
-  readFileSync(join(SRC, file), 'utf8').replaceAll(/^\s*(?:\/\/|\/?\*).*$|\s\/\/ .*$/gm, '')
 
 void t.test('time and chance come as arguments, from src/clock.ts', (t) => {
   const found = (pattern: RegExp): string[] => files.filter((file) => pattern.test(codeOf(file)))

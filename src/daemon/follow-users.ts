@@ -73,7 +73,7 @@ export const followUsers = (parts: {
     reload() {
       const reading = turn.then(async () => {
         const before = ended
-        const problems = await users.reload()
+        const problems = await users.reread()
         return { ended: ended - before, problems }
       })
       turn = reading.catch(() => undefined)

@@ -5,12 +5,12 @@ import { QUEUE_RETRY } from '../passwords/pool.ts'
 import type { UserSource } from './source.ts'
 
 /** `names`: of all sources, each once. */
-export interface Directory extends Omit<UserSource, 'name' | 'reload'> {
+export interface Directory extends Omit<UserSource, 'name' | 'reread'> {
   /**
    * Every source reads again, even if one of them throws; that error is thrown afterwards. The sources with problems,
    * and what they are.
    */
-  reload(): Promise<ReadonlyMap<UserSource['name'], readonly string[]>>
+  reread(): Promise<ReadonlyMap<UserSource['name'], readonly string[]>>
 }
 
 const isUnknown = (answer: object): boolean =>
@@ -62,8 +62,8 @@ export const createDirectory = (
 
     names: () => new Set(sources.flatMap((source) => [...source.names()])),
 
-    async reload() {
-      const readings = sources.map(async (source) => [source.name, await source.reload()] as const)
+    async reread() {
+      const readings = sources.map(async (source) => [source.name, await source.reread()] as const)
       await Promise.allSettled(readings)
       const found = await Promise.all(readings)
       return new Map(found.filter(([, problems]) => problems.length > 0))

@@ -20,7 +20,7 @@ export interface Reading<Held extends HeldUser> {
 
 export interface SourceEvents {
   /**
-   * Called after every good reading but the first, with the new state already in force; `reload` waits for it.
+   * Called after every good reading but the first, with the new state already in force; `reread` waits for it.
    * The diff is empty if only a comment changed, or a broken file is whole again. If it rejects, it is
    * called again a second later with the same changes.
    */
@@ -34,7 +34,7 @@ export interface SourceEvents {
 
 export interface HeldUsers<Held extends HeldUser> extends Pick<
   UserSource,
-  'lookup' | 'names' | 'reload' | 'close'
+  'lookup' | 'names' | 'reread' | 'close'
 > {
   find(name: string): Held | undefined
   peek(name: string): { user: User } | { refused: 'unknown_user' | 'disabled' }
@@ -138,7 +138,7 @@ export const holdUsers = async <Held extends HeldUser>(
     peek,
     lookup: async (name) => peek(name),
     names: () => users.keys(),
-    reload: readInTurn,
+    reread: readInTurn,
     close() {
       closed = true
       stop()

@@ -220,7 +220,7 @@ export const openHttpUsers = (options: HttpUsersOptions): UserSource => {
     lookup: (username) => within('lookups', () => askLookup(username), AWAY),
     peek: () => undefined,
     names: () => [],
-    reload: async () => [],
+    reread: async () => [],
     close() {
       closing.abort()
     },

@@ -45,6 +45,6 @@ export interface UserSource {
    * Reads its files again, after any reading under way, and answers what is wrong with them: the last good state then
    * stays in force. Rejects if the change could not be applied.
    */
-  reload(): Promise<readonly string[]>
+  reread(): Promise<readonly string[]>
   close(): void
 }

@@ -105,13 +105,13 @@ void t.test('changes and problems are told with the name of their source', async
   const text = readFileSync(pbx, 'utf8')
   place.users(`201:${HASH}:user:Anna`)
   writeFileSync(pbx, text.replace(SECRET, 'another-secret-0123456789'))
-  await users.reload()
+  await users.reread()
   t.match(changes.find(([source]) => source === 'file')?.[1], [{ name: '900', change: 'removed' }])
   t.match(changes.find(([source]) => source === 'asterisk')?.[1], [
     { name: '201', change: 'password' },
   ])
   place.users('broken')
-  await users.reload()
+  await users.reread()
   t.match(problems, [['file', [/users:1: /]]])
 })
 
@@ -122,14 +122,14 @@ void t.test(
     place.users(`201:${HASH}:user:Anna`)
     const users = await open(async (opened) => {
       place.users(`202:${HASH}:user:Bea`)
-      await t.rejects(opened.reload(), /nobody follows the users yet/)
+      await t.rejects(opened.reread(), /nobody follows the users yet/)
       place.users('203:plain:user:Carl')
-      await opened.reload()
+      await opened.reread()
     })
     t.match(problems, [['file', [/users:1: /]]], 'a problem is told to whoever follows')
     t.same(changes, [])
     place.users(`202:${HASH}:user:Bea`)
-    await users.reload()
+    await users.reread()
     t.match(changes, [
       [
         'file',

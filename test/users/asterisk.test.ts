@@ -97,7 +97,7 @@ void t.test('whoever is removed while the hash runs stays out', async (t) => {
   const { source, write } = await open(t, GOOD, {
     hashDecoy: async () => {
       write('[b]\ntype=auth\npassword=q\n')
-      await source.reload()
+      await source.reread()
     },
   })
   t.same(await source.authenticate('a', 'p'), { refused: 'unknown_user' })
@@ -159,6 +159,6 @@ void t.test('a broken file keeps the last good state and is told once', async (t
   for (let second = 0; second < 3; second++) await look()
   t.same(diffs, [[]], 'whole again, and nothing changed')
   write('[a\n')
-  await source.reload()
+  await source.reread()
   t.equal(problems.length, 3, 'a new break is told again')
 })

@@ -22,8 +22,8 @@ function source(
     lookup: async () => lookup,
     peek: () => (answers.held === false ? undefined : lookup),
     names: () => [],
-    reload: async () => {
-      calls.push('reload')
+    reread: async () => {
+      calls.push('reread')
       return []
     },
     close: () => void calls.push('close'),
@@ -133,15 +133,15 @@ void t.test('names are those that the sources hold, each once', async (t) => {
 
 void t.test('every source reads again and closes, also beside one that faults', async (t) => {
   const calls: Calls = []
-  const broken = { ...source(calls), reload: () => Promise.reject(new Error('disk')) }
+  const broken = { ...source(calls), reread: () => Promise.reject(new Error('disk')) }
   const directory = createDirectory([broken, source(calls)], () => undefined)
-  await t.rejects(directory.reload(), { message: 'disk' })
+  await t.rejects(directory.reread(), { message: 'disk' })
   directory.close()
-  t.same(calls, ['reload', 'close', 'close'])
+  t.same(calls, ['reread', 'close', 'close'])
   const sources: UserSource[] = [
-    { ...source(calls), reload: async () => ['users:1: broken'] },
+    { ...source(calls), reread: async () => ['users:1: broken'] },
     { ...source(calls), name: 'asterisk' },
   ]
-  const problems = await createDirectory(sources, () => undefined).reload()
+  const problems = await createDirectory(sources, () => undefined).reread()
   t.same([...problems], [['file', ['users:1: broken']]], 'those with which something is wrong')
 })

@@ -108,7 +108,7 @@ void t.test('a login that waited while its user changed gets the answer of today
     })
     const answer = source.authenticate('201', 'secret')
     writeFileSync(file, text)
-    await source.reload()
+    await source.reread()
     hashed.resolve(true)
     t.match(await answer, expected, what)
   }
@@ -149,7 +149,7 @@ void t.test(
     t.match(problems, [[/users:1: the hash is neither/]])
     t.equal(problems.length, 1)
     t.match(source.peek('201'), { user: { name: '201' } }, 'the last good state stays')
-    await source.reload()
+    await source.reread()
     t.equal(problems.length, 1)
 
     rmSync(file)
@@ -159,7 +159,7 @@ void t.test(
     t.match(problems[1], [/no such file: make it with `postern user add`/])
     t.equal(problems.length, 2)
     mkdirSync(file)
-    await source.reload()
+    await source.reread()
     t.match(problems[2], [/is a folder/])
     rmSync(file, { recursive: true })
 
@@ -168,7 +168,7 @@ void t.test(
     await look()
     t.same(diffs, [[]], 'whole again, and nothing changed')
     writeFileSync(file, '201:plain\n')
-    await source.reload()
+    await source.reread()
     t.equal(problems.length, 4, 'the same problem anew is reported anew')
   },
 )
@@ -197,10 +197,10 @@ void t.test('a broken or missing file does not open', async (t) => {
 
 void t.test('a file that everybody can read is in force, with a warning', async (t) => {
   const { source, file, warnings } = await open(t, `201:${SECRET}\n`)
-  await source.reload()
+  await source.reread()
   t.same(warnings, [])
   chmodSync(file, 0o644)
-  await source.reload()
+  await source.reread()
   t.match(warnings, [/every user of this host can read the hashes: chmod o= /])
 
   source.close()

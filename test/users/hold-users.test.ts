@@ -122,14 +122,14 @@ void t.test('a broken state changes nothing and is told once', async (t) => {
   const { disk, look, diffs, said, users } = await open(t)
   Object.assign(disk, { mark: 'b', names: [], problems: ['x:1: broken'] })
   for (let second = 0; second < 4; second++) await look()
-  t.same(await users.reload(), ['x:1: broken'])
+  t.same(await users.reread(), ['x:1: broken'])
   t.same(said, ['x:1: broken'])
   t.match(users.peek('anna'), { user: { name: 'anna' } }, 'the last good state stays')
   Object.assign(disk, { names: ['anna'], problems: [] })
-  t.same(await users.reload(), [])
+  t.same(await users.reread(), [])
   t.same(diffs, [[]], 'whole again, and nothing changed')
   disk.problems = ['x:1: broken']
-  await users.reload()
+  await users.reread()
   t.equal(said.length, 2, 'the same problem anew is told anew')
 })
 
@@ -137,7 +137,7 @@ void t.test('a change that fails is handed over again at each look', async (t) =
   const { disk, look, diffs, said, users, break: breakDown } = await open(t)
   breakDown(new Error('the store is away'))
   Object.assign(disk, { mark: 'b', names: [] })
-  await t.rejects(users.reload(), { message: 'the store is away' })
+  await t.rejects(users.reread(), { message: 'the store is away' })
   t.same(users.peek('anna'), { refused: 'unknown_user' }, 'in force all the same')
   for (let second = 0; second < 3; second++) await look()
   t.same(said, ['/etc/x: its changes could not be applied: retrying every second'])
@@ -147,7 +147,7 @@ void t.test('a change that fails is handed over again at each look', async (t) =
   for (const diff of diffs) t.same(diff, [{ name: 'anna', change: 'removed' }])
   await look()
   t.equal(diffs.length, 4, 'and then no more')
-  await users.reload()
+  await users.reread()
   t.same(diffs[4], [], 'each change is told once')
 })
 
@@ -161,8 +161,8 @@ void t.test('looks do not pile up, and readings wait for each other', async (t) 
   t.equal(reads(), 1)
   disk.names = ['bob']
   breakDown(new Error('of this one'))
-  const refused = users.reload()
-  const next = users.reload()
+  const refused = users.reread()
+  const next = users.reread()
   await t.rejects(refused, /of this one/)
   breakDown(undefined)
   t.same(await next, [], 'the one before does not stop it')
@@ -171,10 +171,10 @@ void t.test('looks do not pile up, and readings wait for each other', async (t) 
 
 void t.test('warnings are told once for each set of them', async (t) => {
   const { disk, warned, users } = await open(t, { warnings: ['a', 'b'] })
-  await users.reload()
+  await users.reread()
   t.same(warned, ['a', 'b'])
   disk.warnings = ['b']
-  await users.reload()
+  await users.reread()
   t.same(warned, ['a', 'b', 'b'])
 })
 
@@ -183,8 +183,8 @@ void t.test('nothing is said once it is closed', async (t) => {
   users.close()
   t.ok(isStopped())
   disk.names = []
-  await users.reload()
+  await users.reread()
   disk.problems = ['broken']
-  await users.reload()
+  await users.reread()
   t.same([said, diffs], [[], []])
 })
