@@ -2,7 +2,7 @@
 // Only its two agreed answers count. Anything else is "away", which neither lets anyone in nor puts anyone out.
 import { createHash } from 'node:crypto'
 import { ConfigError } from '../config/config-error.ts'
-import { findCertificateFault, readTrust, systemTrust, type Trust } from '../files/certificates.ts'
+import { findCertificateFault, readTrust, systemTrust } from '../files/certificates.ts'
 import { sendRequest } from '../http-client.ts'
 import type { Authentication, Lookup, User, UserSource } from './source.ts'
 
@@ -107,7 +107,7 @@ export const openHttpUsers = (options: HttpUsersOptions): UserSource => {
   }
   const login = accept(parseEndpoint('login_url', options.loginUrl, allowPlain))
   const look = accept(parseEndpoint('lookup_url', options.lookupUrl, allowPlain))
-  const trusted = options.ca === undefined ? undefined : accept(readTrust(options.ca, CA_FILE))
+  const trust = options.ca === undefined ? undefined : accept(readTrust(options.ca, CA_FILE))
   // Anything else would be a second header, or a fault at every login.
   if (token !== undefined && !/^[\x21-\x7e]+$/.test(token)) {
     problems.push('http_users.token_file: must hold printable ASCII without blanks')
@@ -115,8 +115,7 @@ export const openHttpUsers = (options: HttpUsersOptions): UserSource => {
   if (!login || !look || problems.length > 0) throw new ConfigError(problems)
 
   // Read now: the first login, and every check beside it, would else wait for it.
-  const isSecure = [login, look].some(({ url }) => url.protocol === 'https:')
-  const trust: Trust | undefined = trusted ?? (isSecure ? systemTrust() : undefined)
+  if (!trust && [login, look].some(({ url }) => url.protocol === 'https:')) systemTrust()
 
   const closing = new AbortController()
   const reported: Record<Endpoint['setting'], string> = { login_url: '', lookup_url: '' }

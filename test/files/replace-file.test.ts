@@ -48,11 +48,15 @@ void t.test('a link is replaced, and what it points to stays', (t) => {
 void t.test('what fails leaves the old file and no draft', (t) => {
   const folder = t.testdir({ file: 'old' })
   const file = join(folder, 'file')
-  traceFs(t, new Error('no space left'))
+  const faults: { sync?: Error; link?: Error } = { sync: new Error('no space left') }
+  traceFs(t, faults)
   t.throws(() => replaceFile(file, 'new', { owner: OURS, mode: 0o600 }), {
     message: 'no space left',
   })
   t.throws(() => createFile(join(folder, 'made'), 'new'), { message: 'no space left' })
+  delete faults.sync
+  faults.link = new Error('no links here')
+  t.throws(() => createFile(join(folder, 'made'), 'new'), { message: 'no links here' })
   t.equal(readFileSync(file, 'utf8'), 'old')
   t.same(readdirSync(folder), ['file'])
   t.end()
