@@ -1,4 +1,4 @@
-// The tokens of a session. A token never outlives its session: its end is cut to the session's own.
+// The tokens of a session. A token never outlives its session.
 
 import { randomBytes } from 'node:crypto'
 
@@ -6,24 +6,24 @@ import type { Dialect, Session } from '../store/store.ts'
 import { createOpaqueToken } from './refresh-token.ts'
 import type { Tokens } from './token.ts'
 
-/** What the config says of one dialect's tokens. Seconds. */
+/** How one dialect's tokens are made, and how long they live, in seconds. */
 export interface DialectTerms {
   dialect: Dialect
   accessTtl: number
   refreshTtl: number
   /** Whether a refresh trades its token for a new one. */
   rotate: boolean
-  /** How long the predecessor still gets the same successor. */
+  /** How long a rotated token still gets the same successor. */
   grace: number
   /** Seconds without a refresh that end a session; 0: never. */
   idleTtl: number
-  /** Live sessions that a user may have; the oldest ends. 0: any number. */
+  /** Live sessions that a user may have; one more ends the oldest. 0: any number. */
   perUser: number
   /** Role → its name in this dialect's tokens, where its clients know another. */
   roleNames?: ReadonlyMap<string, string>
   /** Whether its refresh tokens are 64 hex digits instead of JWTs. */
   opaqueRefresh: boolean
-  /** What its clients read in an access token beside our claims; RFC 7519 knows no such names. */
+  /** Claims that its clients read beside ours; RFC 7519 has no names for them. */
   claimsOf?(session: Session): Readonly<Record<string, string>>
 }
 
@@ -36,6 +36,15 @@ export const accessExpiry = (
   session: { expiresAt: number },
 ): number => Math.min(now + terms.accessTtl, session.expiresAt)
 
+/** The claims that access and refresh tokens have in common. */
+const sharedClaims = ({ userId, username, sid }: Session, now: number) => ({
+  sub: String(userId),
+  username,
+  sid,
+  jti: createId(),
+  iat: now,
+})
+
 export const issueAccessToken = (
   tokens: Tokens,
   session: Session,
@@ -43,13 +52,9 @@ export const issueAccessToken = (
   now: number,
 ): Promise<string> =>
   tokens.issue({
+    ...sharedClaims(session, now),
     type: 'access',
-    sub: String(session.userId),
-    username: session.username,
     role: terms.roleNames?.get(session.role) ?? session.role,
-    sid: session.sid,
-    jti: createId(),
-    iat: now,
     exp: accessExpiry(terms, now, session),
     extra: terms.claimsOf?.(session),
   })
@@ -59,16 +64,8 @@ export const issueRefreshToken = async (
   session: Session,
   terms: DialectTerms,
   now: number,
-): Promise<string> =>
-  terms.opaqueRefresh
-    ? createOpaqueToken()
-    : tokens.issue({
-        type: 'refresh',
-        sub: String(session.userId),
-        username: session.username,
-        role: session.role,
-        sid: session.sid,
-        jti: createId(),
-        iat: now,
-        exp: session.expiresAt,
-      })
+): Promise<string> => {
+  if (terms.opaqueRefresh) return createOpaqueToken()
+  const { role, expiresAt: exp } = session
+  return tokens.issue({ ...sharedClaims(session, now), type: 'refresh', role, exp })
+}

@@ -1,6 +1,6 @@
-// Our own tokens, made and verified; those of a trusted issuer are handed on to its rules. The raw text is
-// checked before the signature, the claims' types after. Nothing here looks at the clock or at revocation:
-// that is asked anew at every use of a verdict.
+// Issues and verifies our own tokens; those of a trusted issuer are passed on to its rules. The raw text is checked
+// before the signature, the claims' types after. Time and revocation are not: they are judged at every use of a
+// verdict.
 
 import { SignJWT } from 'jose'
 
@@ -14,7 +14,7 @@ import { createVerdictCache } from './verdict-cache.ts'
 
 export type TokenType = 'access' | 'refresh' | 'ticket'
 
-/** What a rightly signed token of ours says. `exp` and `nbf` are not judged yet. */
+/** What a properly signed token says. `exp` and `nbf` are not judged yet. */
 export interface Claims {
   readonly type: TokenType
   readonly sub: string
@@ -27,22 +27,22 @@ export interface Claims {
   readonly exp: number
   /** Only in tickets. */
   readonly ticket?: TicketClaims
-  /** Only where another system issued it: nobody of ours, whatever the name says. */
+  /** Only where another system issued it: never a user of ours, whatever the name. */
   readonly foreign?: Foreign
 }
 
 export interface Foreign {
   /** The issuer's name in our config. */
   readonly issuer: string
-  /** Seconds that its clock may differ from ours, at both ends of a token's life. */
+  /** Seconds by which its clock may differ from ours, at both ends of a token's life. */
   readonly leeway: number
 }
 
-/** Tokens of other systems, as src/auth/issuer.ts knows them. */
+/** Tokens of other systems: see src/auth/issuer.ts. */
 export interface TrustedIssuers {
-  /** A verdict that still holds. */
+  /** Its verdict, where it still holds. */
   remembered(token: string): Verdict | undefined
-  /** Undefined: no trusted issuer's. Rejects where its keys are not to be had. */
+  /** Undefined: not a trusted issuer's. Rejects where its keys could not be loaded. */
   verify(token: string, form: Compact): Promise<Verdict> | undefined
 }
 
@@ -51,11 +51,11 @@ export interface TicketClaims {
   readonly action: Action
   /** A grant's pattern: usually one resource, or a folder of them. */
   readonly pattern: Grant
-  /** When the right to a subscription opened with it ends: the end of the access token it was got with. */
+  /** When a stream opened with it must end: when the access token it was issued for does. */
   readonly until: number
 }
 
-/** What differs from token to token; the rest is the issuer's. */
+/** What differs from token to token. */
 export interface TokenRequest {
   type: TokenType
   sub: string
@@ -65,20 +65,20 @@ export interface TokenRequest {
   jti: string
   iat: number
   exp: number
-  /** More claims for a dialect's clients; never one of ours. */
+  /** Further claims for a dialect's clients; they never replace ours. */
   extra?: Readonly<Record<string, string | number>> | undefined
 }
 
 export interface Tokens {
   issue(request: TokenRequest): Promise<string>
-  /** A verdict that still holds, at once: it is what keeps a check from waiting. */
+  /** The verdict, where it is remembered and still holds: this keeps a check from waiting. */
   remembered(token: string): Verdict | undefined
   verify(token: string): Promise<Verdict>
 }
 
 export type Verdict = Claims | Refusal
 
-const HEADER_MEMBERS = new Set(['alg', 'kid', 'typ']) // crit, b64, jwk, jku, zip …: never written by us
+const HEADER_MEMBERS = new Set(['alg', 'kid', 'typ']) // we never write crit, b64, jwk, jku, zip …
 const TYPES: ReadonlyMap<string, TokenType> = new Map([
   ['at+jwt', 'access'], // RFC 9068 §2.1: no other kind of JWT may pass for an access token
   ['application/at+jwt', 'access'],
@@ -93,7 +93,7 @@ const TYP: Readonly<Record<TokenType, string>> = {
 }
 const HOUR = 3600
 export const MAX_LIFE: Readonly<Record<TokenType, number>> = {
-  access: 24 * HOUR, // the config allows no more: a longer one was not issued by us, or exp is in milliseconds
+  access: 24 * HOUR, // the config's limit: a longer one is not ours, or its exp is in milliseconds
   refresh: 400 * 24 * HOUR,
   ticket: HOUR,
 }
@@ -106,7 +106,7 @@ const readTicket = (payload: Members): TicketClaims | undefined => {
   return 'problem' in pattern ? undefined : { action: pattern.action, pattern, until }
 }
 
-/** Instants are whole seconds: a fraction would let a token outlive itself within its last second. */
+/** Instants are whole seconds: with a fraction a token would live on within its last second. */
 const readClaims = (
   payload: Members,
   type: TokenType,
@@ -130,15 +130,15 @@ const readClaims = (
   return ticket ? Object.freeze({ ...claims, ticket }) : refuse('bad_claims')
 }
 
-const BAD_VERDICTS = 1000 // on their own, so that a flood of garbage drives out no good token
+const BAD_VERDICTS = 1000 // apart from the good ones, so that a flood of garbage evicts none of them
 
 export const createTokens = (options: {
   keyring: Keyring
   issuer: string
   audience: string
-  /** How many verdicts on good tokens are remembered, in each of two generations. */
+  /** How many good tokens are remembered, in each of two generations. */
   cacheSize: number
-  /** Whose tokens count beside ours. */
+  /** Whose tokens are accepted beside ours. */
   trusted?: TrustedIssuers | undefined
 }): Tokens => {
   const { keyring, issuer, audience, trusted } = options
@@ -152,7 +152,7 @@ export const createTokens = (options: {
     return verdict
   }
 
-  /** What the header says of a token of ours. */
+  /** The header of a token of ours. */
   const readHeader = (header: Members): Refusal | { type: TokenType; key: VerifyingKey } => {
     if (!Object.keys(header).every((name) => HEADER_MEMBERS.has(name))) {
       return refuse('malformed_token')
@@ -184,22 +184,13 @@ export const createTokens = (options: {
     good.get(token) ?? bad.get(token) ?? trusted?.remembered(token)
 
   return {
-    issue: ({ extra, type, sub, username, role, sid, jti, iat, exp }) =>
-      new SignJWT({
-        ...extra,
-        sub,
-        username,
-        role,
-        type,
-        sid,
-        jti,
-        iss: issuer,
-        aud: audience,
-        iat,
-        nbf: iat,
-        exp,
-      })
-        .setProtectedHeader({ alg: keyring.signing.alg, typ: TYP[type], kid: keyring.signing.kid })
+    issue: ({ extra, ...claims }) =>
+      new SignJWT({ ...extra, ...claims, iss: issuer, aud: audience, nbf: claims.iat })
+        .setProtectedHeader({
+          alg: keyring.signing.alg,
+          typ: TYP[claims.type],
+          kid: keyring.signing.kid,
+        })
         .sign(keyring.signing.key),
     remembered,
     verify(token) {
@@ -220,8 +211,8 @@ export const createTokens = (options: {
 export const LEEWAY = 5
 
 /**
- * Whether a rightly signed token is in its time. `leeway` excuses clocks that run ahead, never the `exp` of a
- * token of ours: else a client that was kicked would come back for seconds.
+ * Whether a token is within its time. `leeway` allows for clocks that run ahead, but never extends the `exp` of a
+ * token of ours: a client whose stream has ended with it would come back for seconds.
  */
 export const judgeTime = (claims: Claims, now: number, leeway: number): Refusal | undefined => {
   const { foreign, exp, nbf, iat } = claims
