@@ -8,7 +8,7 @@ import { findGrant, isAction, isResource, type Policy } from './grants.ts'
 import type { Revocations } from './revocations.ts'
 import { type Claims, judgeTime, type Tokens, type TokenType, type Verdict } from './token.ts'
 
-/** Who holds the token, as of now: the role is today's where the users are in memory, else the token's. */
+/** Who holds the token: with today's role where the users are in memory, else with the token's. */
 export interface Identity {
   readonly claims: Claims
   readonly role: string
@@ -16,9 +16,9 @@ export interface Identity {
 
 export interface CheckRequest {
   token: string
-  /** `ticket` where it came as one: an access token is never taken for a ticket, nor a ticket for a token. */
+  /** What it was shown as: an access token is never taken for a ticket, nor a ticket for an access token. */
   type?: 'access' | 'ticket'
-  /** As nginx's location named them; undefined where it did not, or did twice. */
+  /** As nginx's location named them; undefined where it named none, or two. */
   action: string | undefined
   resource: string | undefined
 }
@@ -26,9 +26,9 @@ export interface CheckRequest {
 export type Decision = Identity | Refusal
 
 export interface Guard {
-  /** Whether the token still stands for somebody, whatever they may do. */
+  /** Whether the token still identifies somebody, whatever they may do. */
   identify(token: string, type?: TokenType): Promise<Decision>
-  /** The decision where the verdict on the token is remembered; undefined: only `check` can tell. */
+  /** The decision on a token that is remembered; undefined: it is not, so ask `check`. */
   checkRemembered(request: CheckRequest): Decision | undefined
   check(request: CheckRequest): Promise<Decision>
 }
@@ -54,7 +54,7 @@ export const createStillGranted =
   }: {
     policy: Policy
     peek(username: string): Lookup | undefined
-    /** Whether the name is one that a trusted issuer's users have: no source of ours is asked for it. */
+    /** Whether the name belongs to a trusted issuer's user: our own sources are not asked about those. */
     isForeign(username: string): boolean
   }): StillGranted =>
   (role, action, resource, { username, id }) => {
@@ -70,13 +70,13 @@ export const createGuard = (parts: {
   tokens: Pick<Tokens, 'remembered' | 'verify'>
   revocations: Pick<Revocations, 'has' | 'isBeforeEpoch'>
   policy: Policy
-  /** What the users held in memory say of a name; undefined where only asking their source would tell. */
+  /** What is known of a user in memory; undefined where only their source could tell. */
   peek(username: string): Lookup | undefined
-  /** A dialect's name of a role → ours. */
+  /** A dialect's name for a role → ours. */
   ownRole: ReadonlyMap<string, string>
   clock: Clock
   leeway: number
-  /** What keeps us from knowing of every end: thrown instead of a pass, since it is no answer about the token. */
+  /** Why ended sessions may be unknown to us: thrown instead of allowing, since it says nothing about the token. */
   obstacle?(): Error | undefined
 }): Guard => {
   const { tokens, revocations, policy, peek, ownRole, clock, leeway, obstacle } = parts
@@ -93,7 +93,7 @@ export const createGuard = (parts: {
     if (known && 'refused' in known) return refuse(GONE[known.refused])
     const fault = obstacle?.()
     if (fault) throw fault
-    if (claims.foreign) return { claims, role: claims.role } // mapped already; the name is none of ours
+    if (claims.foreign) return { claims, role: claims.role } // mapped already; the name is not one of ours
     const today = known && 'user' in known ? known.user.role : undefined
     return { claims, role: today ?? ownRole.get(claims.role) ?? claims.role }
   }
@@ -112,7 +112,7 @@ export const createGuard = (parts: {
     if (ticket && !(ticket.action === action && ticket.pattern.matches(resource, subject))) {
       return refuse('ticket_mismatch')
     }
-    // Also for a ticket: what it was once given for may have been taken away.
+    // Also for a ticket: the grant it was issued under may be gone.
     return findGrant(grants, action, resource, subject) ? identity : refuse('no_grant')
   }
 

@@ -1,11 +1,11 @@
-// What a claim's value may be. Types and sizes are looked at after the signature: a rightly signed token can
-// still hold a name that a header or a log would choke on.
+// What a claim's value may be. Checked after the signature: a token that is properly signed can still hold a
+// name that breaks a header or a log.
 
 const isText = (value: unknown, max: number): value is string =>
   typeof value === 'string' && value.length > 0 && value.length <= max && value.isWellFormed()
 
-// Unicode is welcome in a name, what a terminal, a log or a header could choke on is not.
-// The two joiners are letters of Persian and of Indian scripts.
+// Unicode is welcome in a name, but nothing that breaks a terminal, a log or a header. The two joiners are
+// part of how Persian and Indian scripts are written.
 const UNPRINTABLE = /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}]|(?![\u200c\u200d])\p{Cf}/u
 
 export const isName = (value: unknown, max: number): value is string =>

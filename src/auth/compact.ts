@@ -1,5 +1,5 @@
-// A compact JWS as text, and under a key. jose does the signature; before it stands what jose lets through
-// (measured: about 40 odd tokens of 130). Nothing of a token counts before its signature is right.
+// A compact JWS, first as text, then against a key. jose verifies the signature; the checks on the text catch what
+// jose lets through (about 40 of 130 malformed tokens). Nothing in a token counts until its signature is verified.
 
 import { compactVerify } from 'jose'
 
@@ -9,14 +9,14 @@ import { parseStrictObject } from './strict-json.ts'
 
 export type Members = Readonly<Record<string, unknown>>
 
-/** Rightly written; nothing of it is believed yet. */
+/** Well-formed; nothing in it is trusted yet. */
 export interface Compact {
   readonly header: Members
   /** The payload, still encoded. */
   readonly payload: string
 }
 
-export const MAX_TOKEN = 8192 // ours are below 700; bounds what hostile text can cost
+export const MAX_TOKEN = 8192 // ours are below 700; bounds the cost of hostile text
 // RFC 8725bis §3.14: letters, digits, - and _ only. jose alone takes spaces, tabs and `=` inside.
 const COMPACT = /^([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)$/
 
@@ -34,7 +34,7 @@ const isCanonical = (segment: string): boolean => {
 export const decodeObject = (encoded: string): Members | undefined =>
   parseStrictObject(Buffer.from(encoded, 'base64url'))
 
-/** All that can be told from the text alone, before any cryptography. */
+/** All that the text alone can tell, before any cryptography. */
 export const parseCompact = (token: string): Compact | Refusal => {
   if (token.length > MAX_TOKEN) return refuse('malformed_token')
   const segments = COMPACT.exec(token)
@@ -44,7 +44,7 @@ export const parseCompact = (token: string): Compact | Refusal => {
   return header ? { header, payload } : refuse('malformed_token')
 }
 
-/** The payload's members where the key has signed it, by the key's own algorithm. */
+/** The payload, if this key signed it with its own algorithm. */
 export const verifyCompact = async (
   token: string,
   { key, alg }: VerifyingKey,
@@ -53,7 +53,7 @@ export const verifyCompact = async (
   try {
     bytes = (await compactVerify(token, key, { algorithms: [alg] })).payload
   } catch {
-    return refuse('bad_signature') // jose's errors end here: each of them means this
+    return refuse('bad_signature') // whatever jose throws, this is what it means
   }
   const payload = parseStrictObject(bytes)
   return payload ? { payload } : refuse('bad_claims')

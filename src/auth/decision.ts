@@ -1,5 +1,5 @@
 // Why a request was refused. The list is closed: it is a metric label, a log field, an answer header
-// and a table in docs/reference.md, so text that a stranger sent can never become one of these.
+// and a table in docs/reference.md, so nothing that a stranger sends can ever become one.
 
 export const REASONS = [
   'no_credential', // nothing was shown
@@ -8,21 +8,21 @@ export const REASONS = [
   'unknown_key', // no key of ours has this kid
   'bad_signature',
   'wrong_type', // a refresh token, or another kind of JWT, where an access token belongs
-  'bad_claims', // a claim is missing, or of a wrong type or size
+  'bad_claims', // a claim is missing, or has the wrong type or size
   'wrong_issuer',
   'wrong_audience',
   'not_yet_valid', // iat or nbf lies in the future by more than the leeway
   'expired',
-  'session_ended', // logout, reuse of a refresh token, an operator's hand
+  'session_ended', // logout, a reused refresh token, an operator
   'user_removed',
   'user_disabled',
-  'unknown_role', // the role of the token has no grants in the config
-  'bad_action', // nginx named no action, two, or one we do not know
-  'bad_resource', // nginx named no resource, two, or one with a shape no grant may match
-  'ticket_mismatch', // a ticket for something else than what is asked
+  'unknown_role', // the token's role is not in the config
+  'bad_action', // nginx named no action, two, or an unknown one
+  'bad_resource', // nginx named no resource, two, or one that no grant may match
+  'ticket_mismatch', // a ticket for something else
   'ticket_used', // a ticket to subscribe, shown a second time
-  'cross_site', // a cookie that another site's page made the browser send
-  'no_grant', // known and welcome, but not for this
+  'cross_site', // a cookie sent because of another site's page
+  'no_grant', // the role does not allow it
 ] as const
 
 export type Reason = (typeof REASONS)[number]

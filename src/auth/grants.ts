@@ -1,11 +1,11 @@
 // What a role may do: `action:pattern`. A pattern is matched segment by segment against a resource that
 // nginx has already decoded and captured from an allow-list; nothing here ever decodes, folds or
-// re-parses a path, since every peer that did had bypasses.
+// re-parses a path: every comparable project that did had bypasses.
 
 export const ACTIONS = ['read', 'subscribe', 'connect', 'publish'] as const
 export type Action = (typeof ACTIONS)[number]
 
-/** Who asks, as far as a pattern may name them. */
+/** Who asks: the values that a pattern may refer to. */
 export interface Subject {
   username: string
   id: string
@@ -22,7 +22,7 @@ export const isAction = (text: string): text is Action =>
   (ACTIONS as readonly string[]).includes(text)
 
 const MAX_RESOURCE = 1024 // longer than any recording path seen; bounds the work of a match
-const VISIBLE = /^[!-~]+$/ // visible ASCII: what the allow-list captures of the shipped configs can give
+const VISIBLE = /^[!-~]+$/ // visible ASCII: all that the shipped nginx files can capture
 const EMPTY_OR_DOTS = /(?:^|\/)\.{0,2}(?:\/|$)/ // a segment that is empty, `.` or `..`
 const PLACEHOLDERS = ['username', 'id', 'role'] as const
 const PATTERN_TEXT = /^(?:[A-Za-z0-9._@+=,~-]|\*|\{(?:username|id|role)\})+$/
@@ -43,7 +43,7 @@ const parsePieces = (segment: string): Piece[] =>
     return part.startsWith('{') ? { value: part.slice(1, -1) as keyof Subject } : { text: part }
   })
 
-/** The pieces with the subject put in, as literals with one star between each; undefined: matches nothing. */
+/** The pieces with the subject filled in: literals, with a star between each two. Undefined: matches nothing. */
 const literals = (pieces: readonly Piece[], subject: Subject): string[] | undefined => {
   const found = ['']
   for (const piece of pieces) {
@@ -58,7 +58,7 @@ const literals = (pieces: readonly Piece[], subject: Subject): string[] | undefi
   return found
 }
 
-/** `*` within one segment: the leftmost fit of each literal is enough, so the work is linear. */
+/** `*` within one segment: the leftmost match of each literal is enough, so the work is linear. */
 const matchesSegment = (segment: string, parts: readonly string[]): boolean => {
   const { 0: first = '', [parts.length - 1]: last = '' } = parts
   if (parts.length === 1) return segment === first
@@ -76,7 +76,7 @@ const matchesSegment = (segment: string, parts: readonly string[]): boolean => {
 
 const ACROSS = '**'
 
-/** `**` stands for one or more whole segments. The classic two-pointer walk: no recursion to make slow. */
+/** `**` stands for one or more whole segments. The classic two-pointer walk: no recursion to blow up. */
 const matchesSegments = (
   names: readonly string[],
   pattern: readonly (readonly Piece[] | typeof ACROSS)[],
@@ -148,8 +148,8 @@ export const parseGrant = (text: string): Grant | { problem: string } => {
 
 /**
  * Whether everything that a pattern (one without placeholders) could match is granted. A `*` in it is text
- * that only a `*` or `**` of a grant covers; `**` is covered by `**` alone. May say no where a yes could be
- * proved with more effort, never the reverse.
+ * that only a `*` or `**` of a grant covers; `**` is covered by `**` alone. It may miss a yes that more effort
+ * would prove; it never says yes wrongly.
  */
 export const coversPattern = (
   grants: readonly Grant[],
@@ -157,7 +157,7 @@ export const coversPattern = (
   pattern: string,
   subject: Subject,
 ): boolean => {
-  // A name with a star in it would pass for one of the pattern's own.
+  // A star in a name would pass for one of the pattern's.
   const literal = [subject.username, subject.id, subject.role].every((text) => !text.includes('*'))
   return (
     literal && grants.some((grant) => grant.action === action && grant.matches(pattern, subject))
@@ -167,7 +167,7 @@ export const coversPattern = (
 /** What every role of the config may do. Unknown roles have no entry: they may do nothing. */
 export type Policy = ReadonlyMap<string, readonly Grant[]>
 
-/** Grants were judged when the config was loaded: a bad one here is a bug, not an operator's slip. */
+/** Grants were checked when the config was loaded: a bad one here is a bug, not an operator's mistake. */
 export const createPolicy = (roles: ReadonlyMap<string, readonly string[]>): Policy =>
   new Map(
     Array.from(roles, ([role, texts]) => [

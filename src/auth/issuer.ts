@@ -13,17 +13,17 @@ import { createVerdictCache } from './verdict-cache.ts'
 
 /** What the config says of one issuer. */
 export interface IssuerTerms {
-  /** Ours for it: stands before every name of its users, and in metrics. */
+  /** What we call it: the prefix of its users' names, and a metric label. */
   readonly name: string
   /** Its `iss`, compared byte by byte. */
   readonly issuer: string
-  /** Who we are to it: must be its tokens' `aud`, or in it. */
+  /** What it calls us: must be its tokens' `aud`, or among them. */
   readonly audience: string
   readonly algorithms: readonly Asymmetric[]
   readonly usernameClaim: string
-  /** A claim's name, or a path of names with dots between them. */
+  /** The name of a claim, or a dotted path to one. */
   readonly roleClaim: string
-  /** Its role → ours. Of several the first that stands here counts. */
+  /** Its role → ours. Where a token has several, the first one listed here counts. */
   readonly roles: ReadonlyMap<string, string>
   readonly leeway: number
 }
@@ -32,9 +32,9 @@ export type KeySet = ReadonlyMap<string, VerifyingKey>
 
 /** Where an issuer's keys come from. */
 export interface IssuerKeys {
-  /** The keys of now, the same object for as long as they are the same; undefined where there are none. */
+  /** The current keys: the same object until they change; undefined where there are none. */
   current(): KeySet | undefined
-  /** A key is missing: resolves when the source was asked again, at once where that was a moment ago. */
+  /** A key is missing: resolves once the source was asked again, or at once if that was just done. */
   renew(): Promise<void>
 }
 
@@ -43,10 +43,10 @@ export interface TrustedIssuer {
   readonly keys: IssuerKeys
 }
 
-/** Nobody can tell whether the issuer's tokens are good: a fault, and no refusal. */
+/** Its tokens can be neither accepted nor refused: a fault, not a refusal. */
 export class IssuerAwayError extends Error {
   constructor(name: string) {
-    super(`the keys of the trusted issuer ${name} are not to be had: see [issuers.${name}]`)
+    super(`the keys of the trusted issuer ${name} could not be loaded: see [issuers.${name}]`)
     this.name = 'IssuerAwayError'
   }
 }
@@ -54,7 +54,7 @@ export class IssuerAwayError extends Error {
 const MAX_KEYS = 100 // the largest public sets hold about 20
 const KID = /^[!-~]{1,256}$/
 
-/** A JWK Set of somebody else's. What is not for us in it is left out (RFC 7517 §5); half a set is none. */
+/** Somebody else's JWK Set. Keys that are not for us are skipped (RFC 7517 §5); a broken set is refused whole. */
 export const parseIssuerKeys = async (
   text: string,
   algorithms: readonly Asymmetric[],
@@ -79,10 +79,10 @@ export const parseIssuerKeys = async (
     : { problem: `holds no key for ${algorithms.join(', ')} with a kid that can be used` }
 }
 
-// `JWT` is what most issuers write, RFC 9068's at+jwt what few do. With `JWT` the audience alone keeps other
-// kinds of token apart, so what says that it is one of those is refused.
+// Most issuers write `JWT`, few the at+jwt of RFC 9068. With `JWT` only the audience keeps other kinds of token
+// apart, so whatever declares itself to be another kind is refused.
 const TYPES: ReadonlySet<unknown> = new Set(['at+jwt', 'application/at+jwt', 'jwt'])
-// Thumbprints name the key once more and are not looked at; jwk, jku, x5u, x5c, crit, b64 and zip end it.
+// Thumbprints only name the key again and are ignored; jwk, jku, x5u, x5c, crit, b64 and zip are refused.
 const HEADER_MEMBERS = new Set(['alg', 'kid', 'typ', 'x5t', 'x5t#S256'])
 const OTHER_KINDS: ReadonlySet<unknown> = new Set(['id', 'refresh', 'offline', 'logout'])
 
@@ -94,7 +94,7 @@ const isOtherKind = (payload: Members): boolean => {
   return payload['at_hash'] !== undefined || payload['events'] !== undefined
 }
 
-/** By the whole name first: claims such as `https://example.org/roles` have dots in them. */
+/** The whole name first: some claims, such as `https://example.org/roles`, have dots in their name. */
 const readPath = (payload: Members, path: string): unknown => {
   if (Object.hasOwn(payload, path)) return payload[path]
   let found: unknown = payload
@@ -113,7 +113,7 @@ const roleOf = (payload: Members, { roleClaim, roles }: IssuerTerms): string | u
   return undefined
 }
 
-/** No session of ours stands behind it: the token is its own. The same one is the same at every use. */
+/** There is no session of ours behind such a token, so it is its own: the same id at every use. */
 const sidOf = (issuer: string, jti: string): string =>
   createHash('sha256')
     .update(JSON.stringify([issuer, jti]))
@@ -121,7 +121,7 @@ const sidOf = (issuer: string, jti: string): string =>
     .subarray(0, 16)
     .toString('base64url')
 
-/** Of a payload rightly signed by the issuer. `sub` is left open: the store numbers users. */
+/** The claims of a payload that the issuer signed, but for `sub`: the store numbers users. */
 const readForeign = (
   payload: Members,
   terms: IssuerTerms,
@@ -135,7 +135,7 @@ const readForeign = (
     iat,
     nbf = iat,
   } = payload as Record<'iss' | 'aud' | 'jti' | 'exp' | 'iat' | 'nbf', unknown>
-  /* c8 ignore next: the same text chose the keys; here it is signed, and this is where it counts */
+  /* c8 ignore next: the same text selected the keys; only now is it signed, and only now does it count */
   if (iss !== terms.issuer) return refuse('wrong_issuer')
   if (!isAudience(aud, terms.audience)) return refuse('wrong_audience')
   if (isOtherKind(payload)) return refuse('wrong_type')
@@ -144,7 +144,7 @@ const readForeign = (
   if (jti !== undefined && !isName(jti, 256)) return refuse('bad_claims')
   if (!isName(payload['sub'], 256)) return refuse('bad_claims') // RFC 9068 §2.2
   const name = readPath(payload, terms.usernameClaim)
-  if (!isName(name, 190)) return refuse('bad_claims') // with ours before it below 256
+  if (!isName(name, 190)) return refuse('bad_claims') // with our prefix below 256
   const role = roleOf(payload, terms)
   if (role === undefined) return refuse('unknown_role')
   const sid = sidOf(terms.issuer, jti ?? token)
@@ -163,7 +163,7 @@ const readForeign = (
 
 export const foreignName = (issuer: string, username: string): string => `${issuer}:${username}`
 
-/** Whether the name is in an issuer's part of the names: no user of ours may have it. */
+/** Whether the name carries an issuer's prefix: no user of ours may have it. */
 export const isForeignName = (issuers: Iterable<string>, username: string): boolean =>
   [...issuers].some((issuer) => username.startsWith(foreignName(issuer, '')))
 
@@ -173,14 +173,14 @@ interface Remembered {
   keys: KeySet
 }
 
-const BAD_VERDICTS = 1000 // on their own, so that a flood of garbage drives out no good token
+const BAD_VERDICTS = 1000 // apart from the good ones, so that a flood of garbage evicts none of them
 
-/** Undefined where the config names none: then no token costs more than before. */
+/** Undefined where the config names none, so that no token costs more for it. */
 export const createTrustedIssuers = (
   issuers: readonly TrustedIssuer[],
   options: {
     cacheSize: number
-    /** A number for the name, the same for ever. */
+    /** The user's number, which never changes. */
     identify(username: string): Promise<number>
   },
 ): TrustedIssuers | undefined => {
@@ -233,11 +233,11 @@ export const createTrustedIssuers = (
   return {
     remembered(token) {
       const found = good.get(token) ?? bad.get(token)
-      // Other keys than then: one of them may have been withdrawn.
+      // The keys have changed since: the one that signed it may have been withdrawn.
       return found && found.issuer.keys.current() === found.keys ? found.verdict : undefined
     },
     verify(token, { header, payload }) {
-      // Not believed: it only says whose keys to try, and is compared again once the signature is right.
+      // Not trusted: it only selects whose keys to try, and is compared again once the signature is verified.
       const iss = decodeObject(payload)?.['iss']
       const issuer = typeof iss === 'string' ? byIss.get(iss) : undefined
       return issuer && verify(token, header, issuer)

@@ -3,7 +3,7 @@
 
 import { generateKeyPairSync, type KeyObject, webcrypto } from 'node:crypto'
 
-/** Of ours and of trusted issuers: whoever verifies these cannot sign. */
+/** For our own keys and trusted issuers': whoever verifies with these cannot sign. */
 export const ASYMMETRIC = ['EdDSA', 'ES256', 'RS256'] as const
 export type Asymmetric = (typeof ASYMMETRIC)[number]
 
@@ -23,7 +23,7 @@ export interface VerifyingKey {
 interface Kind {
   readonly kty: string
   readonly crv?: string
-  /** Beside kty: all there is to a public key, and what a private one has more. */
+  /** Members beside kty: those of a public key, and those that a private one adds. */
   readonly open: readonly string[]
   readonly secret: readonly string[]
   readonly params: Readonly<Record<string, unknown>> & { readonly name: string }
@@ -54,7 +54,7 @@ const KINDS: Readonly<Record<Asymmetric, Kind>> = {
 
 const MIN_BITS = 2048 // RFC 7518 §3.3
 const MAX_BITS = 8192 // one verification takes 1 ms there, and grows with the square
-const MIN_EXPONENT = 65_537n // NIST SP 800-56B §6.2; with e = 1 every text is its own signature
+const MIN_EXPONENT = 65_537n // NIST SP 800-56B §6.2; with e = 1 every message is its own signature
 export const BASE64URL = /^[A-Za-z0-9_-]+$/
 
 /** The one algorithm that this key may be used with; undefined where that is none of ours. */
@@ -80,7 +80,7 @@ const importAs = async (
   try {
     return await webcrypto.subtle.importKey('jwk', { kty, ...members }, params, false, [usage])
   } catch {
-    return undefined // what exactly, OpenSSL says in words that may quote the key
+    return undefined // OpenSSL's own words may quote the key
   }
 }
 
@@ -123,11 +123,11 @@ export const importPrivate = async (
   if (!members) return { problem: `lacks its private part: ${kind.secret.join(', ')}` }
   const key = await importAs(kind, members, 'sign')
   if (!key) return { problem: `is no ${alg} key: its members do not fit together` }
-  // Halves of two keys load as well: what such a pair signs nobody could verify, and everybody is out.
+  // Halves of two different keys load too: nobody could verify what they sign, and all would be logged out.
   const fits = await webcrypto.subtle
     .sign(kind.params, key, PROBE)
     .then((signature) => webcrypto.subtle.verify(kind.params, verifying, signature, PROBE))
-    .catch(() => false) // an RSA key whose primes are no such
+    .catch(() => false) // an RSA key whose primes are none
   return fits ? { key } : { problem: 'has a private part that belongs to another public one' }
 }
 

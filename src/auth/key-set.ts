@@ -1,5 +1,5 @@
-// The text of the key file, changed: a key added, retired or removed. It never leaves a set in which nothing
-// signs, nor loses a member that somebody else wrote.
+// Edits the text of the key file: a key is added, retired or removed. It never leaves a set without a signing key,
+// nor drops a member that somebody else wrote.
 
 import { type Algorithm, formatKeySet, generateKey } from './keyring.ts'
 
@@ -20,21 +20,21 @@ export interface KeyRow {
   state: KeyState
   created: number | undefined
   retired: number | undefined
-  /** When no access token by it can be alive any more; undefined while it is not retired. */
+  /** From when on no access token signed by it can be alive; undefined while it is not retired. */
   gone: number | undefined
 }
 
 export type KeyEdit =
   | { text: string; kid: string }
   | { refused: 'unknown_key' | 'last_key' | 'retired_already' }
-  /** Tokens by it may be alive: until `gone`, or for as long as it signs. */
+  /** Tokens signed by it may be alive: until `gone`, or for as long as it signs. */
   | { refused: 'alive'; gone: number | undefined; state: KeyState }
 
-/** Of a text that parseKeyring has taken. */
+/** The text must have passed parseKeyring. */
 const readEntries = (text: string): readonly Entry[] =>
   (JSON.parse(text) as { keys: readonly Entry[] }).keys
 
-/** `life`: seconds that an access token lives at most. */
+/** `life`: the longest that an access token lives, in seconds. */
 export const listKeys = (text: string, life: number): KeyRow[] => {
   const entries = readEntries(text)
   const signing = entries.find(({ retired }) => retired === undefined)
@@ -52,7 +52,7 @@ export const listKeys = (text: string, life: number): KeyRow[] => {
   })
 }
 
-/** The new key signs from now on, or stands by: hosts that share keys must all know it before one signs. */
+/** The new key signs from now on, or stands by: hosts that share keys must all have it before any signs with it. */
 export const addKey = (text: string, alg: Algorithm, standby: boolean, now: number): KeyEdit => {
   const entries = readEntries(text)
   const key = generateKey(alg, now)
@@ -75,7 +75,7 @@ export const retireKey = (text: string, kid: string, now: number): KeyEdit => {
   return { text: formatKeySet(changed), kid }
 }
 
-/** `force`: also where tokens by it may be alive; they end with it. */
+/** `force`: even where tokens signed by it may be alive; they end with it. */
 export const removeKey = (
   text: string,
   kid: string,

@@ -1,6 +1,6 @@
 // The keys that sign and verify, as values. A key is used with exactly one algorithm (RFC 8725bis §3.1),
-// and none is ever made up silently: a token signed by a key that dies with the process looks fine until
-// the next restart logs everybody out.
+// and none is ever generated silently: tokens signed by a key that dies with the process look fine until the next
+// restart logs everybody out.
 
 import { randomBytes, webcrypto } from 'node:crypto'
 
@@ -24,25 +24,24 @@ export type Algorithm = (typeof ALGORITHMS)[number]
 export interface Key extends VerifyingKey {
   /** Unix seconds, where the file says so. */
   readonly created?: number
-  /** From then on it signs nothing; what it signed before still counts. */
+  /** Since then it signs nothing; what it signed before still counts. */
   readonly retired?: number
-  /** Of an asymmetric key: what others may verify our tokens with. */
+  /** Only of an asymmetric key: what others may verify our tokens with. */
   readonly open?: PublicJwk
 }
 
-/** What signs: for HS256 the very key that verifies. */
+/** The signing half; for HS256 the same key verifies. */
 export type SigningKey = Pick<Key, 'kid' | 'alg' | 'key' | 'created'>
 
 export interface Keyring {
-  /** Signs what is issued from now on: the first of the set that is not retired. */
+  /** Signs all new tokens: the first of the set that is not retired. */
   readonly signing: SigningKey
   readonly byKid: ReadonlyMap<string, Key>
 }
 
 const MIN_BYTES = 32 // RFC 7518 §3.2: a key at least as long as the hash output
 
-// Keys that stand in a document everybody can read: RFC 7515 A.1 and RFC 7520 §3.5. The secrets that tutorials
-// come with are words, which `weakness` refuses as such.
+// Keys printed in RFC 7515 A.1 and RFC 7520 §3.5. The secrets of tutorials are words, which are refused as such.
 const PUBLISHED_SECRETS = [
   'AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow',
   'hJtXIZ2uSN5kbQfbtTNWbpdmhkV8FJG-Onbc6mxCcYg',
@@ -56,17 +55,17 @@ const weakness = (bytes: Uint8Array): string | undefined => {
   if (PUBLISHED_SECRETS.some((known) => known.equals(bytes))) {
     return 'is printed in a public document: anybody can sign with it'
   }
-  // 32 random bytes hold fewer than 16 different values with a chance below 10^-12.
+  // The chance that 32 random bytes have fewer than 16 different values is below 10^-12.
   if (new Set(bytes).size < 16) return 'repeats itself: it is not random'
-  // All of 32 random bytes are printable with a chance of 10^-14; words and hex digits always are.
+  // The chance that 32 random bytes are all printable is 10^-14; words and hex digits always are.
   if (bytes.every((byte) => byte >= 0x20 && byte < 0x7f)) {
     return 'is plain text: a word or passphrase can be guessed (RFC 8725 §3.5)'
   }
   return undefined
 }
 
-// 43 random letters of base64url hold no capital, or no small letter, with a chance below 10^-9. Hex digits
-// and passphrases pass for base64url and decode to bytes that look random, but were guessable or meant otherwise.
+// The chance that 43 random base64url characters have no capital, or no small letter, is below 10^-9. Hex digits and
+// passphrases are valid base64url too, and decode to bytes that look random but may be guessable.
 const lookalike = (k: string): string | undefined =>
   /[A-Z]/.test(k) && /[a-z]/.test(k)
     ? undefined
@@ -81,7 +80,7 @@ const importSecret = (secret: Uint8Array<ArrayBuffer>): Promise<webcrypto.Crypto
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
-/** A key of the file with the half that signs; or what is wrong with it, as the end of a sentence. */
+/** A key with the half that signs; or what is wrong with it, as the end of a sentence. */
 type Read = { key: Key; signing: webcrypto.CryptoKey } | { problem: string }
 
 const readSecret = async (jwk: Jwk, base: Omit<Key, 'alg' | 'key'>): Promise<Read> => {
@@ -176,9 +175,9 @@ export const parseKeyring = async (text: string): Promise<Keyring | { problems: 
   return { signing, byKid }
 }
 
-/** A fresh key as it stands in the file. */
+/** A new key as it is written to the file. */
 export const generateKey = (alg: Algorithm, now?: number): Jwk & { readonly kid: string } => ({
-  kid: randomBytes(8).toString('hex'), // never begins with `-`: it is an argument of `postern key`
+  kid: randomBytes(8).toString('hex'), // hex never begins with `-`: it is an argument of `postern key`
   alg,
   use: 'sig',
   created: now,
@@ -193,7 +192,7 @@ export const formatKeySet = (keys: readonly unknown[]): string =>
 /** A JWK Set with one fresh HS256 key, as the text of the file. */
 export const generateKeySet = (now?: number): string => formatKeySet([generateKey('HS256', now)])
 
-/** What others may see of the keys (RFC 7517 §5): nothing at all of a shared secret. */
+/** What others may see of the keys (RFC 7517 §5): of a shared secret, nothing. */
 export const publicKeySet = ({ byKid }: Keyring): { keys: PublicJwk[] } => ({
   keys: [...byKid.values()].flatMap(({ kid, alg, open }) =>
     open ? [{ kid, alg, use: 'sig', ...open }] : [],

@@ -1,5 +1,5 @@
-// A name and a password become a session and its tokens, or a refusal. The answer leaves only after the
-// session is durable; a failure is counted before the hash runs, so that no race gets more tries.
+// A name and a password become a session and its tokens, or a refusal. The answer is sent only once the
+// session is durable. A try is counted before its hash runs, so that no race gains more tries.
 
 import type { Clock } from '../clock.ts'
 import type { EndCause, Session, Store } from '../store/store.ts'
@@ -37,12 +37,12 @@ export type LoginFailure = 'unknown_user' | 'wrong_password' | 'disabled'
 
 export type LoginResult =
   | { issued: IssuedTokens }
-  /** For the log and the metric: the client is told nothing of which it was. */
+  /** For the log and the metric: the client is not told which it was. */
   | { refused: LoginFailure }
   | { throttled: 'pair' | 'address' | 'account'; retryAfter: number; first: boolean }
   | { unavailable: 'hash_queue_full' | 'source_away'; retryAfter: number }
 
-/** What has become of the user meanwhile; undefined: still the one whose password was right. */
+/** What has changed about the user meanwhile; undefined: nothing that matters. */
 const judgeAgain = (
   today: Lookup | undefined,
   user: User,
@@ -119,10 +119,10 @@ export const createLogin = (
     const refreshToken = await issueRefreshToken(tokens, session, terms, now)
     const accessToken = await issueAccessToken(tokens, session, terms, now)
     const surplus = await store.openSession(session, hashRefreshToken(refreshToken), terms.perUser)
-    // Each is revoked at once, before any of them waits for its streams to close.
+    // All are revoked at once, before any of them waits for its streams to close.
     await Promise.all(surplus.map(async (ended) => sessions.ended(ended)))
     // The user may have been disabled, or the password changed, while the hash ran and the session was
-    // written: whoever ended the user's sessions then did not see this one.
+    // written: what ended the user's other sessions then did not see this one.
     const gone = judgeAgain(users.peek(user.name), user)
     if (gone) {
       await sessions.end(session.sid, gone.cause)

@@ -1,5 +1,5 @@
-// The end of a session by whoever holds one of its tokens. Saying it twice is no error, and an expired token
-// still names its session: a client that comes late must be able to leave.
+// Whoever holds a token of a session may end it. Doing so twice is no error, and an expired token still names its
+// session: a client that comes late must be able to log out.
 
 import type { Store } from '../store/store.ts'
 import type { Guard } from './check.ts'
@@ -12,7 +12,7 @@ export type LogoutResult = { username: string; ended: number } | { refused: 'no_
 const NOT_OURS: LogoutResult = { refused: 'no_token_of_ours' }
 
 export interface Logout {
-  /** By an access or refresh JWT. `everywhere` needs a token that still counts: a dead one ends only itself. */
+  /** By an access or refresh JWT. `everywhere` needs a token that is still valid; a dead one ends its own session. */
   byToken(token: string, everywhere: boolean): Promise<LogoutResult>
   /** By an opaque refresh token. */
   byRefreshToken(token: string, everywhere: boolean): Promise<LogoutResult>
@@ -55,9 +55,9 @@ export const createLogout = (parts: {
       }
       // A ticket travels in URLs: whoever finds one in a log must not be able to log its owner out.
       if (claims.type === 'ticket') return NOT_OURS
-      // Its session is another system's: "logged out" would be a lie.
+      // Its session is another system's, which we cannot end.
       if (claims.foreign) return NOT_OURS
-      // A refresh token outlives what is known of its session here: the store says whether it still counts.
+      // A refresh token outlives our memory of ended sessions: the store knows whether it is still valid.
       if (claims.type === 'refresh' && everywhere) return byRefreshToken(token, everywhere)
       const standing = await guard.identify(token, claims.type)
       if (everywhere && 'refused' in standing) return NOT_OURS

@@ -1,5 +1,5 @@
-// A refresh token becomes a new access token, and with rotation a new refresh token. Who the user is today
-// is asked each time: a removed or disabled user, or a changed password, ends the session here at the latest.
+// A refresh token becomes a new access token, and with rotation a new refresh token. The user is
+// looked up each time: a removed or disabled user, or a changed password, ends the session here at the latest.
 
 import type { Clock } from '../clock.ts'
 import type { EndCause, EndedSession, Renewal, Session, Store } from '../store/store.ts'
@@ -10,11 +10,11 @@ import type { Sessions } from './sessions.ts'
 import { judgeTime, type Tokens } from './token.ts'
 
 export const REFRESH_REFUSALS = [
-  'invalid', // no refresh token of ours
-  'wrong_type', // a rightly signed access token
+  'invalid', // not a refresh token of ours
+  'wrong_type', // an access token, properly signed
   'expired',
   'ended',
-  'reused', // a rotated token after its grace: the session has ended with it
+  'reused', // a rotated token after its grace period: the session ends
   'user_gone',
 ] as const
 export type RefreshRefusal = (typeof REFRESH_REFUSALS)[number]
@@ -33,7 +33,7 @@ export type RefreshResult =
 
 export type Refresh = (refreshToken: string) => Promise<RefreshResult>
 
-const SOURCE_RETRY = 5 // seconds: a user source that is away is asked again soon, the session stays
+const SOURCE_RETRY = 5 // seconds: the user source is away, the session stays
 const OPAQUE = /^[0-9a-f]{64}$/
 
 export const createRefresh = (
@@ -44,14 +44,14 @@ export const createRefresh = (
     tokens: Tokens
     clock: Clock
     leeway: number
-    /** The session goes on: so may what hangs on its tokens. */
+    /** The session goes on, and so may the streams opened with its tokens. */
     onRenewed?(session: Session): void
   },
   terms: DialectTerms,
 ): Refresh => {
   const { users, store, sessions, tokens, clock, leeway, onRenewed } = parts
 
-  /** What the text alone says: for JWTs the signature, the kind and the time. */
+  /** What the token alone tells: of a JWT the signature, the type and the time. */
   const judgeText = async (token: string): Promise<{ refused: RefreshRefusal } | undefined> => {
     if (terms.opaqueRefresh) return OPAQUE.test(token) ? undefined : { refused: 'invalid' }
     const verdict = await tokens.verify(token)
@@ -85,7 +85,7 @@ export const createRefresh = (
     }
   }
 
-  /** Whether the session may go on for who the user is today; if so, what the refresh brings up to date. */
+  /** Whether the user as of today may go on; if so, what the refresh updates. */
   const judgeSession = async (session: Session, now: number): Promise<RefreshResult | Renewal> => {
     const today = await users.lookup(session.username)
     if ('unavailable' in today) return { unavailable: today.unavailable, retryAfter: SOURCE_RETRY }
@@ -116,7 +116,7 @@ export const createRefresh = (
     switch (rotation.outcome) {
       case 'rotated':
         return answer(rotation.session, now, 'rotated', successor)
-      case 'replayed': // the first successor won: everybody who still holds its predecessor gets that one
+      case 'replayed': // the first successor wins: all who still hold its predecessor get that one
         return answer(
           rotation.session,
           now,

@@ -1,6 +1,5 @@
-// The sessions that ended while tokens of theirs could still be alive, held in memory so that a check
-// never waits for the store. Nothing here is ever taken back: an entry goes only when no token of that
-// session can be valid any more.
+// Ended sessions whose tokens could still be alive, held in memory so that a check never waits for the store. Nothing
+// is ever un-revoked: an entry goes only when no token of that session can be valid any more.
 
 import type { Clock } from '../clock.ts'
 
@@ -8,14 +7,14 @@ export interface Revocations {
   /** `until`: the last instant at which an access token of the session could be valid. */
   add(sid: string, until: number): void
   has(sid: string): boolean
-  /** Tokens issued before `since` count no more, whatever their session. Never moves back. */
+  /** Tokens issued before `since` are no longer valid, whatever their session. Never moves back. */
   moveEpoch(since: number): void
   isBeforeEpoch(iat: number): boolean
-  /** Drops what has run out; how many are left. Called by a timer, so memory follows the tokens' life. */
+  /** Drops what is no longer needed; returns how many are left. Called by a timer, which bounds the memory. */
   prune(): number
 }
 
-// Wall clocks are slewed by parts of a second an hour: a minute more covers any life of a token.
+// A wall clock that is being corrected drifts by less than a second an hour: a minute covers any token's life.
 const MARGIN = 60
 
 export const createRevocations = (clock: Clock): Revocations => {

@@ -1,15 +1,15 @@
-// The end of sessions, in the one order that leaves no gap: remembered durably, revoked in memory, then
-// everybody told who must act on it (live subscriptions, the security log). Only then may a caller answer.
+// Ends sessions in the only order that leaves no gap: durably in the store, then revoked in memory, then whoever must
+// act on it is told (live streams, the security log). Only then may a caller answer.
 
 import type { Clock } from '../clock.ts'
 import type { EndCause, EndedSession, Store } from '../store/store.ts'
 import type { Revocations } from './revocations.ts'
 
 export interface Sessions {
-  /** Ends one session; undefined where it was over already. */
+  /** Undefined where it had ended before. */
   end(sid: string, cause: EndCause): Promise<EndedSession | undefined>
   endAllOf(username: string, cause: EndCause): Promise<readonly EndedSession[]>
-  /** For a session that the store has ended in a step of its own. */
+  /** For a session that the store has ended itself. */
   ended(session: EndedSession): Promise<void>
 }
 

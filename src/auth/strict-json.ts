@@ -1,5 +1,5 @@
-// JSON as a verifier must read it. JSON.parse keeps the last of two equal names, so two readers of one
-// token or login could each see another user (RFC 7519 §4, RFC 8259 §4): duplicates are refused.
+// JSON as a verifier must read it. JSON.parse keeps the last of two equal names and other parsers the first, so two
+// readers of one token could see different users (RFC 7519 §4, RFC 8259 §4): duplicates are refused.
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
@@ -38,7 +38,7 @@ const hasDuplicateNames = (text: string): boolean => {
   return false
 }
 
-/** The object that these bytes spell, or undefined: bad UTF-8, a BOM, no JSON, no object, or a name twice. */
+/** The object in these bytes, or undefined: bad UTF-8, a BOM, not JSON, not an object, or a name twice. */
 export const parseStrictObject = (
   bytes: Uint8Array,
 ): Readonly<Record<string, unknown>> | undefined => {

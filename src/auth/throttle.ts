@@ -1,6 +1,6 @@
-// How often somebody may try a password. What is under way counts as if it failed, so fifty tries at once
-// cannot race past the limit; those of an honest crowd wait for each other. Nothing here locks an owner out:
-// what others do to an account slows it to one try a second, never to none.
+// How often somebody may try a password. A try under way counts as a failure, so fifty at once cannot race past the
+// limit; an honest crowd waits for one another. Nobody can lock an owner out: attacks on an account from elsewhere
+// slow it to one try a second, never to none.
 
 import type { Clock } from '../clock.ts'
 import type { SharedLimit } from '../store/shared-store.ts'
@@ -10,7 +10,7 @@ export interface ThrottleLimits {
   window: number
   /** Failures of one account from one address. */
   pairFailures: number
-  /** Failures from one address, whatever the account: one guessing through many names. */
+  /** Failures from one address, whatever the account: guessing through many names. */
   addressFailures: number
   /** Failures of one account from anywhere; beyond, one try a second. */
   accountFailures: number
@@ -21,27 +21,27 @@ export type CountedBy = 'pair' | 'address' | 'account'
 
 export type Attempt =
   | { settle(outcome: 'succeeded' | 'failed' | 'not_judged'): void }
-  /** As many tries are under way as may still fail: ask again when one of them is judged. */
+  /** So many tries are under way that their failure would reach the limit: ask again when one is decided. */
   | { wait: Promise<void>; by: CountedBy }
-  /** `first`: this refusal begins the ban, so it is logged; the ones after it are only counted. */
+  /** `first`: this refusal begins the ban, so it is logged; later ones are only counted. */
   | { retryAfter: number; by: CountedBy; first: boolean }
 
 export interface Throttle {
   begin(username: string, address: string): Attempt | Promise<Attempt>
 }
 
-/** One that counts in this process, so that it has to ask nobody. */
+/** Counts in this process, and answers at once. */
 export interface LocalThrottle extends Throttle {
   begin(username: string, address: string): Attempt
 }
 
 const MAX_ENTRIES = 100_000 // about 20 MB: a botnet of names and addresses cannot fill the memory
 
-const MAX_WAITING = 64 // tries of one pair or address that wait for others: beyond, they are sent away
+const MAX_WAITING = 64 // tries waiting on one count; more are sent away
 
 interface Window {
   failures: number
-  /** Tries whose password is being looked at. */
+  /** Tries that are not decided yet. */
   pending: number
   waiting: (() => void)[]
   startedAt: number
@@ -49,7 +49,7 @@ interface Window {
   lastTryAt: number
 }
 
-/** IPv6 hosts choose their last 64 bits freely: the /64 is the smallest thing that costs an attacker something. */
+/** IPv6 hosts choose their last 64 bits freely: a /64 is the least that costs an attacker anything. */
 export const throttleAddress = (address: string): string => {
   if (!address.includes(':')) return address
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1]
@@ -65,10 +65,10 @@ export const throttleAddress = (address: string): string => {
     .join(':')}::/64`
 }
 
-/** One count for all spellings of a name (CVE-2025-24806): only the count folds, the look-up never does. */
+/** One count for all spellings of a name (CVE-2025-24806): folded for counting only, never for look-up. */
 const throttleName = (username: string): string => username.normalize('NFKC').trim().toLowerCase()
 
-/** Whom a try is counted for. Lists in JSON: no choice of name and address can spell another pair (CVE-2026-39972). */
+/** What a try is counted under. JSON, so that no name and address can spell another pair (CVE-2026-39972). */
 export const throttleKeys = (
   username: string,
   address: string,
@@ -82,7 +82,7 @@ export const throttleKeys = (
   }
 }
 
-/** The three counts of a try, in the order in which they stop it; a shared store counts by the same. */
+/** The three counts of a try, in the order in which they stop it; a shared store counts the same. */
 export const limitsOf = (
   keys: Readonly<Record<CountedBy, string>>,
   limits: ThrottleLimits,
@@ -139,7 +139,7 @@ export const createThrottle = (limitsNow: () => ThrottleLimits, clock: Clock): L
       const limits = limitsNow()
       const now = clock.monotonic()
       const left = (window: Window): number => window.startedAt + limits.window - now
-      // A refused try opens no window: else 50,000 of them, which cost nothing, would drive out the ban itself.
+      // A refused try opens no window: 50,000 of them, which cost nothing, would evict the ban itself.
       const counts = limitsOf(throttleKeys(username, address), limits).map((limit) => {
         const known = find(limit.key, now)
         const isFree = known && limit.spacing > 0 && now - known.lastTryAt >= limit.spacing
@@ -148,7 +148,7 @@ export const createThrottle = (limitsNow: () => ThrottleLimits, clock: Clock): L
       for (const { known, failures, by, spacing } of counts) {
         if (known && known.failures >= failures) return refuse(known, by, spacing || left(known))
       }
-      // Else a thousand addresses at once would have a thousand tries before the first of them has failed.
+      // Else a thousand addresses at once would have a thousand tries before the first has failed.
       for (const { known, failures, by } of counts) {
         if (known && known.failures + known.pending >= failures) return waitFor(known, by)
       }

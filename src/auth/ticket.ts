@@ -1,5 +1,5 @@
 // Tickets: short-lived, for one action and one resource (or folder), safe in a URL because they are worthless
-// anywhere else. They hang on the session they were got in and die with it.
+// anywhere else. A ticket belongs to the session it was issued in and ends with it.
 
 import type { Clock } from '../clock.ts'
 import type { Store } from '../store/store.ts'
@@ -25,14 +25,14 @@ export type TicketResult =
 export interface Tickets {
   issue(holder: Identity, request: TicketRequest): Promise<TicketResult>
   /**
-   * Uses a ticket up, where its action allows one use; undefined: it may pass. nginx may ask twice for one
+   * Uses the ticket up, where its action allows one use; undefined: it may pass. nginx may ask twice about one
    * request (an internal redirect), so the same request id gets the same answer for a few seconds.
    */
   redeem(holder: Identity, requestId: string): undefined | Promise<Refusal | undefined>
 }
 
 export interface TicketTerms {
-  /** Seconds that a ticket lives where the client does not say. */
+  /** Seconds that a ticket lives where the client names no ttl. */
   ttl: number
   maxTtl: number
 }
@@ -56,14 +56,14 @@ export const createTickets = (parts: {
       if (!Number.isSafeInteger(ttl) || ttl < 1 || ttl > terms.maxTtl) {
         return bad(`ttl must be a whole number of seconds from 1 to ${terms.maxTtl}`)
       }
-      // A ticket hangs on a session of ours, and dies with it.
+      // A ticket belongs to a session of ours, and there is none.
       if (claims.foreign) return { refused: 'no_grant' }
       const subject = { username: claims.username, id: claims.sub, role }
       if (!coversPattern(policy.get(role) ?? [], action, resource, subject)) {
         return { refused: 'no_grant' }
       }
       const now = clock.now()
-      const exp = Math.min(now + ttl, claims.exp) // never beyond the token it was got with
+      const exp = Math.min(now + ttl, claims.exp) // never beyond the token it was issued for
       const ticket = await tokens.issue({
         type: 'ticket',
         sub: claims.sub,
@@ -78,10 +78,10 @@ export const createTickets = (parts: {
       return { ticket, expiresIn: exp - now }
     },
     redeem({ claims }, requestId) {
-      if (claims.ticket?.action !== 'subscribe') return undefined // read: Range asks many times
+      if (claims.ticket?.action !== 'subscribe') return undefined // a player's Range requests are many
       return (
         store
-          // Two requests without an id are two, and no repetition.
+          // Without ids, two requests are two, not a repetition.
           .useTicket(claims.jti, requestId === '' ? createId() : requestId, clock.now(), claims.exp)
           .then((use) => (use === 'used' ? refuse('ticket_used') : undefined))
       )

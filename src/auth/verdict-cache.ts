@@ -1,5 +1,5 @@
-// What was decided about a token's text, remembered in bounded memory. A remembered verdict says only that
-// the token is rightly made: whether it still counts is asked at every use.
+// Verdicts on tokens, in bounded memory. A remembered verdict says only that the token was properly signed: whether
+// it is still valid is judged at every use.
 
 export interface VerdictCache<Value> {
   get(text: string): Value | undefined
@@ -11,13 +11,13 @@ interface Remembered<Value> {
   value: Value
 }
 
-// To hash a whole token costs 0.9 µs of every check; its end is the signature's, and tells as much.
+// Hashing a whole token costs 0.9 µs of every check; its end is part of the signature, and is as distinct.
 const END = 43 // characters: 32 bytes in base64url
 
 /**
- * A Map in two halves: what is asked for again moves to the young half, the old half is dropped whole when
- * the young one is full. Bounded at twice `size`, and nothing is ever swept. Of texts with one end the later
- * one is remembered: somebody else's end under another token finds nothing.
+ * A Map in two halves: what is used again moves to the young half, and when that is full the old half is dropped
+ * whole. Bounded at twice `size`, with no sweeping. The whole text is compared: a token that borrows the end of
+ * another finds nothing.
  */
 export const createVerdictCache = <Value>(size: number): VerdictCache<Value> => {
   let young = new Map<string, Remembered<Value>>()

@@ -1,5 +1,5 @@
-// All that a config and a key set decide, built whole: the rules and the table of routes. A reload builds a
-// new gate and swaps one reference; a request under way keeps the gate it came in by.
+// The rules and the table of routes that follow from a config and a key set, built whole. A reload builds a new gate
+// and swaps one reference; a request under way keeps the gate it came through.
 
 import { createGuard, type Guard } from '../auth/check.ts'
 import type { DialectTerms } from '../auth/issue.ts'
@@ -43,9 +43,9 @@ export interface GateParts {
   registry: Registry
   kickWatch: Pick<KickWatch, 'obstacle'>
   listSessions: SessionParts['list']
-  /** What keeps us from knowing of every end of a session. */
+  /** Why ended sessions may be unknown to us. */
   obstacle(): Error | undefined
-  /** nginx tells of the end of one stream. */
+  /** nginx reports the end of one stream. */
   streamEnded(kick: string): void
   /** The rules in force: those of the latest gate. */
   today(): Guard
@@ -83,7 +83,7 @@ export const createGate = (
     revocations,
     policy,
     peek: users.peek,
-    // A token says the role as its dialect's clients know it; grants are written for ours.
+    // A token holds its dialect's name for the role; grants are written for ours.
     ownRole: new Map(
       dialects.flatMap(({ terms }) =>
         Array.from(terms.roleNames ?? [], ([role, name]) => [name, role] as const),
@@ -96,7 +96,7 @@ export const createGate = (
   const logout = createLogout({ guard, tokens, store, sessions, now })
   const ownUsers = {
     peek: users.peek,
-    // A name of a trusted issuer's is asked for as one that nobody has, at the same price.
+    // A name with a trusted issuer's prefix is nobody's: looked up as such, at the same cost.
     authenticate: (username: string, password: string) =>
       users.authenticate(isForeign(username) ? '' : username, password),
   }

@@ -1,15 +1,15 @@
-// The body of a request, bounded. The bytes that arrive are counted, whatever Content-Length claims.
+// A request's body, bounded by the bytes that arrive, whatever Content-Length claims.
 
 import type { IncomingMessage } from 'node:http'
 
 import { parseStrictObject } from '../auth/strict-json.ts'
 import { type Headers, trimBlanks } from './headers.ts'
 
-export const MAX_BODY = 8 * 1024 // a login with the longest password allowed is below 3 KiB
+export const MAX_BODY = 8 * 1024 // a login with the longest allowed password is below 3 KiB
 
-/** All of it, or undefined when it is larger than MAX_BODY: the rest is then not read. */
+/** All of it, or undefined where it is larger than MAX_BODY: the rest is not read then. */
 export const readBody = (message: IncomingMessage): Promise<Buffer | undefined> => {
-  if (message.readableEnded) return Promise.resolve(Buffer.alloc(0)) // such a request tells of no end
+  if (message.readableEnded) return Promise.resolve(Buffer.alloc(0)) // no 'end' comes after this
   const { promise, resolve, reject } = Promise.withResolvers<Buffer | undefined>()
   const chunks: Buffer[] = []
   let size = 0
@@ -59,7 +59,7 @@ export const parseJsonBody = (
 ): Readonly<Record<string, unknown>> | undefined =>
   mediaType(headers) === 'application/json' && isUtf8(headers) ? parseStrictObject(body) : undefined
 
-/** What a cross-site form can send as a "simple" request, dressed up as JSON: never taken with a cookie. */
+/** A cross-site form can send this as a "simple" request that looks like JSON: never accepted with a cookie. */
 export const isTextBody = (headers: Headers): boolean => mediaType(headers) === 'text/plain'
 
 /** The fields of a form body (WHATWG URL §5.1), or undefined: another type, a field twice, or no valid text. */
@@ -80,7 +80,7 @@ export const parseFormBody = (
       fields.set(field, decodeURIComponent(rest.join('=')))
     }
   } catch {
-    return undefined // not UTF-8, or a percent sign that begins nothing
+    return undefined // not UTF-8, or a stray percent sign
   }
   return Object.fromEntries(fields)
 }

@@ -1,5 +1,5 @@
 // GET /check, what nginx's auth_request asks. With auth/check.ts this is the whole hot path: no body, no
-// wait for a remembered token, and nothing but 204, 401 or 403 (a fault becomes the server's 503).
+// waiting for a remembered token, and nothing but 204, 401 or 403 (a fault becomes the server's 503).
 
 import type { CheckRequest, Decision, Guard, Identity } from '../auth/check.ts'
 import { type Refusal, refuse } from '../auth/decision.ts'
@@ -17,11 +17,11 @@ export interface CheckObservation {
   took: number
 }
 
-/** What is live, as far as a check has to do with it. */
+/** The live streams, as far as a check needs them. */
 export interface Admissions {
-  /** What keeps a stream that opens now from ever being ended: thrown, and no ticket is spent on it. */
+  /** Why a stream that opens now could never be ended: thrown, before a ticket is used up. */
   obstacle(): Error | undefined
-  /** The kick id for a subscribe that the rules allow: at once where the session has one for the resource. */
+  /** The kick id for an allowed subscribe: at once where the session has one for the resource. */
   admit(admission: {
     sid: string
     username: string
@@ -31,7 +31,7 @@ export interface Admissions {
     until: number
     address: string
     agent: string
-    /** Whether the id is for this one stream. */
+    /** Whether the id is for this stream only. */
     exclusive: boolean
   }): string | Promise<string>
   kickSession(sid: string, cause: 'session_ended'): Promise<number>
@@ -39,7 +39,7 @@ export interface Admissions {
 
 const PLAIN = /^[!-$&-+\--~]+$/ // visible ASCII but `%` and `,`
 
-/** One header line that says one name: anything but plain ASCII goes percent-encoded, never a bare CR or comma. */
+/** A name as one header value: all but plain ASCII is percent-encoded, so it can hold no CR and no comma. */
 const headerText = (text: string): string => (PLAIN.test(text) ? text : encodeURIComponent(text))
 
 const allow = ({ claims, role }: Identity): string[] => [
@@ -57,7 +57,7 @@ const DENIED: Readonly<Record<string, SecurityEvent['name']>> = {
   read: 'MEDIA_ACCESS_DENIED',
   subscribe: 'SUBSCRIBE_DENIED',
 }
-// Not an attack, and what a client does that comes a second late: a jail must never count these.
+// No attack: a client that comes a second late does this, and a jail must never count it.
 const NO_EVENT: ReadonlySet<string> = new Set(['no_credential', 'expired', 'session_ended'])
 
 const deny = (refusal: Refusal, action: string | undefined): Reply => {
@@ -74,17 +74,17 @@ const deny = (refusal: Refusal, action: string | undefined): Reply => {
 const OWN = /^me\/([a-z0-9-]{1,40})$/
 const CHANNEL = /^(?!kick-)[a-z0-9-]{1,64}$/ // kick- names the private channels by which streams are ended
 
-/** The Nchan channel of a resource: `me/x` is the user's own x. Nobody falls back to a wider one. */
+/** The Nchan channel of a resource: `me/x` is the user's own x. It never falls back to a wider one. */
 const channelOf = (resource: string, userId: string): string | undefined => {
   const own = OWN.exec(resource)?.[1]
   const channel = own === undefined ? resource : `${own}-user-${userId}`
   return CHANNEL.test(channel) ? channel : undefined
 }
 
-/** A remembered token waits for nothing; a token seen for the first time, and whoever needs a kick id, does. */
+/** `atOnce` answers a remembered token; `handler` a token seen for the first time, and whoever needs a kick id. */
 export const createCheckHandlers = (parts: {
   guard: Guard
-  /** The rules as they are by now: a reload may have come while a kick id was written down. */
+  /** The rules in force now: a reload may have come while a kick id was being stored. */
   today(): Pick<Guard, 'check'>
   tickets: Pick<Tickets, 'redeem'>
   admissions: Admissions
@@ -120,7 +120,7 @@ export const createCheckHandlers = (parts: {
       : { status: 204, headers: [...allow(decision), ...more] }
   }
 
-  /** The answer to an allowed subscribe needs a kick id; while one is written down, the right to it may end. */
+  /** An allowed subscribe needs a kick id; while it is being stored, the right to subscribe may end. */
   const admit = async (
     { headers, address }: Request,
     asked: CheckRequest,
@@ -143,12 +143,12 @@ export const createCheckHandlers = (parts: {
       until: claims.ticket?.until ?? claims.exp,
       address,
       agent: readAgent(headers),
-      // Whatever wants to become something else may be a WebSocket, however it spells that.
+      // Any upgrade may be a WebSocket, however it is spelled.
       exclusive: headers.get('x-original-upgrade') !== undefined,
     })
     const now = await today().check(asked)
     if ('refused' in now) {
-      // A token that ran out meanwhile is not the session's end: a refreshed one may hold other streams.
+      // An expired token is not the end of its session, whose other streams may have a fresh one.
       if (now.refused !== 'expired') void admissions.kickSession(claims.sid, 'session_ended')
       return now
     }

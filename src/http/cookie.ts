@@ -1,9 +1,9 @@
 // Cookies in and out. Names are compared byte by byte (a browser's prefix rule does not know case, so
-// `__host-x` may be anybody's), and two values under one name mean that one of them was tossed in.
+// `__host-x` may be anybody's), and two values under one name mean that somebody planted one of them.
 
 import { type Headers, trimBlanks } from './headers.ts'
 
-/** When cookies are marked Secure: by what the client spoke to nginx, or always. */
+/** When cookies are marked Secure: where the client spoke https to nginx, or always. */
 export type CookieSecurity = 'auto' | 'always'
 
 export const isSecure = (headers: Headers, security: CookieSecurity): boolean =>
@@ -11,7 +11,7 @@ export const isSecure = (headers: Headers, security: CookieSecurity): boolean =>
 
 export type CookieRead = { value: string } | { problem: 'missing' | 'ambiguous' }
 
-/** The one value of a cookie in a Cookie line (RFC 6265bis §5.4); order says nothing, so two must be equal. */
+/** The one value of a cookie in a Cookie line (RFC 6265bis §5.4); their order means nothing, so two must be equal. */
 export const readCookie = (line: string | undefined, name: string): CookieRead => {
   let found: string | undefined
   for (const pair of (line ?? '').split(';')) {
@@ -24,7 +24,7 @@ export const readCookie = (line: string | undefined, name: string): CookieRead =
   return found === undefined || found === '' ? { problem: 'missing' } : { value: found }
 }
 
-/** `maxAge` in seconds; without it the cookie goes with the browser, 0 clears it. */
+/** `maxAge` in seconds; without it the cookie lasts until the browser closes, 0 clears it. */
 export const writeCookie = (
   name: string,
   value: string,

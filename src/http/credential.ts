@@ -14,11 +14,11 @@ const NOT_OF_A_TOKEN = /[\s,]/
 const TOKEN_NAMES: readonly string[] = ['authorization', 'token'] // the two that existing clients use
 const TICKET_NAMES: readonly string[] = ['ticket']
 
-/** On https a name that no other host, path or plain-http page can set; on http, loopback only, a plain one. */
+/** On https a name that no other host, path or plain-http page can set; on http (loopback only) a plain one. */
 export const accessCookieName = (secure: boolean): string => (secure ? '__Host-postern' : 'postern')
 
 const bearerToken = (value: string): string | undefined => {
-  // As every client writes it: an eighth of what the whole pattern costs (0.1 of 0.7 µs).
+  // As every client writes it, at an eighth of what the pattern costs (0.1 of 0.7 µs).
   const rest = value.startsWith(USUAL) ? value.slice(USUAL.length) : ''
   return rest !== '' && !NOT_OF_A_TOKEN.test(rest) ? rest : BEARER.exec(value)?.[1]
 }
@@ -32,7 +32,7 @@ export const readBearer = (headers: Headers): Credential => {
   return token === undefined ? refuse('malformed_token') : { token, type: 'access' }
 }
 
-/** Application/x-www-form-urlencoded, as browsers write it; undefined where it is no such text. */
+/** From application/x-www-form-urlencoded, as browsers write it; undefined where it is malformed. */
 const decode = (text: string): string | undefined => {
   try {
     return decodeURIComponent(text.replaceAll('+', ' '))
@@ -42,8 +42,8 @@ const decode = (text: string): string | undefined => {
 }
 
 /**
- * The one value under these names in a raw request target. Names count after one decoding, and only whole; the
- * same credential twice is two.
+ * The one value under these names in a raw request target. Names are decoded once and compared whole; the same
+ * credential twice counts as two.
  */
 const readQuery = (uri: string, names: readonly string[]): { value: string } | Refusal => {
   const mark = uri.indexOf('?')
@@ -60,7 +60,7 @@ const readQuery = (uri: string, names: readonly string[]): { value: string } | R
   return found === '' ? refuse('malformed_token') : { value: found }
 }
 
-/** `Bearer%20…` and `Bearer+…` count too, since the original documents them. */
+/** `Bearer%20…` and `Bearer+…` are accepted too, since the original documents them. */
 const readQueryToken = (uri: string): Credential => {
   const found = readQuery(uri, TOKEN_NAMES)
   if ('refused' in found) return found
@@ -77,8 +77,8 @@ const NOTHING = refuse('no_credential')
 const isShown = (way: Credential): boolean => !('refused' in way && way.refused === 'no_credential')
 
 /**
- * The access cookie, where a page of this very site sent it. A WebSocket must say so by its Origin, which
- * browsers always send there; they leave it out of same-origin GETs, so elsewhere absence is no sign.
+ * The access cookie, where a page of this very site sent it. A WebSocket must prove it by its Origin, which browsers
+ * always send there; they omit it from same-origin GETs, so elsewhere its absence means nothing.
  */
 export const readAccessCookie = (
   headers: Headers,
@@ -94,7 +94,7 @@ export const readAccessCookie = (
   return { token: cookie.value, type: 'access' }
 }
 
-/** Of an endpoint of ours: the Authorization header, else the cookie. */
+/** On our own endpoints: the Authorization header, else the cookie. */
 export const readHolder = (headers: Headers, secure: boolean): Credential => {
   const bearer = readBearer(headers)
   return isShown(bearer) ? bearer : readAccessCookie(headers, secure, false)
@@ -102,11 +102,11 @@ export const readHolder = (headers: Headers, secure: boolean): Credential => {
 
 export interface ProtectedRequest {
   headers: Headers
-  /** What nginx's location says counts there, in words; what is not named is not looked at. */
+  /** The kinds of credential that nginx's location accepts; others are not even read. */
   accept: string
   /** The request target as the client wrote it. */
   uri: string
-  /** Whether cookies are the ones of a secure site. */
+  /** Whether the site is https, and its cookies are named so. */
   secure: boolean
   isWebSocket: boolean
 }

@@ -1,5 +1,5 @@
-// Whether a request that carries a cookie was made by a page of this very site. Browsers say so in two ways;
-// curl and scripts say nothing and cannot be tricked into sending somebody's cookie.
+// Whether a request that carries a cookie was made by a page of this very site. Browsers tell in two ways;
+// curl and scripts tell nothing, and cannot be tricked into sending somebody's cookie.
 
 import type { Headers } from './headers.ts'
 
@@ -12,7 +12,7 @@ export const isCrossSite = (headers: Headers): boolean => {
   if (site !== undefined && !OWN.has(site)) return true
   const origin = headers.get('origin')
   if (origin === undefined) return false
-  // Both are nginx's own words ($scheme, $http_host): the Host that reaches the daemon is never looked at.
+  // Both are nginx's own words ($scheme, $http_host): the Host that reaches the daemon is never used.
   const proto = headers.get('x-forwarded-proto')
   const host = headers.get('x-forwarded-host')
   return proto === undefined || host === undefined || origin !== `${proto}://${host}`

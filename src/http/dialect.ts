@@ -10,7 +10,7 @@ import type { RefreshParts } from './refresh.ts'
 import type { Route } from './routes.ts'
 import type { SessionParts } from './softphone/sessions.ts'
 
-/** What each takes its share of. */
+/** All that the daemon offers; each dialect takes what it needs. */
 export interface DialectParts extends LoginParts, RefreshParts, SessionParts {
   basePath: string
   tokens: Pick<Tokens, 'verify'>

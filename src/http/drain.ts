@@ -1,4 +1,4 @@
-// How a server stops: whoever is being answered gets the answer, nobody new comes in.
+// How a server stops: requests under way are answered, new ones are not accepted.
 
 import type { Server } from 'node:http'
 

@@ -1,8 +1,8 @@
-// The request's header lines, read once and knowing which came twice. Node keeps only the first of two
-// Authorization lines and joins other pairs with a comma: here a repeated line is seen and refused.
+// A request's header lines. Node keeps only the first of two Authorization lines and joins other pairs with a comma:
+// here a repeated line is noticed, so that it can be refused.
 
 export interface Headers {
-  /** The value of a line that came exactly once; names in lower case. */
+  /** The value of a line that came exactly once; `name` in lower case. */
   get(name: string): string | undefined
   isRepeated(name: string): boolean
 }
@@ -29,7 +29,7 @@ type Joined = Readonly<Record<string, string | readonly string[] | undefined>>
 const once = (joined: Joined): Headers => ({
   get(name) {
     const value = joined[name]
-    return typeof value === 'string' ? value : undefined // a name of Object's own has no text
+    return typeof value === 'string' ? value : undefined // an inherited name, such as `constructor`, is no text
   },
   isRepeated: () => false,
 })

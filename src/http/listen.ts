@@ -1,5 +1,5 @@
-// Where a server listens. A unix socket's file is replaced only where nobody answers on it, and gets its
-// mode and group before the first connection: file permissions are the only lock on that door.
+// Where a server listens. A unix socket's file is replaced only where nobody answers on it, and gets its mode and
+// group before the first connection: nothing but file permissions guards it.
 
 import { execFileSync } from 'node:child_process'
 import { chmodSync, chownSync, existsSync, lstatSync, unlinkSync } from 'node:fs'
@@ -12,7 +12,7 @@ export type ListenAddress =
   | { host: string; port: number }
   | { fd: number } // opened by systemd, with the mode and group of its .socket
 
-/** A problem an operator can mend, in words that name the cure. */
+/** A problem that the operator can solve; the message says how. */
 export class ListenError extends Error {
   constructor(message: string, options?: ErrorOptions) {
     super(message, options)
@@ -30,7 +30,7 @@ const answers = (path: string): Promise<boolean> => {
     socket.destroy()
     resolve(true)
   })
-  // Refused: nobody listens there. Anything else, such as a full queue (EAGAIN), may be somebody's busy door.
+  // Refused: nobody listens there. Anything else, such as a full queue (EAGAIN), may be a busy server.
   socket.on('error', (error: NodeJS.ErrnoException) => {
     resolve(error.code !== 'ECONNREFUSED')
   })
@@ -70,7 +70,7 @@ export const groupId = (group: string): number => {
   }
 }
 
-/** A process may give a file only to groups that it is in. */
+/** A process may give a file only to a group that it belongs to. */
 const giveTo = (path: string, group: string): void => {
   const id = groupId(group)
   try {
@@ -90,7 +90,7 @@ const CURES: Readonly<Record<string, string>> = {
   EACCES: 'the service may not listen there: give its user the directory, or use a port over 1023',
 }
 
-/** Resolves when the server accepts connections. Throws a ListenError whose message names the cure. */
+/** Resolves when the server accepts connections. Throws a ListenError. */
 export const listen = async (server: Server, address: ListenAddress): Promise<void> => {
   const isPath = 'path' in address
   if (isPath) await removeStale(address.path)

@@ -1,5 +1,5 @@
-// A login as both dialects answer it: what a name and a password may be, who hears what of a failure. Which of
-// the two was wrong stands in the security log, and nowhere the client can see (ASVS 6.3.8).
+// A login as both dialects answer it: which names and passwords are looked at, and who is told what of a failure.
+// Whether the name or the password was wrong is said in the security log, never to the client (ASVS 6.3.8).
 
 import type { IssuedTokens, Login, LoginFailure, LoginRequest, LoginResult } from '../auth/login.ts'
 import {
@@ -56,7 +56,7 @@ export const readAccount = (
   return { username, password }
 }
 
-/** Whoever shows no right name and password: one sentence, whatever was wrong. */
+/** The same words whatever was wrong. */
 export const refuseLogin = (
   shape: ErrorShape,
   now: number,
@@ -67,7 +67,7 @@ export const refuseLogin = (
     events,
   })
 
-/** What a login's body says. */
+/** What a client sends. */
 export type LoginFields = Omit<LoginRequest, 'address' | 'agent'>
 
 export interface LoginParts {

@@ -1,5 +1,5 @@
-// The operator's endpoints. /metrics, /healthz and /readyz stand on a listener of their own, so that no slip
-// in a site's config can publish them; the control routes on a socket that only root and the service open.
+// The operator's endpoints. /metrics, /healthz and /readyz have a listener of their own, so that no mistake in
+// a site's config can publish them; the control routes are on a socket that only root and the service can open.
 
 import { parseJsonBody } from './body.ts'
 import { type ErrorShape, failure, json, type Reply, retryAfter } from './reply.ts'
@@ -46,7 +46,7 @@ export interface SessionSelector {
   user?: string
 }
 
-/** `?id=…`, `?user=…` or `?all=true`; none of them is a slip that must not end everything. */
+/** `?id=…`, `?user=…` or `?all=true`: to leave them all out must not end everything. */
 const readSelector = (query: string): SessionSelector | undefined => {
   const fields = new URLSearchParams(query)
   const id = fields.get('id')
@@ -57,9 +57,9 @@ const readSelector = (query: string): SessionSelector | undefined => {
 }
 
 export const createControlRoutes = (parts: {
-  /** Config, keys and users anew: the settings that wait for a restart, or why nothing was changed. */
+  /** Applies config, keys and users anew: which settings wait for a restart, or why nothing was changed. */
   reload(): Promise<{ ignored: readonly string[] } | { problems: readonly string[] }>
-  /** Reads the user sources now; how many sessions ended by it, or why the new state was not taken. */
+  /** Reads the user sources now: how many sessions that ended, or why the change was not applied. */
   reloadUsers(): Promise<{ ended: number } | { problems: readonly string[] }>
   userIds(): Promise<Readonly<Record<string, number>>>
   listSessions(username?: string): Promise<readonly unknown[]>

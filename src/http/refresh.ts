@@ -1,4 +1,4 @@
-// A refresh as both dialects answer it where nothing comes of it, and what it leaves in the security log.
+// A refused refresh as both dialects answer it, and what it leaves in the security log.
 
 import type { Refresh, RefreshResult } from '../auth/refresh.ts'
 import {
@@ -10,7 +10,7 @@ import {
   type SecurityEvent,
 } from './reply.ts'
 
-/** A rotated token that comes back was copied by somebody: said once, when the session ends by it. */
+/** A rotated token that comes back has been copied: logged once, when that ends the session. */
 export const refreshEvents = (result: RefreshResult): SecurityEvent[] =>
   'refused' in result && result.refused === 'reused' && result.ended
     ? [
@@ -35,7 +35,7 @@ export interface RefreshParts {
   observe: { refresh(result: RefreshResult): void }
 }
 
-/** `headers`: what the dialect says beside it of a token that counts no more. */
+/** `headers`: what the dialect adds where the token is no longer valid. */
 export const refuseRefresh = (
   shape: ErrorShape,
   now: number,

@@ -3,7 +3,7 @@
 
 import type { Reason, Refusal } from '../auth/decision.ts'
 
-/** Something an operator's jail or eyes should see, in the words of the security log. */
+/** A line of the security log, for jails and people. */
 export interface SecurityEvent {
   name:
     | 'AUTH_SUCCESS'
@@ -23,9 +23,9 @@ export interface Reply {
   status: number
   /** Name, value, name, value …: written as they stand. */
   headers: readonly string[]
-  /** What caches may do with it; nothing unless it says so here. */
+  /** Cache-Control; without it: no-store. */
   cache?: string
-  /** JSON text; none: an empty answer, which keeps nginx's upstream connection alive. */
+  /** None: an empty answer, which keeps nginx's upstream connection alive. */
   body?: string
   events?: readonly SecurityEvent[]
   /** For the log line. */
@@ -56,7 +56,7 @@ export const STATUS: Readonly<Record<Reason, 401 | 403>> = {
   no_grant: 403,
 }
 
-/** RFC 6750 §3: no code where nothing was shown, and one word for all the ways a token can be bad. */
+/** RFC 6750 §3: no code where nothing was shown, and one for all the ways a token can be bad. */
 export const challenge = ({ refused }: Refusal): string => {
   if (refused === 'no_credential') return 'Bearer realm="postern"'
   if (refused === 'invalid_request') return 'Bearer realm="postern", error="invalid_request"'
@@ -75,7 +75,7 @@ export const json = (
   body: JSON.stringify(body),
 })
 
-/** How one dialect's clients read an error. */
+/** The body of an error, as one dialect's clients expect it. */
 export type ErrorShape = (error: string, now: number) => Readonly<Record<string, unknown>>
 
 export const failure = (
@@ -86,5 +86,5 @@ export const failure = (
   { headers, ...more }: Partial<Pick<Reply, 'headers' | 'events' | 'reason'>> = {},
 ): Reply => ({ ...json(status, shape(error, now), headers), ...more })
 
-/** When to come again. */
+/** In how many seconds to try again. */
 export const retryAfter = (seconds: number): string[] => ['Retry-After', String(seconds)]

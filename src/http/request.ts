@@ -1,4 +1,4 @@
-// One request as handlers see it: what nginx said, and nothing a client could have forged past it.
+// A request as handlers see it: what nginx says of it, and nothing that a client could have forged.
 
 import { isIP } from 'node:net'
 
@@ -12,15 +12,15 @@ export interface Request {
   readonly id: string
   /** The text after `?`, raw. */
   readonly query: string
-  /** The client's address as nginx gives it (X-Real-IP); never X-Forwarded-For, which anybody can send. */
+  /** The client's address from nginx's X-Real-IP; never from X-Forwarded-For, which anybody can send. */
   readonly address: string
-  /** The whole body, bounded; a reply where it is too large or breaks off. */
+  /** The whole body; a reply where it is too large. */
   body(): Promise<Buffer | Reply>
 }
 
 export type Handler = (request: Request) => Promise<Reply>
 
-/** `unknown` rather than a guess: it throttles all who come without an address together. */
+/** `unknown` rather than a guess: all who come without an address are throttled together. */
 export const readAddress = (headers: Headers): string => {
   const address = headers.get('x-real-ip') ?? ''
   return isIP(address) > 0 ? address : 'unknown'
@@ -28,6 +28,6 @@ export const readAddress = (headers: Headers): string => {
 
 const MAX_AGENT = 256
 
-/** Text of the client's own choice, cut and stripped for lists and logs. */
+/** Chosen by the client: cut, and stripped of what is not printable. */
 export const readAgent = (headers: Headers): string =>
   (headers.get('user-agent') ?? '').replaceAll(/[^ -~]/g, '?').slice(0, MAX_AGENT)

@@ -1,20 +1,20 @@
-// The whole surface of one listener as a table, matched on the exact path: no prefix, no decoding, no
-// trailing slash, so there is one spelling of every endpoint and no way around it.
+// All that one listener serves, as a table matched on the exact path: no prefix, no decoding, no trailing slash, so
+// every endpoint has one spelling and nothing gets around it.
 
 import { isId } from '../auth/claims.ts'
 import { type ErrorShape, failure, type Reply } from './reply.ts'
 import type { Handler, Request } from './request.ts'
 
 export interface Route {
-  /** Also the metric label: the verb and not the path, which is the operator's to choose. */
+  /** Also the metric label: not the path, which the operator may change. */
   name: string
   method: 'GET' | 'POST' | 'DELETE'
-  /** Exact; or ending in `/:id`, which stands for one segment of an id's alphabet. */
+  /** Exact, or ending in `/:id`, which stands for an id. */
   path: string
-  /** What can be answered without waiting for anything; undefined: the handler answers. */
+  /** The answer, where nothing has to be waited for; undefined: `handler` answers. */
   atOnce?(request: Request): Reply | undefined
   handler: Handler
-  /** How the clients of this route are told of an error. */
+  /** How this route's clients are told of an error. */
   shape: ErrorShape
 }
 
@@ -46,7 +46,7 @@ interface Methods {
 
 export type Router = (method: string, path: string) => Match
 
-/** `fallback` shapes the answer to a path that is nobody's. */
+/** `fallback` is the shape of the answer on an unknown path. */
 export const createRouter = (
   routes: readonly Route[],
   fallback: ErrorShape,

@@ -1,5 +1,5 @@
-// node:http on one side, handlers on the other: one request, one reply, one observation. The only file that
-// writes answers, so that no-store, the length and the closing of a connection are said in one place.
+// Between node:http and the handlers: one request, one reply, one observation. The only file that writes answers, so
+// that no-store, the length and the closing of a connection are decided in one place.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
@@ -12,12 +12,12 @@ import type { Router } from './routes.ts'
 
 export interface ServerParts {
   router: Router
-  /** How an error is told where no route was found yet. */
+  /** How an error is told before a route is found. */
   shape: ErrorShape
   maxConnections: number
-  /** A fault of ours on this route means "cannot decide": nginx shows its client a 503, never an open door. */
+  /** What a fault of ours is answered with: 503 means "cannot decide", and nginx never lets anyone in on it. */
   statusOfFault(error: unknown): { status: 500 | 503; retryIn?: number }
-  /** Once a request, after the answer was handed over. */
+  /** Once a request, after the answer was written. */
   observe(seen: { route: string; status: number; reason: string | undefined }): void
   onEvents(events: readonly SecurityEvent[], request: Request): void
   onFault(error: unknown, route: string): void
@@ -28,12 +28,12 @@ const HEADER_BYTES = 16 * 1024
 const HEADERS_TIMEOUT = 10_000 // slow headers: Node's default of 60 s keeps 300 sockets busy for a minute
 const REQUEST_TIMEOUT = 15_000
 const CHECK_TIMEOUTS_EVERY = 1000 // with Node's default of 30 s a timeout of 3 s took 30 (measured)
-const KEEP_ALIVE = 75_000 // longer than nginx keeps an idle upstream connection (60 s): else it meets a reset
+const KEEP_ALIVE = 75_000 // longer than nginx keeps an idle upstream connection (60 s), else it runs into a reset
 const HOST = /^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::\d*)?$/ // RFC 3986 §3.2.2 without userinfo
 
 const BASE = ['X-Content-Type-Options', 'nosniff']
 
-/** An answer to text that was no request: the parser's own words are of no use to a client. */
+/** The answer to what is not HTTP: the parser's own words are of no use to a client. */
 const PARSER_STATUS: Readonly<Record<string, string>> = {
   HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
   HPE_CHUNK_EXTENSIONS_OVERFLOW: '413 Content Too Large',
@@ -56,9 +56,9 @@ const hasBody = (message: IncomingMessage): boolean =>
   message.headers['transfer-encoding'] !== undefined ||
   (message.headers['content-length'] ?? '0') !== '0'
 
-/** What Node's parser lets through though RFC 9112 §3.2 and §6.1 say 400. */
+/** What Node's parser accepts though RFC 9112 §3.2 and §6.1 ask for a 400. */
 const isMalformed = (message: IncomingMessage, headers: Headers): boolean => {
-  if (message.httpVersionMajor !== 1) return true // Node answers HTTP/0.9 and a line that says HTTP/2.0 (measured)
+  if (message.httpVersionMajor !== 1) return true // Node serves HTTP/0.9, and a line that says HTTP/2.0
   const isOld = message.httpVersionMinor === 0
   if (isOld && message.headers['transfer-encoding'] !== undefined) return true
   const host = headers.get('host') ?? (isOld ? '' : undefined)
@@ -75,7 +75,7 @@ export const createHttpServer = (parts: ServerParts): Server => {
     // would drop the connection (a quarter of the throughput, measured).
     if (body !== undefined) headers.push('Content-Length', String(Buffer.byteLength(body)))
     else if (reply.status !== 204) headers.push('Content-Length', '0')
-    // Once the server stops, a kept-alive connection would go on being served and then be cut mid-request.
+    // While the server stops, a kept-alive connection would still be served, then cut in mid-request.
     if (close || !server.listening) headers.push('Connection', 'close')
     response.writeHead(reply.status, headers)
     response.end(body)
@@ -87,7 +87,7 @@ export const createHttpServer = (parts: ServerParts): Server => {
       headers: ['Connection', 'close'],
     })
 
-  /** The answer to what is no request to any route. */
+  /** The answer where no route is asked. */
   const reject = (response: ServerResponse, status: 400 | 417, error: string): void => {
     write(response, failure(parts.shape, status, error, now()), true)
     observe({ route: 'unknown', status, reason: undefined })
@@ -95,7 +95,7 @@ export const createHttpServer = (parts: ServerParts): Server => {
 
   const handle = (message: IncomingMessage, response: ServerResponse): void => {
     const headers = readHeaders(message.rawHeaders, message.headers)
-    const [method, url] = [String(message.method), String(message.url)] // what came from a parser has both
+    const [method, url] = [String(message.method), String(message.url)] // a parsed request has both
     const mark = url.indexOf('?')
     if (isMalformed(message, headers)) {
       reject(response, 400, 'Bad request')
@@ -117,7 +117,7 @@ export const createHttpServer = (parts: ServerParts): Server => {
     }
 
     const finish = (reply: Reply): void => {
-      // A body that nobody read would be parsed as the next request: the connection ends with the answer.
+      // A body that was not read would be parsed as the next request: the connection ends with the answer.
       write(response, reply, !readsBody && hasBody(message))
       observe({ route: name, status: reply.status, reason: reply.reason })
       if (reply.events) onEvents(reply.events, request)
@@ -150,8 +150,8 @@ export const createHttpServer = (parts: ServerParts): Server => {
       requestTimeout: REQUEST_TIMEOUT,
       connectionsCheckingInterval: CHECK_TIMEOUTS_EVERY,
       keepAliveTimeout: KEEP_ALIVE,
-      optimizeEmptyRequests: true, // a check has no body: no stream is set up and ended for it (2 µs)
-      requireHostHeader: false, // isMalformed asks for it: Node's own answer lacks no-store
+      optimizeEmptyRequests: true, // no stream is set up for a request without a body, such as a check (2 µs)
+      requireHostHeader: false, // isMalformed does: Node's own answer lacks no-store
     },
     handle,
   )

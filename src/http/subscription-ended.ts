@@ -1,5 +1,5 @@
-// GET /subscription-ended: nginx tells that one stream has ended, naming its kick id. Only a hint: what is
-// live is asked of nginx itself before anything is forgotten.
+// GET /subscription-ended: nginx reports that one stream has ended, by its kick id. Only a hint: nginx itself is asked
+// what is live before anything is forgotten.
 
 import type { Handler } from './request.ts'
 

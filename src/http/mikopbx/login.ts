@@ -39,7 +39,7 @@ export const createLoginHandler = (
     >
     const account = readAccount(login, password, 'login')
     if ('problem' in account) return bad(account.problem)
-    // Nobody has an empty name or password: this dialect's clients expect 401 there, and no hash is run.
+    // Nobody has an empty name or password: this dialect's clients expect 401 for it, without a hash.
     if (account.username === '' || account.password === '') return refuseLogin(shape, now(), [])
     return {
       ...account,

@@ -1,5 +1,5 @@
-// POST /auth:logout: by the Bearer token, also a late one, or by the refresh cookie; both where both are
-// there. The cookie is cleared whatever it held.
+// POST /auth:logout: by the Bearer token, even an expired one, or the refresh cookie, or both. The cookie is cleared
+// whatever it held.
 
 import type { Logout, LogoutResult } from '../../auth/logout.ts'
 import { isTextBody, parseFormBody, parseJsonBody } from '../body.ts'
@@ -43,7 +43,7 @@ export const createLogoutHandler = (parts: {
     const done = results.find((result) => 'username' in result)
     if (!done) {
       const refusal = 'refused' in bearer ? bearer : { refused: 'bad_signature' as const }
-      // A stale cookie goes, or its browser shows it for ever (CVE-2026-34454); another site's page moves none.
+      // A stale cookie is cleared, or the browser would send it for ever (CVE-2026-34454); never for another site.
       const stale = !foreign && !('problem' in cookie && cookie.problem === 'missing')
       return failure(shape, 401, 'Unauthorized', now(), {
         headers: ['WWW-Authenticate', challenge(refusal), ...(stale ? cleared : [])],

@@ -1,4 +1,4 @@
-// POST /auth:refresh: the cookie is the only credential; an Authorization header is not looked at, since this
+// POST /auth:refresh: the cookie is the only credential; an Authorization header is ignored, since this
 // dialect's clients send their expired token along.
 
 import { isTextBody } from '../body.ts'
@@ -26,7 +26,7 @@ export const createRefreshHandler = (
       const cleared = cookie.problem === 'ambiguous' ? clearedCookie(secure) : []
       return refuseRefresh(shape, now(), invalid, cleared)
     }
-    // Read though nothing in it counts: what is left unread would cost the connection.
+    // Read although it is ignored: an unread body would cost the connection.
     const body = await request.body()
     if (!Buffer.isBuffer(body)) return body
     const result = await refresh(cookie.value)

@@ -16,11 +16,11 @@ export const success = (
   headers: readonly string[] = [],
 ): Reply => json(200, { result: true, data, messages: {} }, headers)
 
-/** `lifetime` in seconds; undefined: the cookie goes with the browser. */
+/** `lifetime` in seconds; undefined: until the browser closes. */
 export const refreshCookie = (token: string, secure: boolean, lifetime?: number): string[] => [
   'Set-Cookie',
   writeCookie(REFRESH_COOKIE, token, { secure, maxAge: lifetime }),
 ]
 
-/** Cleared with the attributes it was set with, else the browser keeps the old one beside it. */
+/** With the attributes it was set with, else the browser keeps the old one beside it. */
 export const clearedCookie = (secure: boolean): string[] => refreshCookie('', secure, 0)

@@ -1,5 +1,5 @@
-// GET /check-media-access: "is this access token good?", for clients of the original. It says nothing of any
-// resource, and no refresh token passes (the original let them in for 30 days).
+// GET /check-media-access: "is this access token good?", for clients of the original. It says nothing about
+// any resource, and refuses refresh tokens (the original accepted them for 30 days).
 
 import type { Guard } from '../../auth/check.ts'
 import { readBearer } from '../credential.ts'

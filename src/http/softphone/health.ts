@@ -1,4 +1,4 @@
-// GET /health: that somebody answers. Whether we can decide is /readyz's to say, on the operator's listener.
+// GET /health: somebody answers. Whether we can decide is what /readyz tells, on the operator's listener.
 
 import type { Handler } from '../request.ts'
 import { success } from './reply.ts'

@@ -1,4 +1,4 @@
-// Whoever asks one of our own endpoints about themselves: by Bearer token, or by a page's cookie.
+// Who calls one of our own endpoints: by Bearer token, or by a page's cookie.
 
 import type { Guard, Identity } from '../../auth/check.ts'
 import { type CookieSecurity, isSecure } from '../cookie.ts'
@@ -13,7 +13,7 @@ export interface HolderParts {
   now(): number
 }
 
-/** Only a holder is answered; everybody else hears why not. */
+/** Answers only whoever holds a valid token. */
 export const forHolder =
   (
     { guard, cookieSecurity, now }: HolderParts,

@@ -14,7 +14,7 @@ import { failure, type Reply } from '../reply.ts'
 import type { Handler, Request } from '../request.ts'
 import { accessCookie, shape, success } from './reply.ts'
 
-// Where browsers hold plain http for a secure context, since nobody listens in.
+// Where browsers treat plain http as a secure context, since nobody can listen in.
 const LOOPBACK = /^(?:127\.0\.0\.1|localhost|\[::1\])(?::\d+)?$/
 
 interface Asked extends LoginFields {

@@ -1,4 +1,4 @@
-// POST /auth/logout: by the access or the refresh token, also a late one; saying it twice is no error.
+// POST /auth/logout: by the access or the refresh token, even an expired one; doing it twice is no error.
 
 import type { Logout } from '../../auth/logout.ts'
 import { type CookieSecurity, isSecure } from '../cookie.ts'

@@ -1,5 +1,5 @@
-// GET /profile: who the access token stands for. A refresh token is told that it is one (403), also after
-// its session has ended, so that a client's mix-up is found.
+// GET /profile: whose access token it is. A refresh token gets a 403 that says so, even after its session has ended,
+// so that a client's mix-up is found.
 
 import type { Handler } from '../request.ts'
 import { forHolder, type HolderParts } from './holder.ts'

@@ -14,7 +14,7 @@ export const createRefreshHandler = (
   parts: RefreshParts & { tokens: Pick<Tokens, 'verify'>; cookieSecurity: CookieSecurity },
 ): Handler => {
   const { refresh, tokens, cookieSecurity, now, observe } = parts
-  /** A page that logged in with a cookie gets its token renewed there, if the cookie is of this session. */
+  /** Where a page logged in with a cookie, its cookie is renewed too, if it belongs to this session. */
   const renewCookie = async (
     headers: Headers,
     { session, accessToken, expiresIn }: Extract<RefreshResult, { outcome: unknown }>,
@@ -46,7 +46,7 @@ export const createRefreshHandler = (
         access_token: accessToken,
         token_type: 'Bearer',
         expires_in: expiresIn,
-        refresh_token: refreshToken, // undefined where nothing rotates: left out
+        refresh_token: refreshToken, // left out of the JSON where nothing rotates
       },
       await renewCookie(headers, result),
     )

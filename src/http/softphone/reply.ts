@@ -12,7 +12,7 @@ export const success = (
   headers: readonly string[] = [],
 ): Reply => json(200, { success: true, ...body }, headers)
 
-/** Who holds no token that counts here: 403 for a refresh token and for another site's page, else 401. */
+/** Whoever holds no valid access token: 403 for a refresh token and for another site's page, else 401. */
 export const refusal = ({ refused: reason }: Refusal, now: number): Reply => {
   if (reason === 'wrong_type') {
     return failure(shape, 403, 'An access token is required, not a refresh token', now, {
@@ -29,7 +29,7 @@ export const refusal = ({ refused: reason }: Refusal, now: number): Reply => {
   })
 }
 
-/** The access cookie of a page: it lives as long as the token in it, and goes where no script reads it. */
+/** A page's access cookie: it lives as long as the token in it, and no script can read it. */
 export const accessCookie = (token: string, secure: boolean, lifetime: number): string[] => [
   'Set-Cookie',
   writeCookie(accessCookieName(secure), token, { secure, maxAge: lifetime }),

@@ -1,5 +1,5 @@
-// GET /auth/sessions and DELETE /auth/sessions/<id>: a user's own logins, and the end of one of them. Nobody
-// sees or ends another user's, nor learns whether such a session exists.
+// GET /auth/sessions and DELETE /auth/sessions/<id>: a user's own logins, and ending one of them. Nobody can
+// see or end another user's, nor learn whether such a session exists.
 
 import type { Sessions } from '../../auth/sessions.ts'
 import { failure } from '../reply.ts'

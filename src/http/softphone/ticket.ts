@@ -1,5 +1,5 @@
-// POST /auth/ticket: for what cannot send headers (EventSource, WebSocket, <audio>): something short-lived for
-// exactly one action and resource, that may stand in a URL.
+// POST /auth/ticket: for what cannot send headers (EventSource, WebSocket, <audio>), a short-lived ticket for exactly
+// one action and resource, which may be put in a URL.
 
 import type { Identity } from '../../auth/check.ts'
 import type { Members } from '../../auth/compact.ts'
