@@ -23,21 +23,21 @@ import { type Command, verb } from './command.ts'
 import { askDaemon } from './control-client.ts'
 import { OK, REFUSED, WrongUsage } from './io.ts'
 
-const problemsOf = (rule: string, where: string, error: unknown): Finding[] => {
-  if (error instanceof ConfigError) {
-    return error.problems.map((text) => problem(rule, where, text, 'see the message'))
-  }
-  if (error instanceof StoreError) return [problem(rule, where, error.message, 'see the message')]
-  /* c8 ignore next: neither look throws anything else, and a fault is main's to tell */
-  throw error
-}
-
 /** What a look finds, or why it could not look. */
 const judge = async (
   rule: string,
   where: string,
   look: () => Promise<Finding[]>,
-): Promise<Finding[]> => look().catch((error: unknown) => problemsOf(rule, where, error))
+): Promise<Finding[]> => {
+  try {
+    return await look()
+  } catch (error) {
+    /* c8 ignore next: no look throws anything else, and a fault is main's to tell */
+    if (!(error instanceof ConfigError || error instanceof StoreError)) throw error
+    const problems = 'problems' in error ? error.problems : [error.message]
+    return problems.map((text) => problem(rule, where, text, 'see the message'))
+  }
+}
 
 const checkSharedStore = async (config: Config): Promise<Finding[]> => {
   const warnings = await inspectSharedStore(config)
@@ -104,12 +104,9 @@ const readNginx = (file: string | undefined): NginxRead | Finding => {
   // No text at all: it could not be started.
   const said = (stderr as string | null)?.trim() ?? ''
   const why = linesOf(said, 'emerg').join(' ') || said
-  return problem(
-    'nginx',
-    'nginx -T',
-    why === '' ? 'nginx is not installed' : why,
-    'mend what nginx names (`nginx -t`), and run doctor as root; or give the saved `nginx -T` by --nginx',
-  )
+  const cure =
+    'mend what nginx names (`nginx -t`), and run doctor as root; or give the saved `nginx -T` by --nginx'
+  return problem('nginx', 'nginx -T', why === '' ? 'nginx is not installed' : why, cure)
 }
 
 /** A file that is there says nothing: nginx may have been killed, or listen no more under that name. */
@@ -151,21 +148,12 @@ const checkNginx = async (config: Config, file: string | undefined): Promise<Fin
       }),
     )
   }
-  const listens = directives.some(
-    ({ name: said, args }) => said === 'listen' && args[0] === `unix:${kick}`,
-  )
-  findings.push(
-    listens
-      ? await checkKickSocket(kick)
-      : problem(
-          'kick-socket',
-          kick,
-          'nginx does not listen there: no stream can be ended',
-          'make the path in postern-local.conf the one of subscriptions.kick_socket',
-        ),
-    folder,
-  )
-  return findings
+  if (directives.some((one) => one.name === 'listen' && one.args[0] === `unix:${kick}`)) {
+    return [...findings, await checkKickSocket(kick), folder]
+  }
+  const text = 'nginx does not listen there: no stream can be ended'
+  const cure = 'make the path in postern-local.conf the one of subscriptions.kick_socket'
+  return [...findings, problem('kick-socket', kick, text, cure), folder]
 }
 
 const SIGN: Readonly<Record<Finding['state'], string>> = {
@@ -182,19 +170,14 @@ const readUrl = (text: string | undefined): URL | undefined => {
 }
 
 const inspect = async (file: string, nginx: string | undefined, url: URL | undefined) => {
-  const findings: Finding[] = checkNode(process.version, process.execPath, systemClock.now())
-  findings.push(checkClock())
-  try {
+  const node = checkNode(process.version, process.execPath, systemClock.now())
+  const here = await judge('config', 'postern.toml', async () => {
     const config = loadConfig(file)
-    findings.push(ok('config', file, 'good'), ...(await checkState(config)))
-    findings.push(await checkDaemon(config), ...(await checkNginx(config, nginx)))
-  } catch (error) {
-    /* c8 ignore next: a fault is main's to tell */
-    if (!(error instanceof ConfigError)) throw error
-    findings.push(...problemsOf('config', 'postern.toml', error))
-  }
-  if (url) findings.push(...(await probe(url)))
-  return findings
+    const state = await checkState(config)
+    const daemon = await checkDaemon(config)
+    return [ok('config', file, 'good'), ...state, daemon, ...(await checkNginx(config, nginx))]
+  })
+  return [node, checkClock(), ...here, ...(url ? await probe(url) : [])]
 }
 
 export const doctor: Command = {

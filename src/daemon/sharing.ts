@@ -20,10 +20,7 @@ export const createSharing = (
     throttle: shared ? createSharedThrottle(local, shared.throttle, limits, clock) : local,
     renew: shared && renewFrom(shared, clock),
     openPeers(
-      parts: Omit<
-        PeersParts,
-        'adopt' | 'clock' | 'kick' | 'registry' | 'shared' | 'staleSeconds'
-      > & {
+      parts: Pick<PeersParts, 'allows' | 'learn' | 'log' | 'onStanding' | 'revocations'> & {
         registry: Registry
       },
     ): Peers {

@@ -2,7 +2,7 @@
 // nothing is changed.
 
 import { spawnSync } from 'node:child_process'
-import { statSync } from 'node:fs'
+import { statSync, type Stats } from 'node:fs'
 import { dirname } from 'node:path'
 
 import { type Finding, ok, problem, warning } from './finding.ts'
@@ -15,9 +15,15 @@ const run = (program: string, ...argv: string[]): string | undefined => {
   return status === 0 ? stdout.trim() : undefined
 }
 
-export interface SocketCures {
-  absent: string
-  closed: string
+export interface Ids {
+  uid: number
+  gids: ReadonlySet<number>
+}
+
+const may = ({ uid, gids }: Ids, { mode, uid: owner, gid }: Stats, bit: number): boolean => {
+  if (uid === 0) return true
+  if (uid === owner) return (mode & (bit << 6)) !== 0
+  return (mode & (gids.has(gid) ? bit << 3 : bit)) !== 0
 }
 
 /** Whether a user could connect to a socket: write on the file, search on its folder. */
@@ -25,41 +31,30 @@ export const checkSocket = (
   rule: string,
   path: string,
   user: string,
-  ids: { uid: number; gids: ReadonlySet<number> } | undefined,
-  cures: SocketCures,
+  ids: Ids | undefined,
+  cures: { absent: string; closed: string },
 ): Finding => {
   let stat
   try {
     stat = statSync(path, { throwIfNoEntry: false })
   } catch (error) {
-    return warning(
-      rule,
-      path,
-      `cannot be looked at (${(error as Error).message})`,
-      'run doctor as root',
-    )
+    const text = `cannot be looked at (${(error as Error).message})`
+    return warning(rule, path, text, 'run doctor as root')
   }
   if (!stat) return problem(rule, path, 'is not there', cures.absent)
-  if (!stat.isSocket())
+  if (!stat.isSocket()) {
     return problem(rule, path, 'is no socket', 'remove it, and start what listens on it')
-  if (!ids)
-    return warning(
-      rule,
-      path,
-      `the user ${user} does not exist`,
-      'is this the user that nginx runs as?',
-    )
-  const may = (target: { mode: number; uid: number; gid: number }, bit: number): boolean => {
-    if (ids.uid === 0) return true
-    if (target.uid === ids.uid) return (target.mode & (bit << 6)) !== 0
-    return ids.gids.has(target.gid) ? (target.mode & (bit << 3)) !== 0 : (target.mode & bit) !== 0
   }
-  return may(stat, 2) && may(statSync(dirname(path)), 1)
+  if (!ids) {
+    const cure = 'is this the user that nginx runs as?'
+    return warning(rule, path, `the user ${user} does not exist`, cure)
+  }
+  return may(ids, stat, 2) && may(ids, statSync(dirname(path)), 1)
     ? ok(rule, path, `${user} can open it`)
     : problem(rule, path, `${user} may not open it`, cures.closed)
 }
 
-export const idsOf = (user: string): { uid: number; gids: ReadonlySet<number> } | undefined => {
+export const idsOf = (user: string): Ids | undefined => {
   const uid = run('id', '-u', user)
   const groups = run('id', '-G', user)
   return uid === undefined || groups === undefined
@@ -80,28 +75,17 @@ export const checkClosed = (rule: string, folder: string): Finding => {
 export const checkClock = (): Finding => {
   const synced = run('timedatectl', 'show', '-p', 'NTPSynchronized', '--value')
   if (synced === 'yes') return ok('clock', 'timedatectl', 'synchronised')
-  return warning(
-    'clock',
-    'timedatectl',
-    'not known to be synchronised',
-    'install systemd-timesyncd or chrony: tokens live by the clock',
-  )
+  const cure = 'install systemd-timesyncd or chrony: tokens live by the clock'
+  return warning('clock', 'timedatectl', 'not known to be synchronised', cure)
 }
 
 /** `now` in Unix seconds. */
-export const checkNode = (version: string, binary: string, now: number): Finding[] => {
+export const checkNode = (version: string, binary: string, now: number): Finding => {
   if (version.localeCompare(MIN_NODE, 'en', { numeric: true }) < 0) {
-    return [problem('node', binary, `is Node ${version}`, `install Node ${MIN_NODE} or later`)]
+    return problem('node', binary, `is Node ${version}`, `install Node ${MIN_NODE} or later`)
   }
   const days = Math.floor((now - statSync(binary).mtimeMs / 1000) / 86_400)
-  return days > OLD_AFTER
-    ? [
-        warning(
-          'node',
-          binary,
-          `Node ${version} was installed ${days} days ago`,
-          'install the newest package of Postern: it brings Node’s security fixes',
-        ),
-      ]
-    : [ok('node', binary, `Node ${version}`)]
+  if (days <= OLD_AFTER) return ok('node', binary, `Node ${version}`)
+  const cure = 'install the newest package of Postern: it brings Node’s security fixes'
+  return warning('node', binary, `Node ${version} was installed ${days} days ago`, cure)
 }

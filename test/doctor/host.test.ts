@@ -104,15 +104,16 @@ void t.test('an old Node, or one that nobody updated, is named', (t) => {
   const binary = join(t.testdir({ node: '' }), 'node')
   const aged = (days: number): void => utimesSync(binary, NOW - days * 86_400, NOW - days * 86_400)
   aged(3)
-  t.match(checkNode('v24.21.0', binary, NOW), [{ state: 'ok' }])
-  t.match(checkNode('v26.0.0', binary, NOW), [{ state: 'ok' }])
-  t.match(checkNode('v24.14.1', binary, NOW), [{ state: 'problem' }])
-  t.match(checkNode('v20.20.2', binary, NOW), [
-    { state: 'problem', cure: 'install Node v24.15 or later' },
-  ])
-  t.match(checkNode('odd', binary, NOW), [{ state: 'problem' }])
+  t.match(checkNode('v24.21.0', binary, NOW), { state: 'ok' })
+  t.match(checkNode('v26.0.0', binary, NOW), { state: 'ok' })
+  t.match(checkNode('v24.14.1', binary, NOW), { state: 'problem' })
+  t.match(checkNode('v20.20.2', binary, NOW), {
+    state: 'problem',
+    cure: 'install Node v24.15 or later',
+  })
+  t.match(checkNode('odd', binary, NOW), { state: 'problem' })
   aged(200)
-  t.match(checkNode('v24.21.0', binary, NOW), [{ state: 'warning', text: /200 days ago/ }])
+  t.match(checkNode('v24.21.0', binary, NOW), { state: 'warning', text: /200 days ago/ })
   t.end()
 })
 
