@@ -1,7 +1,6 @@
 // What systemd hands to a service and wants to hear from it: sockets that outlive a restart, and sd_notify(3).
 // It must never throw because of a message: a daemon that cannot report is still a daemon.
 
-import { spawnSync } from 'node:child_process'
 import { writeSync } from 'node:fs'
 
 type Environment = Record<string, string | undefined>
@@ -19,7 +18,6 @@ export interface Notifier {
 }
 
 const FIRST_FD = 3 // SD_LISTEN_FDS_START: 0 to 2 are stdin, stdout and stderr
-const SPAWN_LIMIT = 2000 // milliseconds that systemd-notify may hold up the daemon
 
 /** What was meant for us is not meant for our children (sd_listen_fds(3), unset_environment). */
 const take = (env: Environment, name: string): string | undefined => {
@@ -49,9 +47,8 @@ export const listenFds = (env: Environment): ReadonlyMap<string, number> => {
 }
 
 /**
- * Node cannot open a datagram socket in the file system, so a message goes the first of these ways that is
- * there: the fd `notify` (OpenFile=, systemd 253 and later), NOTIFY_FD (notify-exec.pl), a process
- * (systemd-notify: 19 ms a message, and NotifyAccess=all). Without NOTIFY_SOCKET nobody listens.
+ * Node cannot open a datagram socket in the file system, so somebody else has: systemd 253 and later as the fd
+ * `notify` (OpenFile=), notify-exec.pl as NOTIFY_FD. Without NOTIFY_SOCKET nobody listens.
  */
 export const createNotifier = (
   env: Environment,
@@ -62,25 +59,12 @@ export const createNotifier = (
   const inherited = take(env, 'NOTIFY_FD')
   const timeout = Number(take(env, 'WATCHDOG_USEC')) / 1_000_000
   const watched = take(env, 'WATCHDOG_PID') ?? String(process.pid)
-  const fd = fds.get('notify') ?? (inherited === undefined ? undefined : Number(inherited))
+  const fd = fds.get('notify') ?? Number(inherited) // none: NaN, which no write takes
 
-  const deliver = (lines: readonly string[]): void => {
-    if (fd !== undefined) {
-      writeSync(fd, lines.join('\n'))
-      return
-    }
-    const { error, status } = spawnSync('systemd-notify', lines, {
-      env: { PATH: env['PATH'], NOTIFY_SOCKET: socket },
-      stdio: 'ignore',
-      timeout: SPAWN_LIMIT,
-    })
-    if (error) throw error
-    if (status !== 0) throw new Error(`systemd-notify ended with ${String(status)}`)
-  }
   const send = (...lines: readonly string[]): void => {
     if (socket === undefined) return
     try {
-      deliver(lines)
+      writeSync(fd, lines.join('\n'))
     } catch (error) {
       onFailure(error)
     }
