@@ -1,4 +1,4 @@
-// The `postern` process: the words go to src/cli/postern.ts, and its number becomes the exit code.
+// The `postern` process: its arguments go to src/cli/postern.ts, which returns the exit code.
 
 import { postern } from './cli/postern.ts'
 

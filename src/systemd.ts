@@ -1,5 +1,5 @@
 // What systemd hands to a service and wants to hear from it: sockets that outlive a restart, and sd_notify(3).
-// It must never throw because of a message: a daemon that cannot report is still a daemon.
+// A message must never make it throw: a daemon that cannot report is still a daemon.
 
 import { writeSync } from 'node:fs'
 
@@ -35,7 +35,7 @@ export const listenFds = (env: Environment): ReadonlyMap<string, number> => {
   const count = Number(take(env, 'LISTEN_FDS'))
   const names = take(env, 'LISTEN_FDNAMES')?.split(':') ?? []
   const fds = new Map<string, number>()
-  // Inherited from a parent that forgot to unset them: our fd 3 is anything but a socket.
+  // Inherited from a parent that forgot to unset them: our fd 3 may be anything.
   if (pid !== String(process.pid)) return fds
   for (let index = 0; index < count; index++) {
     const name = names[index] ?? 'unknown'

@@ -17,7 +17,7 @@ export const checkConfig: Command = {
       async run({ operands: [file = CONFIG_FILE] }, io) {
         const loaded = openConfig(file)
         const warnings = [...loaded.warnings, ...(await judgeConfig(loaded))]
-        // A server that is away, or set up badly, is no reason not to start: the daemon waits for it.
+        // A server that is away, or set up badly, does not keep the daemon from starting: it waits for it.
         warnings.push(...(await inspectSharedStore(loaded.config)))
         for (const warning of warnings) io.err(`warning: ${warning}`)
         io.out(`${file}: ok`)

@@ -1,6 +1,6 @@
-// The frame of a command: a table says which words may follow its name. One place reads them by it, answers
-// --help from it, and turns what a verb throws into lines and an exit code. A message never repeats an operand
-// or a value: a password or a token may stand there by mistake.
+// The frame of a command: a table says what may follow its name. This is the one place that parses arguments by
+// it, answers --help from it, and turns what a verb throws into lines and an exit code. Its messages never repeat
+// an operand or a value: either may be a password or a token in the wrong place.
 
 import { parseArgs } from 'node:util'
 
@@ -24,7 +24,7 @@ type Value<Shown> = Shown extends true
     ? string | undefined
     : string
 
-/** The words of one call, as its verb's table wants them. */
+/** The arguments of one call, as the verb's row names them. */
 interface Asked<O extends Options, P extends readonly string[]> {
   readonly values: { readonly [Name in keyof O]: Value<O[Name]> }
   readonly operands: { readonly [At in keyof P]: Value<P[At]> }
@@ -49,7 +49,7 @@ export interface Command {
   readonly notes?: readonly string[]
 }
 
-/** A row of a command's table; what `run` gets follows from it. */
+/** A row of a command's table; its types make those of what `run` gets. */
 export const verb = <const O extends Options, const P extends readonly string[] = readonly []>(
   row: Verb<O, P>,
 ): Verb => row
@@ -69,7 +69,7 @@ export const usageLines = ({ name, verbs }: Command): string[] =>
       .join(' '),
   )
 
-/** Of one verb alone, where it is known. */
+/** Of one verb alone, where `only` names it. */
 const usageOf = (command: Command, only: string | undefined): string => {
   const names = Object.keys(command.verbs)
   const lines = usageLines(command).filter((_, at) => only === undefined || only === names[at])
@@ -90,7 +90,7 @@ const tokenize = (verbs: readonly Verb[], argv: readonly string[]): Token[] => {
       .flatMap((row) => Object.entries(row.options))
       .map(([name, shown]) => [name, { type: shown === true ? 'boolean' : 'string' } as const]),
   )
-  // Not strict: the parser's own messages repeat what was typed.
+  // Not strict: the parser's own messages repeat what was typed, a password perhaps.
   return parseArgs({
     args: [...argv],
     options,
@@ -134,7 +134,7 @@ const readOptions = (
       throw new WrongUsage(`there is no option ${JSON.stringify(rawName)} here${near}`)
     }
     if (shown === true && value !== undefined) throw new WrongUsage(`${rawName} takes no value`)
-    // `--config --json` lacks a value; one that begins so is written --config=--json.
+    // `--config --json` lacks its value; one that begins with a dash is written --config=--json.
     if (shown !== true && (value === undefined || (!inlineValue && /^-./.test(value)))) {
       throw new WrongUsage(`${rawName} lacks its value`)
     }
@@ -158,7 +158,7 @@ const FILE_CURES: Readonly<Record<string, string>> = {
   EROFS: 'that disk cannot be written; nothing was changed',
 }
 
-/** Throws again what is a fault of the program: main.ts shows it. */
+/** Rethrows a fault of the program: main.ts shows it. */
 const explain = (error: unknown, title: string): { code: number; text: string } => {
   if (error instanceof ConfigError || error instanceof StartError) {
     return { code: BAD_CONFIG, text: error.message }
@@ -169,11 +169,11 @@ const explain = (error: unknown, title: string): { code: number; text: string } 
   }
   if (!isFileError(error)) throw error
   const { code = '', path = 'a file' } = error
-  const cure = FILE_CURES[code] ?? 'see that this is the right file and can be used'
+  const cure = FILE_CURES[code] ?? 'check that this is the right file and can be used'
   return { code: IO_FAILED, text: `${title}: ${path}: ${code}: ${cure}` }
 }
 
-/** Reads the words by the command's table, and runs the verb: the exit code. */
+/** Parses the arguments by the command's table and runs the verb. Resolves to the exit code. */
 export const runCommand = async (
   command: Command,
   argv: readonly string[],

@@ -1,5 +1,5 @@
-// What a command says to the running daemon: HTTP over its control socket. Nobody listening is an answer
-// and no fault: the command then acts on files alone, and says so.
+// What a command says to the running daemon: HTTP over its control socket. Nobody listening is an answer,
+// not a fault: the command then acts on files alone, and says so.
 
 import { sendRequest } from '../http-client.ts'
 import { BAD_CONFIG, IO_FAILED, Stop } from './io.ts'
@@ -54,7 +54,7 @@ export const askDaemon = async (
   }
 }
 
-/** Where only a good answer will do; undefined where no daemon runs. Throws a Stop otherwise. */
+/** The body of a 200; undefined where no daemon runs. Throws a Stop for anything else. */
 export const orderDaemon = async (
   socket: string,
   method: 'GET' | 'POST',

@@ -1,10 +1,10 @@
-// What a command may do to the outside: print lines, and read what is piped in. Commands get it as an
+// What a command may do to the outside world: print lines, and read what is piped in. Commands get it as an
 // argument and never touch `process` themselves, so that a test sees exactly what an operator sees.
 
 export interface Io {
-  /** One line on stdout: the answer, nothing else. */
+  /** On stdout: the answer, nothing else. Lines without the last line break. */
   out(line: string): void
-  /** One line on stderr: what went wrong, and the cure. */
+  /** On stderr: what went wrong, and the cure. */
   err(line: string): void
   readonly stdin: AsyncIterable<Uint8Array> & { readonly isTTY?: boolean | undefined }
 }
@@ -18,7 +18,7 @@ export const IO_FAILED = 74
 /** The unit does not restart on it. */
 export const BAD_CONFIG = 78
 
-/** Ends a command: the message goes to stderr, behind the command's name. */
+/** Ends a command: the message goes to stderr, after the command's name. */
 export class Stop extends Error {
   readonly code: number
   constructor(code: number, message: string) {
@@ -28,7 +28,7 @@ export class Stop extends Error {
   }
 }
 
-/** Ends it with the usage as well. */
+/** Also shows the usage. */
 export class WrongUsage extends Stop {
   constructor(message: string) {
     super(USAGE, message)

@@ -25,16 +25,16 @@ const isAlgorithm = (text: string): text is Algorithm =>
   (ALGORITHMS as readonly string[]).includes(text)
 
 const REFUSALS: Readonly<Record<'unknown_key' | 'last_key' | 'retired_already', string>> = {
-  unknown_key: 'there is no such key: see `postern key list`',
-  last_key: 'nothing else signs: add another key first (`postern key add`)',
-  retired_already: 'the key is retired already: see `postern key list`',
+  unknown_key: 'no such key: see `postern key list`',
+  last_key: 'no other key can sign: add one first (`postern key add`)',
+  retired_already: 'the key is already retired: see `postern key list`',
 }
 
 const explain = (edit: Exclude<KeyEdit, { text: string }>): string => {
   if (edit.refused !== 'alive') return REFUSALS[edit.refused]
   return edit.gone === undefined
-    ? `the key is not retired: every access token signed with it would end at once, tickets with them, and clients would have to refresh; retire it first, or say --yes`
-    : `access tokens signed with the key may live until ${timeText(edit.gone)}: they would end at once, tickets with them, and clients would have to refresh; wait, or say --yes`
+    ? `the key is not retired: access tokens and tickets signed with it would stop working at once, and clients would have to refresh; retire it first, or give --yes`
+    : `access tokens signed with the key may be valid until ${timeText(edit.gone)}: they and tickets signed with it would stop working at once, and clients would have to refresh; wait, or give --yes`
 }
 
 const underLock = async <Result extends object>(
@@ -126,7 +126,7 @@ export const createKeyCommand = (now: () => number): Command => ({
           config,
           (text) => retireKey(text, kid, at),
           () =>
-            `${kid} retired: it signs nothing more; its last access token is gone at ${timeText(at + lifeOf(config))}`,
+            `${kid} retired: it no longer signs; its last access token expires at ${timeText(at + lifeOf(config))}`,
           io,
         )
       },
@@ -139,7 +139,7 @@ export const createKeyCommand = (now: () => number): Command => ({
         return change(
           config,
           (text) => removeKey(text, kid, { force: yes, life: lifeOf(config), now: now() }),
-          () => `${kid} removed: access tokens signed with it count no more`,
+          () => `${kid} removed: access tokens signed with it are no longer accepted`,
           io,
         )
       },

@@ -12,7 +12,7 @@ import { type Command, verb } from './command.ts'
 import { askDaemon } from './control-client.ts'
 import { type Io, OK, REFUSED, Stop } from './io.ts'
 
-/** Asked of the very sources that the daemon asks, opened for this one question. */
+/** Asks the same sources as the daemon, opened for this one question. */
 const lookUp = async (config: Config, name: string): Promise<Lookup> => {
   const pool = createPasswordPool({ ...config.passwords, memory: config.passwords.memoryKib })
   try {
@@ -27,7 +27,7 @@ const lookUp = async (config: Config, name: string): Promise<Lookup> => {
   }
 }
 
-/** The number that `{id}` stands for: only the daemon knows it, and gives one at first sight. */
+/** The number that `{id}` stands for: only the daemon knows it, and assigns it when it first sees the user. */
 const idOf = async (config: Config, name: string): Promise<string> => {
   const told = await askDaemon(config.listen.control, 'GET', '/users/ids')
   if (told === 'not_running' || 'problem' in told) return ''
@@ -54,7 +54,7 @@ const explain = async (
   }
   const found = await lookUp(config, user)
   if ('unavailable' in found) {
-    throw new Stop(REFUSED, 'the user source is away: ask again when it is back')
+    throw new Stop(REFUSED, 'the user source does not answer: try again later')
   }
   if ('refused' in found) {
     return found.refused === 'disabled'

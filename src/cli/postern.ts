@@ -1,4 +1,4 @@
-// The `postern` command: its first word picks one of the table, whose number is the exit code.
+// The `postern` command: its first word picks a command of the table, which returns the exit code.
 
 import { version } from '../version.ts'
 import { checkConfig } from './check-config.ts'
@@ -33,7 +33,7 @@ const HELP = [
   ...COMMANDS.map(({ name, summary }) => `  postern ${name.padEnd(14)} ${summary}`),
   `  postern ${'--version'.padEnd(14)} print the version`,
   '',
-  'postern COMMAND --help tells more of one.',
+  'postern COMMAND --help shows how to use one.',
 ].join('\n')
 
 export const postern = async ([name, ...argv]: readonly string[], io: Io): Promise<number> => {

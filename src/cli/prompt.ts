@@ -50,7 +50,7 @@ export const promptHidden = async (
   }
 }
 
-/** The one line of a pipe. Its line break is taken off once; nothing else is. */
+/** The one line of a pipe, without its line break; nothing else is taken off. */
 export const readPiped = async (stdin: Stdin): Promise<Answer<string>> => {
   const chunks: Uint8Array[] = []
   let length = 0

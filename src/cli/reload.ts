@@ -1,4 +1,4 @@
-// `postern reload`: the running daemon takes config, keys and users up anew, or says why not. A bad config
+// `postern reload`: the running daemon reads config, keys and users again, or says why not. A bad config
 // changes nothing.
 
 import { loadConfig } from '../config/load.ts'
@@ -21,7 +21,7 @@ const tell = async (control: string, io: Io): Promise<boolean> => {
   return true
 }
 
-/** After a change in a file of the daemon's. Nobody running is no failure. */
+/** After a change in a file of the daemon's. That none runs is no failure. */
 export const tellReload = async (control: string, io: Io): Promise<void> => {
   if (!(await tell(control, io)))
     io.out('the daemon is not running: this takes effect when it starts')
@@ -38,7 +38,7 @@ export const reload: Command = {
         if (await tell(control, io)) return OK
         throw new Stop(
           IO_FAILED,
-          `nobody answers on ${control}: the daemon is not running, and reads everything when it starts; if listen.control has changed since it did, restart it`,
+          `the daemon is not running: nobody answers on ${control}; it reads everything when it starts. If it does run, listen.control has changed since it started: restart it`,
         )
       },
     }),

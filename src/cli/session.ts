@@ -1,5 +1,5 @@
-// `postern session`: who is logged in, who is listening to what, and the end of it. Only the running daemon
-// knows and can: without it there is nothing to list and nothing to end.
+// `postern session`: who is logged in, who listens to what, and how either is ended. Only the running daemon
+// knows: without it there is nothing to list and nothing to end.
 
 import { loadConfig } from '../config/load.ts'
 import { type Command, verb } from './command.ts'
@@ -46,7 +46,7 @@ const formatSessions = (sessions: readonly Listed[]): string => {
   return `${table}\n\n${formatTable([heading, ...streams])}`
 }
 
-/** Exactly one of them, as the daemon's query: a slip must not end the sessions of somebody else. */
+/** Exactly one of them, as the daemon's query: a slip must not end somebody else's sessions. */
 const selectSessions = (id: string | undefined, user: string | undefined, all: boolean): string => {
   const chosen = [
     ...(id === undefined ? [] : [`id=${encodeURIComponent(id)}`]),
@@ -55,7 +55,7 @@ const selectSessions = (id: string | undefined, user: string | undefined, all: b
   ]
   const [query] = chosen
   if (query !== undefined && chosen.length === 1) return query
-  throw new WrongUsage('say one of: ID, --user NAME, --all')
+  throw new WrongUsage('give one of: ID, --user NAME, --all')
 }
 
 const ask = async (
@@ -65,10 +65,10 @@ const ask = async (
 ): Promise<Readonly<Record<string, unknown>>> => {
   const body = await orderDaemon(loadConfig(file).listen.control, method, path)
   if (body) return body
-  throw new Stop(IO_FAILED, 'the daemon is not running: start it, sessions are in its hands')
+  throw new Stop(IO_FAILED, 'the daemon is not running, and only it knows the sessions: start it')
 }
 
-/** `end` and `kick`: the daemon's answer counts under `field`. */
+/** `end` and `kick`; `field` of the daemon's answer is how many it ended. */
 const ending = (name: string, field: string, noun: string) =>
   verb({
     operands: ['[ID]'],

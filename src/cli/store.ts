@@ -1,5 +1,5 @@
-// `postern store`: a copy of the store that is whole, also while the daemon writes, and its way back. A restored
-// store knows nothing of what ended since: the command says so, and how that door is closed.
+// `postern store`: a consistent copy of the store, taken also while the daemon writes, and how it is restored. A restored
+// store does not know what ended since the copy: the command says so, and how to end it again.
 
 import { chmodSync, chownSync, existsSync, renameSync, rmSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -55,13 +55,13 @@ const restore = (store: string, file: string, io: Io): number => {
   return OK
 }
 
-/** The store's file: what stands in a server is not ours to copy. */
+/** The store's file; a shared store is backed up by its own means. */
 const storeFile = (file: string, verb: string): string => {
   const { store, state } = loadConfig(file)
   if (store.url === '') return join(state.directory, 'store.db')
   throw new Stop(
     REFUSED,
-    `sessions are in the shared store (store.url): ${verb} its Redis by Redis' own means`,
+    `sessions are in the shared store (store.url): ${verb} its Redis with Redis's own tools`,
   )
 }
 
@@ -85,7 +85,7 @@ export const store: Command = {
           if (!(error instanceof StoreError && error.code === 'locked')) throw error
           throw new Stop(
             REFUSED,
-            'the daemon has the store open: stop it with its sockets, which would start it again (systemctl stop postern.socket postern-metrics.socket postern.service), and say this once more',
+            'the daemon has the store open: stop it with its sockets, which would start it again (systemctl stop postern.socket postern-metrics.socket postern.service), and run this again',
           )
         }
       },

@@ -49,7 +49,7 @@ const readToken = async (stdin: Io['stdin']): Promise<string> => {
   const given = await readPiped(stdin)
   if ('problem' in given) throw new WrongUsage(given.problem)
   const text = given.given.trim()
-  if (text === '') throw new WrongUsage('no token came on stdin')
+  if (text === '') throw new WrongUsage('no token on stdin')
   return text
 }
 
@@ -96,7 +96,7 @@ export const token: Command = {
           io.out(isAnswer ? `check: ${check.status} ${check.answer}` : 'check: not asked')
         }
         if (isAnswer) return check.status === 204 ? OK : REFUSED
-        throw new Stop(IO_FAILED, `what a check would answer only the daemon knows: ${check}`)
+        throw new Stop(IO_FAILED, `only the daemon knows what a check would answer: ${check}`)
       },
     }),
   },

@@ -21,7 +21,7 @@ const findProblems = (content: string | Buffer, file: string): readonly string[]
   return 'problems' in parsed ? parsed.problems : []
 }
 
-/** An edit works on text: a byte that is not UTF-8 would come out as another one. */
+/** An edit works on text: a byte that is not UTF-8 would be written back as another. */
 const decode = (content: Buffer, file: string): string => {
   const text = content.toString('utf8')
   if (Buffer.from(text, 'utf8').equals(content)) return text
@@ -51,14 +51,14 @@ const textOf = (edit: Edit, name: string, file: string): string => {
     REFUSED,
     edit.refused === 'unknown_user'
       ? `${name}: no such user in ${file}: see \`postern user list\``
-      : `${name}: is in ${file} already: use \`postern user password\`, or remove it first`,
+      : `${name}: is already in ${file}: use \`postern user password\`, or remove it first`,
   )
 }
 
 const promptTwice = async (name: string, { stdin, err }: Io): Promise<Answer<string>> => {
   if (!isTerminal(stdin))
     return { problem: 'there is no terminal to ask at: pipe the password in with --password-stdin' }
-  const questions = [`New password for ${name} (not shown):`, 'The same once more:']
+  const questions = [`New password for ${name} (not shown):`, 'Repeat it:']
   const answer = await promptHidden(stdin, questions, err)
   if ('problem' in answer) return answer
   const [first = '', second] = answer.given
@@ -118,7 +118,7 @@ const change = async (config: Config, asked: Change, io: Io): Promise<number> =>
     const before = decode(content, file)
     const text = textOf(edit(before, name, hash), name, file)
     const left = findProblems(text, file)
-    // One that mends a broken line is welcome; any other would never be applied.
+    // An edit that mends a broken line is welcome; any other would never be applied.
     if (left.length > 0 && left.length >= findProblems(before, file).length)
       throw new ConfigError([...left, `${file}: nothing was changed: mend these lines first`])
     return text === before ? { unchanged: true, left } : { text, unchanged: false, left }
@@ -220,12 +220,12 @@ export const user: Command = {
     disable: simple({
       edit: (text, name) => setDisabled(text, name, true),
       done: 'disabled',
-      already: 'was disabled already',
+      already: 'was already disabled',
     }),
     enable: simple({
       edit: (text, name) => setDisabled(text, name, false),
       done: 'enabled',
-      already: 'was enabled already',
+      already: 'was already enabled',
     }),
     remove: simple({ edit: removeUser, done: 'removed' }),
     list: verb({

@@ -138,7 +138,11 @@ void t.test('what is thrown becomes lines and an exit code', async (t) => {
     [new LockError('held'), 74, 'postern fail: held'],
     [new StoreError('damaged', 'broken'), 74, 'postern fail: broken'],
     [file('EACCES', '/a'), 74, 'postern fail: /a: EACCES: run this as root (sudo)'],
-    [file('EIO'), 74, 'postern fail: a file: EIO: see that this is the right file and can be used'],
+    [
+      file('EIO'),
+      74,
+      'postern fail: a file: EIO: check that this is the right file and can be used',
+    ],
   ]
   for (const [error, status, err] of rows) {
     t.same(await runCommand(throwing(error), []), { status, out: '', err })

@@ -50,7 +50,7 @@ void t.test('a key is added, takes over, is retired and goes', async (t) => {
   pass(60)
   t.same(await run('retire', 'a'), {
     status: 0,
-    out: `a retired: it signs nothing more; its last access token is gone at 2027-01-15T09:01:00Z${LATER}`,
+    out: `a retired: it no longer signs; its last access token expires at 2027-01-15T09:01:00Z${LATER}`,
     err: '',
   })
   const { out } = await run('list')
@@ -69,12 +69,12 @@ void t.test('a key is added, takes over, is retired and goes', async (t) => {
   pass(3599)
   t.match(await run('remove', 'a'), {
     status: 1,
-    err: /access tokens signed with the key may live until 2027-01-15T09:01:00Z.*--yes$/,
+    err: /access tokens signed with the key may be valid until 2027-01-15T09:01:00Z.*--yes$/,
   })
   pass(1)
   t.match(await run('remove', 'a'), {
     status: 0,
-    out: /^a removed: access tokens signed with it count no more/,
+    out: /^a removed: access tokens signed with it are no longer accepted/,
   })
   t.equal((statSync(file).mode & 0o777).toString(8), '600')
   t.same(readdirSync(state), ['keys.json'], 'no draft and no lock is left')
@@ -93,7 +93,7 @@ void t.test(
     ])
     t.match(await run('remove', 'a'), {
       status: 1,
-      err: /the key is not retired: every access token.*--yes$/,
+      err: /the key is not retired: access tokens and tickets.*--yes$/,
     })
     t.match(await run('remove', 'a', '--yes'), { status: 0 })
     t.match(JSON.parse((await run('list', '--json')).out), [{ kid, state: 'signing' }])
@@ -104,10 +104,10 @@ void t.test('what cannot be done is refused with its cure, and changes nothing',
   const { run, file } = setUp(t, keySet(jwk('a'), jwk('old', { retired: NOW })))
   const before = readFileSync(file, 'utf8')
   const rows: readonly (readonly [argv: string[], status: number, says: RegExp])[] = [
-    [['retire', 'b'], 1, /^postern key retire: there is no such key: see `postern key list`$/],
-    [['retire', 'a'], 1, /nothing else signs: add another key first/],
-    [['remove', 'a', '--yes'], 1, /nothing else signs/],
-    [['retire', 'old'], 1, /the key is retired already/],
+    [['retire', 'b'], 1, /^postern key retire: no such key: see `postern key list`$/],
+    [['retire', 'a'], 1, /no other key can sign: add one first/],
+    [['remove', 'a', '--yes'], 1, /no other key can sign/],
+    [['retire', 'old'], 1, /the key is already retired/],
     [['add', '--alg', 'none'], 64, /--alg is one of HS256, EdDSA, ES256, RS256/],
     [['add', 'kid'], 64, /add: takes options only/],
     [['add', '--yes'], 64, /there is no option "--yes" here/],

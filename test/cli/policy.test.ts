@@ -85,7 +85,7 @@ void t.test('a source that is away is no answer', async (t) => {
   })
   const { status, err } = await explain(place.config, '201', 'read', 'x')
   t.equal(status, 1)
-  t.match(err, /away/)
+  t.match(err, /does not answer/)
 })
 
 void t.test('wrong usage and a bad configuration say so', async (t) => {

@@ -110,7 +110,7 @@ void t.test('end and kick name exactly one of: an id, a user, all', async (t) =>
       t.match(await run(verb, ...which, ...at), {
         status: 64,
         out: '',
-        err: /(?:say one of: .*|takes one \[ID\].*)\nusage:/,
+        err: /(?:give one of: .*|takes one \[ID\].*)\nusage:/,
       })
     }
     t.equal(asked.length, 3, 'a slip ends nothing')
@@ -142,7 +142,10 @@ void t.test('wrong usage is told', async (t) => {
 
 void t.test('without a daemon, or with one that is broken, it says so', async (t) => {
   const none = await place(t)
-  t.match(await run('list', ...none.at), { status: 74, err: /is not running: start it/ })
+  t.match(await run('list', ...none.at), {
+    status: 74,
+    err: /is not running, and only it knows the sessions: start it/,
+  })
   t.match(await run('end', '--all', ...none.at), { status: 74, out: '' })
   const broken = await place(t, { status: 500, body: {} })
   t.match(await run('list', ...broken.at), { status: 74, err: /the daemon answered 500/ })

@@ -89,7 +89,7 @@ void t.test('a user comes, changes and goes, and the rest of the file stays', as
 
   t.match(await run(['disable', 'bob', ...at]), { status: 0, out: `bob disabled${seen}` })
   t.equal(read(), `${TEXT}bob:!${hash}:admin:Bob: B\n`)
-  t.match(await run(['disable', 'bob', ...at]), { out: `bob was disabled already${seen}` })
+  t.match(await run(['disable', 'bob', ...at]), { out: `bob was already disabled${seen}` })
 
   t.match(await run(['password', 'bob', '--password-stdin', ...at], pipe('0')), {
     status: 0,
@@ -100,7 +100,7 @@ void t.test('a user comes, changes and goes, and the rest of the file stays', as
   t.ok(verifyPassword(next.slice(1), '0'))
 
   t.match(await run(['enable', 'bob', ...at]), { status: 0, out: `bob enabled${seen}` })
-  t.match(await run(['enable', 'bob', ...at]), { out: `bob was enabled already${seen}` })
+  t.match(await run(['enable', 'bob', ...at]), { out: `bob was already enabled${seen}` })
   t.match(await run(['remove', 'bob', ...at]), { status: 0, out: `bob removed${seen}` })
   t.equal(read(), TEXT)
   t.equal(statSync(file).mode & 0o777, 0o640)
@@ -124,7 +124,7 @@ void t.test('no such user, or one too many', async (t) => {
       out: '',
       err: `postern user ${verb}: nobody: no such user in ${file}: see \`postern user list\``,
     })
-  t.match(await run(['add', '201', '--config', config]), { status: 1, err: /is in .* already/ })
+  t.match(await run(['add', '201', '--config', config]), { status: 1, err: /is already in / })
   t.equal(read(), TEXT)
 })
 
@@ -141,7 +141,7 @@ void t.test('the daemon is told, and says what came of it', async (t) => {
 
   t.same(await disable(), { status: 0, out: '201 disabled; 2 sessions ended', err: '' })
   t.same(asked, ['POST /users/reload'])
-  const again = '201 was disabled already'
+  const again = '201 was already disabled'
   for (const [body, sessions] of [
     ['{"ended":1}', '1 session ended'],
     ['{"ended":0}', 'no sessions ended'],
@@ -174,7 +174,7 @@ void t.test('a password is typed twice at a terminal, and shown nowhere', async 
     )
   t.match(await type('new one\rnew one\r'), {
     status: 0,
-    err: 'New password for 201 (not shown):\nThe same once more:',
+    err: 'New password for 201 (not shown):\nRepeat it:',
   })
   t.ok(verifyPassword(readHash(read(), '201'), 'new one'))
 
@@ -270,7 +270,7 @@ void t.test('a file that cannot be read or written is 74', async (t) => {
   configure(`${file}/x`)
   t.match(await run(['list', '--config', config]), {
     status: 74,
-    err: /^postern user list: .*users\/x: ENOTDIR: see that/,
+    err: /^postern user list: .*users\/x: ENOTDIR: check that/,
   })
   const folder = `${file}.folder`
   mkdirSync(folder)

@@ -109,7 +109,7 @@ void t.test('F36: a key is rotated under 10,000 checks, and not one is refused',
   await load(async () => {
     t.match(await key('retire', first), { status: 0, out: /retired[^]*reloaded/ })
   })
-  t.match(await key('remove', first), { status: 1, err: /may live until/ })
+  t.match(await key('remove', first), { status: 1, err: /may be valid until/ })
   t.equal(await check(place, old), '204', 'what it signed still counts')
   await load(renewAll)
   clock.advance(3599)
