@@ -1,5 +1,6 @@
 // What a store offers beyond the port where several instances share it. An instance alone on its store needs none
-// of it: it has made every end itself.
+// of it: it has made every end itself. The daemon decides on what it holds in memory, so an adapter must never report
+// `ok` while an end could be missing there.
 
 import type { Subscription } from '../streams/subscription.ts'
 import type { EndedSession, Store } from './store.ts'

@@ -4,6 +4,39 @@
 
 import type { Subscription } from '../streams/subscription.ts'
 
+/*
+ * For whoever writes an adapter
+ *
+ * It is a folder beside sqlite/ and redis/ with one opener, named in daemon/open-state.ts and nowhere else, and a test
+ * that hands the opener to runStoreContract. What a single verb promises stands at the verb. All of them promise this:
+ *
+ * - One step. It happens whole or not at all, and calls that were made in an order happen in that order.
+ * - It lasts. When a verb resolves, its change survives what STORE_VERBS says. When it rejects, the change may have
+ *   happened: no caller repeats a rotation, and neither may the adapter.
+ * - A fault is no answer. "Unknown" means that the store looked and there is nothing. A store that is away, damaged,
+ *   full, a replica or not the one it was rejects with a StoreError whose message names the cure.
+ * - It is told the time. `now` is the caller's, in Unix seconds; the adapter's own clock decides nothing here.
+ * - It is bounded. A call is answered or refused within about a second; what cannot be taken is refused as `busy`.
+ * - Names are literal: no folding of case, no trimming, any Unicode. A token is kept as its hash alone.
+ * - The same sid, token or kick id a second time is a fault, never an overwrite.
+ * - `close` answers what was asked before it. After it every verb rejects; closing twice is no fault.
+ *
+ * What instances that share a store need beyond that is in shared-store.ts. It is optional as a whole: an adapter for
+ * one instance offers none of it, one for several offers all of it.
+ *
+ * Mistakes that are easily made, each of which lets somebody in who was thrown out:
+ *
+ * - Starting empty where something was. No file, or a server that lost its data, must be told from a first start.
+ * - Forgetting an end with its session. It is kept for KEEP_ENDED past `accessUntil`, which every refresh may move.
+ * - Taking over a shorter `accessUntil`. It only grows: the longest access token counts, not the last one.
+ * - Asking and then writing in `rotate`. Of fifty at once one is `rotated`; the others get its successor.
+ * - Giving grace to any rotated token. Only the last one's predecessor has it, and only while the last one is unused.
+ * - Comparing ages with a sign. A clock that was set back would stretch the grace; `rotate` takes the distance.
+ * - Believing an index. One that can lose an entry leaves out an end (SQLite's is read from the rows for that reason);
+ *   one that outlives its row names nobody.
+ * - Giving a user's number to another once its owner is gone, or when the count was lost.
+ */
+
 export type Dialect = 'softphone' | 'mikopbx'
 
 /** One login. Instants are Unix seconds. */
@@ -89,10 +122,11 @@ export interface StoreVerbs {
   /** The user's number: given at first sight, never changed, never given to another. */
   identify(username: string): Promise<number>
   /**
-   * Remembers a login and its first refresh token. Durable when it resolves. Where the user then has more than
-   * `most` live sessions, the oldest are ended in the same step; 0 or none: no limit.
+   * Remembers a login and its first refresh token. Where the user then has more than `most` live sessions, the oldest
+   * others are ended in the same step; 0 or none: no limit.
    */
   openSession(session: Session, refreshHash: Uint8Array, most?: number): Promise<EndedSession[]>
+  /** Of any token of a session, rotated or not. */
   findByRefresh(refreshHash: Uint8Array, now: number): Promise<Found>
   /** A refresh that keeps its refresh token; one that was ever traded for a successor is unknown to it. */
   renew(refreshHash: Uint8Array, renewal: Renewal): Promise<Found>
@@ -103,7 +137,7 @@ export interface StoreVerbs {
     renewal: Renewal,
     grace: number,
   ): Promise<Rotation>
-  /** Ends one session; undefined where it is not there or over already. Durable when it resolves. */
+  /** Ends one session; undefined where it is not there or over already. */
   endSession(sid: string, cause: EndCause, now: number): Promise<EndedSession | undefined>
   /** Ends every live session of a user in one step. */
   endSessionsOf(username: string, cause: EndCause, now: number): Promise<EndedSession[]>
@@ -116,12 +150,9 @@ export interface StoreVerbs {
   listCredentials(now: number): Promise<{ username: string; credential: string }[]>
   /** Tokens issued before this instant count no more, whatever their session; 0: none. */
   epoch(): Promise<number>
-  /** Moves the epoch to `since`, never back. Durable when it resolves. */
+  /** Moves the epoch to `since`, never back. */
   moveEpoch(since: number): Promise<void>
-  /**
-   * Uses a single-use ticket. `repeat`: the same request asked already, within REPEAT_WITHIN seconds. This and
-   * the three verbs below survive kill -9 but not a power cut, which ends nginx's streams as well.
-   */
+  /** Uses a single-use ticket. `repeat`: the same request asked already, within REPEAT_WITHIN seconds. */
   useTicket(
     id: string,
     requestId: string,
@@ -148,8 +179,8 @@ export interface Store extends StoreVerbs {
 }
 
 /**
- * Every verb, and what its change survives once it resolves: `disk` a power cut, `memory` a kill -9. What stands
- * around them all is made from this list: the calls to SQLite's thread, the metrics.
+ * Every verb, and what its change survives once it resolves: `disk` a power cut, `memory` a kill -9 alone. A power cut
+ * ends nginx's streams as well, and what hangs on them. What stands around all verbs is made from this list.
  */
 export const STORE_VERBS: Readonly<Record<StoreVerb, 'disk' | 'memory'>> = {
   identify: 'disk',
