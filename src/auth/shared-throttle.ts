@@ -45,14 +45,10 @@ export const createSharedThrottle = (
         }
       }
       if ('refused' in attempt) {
-        free()
         return { retryAfter: attempt.retryAfter, by: attempt.refused.by, first: attempt.first }
       }
       const moment = clock.wait(ASK_AGAIN * (1 + clock.chance()))
-      if ((await Promise.race([moment, late])) === 'late') {
-        free()
-        return later(attempt.wait.by)
-      }
+      if ((await Promise.race([moment, late])) === 'late') return later(attempt.wait.by)
     }
   }
 
@@ -69,12 +65,12 @@ export const createSharedThrottle = (
         continue
       }
       const free = (): void => here.settle('not_judged')
-      try {
-        return await ask(throttleKeys(username, address), free, late)
-      } catch (error) {
+      const attempt = await ask(throttleKeys(username, address), free, late).catch((error) => {
         free()
         throw error
-      }
+      })
+      if ('retryAfter' in attempt) free()
+      return attempt
     }
   }
 
