@@ -52,8 +52,13 @@ export const createRedisSessions = (
     return ended
   }
 
-  const membersOf = async (index: string, now: number, from = roots): Promise<string[][]> =>
-    (await Promise.all(from.map((root) => run(MEMBERS, root, [index, now])))) as string[][]
+  const membersOf = (index: string, now: number, from = roots) =>
+    Promise.all(
+      from.map(async (root) => {
+        const members = (await run(MEMBERS, root, [index, now])) as string[]
+        return { root, members }
+      }),
+    )
 
   /** Of those that are there, of whatever state; in slices. */
   const detailsOf = async (root: string, sids: readonly string[]): Promise<Seen[]> => {
@@ -65,10 +70,10 @@ export const createRedisSessions = (
   }
 
   const viewsOf = async (index: string, now: number, from = roots): Promise<Seen[]> => {
-    const members = await membersOf(index, now, from)
     const views: Seen[] = []
-    for (const [at, root] of from.entries())
-      views.push(...(await detailsOf(root, members[at] ?? [])))
+    for (const { root, members } of await membersOf(index, now, from)) {
+      views.push(...(await detailsOf(root, members)))
+    }
     return views
   }
 
@@ -173,7 +178,7 @@ export const createRedisSessions = (
       return (counts as number[]).reduce((sum, count) => sum + count, 0)
     },
     async listCredentials(now) {
-      const pairs = (await membersOf('cred', now)).flat()
+      const pairs = (await membersOf('cred', now)).flatMap(({ members }) => members)
       return pairs.map((pair) => {
         const [username, credential] = JSON.parse(pair) as [string, string]
         return { username, credential }
