@@ -190,7 +190,7 @@ export const createPeers = (parts: PeersParts): Peers => {
   // What is wrong may show by turns in two ways, several times a second: each is said once an outage.
   const said = new Set<string>()
   const onState = ({ state, message }: StateChange): void => {
-    if (closed) return // it was we who let go of it
+    if (closed) return // we closed it ourselves
     if (!said.has(message) && allows(`store ${state}`)) {
       said.add(message)
       const line = `the shared store: ${message}`

@@ -90,7 +90,7 @@ const dialSentinels =
     let primary!: Wire // nothing is sent before it is connected
     let closed = false
     const dialed = (options: Redis.RedisClientOptions, lost: typeof onLost): Wire => {
-      if (closed) throw new StoreError('unavailable', `${address.label}: let go of`)
+      if (closed) throw new StoreError('unavailable', `${address.label}: closed while connecting`)
       const wire = createWire(redis, options, lost)
       open.add(wire)
       return wire

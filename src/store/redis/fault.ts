@@ -11,7 +11,7 @@ const NO_CLUSTER =
 const CURES: Readonly<Record<string, string>> = {
   READONLY: 'it is a read-only replica: point the url at the primary, or use redis+sentinel://',
   MASTERDOWN: 'it is a replica that lost its primary: point the url at the primary',
-  LOADING: 'it is still loading its data: wait, or look into its log',
+  LOADING: 'it is still loading its data: wait, or see its log',
   NOAUTH: 'it asks for a password: name its file in store.password_file, and restart',
   WRONGPASS:
     'it refuses the user or the password: correct the url or store.password_file, and restart',
@@ -19,9 +19,9 @@ const CURES: Readonly<Record<string, string>> = {
     'its ACL refuses us: grant ~prefix* &prefix* +@read +@write +@scripting +@pubsub +@connection +info',
   OOM: 'its memory is full: raise its maxmemory, or give Postern a Redis of its own',
   EVICTS: 'it may evict sessions and ends of sessions: set its maxmemory-policy to noeviction',
-  MISCONF: 'it cannot write to its disk: look into its log and make room there',
+  MISCONF: 'it cannot write to its disk: see its log, and make room there',
   BUSY: 'a script keeps it busy: look for it, and run SCRIPT KILL',
-  NOREPLICAS: 'too few replicas are in step: look after them, or lower its min-replicas-to-write',
+  NOREPLICAS: 'too few replicas are in step: bring them back, or lower its min-replicas-to-write',
   MOVED: NO_CLUSTER,
   CLUSTERDOWN: NO_CLUSTER,
   NOPRIMARY: 'its sentinels know no primary of that name: correct the url',
@@ -32,12 +32,12 @@ const CURES: Readonly<Record<string, string>> = {
     'its socket may not be used by the user that Postern runs as: set its unixsocketperm to 770 and give that user its group (systemd: drop-ins/redis-socket.conf)',
   EAFNOSUPPORT:
     'the unit of Postern has no network: take drop-ins/outgoing-tcp.conf, or the socket of a Redis on this host',
-  ENOTFOUND: 'its name is not known: correct the url, or look after the DNS',
+  ENOTFOUND: 'its name is not known: correct the url, or check the DNS',
   EAI_AGAIN:
-    'its name cannot be looked up now: look after the DNS (systemd: drop-ins/outgoing-tcp.conf opens the way to it)',
-  EHOSTUNREACH: 'there is no way to it: look after the network',
-  ENETUNREACH: 'there is no way to it: look after the network',
-  ETIMEDOUT: 'it does not answer: look whether it hangs, and after the network',
+    'its name cannot be looked up now: check the DNS (systemd: drop-ins/outgoing-tcp.conf opens the way to it)',
+  EHOSTUNREACH: 'there is no route to it: check the network',
+  ENETUNREACH: 'there is no route to it: check the network',
+  ETIMEDOUT: 'it does not answer: check whether it hangs, and the network',
 }
 
 export const CA_FILE = 'store.ca_file'

@@ -88,7 +88,9 @@ export const openLink = async (
       const startedAt = clock.monotonic()
       const lost = Promise.withResolvers<never>()
       const wire = dial(lost.reject)
-      const cancel = clock.after(CONNECT_WITHIN, () => lost.reject(redisFault('ETIMEDOUT', label)))
+      const cancel = clock.deadline(CONNECT_WITHIN, () =>
+        lost.reject(redisFault('ETIMEDOUT', label)),
+      )
       const quit = (): void => lost.reject(new StoreError('unavailable', 'the store is closed'))
       closing.signal.addEventListener('abort', quit)
       const connect = async (): Promise<never> => {
@@ -129,7 +131,7 @@ export const openLink = async (
     for (const caller of waiting) {
       if (now - caller.askedAt <= timeout * IN_A_CROWD) break // oldest first
       waiting.delete(caller)
-      caller.reject(new StoreError('busy', `${label} has too much to do: try again`))
+      caller.reject(new StoreError('busy', `${label} is overloaded: try again`))
     }
     watch()
   }
@@ -171,7 +173,7 @@ export const openLink = async (
     if (!connection) throw fault
     // Also those that nobody waits for any more: they still stand in the client's queue.
     if (connection.unanswered >= MAX_UNANSWERED) {
-      throw new StoreError('busy', `${label} has too much to do: try again`)
+      throw new StoreError('busy', `${label} is overloaded: try again`)
     }
     const { promise, resolve, reject } = Promise.withResolvers<unknown>()
     const caller: Waiting = { askedAt: clock.monotonic(), reject }

@@ -15,7 +15,7 @@ const readNamed = (reply: unknown): Named => {
   const { ip, port, 'config-epoch': epoch } = Object(reply) as Record<string, string | undefined>
   const named = { host: ip ?? '', port: Number(port), epoch: Number(epoch) }
   if (named.host === '' || !Number.isInteger(named.port) || !Number.isInteger(named.epoch)) {
-    throw new Error('what a sentinel says of the primary is not understood')
+    throw new Error('unexpected reply from a sentinel')
   }
   return named
 }

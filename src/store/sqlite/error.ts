@@ -18,7 +18,7 @@ const CURES: Readonly<Record<number | string, string>> = {
   EACCES: 'run this as root (sudo)', // the file system's own word
   [SQLITE_BUSY]: 'close the program that writes to it',
   [SQLITE_READONLY]: 'make it writable for the user that Postern runs as',
-  [SQLITE_IOERR]: 'look after the disk, then restart Postern',
+  [SQLITE_IOERR]: 'check the disk, then restart Postern',
   [SQLITE_FULL]: 'make room on its disk',
   [SQLITE_CANTOPEN]:
     'run a command as root (sudo); its directory must be there and writable for the user that Postern runs as',

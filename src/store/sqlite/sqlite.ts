@@ -61,7 +61,8 @@ export const openSqliteStore = async (
   return {
     ...makeVerbs((verb) => async (...args) => {
       if (gone) throw gone
-      if (waiting.size >= MAX_WAITING) throw new StoreError('busy', 'the store has too much to do')
+      if (waiting.size >= MAX_WAITING)
+        throw new StoreError('busy', 'the store is overloaded: try again')
       const { promise, resolve, reject } = Promise.withResolvers<unknown>()
       const id = ++lastId
       waiting.set(id, { resolve, reject })

@@ -87,7 +87,7 @@ void t.test('given up while the sentinels are asked, it opens nothing more', asy
     undefined,
   )
   const wire = dial(nobody)
-  await t.rejects(wire.connect(), { message: /let go of/ })
+  await t.rejects(wire.connect(), { message: /closed while connecting/ })
   t.same(opened, ['s'])
 })
 

@@ -178,7 +178,7 @@ void t.test(
     )
     const refused = all.filter((one) => one !== 'done')
     t.ok(refused.length > 0 && refused.length < 300, `${refused.length} of 300`)
-    t.match(refused[0], { code: 'busy', message: /too much to do/ })
+    t.match(refused[0], { code: 'busy', message: /overloaded/ })
     t.same(downs, [], 'the connection stays')
   },
 )
@@ -209,7 +209,7 @@ void t.test('what is cut off fails, and is never sent twice', NEEDS_REDIS, async
   await until(async () => (await link.run(COUNT, 'x{0}', [0]).catch(() => 'away')) === 0)
 })
 
-void t.test('let go of, it comes back; closed, it does not', NEEDS_REDIS, async (t) => {
+void t.test('dropped, it comes back; closed, it does not', NEEDS_REDIS, async (t) => {
   const { url } = await startRedis(t)
   const seen: string[] = []
   const link = await linkTo(t, url, 0.5, {

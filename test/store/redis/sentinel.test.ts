@@ -58,7 +58,7 @@ void t.test('what is no answer is none', async (t) => {
     naming('', 1),
   ]) {
     const answers = { a: () => Promise.resolve(odd), b: () => Promise.reject(new Error('away')) }
-    await t.rejects(find(answers), { message: /not understood/ }, JSON.stringify(odd))
+    await t.rejects(find(answers), { message: /unexpected reply/ }, JSON.stringify(odd))
   }
   const found = await find({
     a: () => Promise.resolve([]),

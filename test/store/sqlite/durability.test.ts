@@ -193,7 +193,7 @@ void t.test('after a failed fsync nothing is written any more', canTrace, async 
   for await (const line of createInterface({ input: strace.stderr })) {
     if (line.includes('attached')) break
   }
-  t.match(await puppet.ask('login'), /^unavailable .*look after the disk, then restart Postern$/)
+  t.match(await puppet.ask('login'), /^unavailable .*check the disk, then restart Postern$/)
   strace.kill('SIGINT')
   await detached
   // The disk is well again, yet the pages that it dropped are not: only a new start may believe it.
