@@ -6,7 +6,6 @@ import { accessSync, closeSync, constants, existsSync, openSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { dirname } from 'node:path'
 
-import { systemClock } from '../clock.ts'
 import { ConfigError } from '../config/config-error.ts'
 import type { Config } from '../config/config.ts'
 import { judgeKeys } from '../config/keys-file.ts'
@@ -14,10 +13,9 @@ import type { LoadedConfig } from '../config/load.ts'
 import { readSecretFile } from '../config/secret-file.ts'
 import { findSocketFile, groupId, ListenError } from '../http/listen.ts'
 import { openIssuers } from '../issuers/open-issuers.ts'
-import { loadPackage } from '../store/redis/dial.ts'
-import { loadTrust } from '../store/redis/link.ts'
 import { StoreError } from '../store/store.ts'
 import {
+  judgeRedis,
   makeStateDirectory,
   nginxName,
   notMade,
@@ -86,6 +84,7 @@ const findRoleless = (
 }
 
 const ignore = (): undefined => undefined
+const atOnce = (): number => 0 // nothing grows old during a look
 
 /** What ends a start with the cure in its words; anything else is a fault. */
 const KINDS = [ConfigError, StartError, StoreError, ListenError]
@@ -134,8 +133,7 @@ export const judgeConfig = async ({ config, place }: LoadedConfig): Promise<stri
     await judge('store.password_file', () =>
       readSecretFile(store.passwordFile, 'store.password_file'),
     )
-    await judge('store.ca_file', () => loadTrust(store.caFile || undefined, false))
-    await judge('store.url', () => loadPackage())
+    await judge('store.ca_file', () => judgeRedis(store.caFile))
     await judge('subscriptions.nginx', () => nginxName(subscriptions.nginx, hostname()))
   }
   for (const source of users.sources) {
@@ -152,7 +150,8 @@ export const judgeConfig = async ({ config, place }: LoadedConfig): Promise<stri
       opened.close()
     })
   }
-  const events = { clock: systemClock, observe: ignore, onProblem: ignore }
+  const clock = { now: atOnce, monotonic: atOnce }
+  const events = { clock, observe: ignore, onProblem: ignore }
   for (const [name, issuer] of config.issuers) {
     // Who is asked over the network is away or not: the start does not wait for it either.
     if (issuer.file === '') continue

@@ -12,7 +12,9 @@ import { keysFile, loadKeys } from '../config/keys-file.ts'
 import { readSecretFile } from '../config/secret-file.ts'
 import type { Log } from '../log.ts'
 import { openSecurityLog, type SecurityLog } from '../security-log.ts'
+import { loadPackage } from '../store/redis/dial.ts'
 import { inspectRedisAt } from '../store/redis/inspect.ts'
+import { loadTrust } from '../store/redis/link.ts'
 import { openRedisStore } from '../store/redis/redis.ts'
 import type { SharedStore } from '../store/shared-store.ts'
 import { openSqliteStore } from '../store/sqlite/sqlite.ts'
@@ -62,6 +64,12 @@ const serverOf = ({ url, passwordFile, caFile }: Config['store']) => ({
   password: readSecretFile(passwordFile, 'store.password_file'),
   ca: caFile === '' ? undefined : caFile,
 })
+
+/** What no Redis could be opened with, whatever it answers: a file of authorities that will not do. */
+export const judgeRedis = async (caFile: string): Promise<void> => {
+  loadTrust(caFile || undefined, false)
+  await loadPackage()
+}
 
 /** The shared store that the config names; undefined where it names none. Resolves also while it is away. */
 export const openSharedStore = async (
