@@ -27,6 +27,8 @@ export interface Question {
 /** Text for a terminal: an escape sequence in a server's answer must not reach it. */
 const printable = (text: string): string => text.replace(/[^\x20-\x7e]/g, '?').slice(0, 200)
 
+const API_BASE = 'MIKOPBX_API_URL must be the API base, ending in /pbxcore/api/v3.'
+
 const STAGES: Record<Failure['stage'], string> = {
   connect: 'no connection came about: check the address, the port and a firewall on the way',
   answer:
@@ -34,8 +36,29 @@ const STAGES: Record<Failure['stage'], string> = {
   body: 'the answer began but did not end: check what sits in between, or raise --timeout',
 }
 
+/** What may be over in a second. */
+const describeTransport = ({ failed, stage }: Failure, { url, timeout }: Question): string => {
+  switch (failed) {
+    case 'ECONNREFUSED':
+      return `Connection refused: nothing listens at ${url.origin}. Start MikoPBX (or its container), or correct MIKOPBX_API_URL.`
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return `Unknown host ${url.hostname} (DNS: ${failed}). Check the name in MIKOPBX_API_URL and the name server of this machine.`
+    case 'TIMEOUT':
+      return `Time-out after ${timeout} s at ${url.origin}: ${STAGES[stage]}.`
+    case 'CLOSED':
+      return `${url.origin} closed the connection without an answer: look into its log, and check the port in MIKOPBX_API_URL.`
+    case 'HALF_ANSWER':
+      return `Only half an answer came from ${url.origin}: look into its log and at what sits in between.`
+    default:
+      return `No connection to ${url.origin} (${failed}). Check MIKOPBX_API_URL and the network.`
+  }
+}
+
 /** Why nothing, or not everything, arrived. A certificate stays wrong however often it is asked for. */
-const judgeFailure = ({ failed, stage }: Failure, { url, timeout }: Question): Verdict => {
+const judgeFailure = (failure: Failure, question: Question): Verdict => {
+  const { failed } = failure
+  const { url } = question
   const certificate = findCertificateFault(failed, { name: '--cacert' })
   if (certificate !== undefined) {
     return {
@@ -61,24 +84,7 @@ const judgeFailure = ({ failed, stage }: Failure, { url, timeout }: Question): V
       message: `Unusable answer from ${url.href}: far too large for a login. Check MIKOPBX_API_URL.`,
     }
   }
-  const message = ((): string => {
-    switch (failed) {
-      case 'ECONNREFUSED':
-        return `Connection refused: nothing listens at ${url.origin}. Start MikoPBX (or its container), or correct MIKOPBX_API_URL.`
-      case 'ENOTFOUND':
-      case 'EAI_AGAIN':
-        return `Unknown host ${url.hostname} (DNS: ${failed}). Check the name in MIKOPBX_API_URL and the name server of this machine.`
-      case 'TIMEOUT':
-        return `Time-out after ${timeout} s at ${url.origin}: ${STAGES[stage]}.`
-      case 'CLOSED':
-        return `${url.origin} closed the connection without an answer: look into its log, and check the port in MIKOPBX_API_URL.`
-      case 'HALF_ANSWER':
-        return `Only half an answer came from ${url.origin}: look into its log and at what sits in between.`
-      default:
-        return `No connection to ${url.origin} (${failed}). Check MIKOPBX_API_URL and the network.`
-    }
-  })()
-  return { exit: 2, message, retryAfter: 0 }
+  return { exit: 2, message: describeTransport(failure, question), retryAfter: 0 }
 }
 
 /** RFC 9110 §10.2.3: seconds, or a date. */
@@ -113,17 +119,10 @@ const judgeToken = (body: string, { url, now }: Question): Verdict => {
     message: `Unusable answer from ${url.href}: ${message}`,
   })
   const answer = parseJson(body)
-  if (!isObject(answer)) {
-    return unusable(
-      'no JSON object. MIKOPBX_API_URL must be the API base, ending in /pbxcore/api/v3.',
-    )
-  }
+  if (!isObject(answer)) return unusable(`no JSON object. ${API_BASE}`)
   const token = isObject(answer['data']) ? answer['data']['accessToken'] : undefined
-  if (typeof token !== 'string' || token === '') {
-    return unusable(
-      'no data.accessToken in it. MIKOPBX_API_URL must be the API base, ending in /pbxcore/api/v3.',
-    )
-  }
+  if (typeof token !== 'string' || token === '')
+    return unusable(`no data.accessToken in it. ${API_BASE}`)
   // The alphabet is what keeps stdout to one line: a newline inside a "token" would be a second one.
   const payload = /^[\w-]+\.([\w-]+)\.[\w-]+$/.exec(token)?.[1]
   if (payload === undefined)
@@ -180,7 +179,7 @@ export const judge = (exchange: Exchange, question: Question): Verdict => {
   if (status >= 400) {
     return {
       exit: 3,
-      message: `Unusable answer: ${url.href} answered ${status}. MIKOPBX_API_URL must be the API base, ending in /pbxcore/api/v3.`,
+      message: `Unusable answer: ${url.href} answered ${status}. ${API_BASE}`,
     }
   }
   return judgeToken(body, question)
