@@ -535,6 +535,14 @@ void t.test('a right that ends while the kick id is written is no right', async 
   }
 })
 
+void t.test('the handler refuses by itself what is refused at once', async (t) => {
+  const handler = handlerUnder(() => ({ claims: CLAIMS, role: 'user' }))
+  t.match(await handler(requestOf(['X-Auth-Action', 'read'])), {
+    status: 401,
+    reason: 'no_credential',
+  })
+})
+
 void t.test('even where rules allowed it, no resource has no channel', async (t) => {
   const reply = await handlerUnder(() => ({ claims: CLAIMS, role: 'user' }))(requestOf(ASKED))
   t.match(reply, { status: 403, reason: 'bad_resource' })
