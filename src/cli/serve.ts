@@ -30,13 +30,12 @@ const nextStop = (onSecond: () => void, onHangup: () => void): Promise<string> =
   return promise
 }
 
-/** A config that is broken changes nothing: every problem is logged, and the old one stays in force. */
+/** What keeps a reload from being judged is told like what is wrong with it: the old config stays in force. */
 const reload = async (daemon: Daemon, log: Log): Promise<void> => {
   try {
     await daemon.reload()
   } catch (error) {
-    const problems = error instanceof ConfigError ? error.problems : [String(error)]
-    log.error({ problems }, NOT_RELOADED)
+    log.error({ problems: [String(error)] }, NOT_RELOADED)
   }
 }
 

@@ -59,10 +59,8 @@ export const createTermsInForce = (config: Config, peek: Directory['peek']) => {
 
 export type TermsInForce = ReturnType<typeof createTermsInForce>
 
-export interface Reloaded {
-  /** Settings that changed and wait for a restart. */
-  ignored: readonly string[]
-}
+/** The settings that changed and wait for a restart; or what is wrong, and nothing has changed. */
+export type Reloaded = { ignored: readonly string[] } | { problems: readonly string[] }
 
 export const openInForce = async (parts: {
   terms: TermsInForce
@@ -107,39 +105,33 @@ export const openInForce = async (parts: {
     return { ignored }
   }
 
-  let turn: Promise<unknown> = Promise.resolve()
-  /**
-   * Brings a new config, keys and users into force, or throws and changes nothing. Reopens the log files. One after
-   * the other: what was read last is what stays.
-   */
-  const reload = (next?: Config): Promise<Reloaded> => {
-    const reloaded = turn.then(async () => {
-      let ok = false
-      try {
-        const applied = await applyConfig(next ?? parts.readConfig?.() ?? terms.now().config)
-        ok = true
-        return applied
-      } finally {
-        metrics.reloaded(ok)
-      }
-    })
-    turn = reloaded.catch(() => undefined)
-    return reloaded
+  const reload = async (given: Config | undefined): Promise<Reloaded> => {
+    let ok = false
+    try {
+      const applied = await applyConfig(given ?? parts.readConfig?.() ?? terms.now().config)
+      ok = true
+      return applied
+    } catch (error) {
+      /* c8 ignore next: a fault is the server's to answer */
+      if (!(error instanceof ConfigError)) throw error
+      log.error({ problems: error.problems }, NOT_RELOADED)
+      return { problems: error.problems }
+    } finally {
+      metrics.reloaded(ok)
+    }
   }
 
+  let turn: Promise<unknown> = Promise.resolve()
   return {
     gate: (): Gate => gate,
-    reload,
-    /** The same for the operator: a broken configuration is an answer. */
-    async reloadOrSayWhy(): Promise<Reloaded | { problems: readonly string[] }> {
-      try {
-        return await reload()
-      } catch (error) {
-        /* c8 ignore next: a fault is the server's to answer */
-        if (!(error instanceof ConfigError)) throw error
-        log.error({ problems: error.problems }, NOT_RELOADED)
-        return { problems: error.problems }
-      }
+    /**
+     * Brings a new config, keys and users into force, or changes nothing. Reopens the log files. One after the other:
+     * what was read last is what stays.
+     */
+    reload(given?: Config): Promise<Reloaded> {
+      const reloaded = turn.then(() => reload(given))
+      turn = reloaded.catch(() => undefined)
+      return reloaded
     },
   }
 }

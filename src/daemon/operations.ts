@@ -38,7 +38,7 @@ export const createOperations = (parts: {
     return kicked
   }
   return {
-    reload: inForce.reloadOrSayWhy,
+    reload: () => inForce.reload(),
     listSessions: parts.listSessions,
     async endSessions(which: SessionSelector): Promise<number> {
       if (which.id === undefined && which.user === undefined) {
