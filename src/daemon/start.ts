@@ -65,11 +65,8 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
   const { store: plain, shared, keyring } = await openState(config, now, opened)
   const store = observeStore(plain, () => clock.monotonic(), metrics.storeAsked)
   const revocations = createRevocations(clock)
-  const pool = createPasswordPool({
-    ...config.passwords,
-    memory: config.passwords.memoryKib,
-    onNotNiced: observer.hashingNotNiced,
-  })
+  const { memoryKib: memory, ...hashing } = config.passwords
+  const pool = createPasswordPool({ ...hashing, memory, onNotNiced: observer.hashingNotNiced })
   opened.defer(() => pool.close())
   const users = await openUsers(config, pool, (line) => log.warn(line), clock.every)
   opened.defer(() => users.close())
