@@ -43,7 +43,11 @@ export const NCHAN: readonly Trap[] = [
   },
   {
     rule: 'publisher-open',
-    find: (spot) => has(spot, /^nchan_publisher\b/) && !isKick(spot) && !isGuarded(spot),
+    find: (spot) =>
+      has(spot, /^nchan_publisher\b/) &&
+      !isKick(spot) &&
+      !isGuarded(spot) &&
+      !has(spot, /^limit_except GET$/),
     text: 'anybody can publish here',
     cure: 'write `allow 127.0.0.1; allow ::1; deny all;`, or take the shipped location',
   },

@@ -7,6 +7,8 @@ import type { Ending, StreamEnder } from './stream-ender.ts'
 
 /** Nchan says `ended` also of what ended a while ago, and may count 0 of a live stream, and 1 of an ended one. */
 export interface Kicker extends StreamEnder {
+  /** The last second in which the channel keeps what it keeps now; undefined where it keeps nothing. */
+  keepsUntil(channel: string): Promise<number | undefined>
   /**
    * How many channels Nchan has: the sign that streams can be ended. On a connection of its own: a kept one still
    * answers when the socket can be reached no more.
@@ -31,6 +33,13 @@ export class KickSocketError extends Error {
   }
 }
 
+interface Answer {
+  status: number
+  body: string
+  /** Seconds for which Nchan keeps a message; NaN where nginx did not say it. */
+  messageLife: number
+}
+
 const CURES: Readonly<Record<string, string>> = {
   // nginx keeps what it listens on over a reload, also where the name of it is gone (measured).
   ENOENT:
@@ -52,12 +61,8 @@ export const createKicker = (socketPath: string): Kicker => {
   // nginx closes all idle connections in one moment: after a dead one the next kept one would be as dead.
   const fresh = new Agent({ maxSockets: SOCKETS })
 
-  const ask = (
-    method: 'DELETE' | 'GET',
-    path: string,
-    anew = false,
-  ): Promise<{ status: number; body: string }> => {
-    const { promise, resolve, reject } = Promise.withResolvers<{ status: number; body: string }>()
+  const ask = (method: 'DELETE' | 'GET', path: string, anew = false): Promise<Answer> => {
+    const { promise, resolve, reject } = Promise.withResolvers<Answer>()
     const asked = request({
       socketPath,
       agent: anew ? fresh : agent,
@@ -82,7 +87,8 @@ export const createKicker = (socketPath: string): Kicker => {
       })
       response.on('error', (error) => reject(explain(socketPath, error)))
       response.on('end', () => {
-        resolve({ status: Number(response.statusCode), body })
+        const messageLife = parseInt(String(response.headers['x-message-life']), 10)
+        resolve({ status: Number(response.statusCode), body, messageLife })
       })
     })
     asked.end()
@@ -109,6 +115,11 @@ export const createKicker = (socketPath: string): Kicker => {
       const found = status === 200 ? /"subscribers"\s*:\s*(\d+)/.exec(body)?.[1] : undefined
       if (found === undefined) throw unexpected(status)
       return Number(found)
+    },
+    async keepsUntil(channel) {
+      const { body, messageLife } = await ask('GET', `/kept/${channel}`)
+      const newest = /"messages": *[1-9][^]*"last_message_id": *"(\d+):/.exec(body)?.[1]
+      return newest === undefined ? undefined : Number(newest) + messageLife
     },
     async countChannels() {
       const { status, body } = await ask('GET', '/nchan', true)

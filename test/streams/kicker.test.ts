@@ -12,6 +12,7 @@ import { createKicker, type Kicker } from '../../src/streams/kicker.ts'
 import type { Subscription } from '../../src/streams/subscription.ts'
 import { nginxMissing, startNginx } from '../fixtures/nginx.ts'
 import { startStopwatch } from '../fixtures/stopwatch.ts'
+import { ask, V1 } from '../nginx/ask.ts'
 import { kickId, open, startDaemon } from '../nginx/daemon.ts'
 import { eventSource, webSocket } from '../nginx/listen.ts'
 
@@ -98,6 +99,21 @@ void t.test('with a real nginx', { skip: nginxMissing() }, async (t) => {
 
   await t.test('it counts Nchan’s channels', async (t) => {
     t.ok((await kicker.countChannels()) >= 0)
+  })
+
+  await t.test('how long a channel keeps something, where it does', async (t) => {
+    t.equal(await kicker.keepsUntil('quiet'), undefined, 'a channel that nobody knows')
+    daemon.answer = () => open('quiet', kickId())
+    const listening = await eventSource(t, nginx.port, 'x')
+    t.equal(await kicker.keepsUntil('quiet'), undefined, 'one that somebody listens to')
+    await ask(nginx.port, `${V1}/pub/quiet`, { body: 'x' })
+    const left = Number(await kicker.keepsUntil('quiet')) - Date.now() / 1000
+    t.ok(left > 17_900 && left <= 18_000, String(left))
+    t.match(await ask(0, '/kept/quiet', { method: 'DELETE', socket: nginx.kickSocket }), {
+      status: 403,
+    })
+    t.ok(listening.live)
+    listening.close()
   })
 
   await t.test('nginx away is a fault, and back it works again', async (t) => {
