@@ -85,6 +85,7 @@ void t.test('every metric of our own, and every header that the check answers wi
       ...checkHeaders(token),
       'X-Auth-Action': 'subscribe',
       'X-Auth-Resource': 'users-state',
+      'X-Original-Resume': '||1795815721:[0],-',
     }
     const reply = await place.ask('/check', { headers })
     return new Set(Object.keys(reply.headers).filter((name) => /^(?:x-auth|www)-/.test(name)))

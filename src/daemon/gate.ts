@@ -27,6 +27,7 @@ import type { SessionParts } from '../http/softphone/sessions.ts'
 import { createSubscriptionEndedHandler } from '../http/subscription-ended.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Session, Store } from '../store/store.ts'
+import type { Keeps } from '../streams/kept.ts'
 import type { KickWatch } from '../streams/kick-watch.ts'
 import type { Registry } from '../streams/registry.ts'
 import type { Directory } from '../users/directory.ts'
@@ -42,6 +43,7 @@ export interface GateParts {
   metrics: Metrics
   registry: Registry
   kickWatch: Pick<KickWatch, 'obstacle'>
+  keeps: Keeps
   listSessions: SessionParts['list']
   /** Why ended sessions may be unknown to us. */
   obstacle(): Error | undefined
@@ -136,7 +138,7 @@ export const createGate = (
       guard,
       today: parts.today,
       tickets,
-      admissions: { ...registry, obstacle: parts.kickWatch.obstacle },
+      admissions: { ...registry, obstacle: parts.kickWatch.obstacle, keeps: parts.keeps },
       cookieSecurity,
       observe({ action, decision, took }) {
         metrics.decided(action ?? 'unknown', 'refused' in decision ? decision.refused : '', took)

@@ -4,6 +4,7 @@ import type { Revocations } from '../auth/revocations.ts'
 import type { Time } from '../clock.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Store } from '../store/store.ts'
+import { createKeeps, type Keeps } from '../streams/kept.ts'
 import { type KickWatch, openKickWatch } from '../streams/kick-watch.ts'
 import { createKicker } from '../streams/kicker.ts'
 import { createRegistry, type Registry } from '../streams/registry.ts'
@@ -23,7 +24,7 @@ export const openStreams = async (
     clock: Time
   },
   opened: AsyncDisposableStack,
-): Promise<{ registry: Registry; kickWatch: KickWatch }> => {
+): Promise<{ registry: Registry; kickWatch: KickWatch; keeps: Keeps }> => {
   const { store, revocations, terms, renew, observer, metrics, clock } = parts
   const kicker = createKicker(terms.now().config.subscriptions.kickSocket)
   opened.defer(() => kicker.close())
@@ -41,5 +42,5 @@ export const openStreams = async (
     renew,
   })
   opened.defer(() => registry.close())
-  return { registry, kickWatch }
+  return { registry, kickWatch, keeps: createKeeps(kicker, clock) }
 }

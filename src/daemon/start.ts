@@ -75,7 +75,7 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
   const terms = createTermsInForce(config, users.peek)
   const { throttle, renew, openPeers } = createSharing(shared, { clock, terms })
   const streams = { store, revocations, terms, renew, observer, metrics, clock }
-  const { registry, kickWatch } = await openStreams(streams, opened)
+  const { registry, kickWatch, keeps } = await openStreams(streams, opened)
   const sessions = createSessions({
     store,
     revocations,
@@ -99,7 +99,7 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
     follower,
     observer,
     security,
-    gateParts: { ...core, kickWatch, throttle, listSessions, streamEnded, obstacle },
+    gateParts: { ...core, kickWatch, keeps, throttle, listSessions, streamEnded, obstacle },
     readConfig: parts.readConfig,
   })
   const { findObstacle, ready } = createReadiness(store, peers, clock)

@@ -8,6 +8,7 @@ import { type CookieSecurity, isSecure } from './cookie.ts'
 import { readCredential } from './credential.ts'
 import { challenge, type Reply, type SecurityEvent, STATUS } from './reply.ts'
 import { readAgent, type Request } from './request.ts'
+import { readResume } from './resume.ts'
 import type { Route } from './routes.ts'
 
 export interface CheckObservation {
@@ -35,6 +36,8 @@ export interface Admissions {
     exclusive: boolean
   }): string | Promise<string>
   kickSession(sid: string, cause: 'session_ended'): Promise<number>
+  /** Whether the channel has anything to go on from. */
+  keeps(channel: string): Promise<boolean>
 }
 
 const PLAIN = /^[!-$&-+\--~]+$/ // visible ASCII but `%` and `,`
@@ -146,13 +149,28 @@ export const createCheckHandlers = (parts: {
       // Any upgrade may be a WebSocket, however it is spelled.
       exclusive: headers.get('x-original-upgrade') !== undefined,
     })
+    // As late as can be: nginx acts upon it at once.
+    const from = readResume(
+      headers.get('x-original-resume') ?? '||',
+      headers.get('x-original-uri') ?? '',
+    )
+    const resumes = from !== undefined && (await admissions.keeps(channel))
     const now = await today().check(asked)
     if ('refused' in now) {
       // An expired token is not the end of its session, whose other streams may have a fresh one.
       if (now.refused !== 'expired') void admissions.kickSession(claims.sid, 'session_ended')
       return now
     }
-    return ['X-Auth-Channel', channel, 'X-Auth-Kick', kick]
+    return [
+      'X-Auth-Channels',
+      `${channel},${kick}`,
+      ...(resumes ? ['X-Auth-Resume', from] : []),
+      // Of nginx files of the version before, which an upgrade may leave in force for days.
+      'X-Auth-Channel',
+      channel,
+      'X-Auth-Kick',
+      kick,
+    ]
   }
 
   return {

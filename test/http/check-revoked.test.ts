@@ -43,6 +43,7 @@ const setUp = (second: Decision) => {
         kicked.push(sid)
         return 1
       },
+      keeps: async () => true,
     },
     cookieSecurity: 'auto',
     observe: ({ decision }) => void observed.push(decision),

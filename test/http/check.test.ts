@@ -68,6 +68,7 @@ void t.test('a subscribe that is granted names the channel and the kick id as we
     'X-Auth-Role: user',
     `X-Auth-Session: ${String(sid)}`,
     `X-Auth-Expires: ${NOW + 3600}`,
+    `X-Auth-Channels: users-state,${kick}`,
     'X-Auth-Channel: users-state',
     `X-Auth-Kick: ${kick}`,
     ...TAIL,
@@ -457,6 +458,7 @@ const handlerUnder = (
       obstacle: () => undefined,
       admit: () => 'kick-x',
       kickSession: async () => 0,
+      keeps: async () => true,
       ...admissions,
     },
     cookieSecurity: 'auto',
@@ -542,6 +544,37 @@ void t.test('the handler refuses by itself what is refused at once', async (t) =
     reason: 'no_credential',
   })
 })
+
+void t.test(
+  'where a client goes on from is vetted: right in form, and the channel keeps something',
+  async (t) => {
+    const asked: string[] = []
+    const resumeOf = async (more: readonly string[], kept = true): Promise<string | undefined> => {
+      const handler = handlerUnder(() => ({ claims: CLAIMS, role: 'user' }), {
+        keeps: async (channel) => {
+          asked.push(channel)
+          return kept
+        },
+      })
+      const { headers } = await handler(
+        requestOf([...ASKED, 'X-Auth-Resource', 'me/users-state', ...more]),
+      )
+      const at = headers.indexOf('X-Auth-Resume')
+      return at < 0 ? undefined : headers[at + 1]
+    }
+    const id = '1795815721:[0],-'
+    t.equal(await resumeOf(['X-Original-Resume', `||${id}`]), id)
+    t.same(asked, ['users-state-user-1'], 'the channel that is listened to')
+    t.equal(await resumeOf(['X-Original-Resume', `||${id}`], false), undefined, 'nothing is kept')
+    const uri = ['X-Original-URI', `/sub/x?a=b&last_event_id=${encodeURIComponent(id)}`]
+    t.equal(await resumeOf(uri), id, 'a query, and nginx files that say nothing of it')
+    asked.length = 0
+    for (const more of [[], ['X-Original-Resume', '||0:-1'], ['X-Original-URI', '/sub/x']]) {
+      t.equal(await resumeOf(more), undefined)
+    }
+    t.same(asked, [], 'nginx is not asked for nothing')
+  },
+)
 
 void t.test('even where rules allowed it, no resource has no channel', async (t) => {
   const reply = await handlerUnder(() => ({ claims: CLAIMS, role: 'user' }))(requestOf(ASKED))
