@@ -37,9 +37,9 @@ export const NCHAN: readonly Trap[] = [
     find: (spot) =>
       has(spot, /^nchan_subscriber\b/) &&
       has(spot, /^nchan_channel_id\b/) &&
-      !has(spot, /^nchan_channel_id\b.* \$postern_kick\b/),
+      !has(spot, /^nchan_channel_id\b.* \$postern_(?:ids$|kick\b)/),
     text: 'a stream without a kick id cannot be ended',
-    cure: 'write `nchan_channel_id "$postern_channel" "$postern_kick";`',
+    cure: 'include postern/postern-subscribe.conf there, and no nchan_channel_id of your own',
   },
   {
     rule: 'publisher-open',

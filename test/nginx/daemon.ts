@@ -8,6 +8,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 
+import { readResume } from '../../src/http/resume.ts'
+
 /** `hang` answers never, `cut` closes the connection without an answer. */
 export type Answer =
   | { status: number; headers?: Record<string, string | string[]>; body?: string }
@@ -53,17 +55,31 @@ export const PASS = {
 /** A kick id as the daemon makes them, never the same twice. */
 export const kickId = (): string => `kick-${randomBytes(16).toString('base64url')}`
 
-/** Passes a `subscribe`, naming both. */
-export const open = (channel: string, kick: string): Answer => ({
+/** Passes a `subscribe`, naming both; from a message id where one is given. */
+export const open = (channel: string, kick: string, resume?: string): Answer => ({
+  status: 204,
+  headers: {
+    ...PASS.headers,
+    'X-Auth-Channels': `${channel},${kick}`,
+    ...(resume !== undefined && { 'X-Auth-Resume': resume }),
+  },
+})
+
+/** As a daemon of the version before says it, which knows nothing of message ids. */
+export const openAsBefore = (channel: string, kick: string): Answer => ({
   status: 204,
   headers: { ...PASS.headers, 'X-Auth-Channel': channel, 'X-Auth-Kick': kick },
 })
+
+/** The id that the client goes on from, where it looks right. */
+export const resumeOf = ({ headers }: Asked): string | undefined =>
+  readResume(String(headers['x-original-resume'] ?? '||'), String(headers['x-original-uri']))
 
 /** Passes, with the asked channel and a fresh kick id as the daemon does for `subscribe`. */
 export function pass(request: Asked): Answer {
   const channel = request.headers['x-auth-resource']
   const subscribes = request.headers['x-auth-action'] === 'subscribe' && typeof channel === 'string'
-  return subscribes ? open(channel, kickId()) : PASS
+  return subscribes ? open(channel, kickId(), resumeOf(request)) : PASS
 }
 
 export function refuse(status: 401 | 403, reason: string): Answer {

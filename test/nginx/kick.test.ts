@@ -6,7 +6,7 @@ import t from 'tap'
 import { nginxMissing, startNginx } from '../fixtures/nginx.ts'
 import { startStopwatch } from '../fixtures/stopwatch.ts'
 import { ask, V1 } from './ask.ts'
-import { type Answer, kickId, open, pass, startDaemon } from './daemon.ts'
+import { type Answer, kickId, open, pass, resumeOf, startDaemon } from './daemon.ts'
 import { eventSource, longPoll, type Stream, webSocket } from './listen.ts'
 
 const WAYS = [
@@ -44,7 +44,7 @@ void t.test('kicks', { skip: nginxMissing() }, async (t) => {
   /** The next subscriptions to get these ids, in turn. */
   const give = (channel: string, ids: readonly string[]): void => {
     let next = 0
-    daemon.answer = () => open(channel, ids[next++ % ids.length] ?? '')
+    daemon.answer = (asked) => open(channel, ids[next++ % ids.length] ?? '', resumeOf(asked))
   }
   t.beforeEach(() => {
     daemon.answer = pass
