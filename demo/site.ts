@@ -20,6 +20,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 
 import { layOutNginx, nginxCommand } from './nginx.ts'
 import { layOutPage } from './page.ts'
+import { createProducer } from './producer.ts'
 import { writeRecording } from './recording.ts'
 
 export const PASSWORD = 'b749601f329a635a19c4a87bc359be3d' // the one that the documents' curl lines use
@@ -260,6 +261,7 @@ ${settings}`,
     await response.text()
     return response.status
   }
+  const producer = createProducer(`${url}${BASE}/pub/`, () => {})
   let round = 0
   const tell = (): void => {
     round++
@@ -272,13 +274,14 @@ ${settings}`,
     // The same for each one's own channel: ids are given in the order of first logins.
     const own = USERS.map((_, index) => `users-state-user-${index + 1}`)
     for (const channel of ['users-state', ...own]) {
-      publish(channel, JSON.stringify({ states })).catch(() => {})
+      producer.tell(channel, { states }).catch(() => {})
     }
   }
   tell()
-  const producer = setInterval(tell, 3000)
+  const talk = setInterval(tell, 3000)
   closers.push(() => {
-    clearInterval(producer)
+    clearInterval(talk)
+    producer.close()
   })
 
   const files = [
