@@ -37,7 +37,7 @@ export interface Admissions {
   }): string | Promise<string>
   kickSession(sid: string, cause: 'session_ended'): Promise<number>
   /** Whether the channel has anything to go on from. */
-  keeps(channel: string): Promise<boolean>
+  keeps(channel: string, worker: string): Promise<boolean>
 }
 
 const PLAIN = /^[!-$&-+\--~]+$/ // visible ASCII but `%` and `,`
@@ -154,7 +154,8 @@ export const createCheckHandlers = (parts: {
       headers.get('x-original-resume') ?? '||',
       headers.get('x-original-uri') ?? '',
     )
-    const resumes = from !== undefined && (await admissions.keeps(channel))
+    const worker = headers.get('x-original-worker') ?? ''
+    const resumes = from !== undefined && (await admissions.keeps(channel, worker))
     const now = await today().check(asked)
     if ('refused' in now) {
       // An expired token is not the end of its session, whose other streams may have a fresh one.

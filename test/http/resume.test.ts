@@ -11,6 +11,7 @@ const DATE = 'Fri, 27 Nov 2026 21:42:01 GMT'
 void t.test('each door, as Nchan writes it', (t) => {
   const rows: [what: string, said: string, uri: string, id: string | undefined][] = [
     ['nothing', '||', '/sub/x', undefined],
+    ['not even bars', '', '/sub/x', undefined],
     ['Last-Event-ID', `||${ID}`, '/sub/x', ID],
     ['the last of ten thousand in a second', '||1795815721:[9999],-', '/', '1795815721:[9999],-'],
     ['a query', '||', `/sub/x?last_event_id=${encodeURIComponent(ID)}`, ID],

@@ -91,7 +91,15 @@ void t.test('nginx and the check', { skip: nginxMissing() }, async (t) => {
     await get(`${V1}/sub/users-state?authorization=B`, sent)
     t.same(
       daemon.last().names.toSorted(),
-      [...new Set([...ALWAYS, ...CHECK, 'X-Original-Resume', ...Object.keys(sent)])].toSorted(),
+      [
+        ...new Set([
+          ...ALWAYS,
+          ...CHECK,
+          'X-Original-Resume',
+          'X-Original-Worker',
+          ...Object.keys(sent),
+        ]),
+      ].toSorted(),
     )
     t.match(daemon.last().headers, {
       authorization: 'Bearer A',

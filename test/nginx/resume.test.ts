@@ -153,6 +153,27 @@ void t.test('resumes', { skip: nginxMissing() }, async (t) => {
     hears.close()
   })
 
+  await t.test('a reload amid resumes by ids that were good before kills none', async (t) => {
+    for (let round = 0; round < 3; round++) {
+      const channel = `room-amid-${round}`
+      await publish(channel, 'x')
+      const from = pollFrom(await poll(channel))
+      const seconds = Date.parse(String(from['If-Modified-Since'])) / 1000
+      const id = `${seconds}:${from['If-None-Match']}`
+      const ways = [from, { Accept: 'text/event-stream', 'Last-Event-ID': id }]
+      const open: Socket[] = []
+      for (let at = 0; at < 600; at++) {
+        if (at === 100) nginx.reload()
+        const headers = { ...bearer(access), ...ways[at % 2] }
+        open.push(start(nginx.port, `${V1}/sub/${channel}`, headers))
+        await delay(2)
+        if (open.length > OPEN) open.shift()?.destroy()
+      }
+      for (const socket of open) socket.destroy()
+    }
+    t.notMatch(nginx.errorLog(), /exited on signal/)
+  })
+
   await t.test('a long-poll drains on over reloads: nothing lost, nothing twice', async (t) => {
     const channel = 'room-drain'
     const heard: string[] = []

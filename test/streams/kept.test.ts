@@ -5,17 +5,56 @@ import t from 'tap'
 import { createKeeps } from '../../src/streams/kept.ts'
 import { createTestClock, NOW } from '../fixtures/clock.ts'
 
-void t.test('a message counts as kept until it expires', async (t) => {
+/** A clock on which waiting takes no time of ours. */
+const createTime = () => {
   const clock = createTestClock()
+  const waits: number[] = []
+  const wait = async (seconds: number): Promise<void> => {
+    waits.push(seconds)
+    clock.advance(seconds)
+  }
+  return { ...clock, wait, waits }
+}
+
+void t.test('a message counts as kept until it expires', async (t) => {
+  const time = createTime()
   let end: number | undefined = NOW + 300
-  const keeps = createKeeps({ keepsUntil: async () => end }, clock)
-  t.equal(await keeps('x'), true)
-  clock.advance(298)
-  t.equal(await keeps('x'), true)
-  clock.advance(1)
-  t.equal(await keeps('x'), false, 'it may be gone by the time the stream opens')
+  const keeps = createKeeps({ keepsUntil: async () => end }, time)
+  t.equal(await keeps('x', '1'), true)
+  time.advance(297)
+  t.equal(await keeps('x', '1'), true)
+  time.advance(1)
+  t.equal(await keeps('x', '1'), false, 'it may be gone by the time the stream opens')
   end = undefined
-  t.equal(await keeps('x'), false)
+  t.equal(await keeps('x', '1'), false)
+})
+
+void t.test('for a worker that is new to us nginx is asked again, a second later', async (t) => {
+  const time = createTime()
+  let asked = 0
+  const answers = [true, false, true, true, true, false]
+  const keepsUntil = async (): Promise<number | undefined> =>
+    answers[asked++] === true ? NOW + 300 : undefined
+  const keeps = createKeeps({ keepsUntil }, time)
+  t.equal(await keeps('x', '1'), false, 'one of before the reload had answered')
+  t.equal(await keeps('x', '1'), true, 'by now none does')
+  t.equal(await keeps('x', '2'), true)
+  t.equal(await keeps('x', '3'), false)
+  t.same(time.waits, [1, 1], 'and where nothing is kept nobody waits')
+  t.equal(asked, 6)
+})
+
+void t.test('of the workers of many reloads only the latest are remembered', async (t) => {
+  const time = createTime()
+  const keeps = createKeeps({ keepsUntil: async () => NOW + 18_000 }, time)
+  const waited = async (worker: string): Promise<boolean> => {
+    const before = time.waits.length
+    await keeps('x', worker)
+    return time.waits.length > before
+  }
+  for (let worker = 0; worker <= 256; worker++) t.ok(await waited(String(worker)))
+  t.notOk(await waited('256'))
+  t.ok(await waited('0'))
 })
 
 void t.test(
@@ -23,6 +62,7 @@ void t.test(
   async (t) => {
     const asked: string[] = []
     let answer = Promise.withResolvers<number | undefined>()
+    const time = createTime()
     const keeps = createKeeps(
       {
         keepsUntil(channel) {
@@ -30,25 +70,22 @@ void t.test(
           return answer.promise
         },
       },
-      createTestClock(),
+      time,
     )
-    const all = [keeps('a'), keeps('a'), keeps('b')]
-    t.same(asked, ['a', 'b'])
+    const first = keeps('a', '1')
+    answer.resolve(undefined)
+    await first
+    time.advance(2)
+    answer = Promise.withResolvers()
+    const all = [keeps('a', '1'), keeps('a', '1'), keeps('b', '1')]
     answer.resolve(NOW + 300)
     t.same(await Promise.all(all), [true, true, true])
-    answer = Promise.withResolvers()
-    const later = keeps('a')
-    answer.resolve(undefined)
-    t.equal(await later, false)
-    t.same(asked, ['a', 'b', 'a'])
+    t.same(asked, ['a', 'a', 'b'])
   },
 )
 
 void t.test('an nginx that does not answer keeps nothing', async (t) => {
-  const keeps = createKeeps(
-    { keepsUntil: () => Promise.reject(new Error('away')) },
-    createTestClock(),
-  )
-  t.equal(await keeps('x'), false)
-  t.equal(await keeps('x'), false, 'and is asked again')
+  const keeps = createKeeps({ keepsUntil: () => Promise.reject(new Error('away')) }, createTime())
+  t.equal(await keeps('x', '1'), false)
+  t.equal(await keeps('x', '1'), false, 'and is asked again')
 })
