@@ -1,7 +1,7 @@
 // Sections of pjsip.conf → who may log in, and with what. A trunk's credentials never make a user: the
 // provider at the other end knows them.
 import { createHash } from 'node:crypto'
-import { readVariable } from './asterisk-config.ts'
+import { readVariable, strip } from './asterisk-config.ts'
 import type { Section } from './asterisk-config.ts'
 import type { HeldUser } from './source.ts'
 
@@ -29,9 +29,7 @@ const credentialOf = (name: string, secret: Account['secret']): string =>
 /** Names of auth sections that an endpoint, registration or identify refers to. */
 const readReferences = (sections: readonly Section[], variable: string): Set<string> =>
   new Set(
-    sections.flatMap((section) =>
-      (readVariable(section, variable) ?? '').split(',').map((name) => name.trim()),
-    ),
+    sections.flatMap((section) => (readVariable(section, variable) ?? '').split(',').map(strip)),
   )
 
 export const readAccounts = (all: readonly Section[], role: string): Accounts => {

@@ -45,6 +45,15 @@ interface Stripped {
   unmatched: boolean
 }
 
+/** As Asterisk's ast_strip: every byte up to the space goes. A no-break space is text, of a name or a password too. */
+export const strip = (text: string): string => {
+  let start = 0
+  let end = text.length
+  while (start < end && text.charAt(start) <= ' ') start++
+  while (end > start && text.charAt(end - 1) <= ' ') end--
+  return text.slice(start, end)
+}
+
 /** `;` to the end of the line, `;-- … --;` nested and over lines, and `\;` for the character itself. */
 const stripComments = (line: string, open: number): Stripped => {
   let [text, depth, from] = ['', open, 0]
@@ -103,10 +112,7 @@ export const loadAsteriskConfig = async (root: string): Promise<AsteriskConfig> 
         problems.push(`${place}: [${name}]( without its ): close it`)
         return undefined
       }
-      options = rest
-        .slice(1, end)
-        .split(',')
-        .map((option) => option.trim())
+      options = rest.slice(1, end).split(',').map(strip)
     }
 
     const added = options.find((option) => option.startsWith('+'))
@@ -141,17 +147,14 @@ export const loadAsteriskConfig = async (root: string): Promise<AsteriskConfig> 
   const setVariable = (section: Section, line: string, place: string): void => {
     const at = line.indexOf('=')
     const appends = line[at - 1] === '+'
-    const name = line
-      .slice(0, Math.max(0, appends ? at - 1 : at))
-      .trim()
-      .toLowerCase()
+    const name = strip(line.slice(0, Math.max(0, appends ? at - 1 : at))).toLowerCase()
     if (name === '') {
       warnings.push(
         `${place}: neither a section, a directive nor name = value: passed over, as Asterisk does`,
       )
       return
     }
-    const value = line.slice(line[at + 1] === '>' ? at + 2 : at + 1).trim()
+    const value = strip(line.slice(line[at + 1] === '>' ? at + 2 : at + 1))
     const before = appends ? (readVariable(section, name) ?? '') : ''
     section.variables.push({ name, value: before + value })
   }
@@ -183,8 +186,8 @@ export const loadAsteriskConfig = async (root: string): Promise<AsteriskConfig> 
     stack: readonly string[],
     place: string,
   ): Promise<void> => {
-    const kind = directive.replace(/^#(\S*)[^]*$/, '$1').toLowerCase()
-    const argument = directive.replace(/^#\S*\s*/, '')
+    const kind = directive.replace(/^#([^\0-\x20]*)[^]*$/, '$1').toLowerCase()
+    const argument = strip(directive.replace(/^#[^\0-\x20]*/, ''))
     if (kind === 'exec') {
       warnings.push(`${place}: #exec is never run: users that it would print are not known here`)
       return
@@ -239,7 +242,7 @@ export const loadAsteriskConfig = async (root: string): Promise<AsteriskConfig> 
       if (stripped.unmatched) problems.push(`${place}: --; closes no ;--: take it out`)
       if (stripped.depth > comment.depth) comment = { depth: stripped.depth, place }
       comment.depth = stripped.depth
-      const content = stripped.text.trim()
+      const content = strip(stripped.text)
       if (content === '') continue
       if (content.startsWith('[')) {
         section = openSection(content, place)

@@ -19,6 +19,7 @@ void t.test(
       ['events { }', [['events', []]]],
       ['a b # c; d\n;', [['a', 'b']]],
       ['# only a comment', []],
+      ['set $x\u00a0y\f z;', [['set', '$x\u00a0y\f', 'z']]],
       [String.raw`log "a \"b\" c" 'd "e" f';`, [['log', 'a "b" c', 'd "e" f']]],
       ['set $x "${y}z;{";', [['set', '$x', '${y}z;{']]],
       ['set $x ${y}z;', [['set', '$x', '${y}z']]],

@@ -28,6 +28,11 @@ const understood: [string, Files | string, string[]][] = [
   ['values', '[a]\nx=1\ny = 2 3 \nz=>4\n', ['a: x=1 y=2 3 z=4']],
   ['carriage returns and a byte order mark', '\uFEFF[a]\r\nx=1\r\n', ['a: x=1']],
   ['names of values in any case', '[a]\nPassWord=X\n', ['a: password=X']],
+  [
+    'what is no space to Asterisk',
+    '[a]\n\u00a0x=1\nx=\u00a02\u00a0\n\x01y\x01=\x013\x01\n',
+    ['a: \u00a0x=1 x=\u00a02\u00a0 y=3'],
+  ],
   ['an equals sign in a value', '[a]\nx=b64==\n', ['a: x=b64==']],
   ['an empty value', '[a]\nx=\n', ['a: x=']],
   ['a value made longer', '[a]\nx=1\nx+=2\ny += 3\n', ['a: x=1 x=12 y=3']],
