@@ -18,6 +18,14 @@ const SHIPPED = join(import.meta.dirname, '..', '..', 'nginx')
 const TOKEN = 'eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIyMDEifQ.LEAKED-signature'
 const ENCODED = TOKEN.replaceAll('.', '%2E')
 
+/** Seconds that the workers of this nginx have been running on a processor. */
+const workerSeconds = (master: number): number =>
+  readFileSync(`/proc/${master}/task/${master}/children`, 'utf8')
+    .trim()
+    .split(' ')
+    .map((pid) => readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [])
+    .reduce((sum, fields) => sum + (Number(fields[11]) + Number(fields[12])) / 100, 0)
+
 /** nginx writes a line after its answer is gone; two workers, in any order. */
 const written = async (holds: () => boolean): Promise<void> => {
   for (let time = 0; time < 250 && !holds(); time++) await delay(20)
@@ -71,9 +79,17 @@ void t.test('the logs', { skip: nginxMissing() }, async (t) => {
         await get(path, { Referer: `${nginx.url}/phone#${query}` })
       }
     await get(`${V1}/sub/users-state%3Ftoken=${TOKEN}`)
-    await get(`/${TOKEN}`)
+    const paths = [
+      `/${TOKEN}`,
+      `/x/${TOKEN}?x=1`,
+      `/${TOKEN}?token=a`,
+      `/${TOKEN}#x`,
+      `/x#${TOKEN}`,
+    ]
+    paths.push(`/x#token=LEAKED`, `/x#?ticket=LEAKED`, `/x?y#LEAKED&secret=1`)
+    for (const path of paths) await get(path)
     t.notMatch(nginx.accessLog(), /LEAKED|eyJ/)
-    t.equal(lines().length, queries.length * 15 + 2)
+    t.equal(lines().length, queries.length * 15 + 1 + paths.length)
     t.match(nginx.accessLog(), `"GET ${V1}/sub/users-state?[masked] HTTP/1.1" 401 `)
     t.match(nginx.accessLog(), `"${nginx.url}/phone?[masked]" `)
   })
@@ -82,6 +98,8 @@ void t.test('the logs', { skip: nginxMissing() }, async (t) => {
     daemon.answer = () => refuse(401, 'no_credential')
     await get(`${V1}/sub/users-state?last_event_id=17:0&x=%20`)
     t.match(lines().at(-1), `${V1}/sub/users-state?last_event_id=17:0&x=%20 HTTP/1.1"`)
+    await get(`${RECORDINGS}/keyJohn.mp3`)
+    t.match(lines().at(-1), `${RECORDINGS}/keyJohn.mp3 HTTP/1.1"`)
   })
 
   void t.test('a line says who it was, or why not', async (t) => {
@@ -113,6 +131,46 @@ void t.test('the logs', { skip: nginxMissing() }, async (t) => {
     }
     t.equal(nginx.errorLog(), before)
   })
+})
+
+void t.test('no line that a client can send costs much', { skip: nginxMissing() }, async (t) => {
+  const daemon = await startDaemon(t)
+  // Whoever passes has the cookies read too, for an application that is away.
+  const nginx = await startNginx(t, { postern: daemon.socket, app: 'unix:/none.sock' })
+  await ask(nginx.port, '/') // the port accepts before there are workers
+  const SIZE = 7_800 // nginx takes a line of 8 KiB
+  const filled = (part: string): string => part.repeat(Math.ceil(SIZE / part.length)).slice(0, SIZE)
+  /** Seconds of the workers' own time for fifty requests. */
+  const cost = async (path: string, headers: Record<string, string> = {}): Promise<number> => {
+    const before = workerSeconds(nginx.pid)
+    for (let time = 0; time < 50; time++) await ask(nginx.port, path, { headers })
+    return workerSeconds(nginx.pid) - before
+  }
+  const rows: [what: string, path: string, headers?: Record<string, string>][] = [
+    ['tokens that do not end in the path', `/${filled('eyJ')}`],
+    ['such tokens before a query', `/${filled('eyJ')}?x=1`],
+    ['tokens that are too short', `/${filled('eyJ.')}`],
+    ['beginnings in a query', `/?${filled('toke')}`],
+    ['parts of a query', `/?${filled('a&')}`],
+    ['names of a query', `/?${filled('&a=')}`],
+    ['marks', `/${filled('?#')}`],
+    ['a long name', `${RECORDINGS}/${filled('a')}!`],
+    ['a deep path', `${RECORDINGS}/${filled('a/')}!`],
+    ['a deep path of the API', `${V3}/${filled('a:')}!`],
+    ['a Referer', '/', { Referer: filled('eyJ') }],
+    ['a Referer with a query', '/', { Referer: `/?${filled('toke')}` }],
+    ['cookies', '/app/x', { Cookie: filled(';') }],
+    ['cookies of ours without a value', '/app/x', { Cookie: filled('; postern ') }],
+    ['cookies of ours', '/app/x', { Cookie: filled('postern=;') }],
+    ['cookies of blanks', '/app/x', { Cookie: `;${filled(' ')}postern` }],
+    ['a blank after a name of ours', '/app/x', { Cookie: `postern${filled(' ')}x` }],
+    ['an Origin', '/', { Origin: filled('a'), 'Access-Control-Request-Method': filled('A') }],
+  ]
+  for (const [what, path, headers] of rows) {
+    const took = await cost(path, headers)
+    // A quadratic pattern took half a second and more, and all of these take less than a tenth.
+    t.ok(took < 0.25, `${what}: ${took} s`)
+  }
 })
 
 /** Locations of the shipped files that serve anything to a client, each with its lines and those around it. */
