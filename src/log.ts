@@ -70,8 +70,25 @@ export const openLogStream = (
   }
 }
 
+// What JSON leaves as it is and a terminal obeys or hides: DEL and C1, marks of direction, separators of lines,
+// half a character.
+const UNSEEN = /[\p{Cf}\p{Cs}\p{Zl}\p{Zp}\x7f-\x9f]/gu
+
+/** The same JSON. Letters of any language stay; what cannot be seen is written as \uXXXX. */
+const spellOut = (json: string): string =>
+  json.replaceAll(UNSEEN, (char) =>
+    Array.from(
+      { length: char.length },
+      (_, at) => `\\u${char.charCodeAt(at).toString(16).padStart(4, '0')}`,
+    ).join(''),
+  )
+
 export const createLog = (level: string, stream: DestinationStream): Log =>
   pino(
     { level, base: null, timestamp: () => `,"time":"${systemClock.date().toISOString()}"` },
-    stream,
+    {
+      write(line) {
+        stream.write(spellOut(line))
+      },
+    },
   )

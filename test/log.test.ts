@@ -102,6 +102,21 @@ void t.test(
   },
 )
 
+void t.test('nothing in a name hides, turns or rules a terminal, and letters stay', (t) => {
+  const lines: string[] = []
+  const log = createLog('info', { write: (line) => lines.push(line) })
+  const user = '\u009b2J\u2028\u202e\u007f\u0085\ufeff\u200b\u{e0041}\ud800 Jürgen 李 א 😀'
+  log.info({ user }, user)
+  const [line = ''] = lines
+  t.notMatch(line.slice(0, -1), /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u)
+  t.match(
+    line,
+    String.raw`"user":"\u009b2J\u2028\u202e\u007f\u0085\ufeff\u200b\udb40\udc41\ud800 Jürgen 李 א 😀"`,
+  )
+  t.match(JSON.parse(line), { user, msg: user })
+  t.end()
+})
+
 void t.test('a silent log writes nothing', (t) => {
   const lines: string[] = []
   createLog('silent', { write: (line) => lines.push(line) }).fatal('not heard')
