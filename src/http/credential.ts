@@ -43,13 +43,15 @@ const decode = (text: string): string | undefined => {
 
 /**
  * The one value under these names in a raw request target. Names are decoded once and compared whole; the same
- * credential twice counts as two.
+ * credential twice counts as two. To nginx a `#` ends the target: what follows is neither query nor value.
  */
 const readQuery = (uri: string, names: readonly string[]): { value: string } | Refusal => {
-  const mark = uri.indexOf('?')
+  const fragment = uri.indexOf('#')
+  const target = fragment < 0 ? uri : uri.slice(0, fragment)
+  const mark = target.indexOf('?')
   if (mark < 0) return refuse('no_credential')
   let found: string | undefined
-  for (const pair of uri.slice(mark + 1).split('&')) {
+  for (const pair of target.slice(mark + 1).split('&')) {
     const equals = pair.indexOf('=')
     const name = decode(equals < 0 ? pair : pair.slice(0, equals))
     if (name === undefined || !names.includes(name)) continue

@@ -37,6 +37,23 @@ const read = ({ lines = [], uri = '', accept = 'header', ...asked }: Asked) =>
     isWebSocket: asked.isWebSocket ?? false,
   })
 
+void t.test('a # ends the target, as it does for nginx', (t) => {
+  const rows: [uri: string, due: unknown][] = [
+    [`/x#?token=${A}`, NONE],
+    [`/x?a=1#&token=${A}`, NONE],
+    [`/x#token=${A}`, NONE],
+    [`/x?token=${A}#`, ACCESS],
+    [`/x?token=${A}#&token=${B}`, ACCESS],
+    [`/x?token=${A}#?y`, ACCESS],
+    [`/x?token=#${A}`, BAD],
+    [`/x?token=${A}%23`, { token: `${A}#`, type: 'access' }],
+  ]
+  for (const [uri, due] of rows) t.same(read({ uri, accept: 'query' }), due, uri)
+  t.same(read({ uri: `/x#?ticket=${A}`, accept: 'ticket' }), NONE)
+  t.same(read({ uri: `/x?ticket=${A}#x`, accept: 'ticket' }), { token: A, type: 'ticket' })
+  t.end()
+})
+
 void t.test('the scheme knows no case, and one or more spaces follow it', (t) => {
   for (const value of [`Bearer ${A}`, `bearer ${A}`, `BEARER ${A}`, `Bearer  ${A}`]) {
     t.same(readBearer(readHeaders(bearer(value))), ACCESS, value)
