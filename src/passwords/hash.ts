@@ -35,7 +35,7 @@ const ARGON2ID = new RegExp(
 )
 const BCRYPT = /^\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}$/
 
-const encode = (bytes: Buffer): string => bytes.toString('base64').replace(/=+$/, '')
+const encode = (bytes: Buffer): string => bytes.toString('base64').replace(/={1,2}$/, '')
 
 /** Only the canonical spelling: anything else decodes to no bytes. */
 const decode = (text: string): Buffer => {

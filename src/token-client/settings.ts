@@ -71,7 +71,7 @@ const parseUrl = (text: string | undefined): URL | string => {
   if (url.search !== '' || url.hash !== '') {
     return `MIKOPBX_API_URL has a query or a fragment: set it to the base of the API alone, ${EXAMPLE}`
   }
-  url.pathname = url.pathname.replace(/\/*$/, '/auth:login')
+  url.pathname = url.pathname.replace(/(?<!\/)\/*$/, '/auth:login')
   return url
 }
 

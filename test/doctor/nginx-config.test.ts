@@ -53,6 +53,14 @@ void t.test('includes are put in where they stand, by name, pattern or relative 
   t.end()
 })
 
+void t.test('a long word costs little', (t) => {
+  const word = '${x'.repeat(20_000)
+  const began = performance.now()
+  t.same(shape(file(`set $x ${word}}z;`)), [['set', '$x', `${word}}z`]])
+  t.ok(performance.now() - began < 1000)
+  t.end()
+})
+
 void t.test('a file that includes itself ends, and text that is no dump is nothing', (t) => {
   t.ok(parseNginxDump(file('include nginx.conf; a;')).length > 0)
   t.same(shape('# configuration file /n:\na; # no line end'), [['a']])

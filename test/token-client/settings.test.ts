@@ -30,6 +30,12 @@ const accepted: [string, string[], Environment, object][] = [
     { url: new URL('http://pbx/v3/auth:login') },
   ],
   [
+    'ten thousand slashes that are not at the end',
+    [],
+    { MIKOPBX_API_URL: `http://pbx/${'/'.repeat(10_000)}v3` },
+    { url: new URL(`http://pbx/${'/'.repeat(10_000)}v3/auth:login`) },
+  ],
+  [
     'no path at all',
     [],
     { MIKOPBX_API_URL: 'https://pbx:8443' },
