@@ -76,38 +76,62 @@ const matchesSegment = (segment: string, parts: readonly string[]): boolean => {
 
 const ACROSS = '**'
 
-/** `**` stands for one or more whole segments. The classic two-pointer walk: no recursion to blow up. */
+/** One segment of a pattern for somebody; undefined: it matches nothing. */
+type Part = (subject: Subject) => readonly string[] | undefined
+
+const NOBODY: Subject = { username: '', id: '', role: '' }
+
+const parsePart = (segment: string): Part => {
+  const pieces = parsePieces(segment)
+  if (pieces.some((piece) => 'value' in piece)) return (subject) => literals(pieces, subject)
+  const found = literals(pieces, NOBODY)
+  return () => found
+}
+
+/** What stands before, between and behind the `**` of a pattern. */
+const parseParts = (segments: readonly string[]): Part[][] => {
+  const runs: Part[][] = [[]]
+  for (const segment of segments) {
+    if (segment === ACROSS) runs.push([])
+    else runs.at(-1)?.push(parsePart(segment))
+  }
+  return runs
+}
+
+/** Whether the run stands in `names` from there on. A `**` in a name is a pattern's own: see coversPattern. */
+const standsAt = (
+  names: readonly string[],
+  at: number,
+  run: readonly Part[],
+  subject: Subject,
+): boolean =>
+  run.every((part, offset) => {
+    const { [at + offset]: name = ACROSS } = names
+    const parts = name === ACROSS ? undefined : part(subject)
+    return parts !== undefined && matchesSegment(name, parts)
+  })
+
+/**
+ * `**` stands for one or more whole segments. The first run stands at the beginning and the last at the end, so with
+ * one `**` each segment is looked at once; a run between two of them takes its leftmost fit.
+ */
 const matchesSegments = (
   names: readonly string[],
-  pattern: readonly (readonly Piece[] | typeof ACROSS)[],
+  runs: readonly (readonly Part[])[],
   subject: Subject,
 ): boolean => {
-  let name = 0
-  let at = 0
-  let retryAt = -1
-  let retryName = -1
-  while (name < names.length) {
-    const part = pattern[at]
-    if (part === ACROSS) {
-      retryAt = at + 1
-      retryName = name + 1
-      at = retryAt
-      name = retryName
-      continue
-    }
-    const { [name]: segment = '' } = names
-    const parts = part && literals(part, subject)
-    if (parts && segment !== ACROSS && matchesSegment(segment, parts)) {
-      name++
-      at++
-      continue
-    }
-    if (retryAt < 0) return false
-    retryName++
-    name = retryName
-    at = retryAt
+  const { 0: first = [], [runs.length - 1]: last = [] } = runs
+  if (runs.length === 1) return names.length === first.length && standsAt(names, 0, first, subject)
+  const end = names.length - last.length
+  if (first.length >= end) return false
+  if (!standsAt(names, 0, first, subject) || !standsAt(names, end, last, subject)) return false
+  let at = first.length + 1
+  for (const run of runs.slice(1, -1)) {
+    while (at + run.length < end && !standsAt(names, at, run, subject)) at++
+    at += run.length + 1
+    if (at > end) return false
   }
-  return at === pattern.length
+  return true
 }
 
 /** One grant as an operator writes it, or what is wrong with it, in words that name the cure. */
@@ -138,11 +162,11 @@ export const parseGrant = (text: string): Grant | { problem: string } => {
     return { text, action, matches: (resource) => resource === pattern }
   }
   if (pattern === ACROSS) return { text, action, matches: () => true }
-  const parsed = segments.map((segment) => (segment === ACROSS ? ACROSS : parsePieces(segment)))
+  const runs = parseParts(segments)
   return {
     text,
     action,
-    matches: (resource, subject) => matchesSegments(resource.split('/'), parsed, subject),
+    matches: (resource, subject) => matchesSegments(resource.split('/'), runs, subject),
   }
 }
 

@@ -53,6 +53,10 @@ export const createTickets = (parts: {
       if ('problem' in pattern || /[{}]/.test(resource)) {
         return bad('resource must be a resource, or a pattern of * and **')
       }
+      // With two of them what stands between is looked for everywhere: a check could cost its holder's choice.
+      if (resource.indexOf('**') !== resource.lastIndexOf('**')) {
+        return bad('resource must have ** once at most')
+      }
       if (!Number.isSafeInteger(ttl) || ttl < 1 || ttl > terms.maxTtl) {
         return bad(`ttl must be a whole number of seconds from 1 to ${terms.maxTtl}`)
       }

@@ -78,6 +78,7 @@ void t.test('what cannot be asked for is said', async (t) => {
     [{ resource: 'a/../b' }, /^resource must be/],
     [{ resource: 'recordings/{username}/a' }, /^resource must be/],
     [{ resource: 'a b' }, /^resource must be/],
+    [{ resource: 'recordings/201/**/a/**' }, /^resource must have \*\* once at most$/],
     [{ ttl: 0 }, /^ttl must be a whole number of seconds from 1 to 300$/],
     [{ ttl: 301 }, /^ttl must be/],
     [{ ttl: 1.5 }, /^ttl must be/],
