@@ -342,11 +342,14 @@ void t.test(
         await ask(`printf '[listen]\\noperator = "unix:/run/postern/2.operator.sock"\\ncontrol = "/run/postern/2.control.sock"\\n[state]\\ndirectory = "/var/lib/postern-2"\\n[log]\\nsecurity = "/var/log/postern-2/security.log"\\n' > /etc/postern/2.toml
       systemctl enable -q --now postern@2.socket postern-metrics@2.socket postern@2`)
         t.equal(await ask('curl -sf --max-time 5 http://127.0.0.1:9472/readyz'), 'ready')
+        // As 0.2.0 wrote it down.
+        await ask(`sed -i 's/"write:[*][*]", //' /etc/postern/postern.toml`)
         const pids = () => Promise.all([show('postern', 'MainPID'), show('postern@2', 'MainPID')])
         const old = await pids()
         const socket = await ask('stat -c %i /run/postern/http.sock')
         const { answered, slowest } = await underLoad(machine, RECORDING, token, async () => {
-          await dpkg(`--force-confold -i ${inside(next)}`)
+          const said = await dpkg(`--force-confold -i ${inside(next)}`)
+          t.match(said, /^warning: .*roles\.admin\.grants: .*add "write:api\/\*\*"/m)
           await until(isReady)
         })
         t.same(Object.keys(answered), ['200'], JSON.stringify(answered))

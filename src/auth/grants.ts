@@ -2,7 +2,7 @@
 // nginx has already decoded and captured from an allow-list; nothing here ever decodes, folds or
 // re-parses a path: every comparable project that did had bypasses.
 
-export const ACTIONS = ['read', 'subscribe', 'connect', 'publish'] as const
+export const ACTIONS = ['read', 'write', 'subscribe', 'connect', 'publish'] as const
 export type Action = (typeof ACTIONS)[number]
 
 /** Who asks: the values that a pattern may refer to. */

@@ -5,7 +5,7 @@ import type { Clock } from '../clock.ts'
 import type { Store } from '../store/store.ts'
 import type { Identity } from './check.ts'
 import { type Refusal, refuse } from './decision.ts'
-import { coversPattern, isAction, parseGrant, type Policy } from './grants.ts'
+import { ACTIONS, coversPattern, isAction, parseGrant, type Policy } from './grants.ts'
 import { createId } from './issue.ts'
 import type { Tokens } from './token.ts'
 
@@ -48,7 +48,7 @@ export const createTickets = (parts: {
   return {
     async issue({ claims, role }, { action, resource, ttl = terms.ttl }) {
       const bad = (problem: string): TicketResult => ({ refused: 'bad_request', problem })
-      if (!isAction(action)) return bad('action must be read, subscribe, connect or publish')
+      if (!isAction(action)) return bad(`action must be one of ${ACTIONS.join(', ')}`)
       const pattern = parseGrant(`${action}:${resource}`)
       if ('problem' in pattern || /[{}]/.test(resource)) {
         return bad('resource must be a resource, or a pattern of * and **')

@@ -9,7 +9,7 @@ import { systemClock } from '../clock.ts'
 import { ConfigError } from '../config/config-error.ts'
 import type { Config } from '../config/config.ts'
 import { keysFile, loadKeys } from '../config/keys-file.ts'
-import { loadConfig } from '../config/load.ts'
+import { openConfig } from '../config/load.ts'
 import { type Finding, ok, problem, warning } from '../doctor/finding.ts'
 import { checkClock, checkClosed, checkNode, checkSocket, idsOf } from '../doctor/host.ts'
 import { type Directive, parseNginxDump, walk } from '../doctor/nginx-config.ts'
@@ -39,13 +39,16 @@ const judge = async (
   }
 }
 
+/** A warning as the daemon words it: what, then the cure. */
+const doubtful = (rule: string, where: string, said: string): Finding => {
+  const [text = '', cure = 'see the message'] = said.split(/: (?=set |point |install |add )/)
+  return warning(rule, where, text, cure)
+}
+
 const checkSharedStore = async (config: Config): Promise<Finding[]> => {
   const warnings = await inspectSharedStore(config)
   if (warnings.length === 0) return [ok('store', 'store.url', 'nothing there un-revokes a token')]
-  return warnings.map((said) => {
-    const [text = '', cure = 'see the message'] = said.split(/: (?=set |point |install )/)
-    return warning('store', 'store.url', text, cure)
-  })
+  return warnings.map((said) => doubtful('store', 'store.url', said))
 }
 
 const checkState = async (config: Config): Promise<Finding[]> => {
@@ -172,10 +175,12 @@ const readUrl = (text: string | undefined): URL | undefined => {
 const inspect = async (file: string, nginx: string | undefined, url: URL | undefined) => {
   const node = checkNode(process.version, process.execPath, systemClock.now())
   const here = await judge('config', 'postern.toml', async () => {
-    const config = loadConfig(file)
+    const { config, warnings } = openConfig(file)
+    const doubts = warnings.map((said) => doubtful('config', file, said))
     const state = await checkState(config)
     const daemon = await checkDaemon(config)
-    return [ok('config', file, 'good'), ...state, daemon, ...(await checkNginx(config, nginx))]
+    const looks = [...state, daemon, ...(await checkNginx(config, nginx))]
+    return [ok('config', file, 'good'), ...doubts, ...looks]
   })
   return [node, checkClock(), ...here, ...(url ? await probe(url) : [])]
 }

@@ -1,7 +1,7 @@
 // `postern policy explain`: which grant of which role would allow something, or why none does. It asks the
 // same rules as a check, with the config as it stands in the file.
 
-import { createPolicy, findGrant, isAction, isResource } from '../auth/grants.ts'
+import { ACTIONS, createPolicy, findGrant, isAction, isResource } from '../auth/grants.ts'
 import { systemClock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { loadConfig } from '../config/load.ts'
@@ -45,7 +45,7 @@ const explain = async (
     io.out(`refused (${reason}): ${why}`)
     return REFUSED
   }
-  if (!isAction(action)) return refused('bad_action', 'use read, subscribe, connect or publish')
+  if (!isAction(action)) return refused('bad_action', `use one of ${ACTIONS.join(', ')}`)
   if (!isResource(resource)) {
     return refused(
       'bad_resource',

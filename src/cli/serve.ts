@@ -60,7 +60,8 @@ const serveUntilStopped = async (file: string): Promise<number> => {
   })
   const log = createLog(config.log.level, stream)
   const warn = ({ warnings }: LoadedConfig): void => {
-    if (warnings.length > 0) log.warn({ warnings }, 'settings that no longer have an effect')
+    if (warnings.length > 0)
+      log.warn({ warnings }, 'settings that have no effect, or not the one that is meant')
   }
   warn(loaded)
   const sockets = listenFds(process.env)

@@ -7,6 +7,7 @@ import { ConfigError } from './config-error.ts'
 import { type Config, toConfig } from './config.ts'
 import { createLocator } from './locate.ts'
 import { type Problem, readSettings } from './read.ts'
+import { findWarnings } from './warnings.ts'
 
 export const CONFIG_FILE = '/etc/postern/postern.toml'
 
@@ -26,7 +27,7 @@ export interface LoadedConfig {
   readonly config: Config
   /** `file:line` of a setting, for what shows only when its value is used. */
   place(setting: string): string
-  /** Settings that no longer have an effect, as lines. */
+  /** Settings that no longer have an effect, and what may not be meant; as lines. */
   readonly warnings: readonly string[]
 }
 
@@ -39,10 +40,11 @@ export const readConfig = (text: string, file: string): LoadedConfig => {
       .sort((a, b) => a.line - b.line)
       .map(({ line, what }) => `${file}:${line}: ${what}`)
   if ('problems' in read) throw new ConfigError(toLines(read.problems))
+  const config = toConfig(read.values)
   return {
-    config: toConfig(read.values),
+    config,
     place: (setting) => `${file}:${locate(setting.split('.'))}`,
-    warnings: toLines(read.warnings),
+    warnings: toLines([...read.warnings, ...findWarnings(config)]),
   }
 }
 

@@ -128,7 +128,7 @@ export const settings = [
 
   row('roles.*.grants', kinds.grants, {
     user: ['subscribe:users-state', 'subscribe:active-calls', 'subscribe:contacts', 'subscribe:me/*', 'read:recordings/**', 'connect:sip'],
-    admin: ['read:**', 'subscribe:**', 'connect:**', 'publish:**'],
+    admin: ['read:**', 'write:**', 'subscribe:**', 'connect:**', 'publish:**'],
   }, RELOAD, 'what a user of this role may do, as action:pattern'),
 ] as const
 

@@ -14,7 +14,8 @@ export interface Directive {
 const FILE = /^# configuration file (.+):\n/m
 // A comment, a sign, a quoted word, a bare one, divided by what nginx divides at: a no-break space is a character of a
 // word. A brace ends a bare word, but not that of `${name}`.
-const TOKEN = /#.*|[{};]|"(?:\\[^]|[^"\\])*"|'(?:\\[^]|[^'\\])*'|(?:\\[^]|\$\{[^}]*\}|[^ \t\r\n;{}])+/g
+const TOKEN =
+  /#.*|[{};]|"(?:\\[^]|[^"\\])*"|'(?:\\[^]|[^'\\])*'|(?:\\[^]|\$\{[^}]*\}|[^ \t\r\n;{}])+/g
 const MAX_DEPTH = 16 // of includes: one that includes itself ends here
 
 /** Quotes taken off, and the backslash before one of their own kind; nginx keeps every other. */

@@ -58,6 +58,7 @@ const allow = ({ claims, role }: Identity): string[] => [
 
 const DENIED: Readonly<Record<string, SecurityEvent['name']>> = {
   read: 'MEDIA_ACCESS_DENIED',
+  write: 'MEDIA_ACCESS_DENIED',
   subscribe: 'SUBSCRIBE_DENIED',
 }
 // No attack: a client that comes a second late does this, and a jail must never count it.

@@ -120,8 +120,8 @@ void t.test('a bad grant is refused with the cure', async (t) => {
   const rows: readonly (readonly [text: string, problem: RegExp])[] = [
     ['', /^is not of the form action:pattern/],
     ['read', /^is not of the form action:pattern/],
-    [':a', /^names no action: use one of read, subscribe, connect, publish$/],
-    ['write:a', /^names no action/],
+    [':a', /^names no action: use one of read, write, subscribe, connect, publish$/],
+    ['delete:a', /^names no action/],
     ['READ:a', /^names no action/],
     [' read:a', /^names no action/],
     ['toString:a', /^names no action/],
@@ -195,7 +195,7 @@ void t.test('a resource has no empty and no dot segment, and nothing unprintable
 })
 
 void t.test('an action is one of ours, letter by letter', async (t) => {
-  for (const text of ['', 'Read', 'read ', 'write', '__proto__', 'length', '0'])
+  for (const text of ['', 'Read', 'read ', 'writes', '__proto__', 'length', '0'])
     t.notOk(isAction(text))
   for (const action of ACTIONS) t.ok(isAction(action))
 })

@@ -39,6 +39,15 @@ void t.test('a setting of an earlier version is a warning', async (t) => {
   })
 })
 
+void t.test('what is good and may not be meant is a warning with its line', async (t) => {
+  const { config } = makePlace(t, { 'roles.admin': 'grants = ["read:**", "subscribe:**"]' })
+  t.match(await run(config), {
+    status: 0,
+    out: `${config}: ok`,
+    err: /^warning: .*toml:\d+: roles\.admin\.grants: .*add "write:api.*$/,
+  })
+})
+
 void t.test('without a file it asks about the one that the daemon reads', async (t) => {
   const { checkConfig: mocked } = await t.mockImport<typeof command>(
     '../../src/cli/check-config.ts',

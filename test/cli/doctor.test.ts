@@ -120,6 +120,13 @@ void t.test('a machine that is not: each with its cure', async (t) => {
   const { out } = await runCommand(doctor, ['--config', place.config, '--nginx', place.at('dump')])
   t.match(out, /^BAD {3}.*\n {6}\S/m)
 
+  place.configure({ 'roles.admin': 'grants = ["read:**"]' })
+  const narrow = await report('--config', place.config, '--nginx', place.at('dump'))
+  t.match(
+    narrow.findings.find(({ text }) => text.includes('roles.admin.grants')),
+    { rule: 'config', state: 'warning', where: place.config, cure: /^add "write:api/ },
+  )
+
   place.configure({ listen: 'http = "127.0.0.1:0"\nfrob = 1' })
   const bad = await report('--config', place.config)
   t.match(bad.findings, [{}, {}, { rule: 'config', text: /frob/ }])

@@ -56,7 +56,7 @@ void t.test('while the daemon is down, the files answer', async (t) => {
     [...(['404', 'read', 'x', 1] as const), 'refused (user_removed): no source knows 404'],
     [
       ...(['201', 'eat', 'x', 1] as const),
-      'refused (bad_action): use read, subscribe, connect or publish',
+      'refused (bad_action): use one of read, write, subscribe, connect, publish',
     ],
     [
       ...(['201', 'read', 'a/../b', 1] as const),

@@ -117,7 +117,7 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
   ],
 
   'bad-grants': [
-    '2: roles.user.grants[1]: names no action: use one of read, subscribe, connect, publish',
+    '2: roles.user.grants[1]: names no action: use one of read, write, subscribe, connect, publish',
     '3: roles.user.grants[2]: has an empty segment: no leading, trailing or double slash',
     '6: roles.admin.grants[0]: is not of the form action:pattern, e.g. subscribe:users-state',
   ],

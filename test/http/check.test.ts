@@ -168,7 +168,7 @@ void t.test(
       user_removed: [401, { ...READ, ...forged({ username: 'nobody' }) }],
       user_disabled: [401, { ...READ, ...forged({ username: '203' }) }],
       unknown_role: [403, { ...READ, ...bearer(ghost.access) }],
-      bad_action: [403, { ...READ, 'X-Auth-Action': 'write', ...good }],
+      bad_action: [403, { ...READ, 'X-Auth-Action': 'delete', ...good }],
       bad_resource: [403, { ...READ, 'X-Auth-Resource': '../x', ...good }],
       no_grant: [403, { ...READ, 'X-Auth-Resource': 'other/x', ...good }],
       cross_site: [

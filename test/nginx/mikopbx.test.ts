@@ -3,7 +3,7 @@ import t from 'tap'
 import { nginxMissing, startNginx } from '../fixtures/nginx.ts'
 import { type Seen, startApplication } from './application.ts'
 import { ask, V1, V3 } from './ask.ts'
-import { type Answer, pass, refuse, startDaemon } from './daemon.ts'
+import { type Asked, type Answer, pass, refuse, startDaemon } from './daemon.ts'
 
 const FORM = { 'Content-Type': 'application/x-www-form-urlencoded' }
 const REFRESHED = 'refreshToken=0123; Path=/; HttpOnly; SameSite=Strict'
@@ -147,6 +147,33 @@ void t.test('the MikoPBX API', { skip: nginxMissing() }, async (t) => {
       t.match(JSON.parse(reply.body), { method, length: body.length }, method)
       t.equal(daemon.last().headers['x-original-method'], method)
     }
+  })
+
+  void t.test('who may read may not write', async (t) => {
+    const mayRead = (asked: Asked) =>
+      asked.headers['x-auth-action'] === 'read' ? pass(asked) : refuse(403, 'no_grant')
+    daemon.answer = mayRead
+    const rows: [method: string, action: string, status: number][] = [
+      ['GET', 'read', 200],
+      ['HEAD', 'read', 200],
+      ['POST', 'write', 403],
+      ['PUT', 'write', 403],
+      ['PATCH', 'write', 403],
+      ['DELETE', 'write', 403],
+      ['OPTIONS', 'write', 403],
+      ['PROPFIND', 'write', 403],
+      ['MKCOL', 'write', 403],
+      ['LINK', 'write', 403],
+    ]
+    for (const [method, action, status] of rows) {
+      const lines = { 'X-HTTP-Method-Override': 'GET', 'X-Original-Method': 'GET' }
+      for (const headers of [{}, lines]) {
+        const reply = await ask(nginx.port, `${V3}/extensions/201`, { method, headers })
+        t.equal(daemon.last().headers['x-auth-action'], action, method)
+        t.equal(reply.status, status, method)
+      }
+    }
+    daemon.answer = pass
   })
 
   void t.test(

@@ -52,7 +52,7 @@ void t.test('what is no order is a 400', async (t) => {
     'no action': { resource: 'x' },
     'no resource': { action: 'read' },
     'a number as resource': { action: 'read', resource: 5 },
-    'an unknown action': { action: 'write', resource: 'x' },
+    'an unknown action': { action: 'delete', resource: 'x' },
     'a climbing resource': { action: 'read', resource: '../x' },
     'a placeholder': { action: 'read', resource: 'recordings/{username}/**' },
     'a life as text': { action: 'connect', resource: 'sip', ttl: '30' },

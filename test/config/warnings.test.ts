@@ -1,0 +1,48 @@
+// What is told of a configuration that is good.
+
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { parse } from 'smol-toml'
+import { findWarnings } from '../../src/config/warnings.ts'
+
+const rolesOf = (grants: readonly string[]) => ({ roles: new Map([['boss', grants]]) })
+
+void t.test('a role that reads the API and writes nothing', async (t) => {
+  for (const grants of [
+    ['read:**'],
+    ['read:*/**'],
+    ['read:*'],
+    ['subscribe:x', 'read:api/**'],
+    ['read:api/v3/extensions/*', 'publish:**'],
+    // As 0.1.0 and 0.2.0 wrote it down for admin.
+    ['read:**', 'subscribe:**', 'connect:**', 'publish:**'],
+  ]) {
+    t.match(
+      findWarnings(rolesOf(grants)),
+      [{ path: ['roles', 'boss', 'grants'], text: /^roles\.boss\.grants: .*add "write:api/ }],
+      grants.join(),
+    )
+  }
+})
+
+void t.test('no other role', async (t) => {
+  for (const grants of [
+    [],
+    ['read:recordings/**'],
+    ['read:apiary/**'],
+    ['subscribe:**'],
+    ['read:**', 'write:api/v3/x'],
+    ['read:**', 'write:**'],
+  ]) {
+    t.same(findWarnings(rolesOf(grants)), [], grants.join())
+  }
+})
+
+void t.test('what is shipped is meant', async (t) => {
+  const text = readFileSync(join(import.meta.dirname, '../../postern.example.toml'), 'utf8')
+  const { roles } = parse(text) as { roles: Record<string, { grants: string[] }> }
+  const named = Object.entries(roles).map(([role, { grants }]) => [role, grants] as const)
+  t.ok(named.length > 1)
+  t.same(findWarnings({ roles: new Map(named) }), [])
+})
