@@ -5,6 +5,7 @@ import { type Finding, problem, warning } from './finding.ts'
 import { CHECK } from './nginx-check.ts'
 import { type Directive, type Spot, walk } from './nginx-config.ts'
 import { findImpostors, findOvertakers } from './nginx-neighbours.ts'
+import { RELAYED } from './nginx-relays.ts'
 import {
   has,
   inForce,
@@ -206,6 +207,7 @@ export const findTraps = (config: readonly Directive[]): Finding[] => {
     ...findImpostors(others),
     ...findOvertakers(locations),
     ...look(NCHAN, locations),
+    ...look([RELAYED], locations),
     ...look(LEAKS, locations),
     ...look(ANYWHERE, all),
   ]

@@ -100,6 +100,68 @@ void t.test('the example site', { skip: nginxMissing() }, async (t) => {
     },
   )
 
+  void t.test('nobody publishes through a proxy that says so in any way', async (t) => {
+    const nginx = await startNginx(t, { postern: daemon.socket })
+    const publish = async (headers: Record<string, string>, from?: string): Promise<number> =>
+      (
+        await ask(nginx.port, `${V1}/pub/contacts`, {
+          body: 'x',
+          headers,
+          ...(from !== undefined && { from }),
+        })
+      ).status
+    // curl, a producer of any language, one that uses the machine's own name (Debian: 127.0.1.1).
+    for (const headers of [
+      {},
+      { 'User-Agent': 'curl/8.5.0', Accept: '*/*' },
+      { Host: 'pbx.example.com', 'Content-Type': 'application/json' },
+      { 'sec-fetch-mode': 'cors', 'accept-language': '*', 'User-Agent': 'node' },
+      { 'X-Request-ID': 'x', traceparent: 'y', 'X-EventSource-Event': 'z' },
+    ])
+      t.equal(await publish(headers), 202, Object.keys(headers).join())
+    for (const [name, value] of [
+      ['X-Forwarded-For', '127.0.0.1'],
+      ['X-Real-IP', '127.0.0.1'],
+      ['Forwarded', 'for=127.0.0.1'],
+      ['Via', '1.1 x'],
+      ['X-Forwarded-Host', 'x'],
+      ['X-Forwarded-Proto', 'https'],
+      ['X-Forwarded-Port', '443'],
+      ['X-Forwarded-Server', 'x'],
+      ['X-Client-IP', '127.0.0.1'],
+      ['X-Cluster-Client-IP', '127.0.0.1'],
+      ['X-Original-Forwarded-For', '127.0.0.1'],
+      ['X-Envoy-External-Address', '127.0.0.1'],
+      ['True-Client-IP', '127.0.0.1'],
+      ['CF-Connecting-IP', '127.0.0.1'],
+      ['CF-Ray', 'x'],
+      ['CDN-Loop', 'cloudflare'],
+      ['Fastly-Client-IP', '127.0.0.1'],
+      ['Origin', 'https://elsewhere.example'],
+    ] as const)
+      t.equal(await publish({ [name]: value }), 403, name)
+  })
+
+  void t.test("an address that came from a header is nobody's own", async (t) => {
+    const nginx = await startNginx(t, {
+      postern: daemon.socket,
+      site: [
+        // As a bad recipe has it: everybody is believed.
+        ['# set_real_ip_from 192.0.2.10;', 'set_real_ip_from 0.0.0.0/0;'],
+        ['# real_ip_header X-Forwarded-For', 'real_ip_header X-Own-Header'],
+      ],
+    })
+    for (const address of ['127.0.0.1', '::1']) {
+      for (const from of ['127.0.0.1', '127.0.0.8']) {
+        const headers = { 'X-Own-Header': address }
+        const { status } = await ask(nginx.port, `${V1}/pub/contacts`, { body: 'x', from, headers })
+        // From there it is this very machine that says so.
+        t.equal(status, address === from ? 202 : 403, `${from} says ${address}`)
+      }
+    }
+    t.equal((await ask(nginx.port, `${V1}/pub/contacts`, { body: 'x' })).status, 202)
+  })
+
   void t.test('publishing over a unix socket alone', async (t) => {
     const folder = mkdtempSync(`${tmpdir()}/postern-publish-`)
     t.teardown(() => rmSync(folder, { recursive: true, force: true }))
@@ -107,7 +169,7 @@ void t.test('the example site', { skip: nginxMissing() }, async (t) => {
       postern: daemon.socket,
       site: [
         [/^# (?=server \{|\}|    )/gm, ''],
-        ['/run/postern-publish', folder],
+        ['unix:/run/postern-publish', `unix:${folder}`],
       ],
       local: [[/^ {4}(?:127\.0\.0\.1|::1) 1;\n/gm, '']],
     })
