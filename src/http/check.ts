@@ -6,6 +6,7 @@ import { type Refusal, refuse } from '../auth/decision.ts'
 import type { Tickets } from '../auth/ticket.ts'
 import { type CookieSecurity, isSecure } from './cookie.ts'
 import { readCredential } from './credential.ts'
+import type { Headers } from './headers.ts'
 import { challenge, type Reply, type SecurityEvent, STATUS } from './reply.ts'
 import { readAgent, type Request } from './request.ts'
 import { readResume } from './resume.ts'
@@ -75,6 +76,11 @@ const deny = (refusal: Refusal, action: string | undefined): Reply => {
   }
 }
 
+/** Two lines of the client's reach us as two, or as one with a comma: what upgrades to anything else too may be one. */
+const mayBeWebSocket = (headers: Headers): boolean =>
+  headers.isRepeated('x-original-upgrade') ||
+  /websocket/i.test(headers.get('x-original-upgrade') ?? '')
+
 const OWN = /^me\/([a-z0-9-]{1,40})$/
 const CHANNEL = /^(?!kick-)[a-z0-9-]{1,64}$/ // kick- names the private channels by which streams are ended
 
@@ -101,11 +107,11 @@ export const createCheckHandlers = (parts: {
   const read = ({ headers }: Request, action: string | undefined): CheckRequest | Refusal => {
     const credential = readCredential({
       headers,
-      accept: headers.get('x-auth-accept') ?? 'header',
+      // Unsaid, or said twice: no way counts.
+      accept: headers.get('x-auth-accept') ?? '',
       uri: headers.get('x-original-uri') ?? '',
       secure: isSecure(headers, cookieSecurity),
-      isWebSocket:
-        action === 'connect' || headers.get('x-original-upgrade')?.toLowerCase() === 'websocket',
+      isWebSocket: action === 'connect' || mayBeWebSocket(headers),
     })
     if ('refused' in credential) return credential
     const { token, type } = credential
@@ -148,7 +154,8 @@ export const createCheckHandlers = (parts: {
       address,
       agent: readAgent(headers),
       // Any upgrade may be a WebSocket, however it is spelled.
-      exclusive: headers.get('x-original-upgrade') !== undefined,
+      exclusive:
+        headers.isRepeated('x-original-upgrade') || headers.get('x-original-upgrade') !== undefined,
     })
     // As late as can be: nginx acts upon it at once.
     const from = readResume(

@@ -6,8 +6,11 @@ import { type Headers, trimBlanks } from './headers.ts'
 /** When cookies are marked Secure: where the client spoke https to nginx, or always. */
 export type CookieSecurity = 'auto' | 'always'
 
+/** Said twice it is in doubt: then only the cookie counts that no plain page can set. */
 export const isSecure = (headers: Headers, security: CookieSecurity): boolean =>
-  security === 'always' || headers.get('x-forwarded-proto') === 'https'
+  security === 'always' ||
+  headers.isRepeated('x-forwarded-proto') ||
+  headers.get('x-forwarded-proto') === 'https'
 
 export type CookieRead = { value: string } | { problem: 'missing' | 'ambiguous' }
 

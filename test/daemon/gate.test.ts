@@ -75,7 +75,11 @@ void t.test('every check is counted by what it asked and why it was refused', as
 
 void t.test('a refresh lets live subscriptions go on', async (t) => {
   const { access, refresh } = await daemon.softphone()
-  const asked = { 'X-Auth-Action': 'subscribe', 'X-Auth-Resource': 'users-state' }
+  const asked = {
+    'X-Auth-Accept': 'header',
+    'X-Auth-Action': 'subscribe',
+    'X-Auth-Resource': 'users-state',
+  }
   t.equal((await daemon.check(access, asked)).status, 204)
   const until = async (): Promise<number | undefined> => {
     const { sessions } = (

@@ -18,7 +18,11 @@ import { createTestClock, NOW } from '../fixtures/clock.ts'
 import { bearer, startTestDaemon, type TestDaemon, V1 } from '../fixtures/daemon.ts'
 import { NEEDS_REDIS, type RedisServer, startRedis, until } from '../fixtures/redis.ts'
 
-const SUBSCRIBE = { 'X-Auth-Action': 'subscribe', 'X-Auth-Resource': 'users-state' }
+const SUBSCRIBE = {
+  'X-Auth-Accept': 'header',
+  'X-Auth-Action': 'subscribe',
+  'X-Auth-Resource': 'users-state',
+}
 const WEBSOCKET = { ...SUBSCRIBE, 'X-Original-Upgrade': 'websocket' }
 const STREAM: Subscription = {
   kick: 'kick-x',

@@ -52,6 +52,8 @@ const setUp = (second: Decision) => {
   const headers = readHeaders([
     'Authorization',
     'Bearer x',
+    'X-Auth-Accept',
+    'header',
     'X-Auth-Action',
     'subscribe',
     'X-Auth-Resource',

@@ -30,8 +30,11 @@ const admin = await daemon.softphone('900')
 
 const ask = (headers: Ask['headers'] = {}, path = '/check'): Promise<Answer> =>
   daemon.ask(path, { headers })
-const READ = { 'X-Auth-Action': 'read', 'X-Auth-Resource': 'recordings/a.wav' }
-const SUBSCRIBE = { 'X-Auth-Action': 'subscribe', 'X-Auth-Resource': 'users-state' }
+const HEADER = { 'X-Auth-Accept': 'header' }
+const READ = { ...HEADER, 'X-Auth-Action': 'read', 'X-Auth-Resource': 'recordings/a.wav' }
+const SUBSCRIBE = { ...HEADER, 'X-Auth-Action': 'subscribe', 'X-Auth-Resource': 'users-state' }
+/** As a location that forgot which credentials count. */
+const RAW = { 'X-Auth-Action': 'read', 'X-Auth-Resource': 'recordings/a.wav' }
 const ANY = { 'X-Auth-Accept': 'header cookie ticket query' }
 const reasonOf = (answer: Answer): string =>
   `${answer.status} ${answer.header('x-auth-reason') ?? ''}`.trim()
@@ -192,7 +195,7 @@ void t.test('a missing, repeated or unknown action or resource is refused', asyn
   const { 'X-Auth-Action': _action, ...noAction } = READ
   const { 'X-Auth-Resource': _resource, ...noResource } = READ
   const rows: [due: string, headers: Ask['headers']][] = [
-    ['403 bad_action', good],
+    ['403 bad_action', { ...HEADER, ...good }],
     ['403 bad_action', { ...noAction, ...good }],
     ['403 bad_resource', { ...noResource, ...good }],
     ['403 bad_action', { ...READ, 'X-Auth-Action': ['read', 'read'], ...good }],
@@ -284,7 +287,23 @@ void t.test('the credential, over the wire', async (t) => {
       '401 no_credential',
       { ...query(`token=${access}`), 'X-Auth-Accept': 'header' },
     ],
-    ['unsaid', '401 no_credential', { ...READ, 'X-Original-URI': `/?token=${access}` }],
+    [
+      'unsaid',
+      '401 no_credential',
+      { ...RAW, ...bearer(access), 'X-Original-URI': `/?token=${access}` },
+    ],
+    ['unsaid, with a header', '401 no_credential', { ...RAW, ...bearer(access) }],
+    ['empty', '401 no_credential', { ...RAW, 'X-Auth-Accept': '', ...bearer(access) }],
+    [
+      'a header where the way is said twice',
+      '401 no_credential',
+      { ...RAW, 'X-Auth-Accept': ['header', 'header'], ...bearer(access) },
+    ],
+    [
+      'an unknown way',
+      '401 no_credential',
+      { ...RAW, 'X-Auth-Accept': 'Header', ...bearer(access) },
+    ],
     [
       'said twice',
       '401 no_credential',
@@ -481,7 +500,16 @@ const CLAIMS: Claims = {
 
 const answerTo = async (username: string, role: string): Promise<Reply> => {
   const handler = handlerUnder(() => ({ claims: { ...CLAIMS, username }, role }))
-  return handler(requestOf(['Authorization', 'Bearer a.b.c', 'X-Auth-Action', 'read']))
+  return handler(
+    requestOf([
+      'Authorization',
+      'Bearer a.b.c',
+      'X-Auth-Accept',
+      'header',
+      'X-Auth-Action',
+      'read',
+    ]),
+  )
 }
 
 void t.test('a role or name of any text stays in its own header', async (t) => {
@@ -514,7 +542,14 @@ void t.test('a role or name of any text stays in its own header', async (t) => {
   ])
 })
 
-const ASKED = ['Authorization', 'Bearer a.b.c', 'X-Auth-Action', 'subscribe']
+const ASKED = [
+  'Authorization',
+  'Bearer a.b.c',
+  'X-Auth-Accept',
+  'header',
+  'X-Auth-Action',
+  'subscribe',
+]
 
 void t.test('a right that ends while the kick id is written is no right', async (t) => {
   for (const reason of ['session_ended', 'expired'] as const) {
@@ -592,7 +627,7 @@ void t.test('a stream that nothing could end is a fault, and spends no ticket', 
   const asked = handler(requestOf([...ASKED, 'X-Auth-Resource', 'users-state']))
   await t.rejects(Promise.resolve(asked), fault)
   t.equal(redeemed, 0)
-  const read = ['Authorization', 'Bearer a.b.c', 'X-Auth-Action', 'read']
+  const read = ['Authorization', 'Bearer a.b.c', 'X-Auth-Accept', 'header', 'X-Auth-Action', 'read']
   t.match(await handler(requestOf([...read, 'X-Auth-Resource', 'recordings/a.wav'])), {
     status: 204,
   })
@@ -609,6 +644,14 @@ void t.test('a WebSocket shows by its Origin that a page of ours opened it', asy
       '204',
       { ...SUBSCRIBE, ...cookie, ...here, Origin: 'http://pbx', 'X-Original-Upgrade': 'websocket' },
     ],
+    ...[['h2c', 'websocket'], ['websocket', 'websocket'], 'websocket, h2c', 'x,WebSocket'].map(
+      (upgrade): [string, string, Ask['headers']] => [
+        `two upgrades: ${String(upgrade)}`,
+        '403 cross_site',
+        { ...SUBSCRIBE, ...cookie, 'X-Original-Upgrade': upgrade },
+      ],
+    ),
+    ['another upgrade', '204', { ...SUBSCRIBE, ...cookie, 'X-Original-Upgrade': 'h2c' }],
     [
       'SIP',
       '403 cross_site',
@@ -637,12 +680,17 @@ void t.test('tickets: for exactly one action and resource, in a URL alone', asyn
     })
     return String(answer.json()['ticket'])
   }
-  const by = (ticket: string, headers: Ask['headers'], id = 'r0'): Promise<Answer> =>
+  const by = (
+    ticket: string,
+    headers: Ask['headers'],
+    id = 'r0',
+    accept = 'ticket',
+  ): Promise<Answer> =>
     ask({
-      'X-Auth-Accept': 'ticket',
       'X-Original-URI': `/x?ticket=${ticket}`,
       'X-Request-ID': id,
       ...headers,
+      'X-Auth-Accept': accept,
     })
   const read = await ticketFor('read', 'recordings/a.wav')
   t.equal(reasonOf(await by(read, READ)), '204')
@@ -658,10 +706,7 @@ void t.test('tickets: for exactly one action and resource, in a URL alone', asyn
     '401 wrong_type',
     'nor a ticket a token',
   )
-  t.equal(
-    reasonOf(await by(read, { ...READ, 'X-Auth-Accept': 'header query' })),
-    '401 no_credential',
-  )
+  t.equal(reasonOf(await by(read, READ, 'r2', 'header query')), '401 no_credential')
 
   const once = await ticketFor('subscribe', 'users-state')
   t.equal(reasonOf(await by(once, SUBSCRIBE, 'one')), '204')
@@ -676,14 +721,14 @@ void t.test('tickets: for exactly one action and resource, in a URL alone', asyn
 })
 
 void t.test('an Upgrade is a plain question', async (t) => {
-  const text = `GET /check HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\nX-Auth-Action: read\r\nX-Auth-Resource: recordings/a\r\nAuthorization: Bearer ${user.access}\r\n\r\n`
+  const text = `GET /check HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\nX-Auth-Action: read\r\nX-Auth-Accept: header\r\nX-Auth-Resource: recordings/a\r\nAuthorization: Bearer ${user.access}\r\n\r\n`
   const [answer] = await daemon.raw(text, 1)
   t.equal(answer?.status, 204)
 })
 
 void t.test('pipelined questions are answered in order, each with its own identity', async (t) => {
   const question = (token: string): string =>
-    `GET /check HTTP/1.1\r\nHost: x\r\nX-Auth-Action: read\r\nX-Auth-Resource: recordings/a\r\nAuthorization: Bearer ${token}\r\n\r\n`
+    `GET /check HTTP/1.1\r\nHost: x\r\nX-Auth-Action: read\r\nX-Auth-Accept: header\r\nX-Auth-Resource: recordings/a\r\nAuthorization: Bearer ${token}\r\n\r\n`
   // Tokens never seen before wait for their signature, known ones do not: the order holds all the same.
   const fresh = await Promise.all(['201', '202', '900'].map((name) => daemon.softphone(name)))
   const tokens = [
@@ -708,7 +753,7 @@ void t.test('pipelined questions are answered in order, each with its own identi
 void t.test('a kept connection serves refusals and grants alike', async (t) => {
   const wire = daemon.wire()
   const question = (more: string): string =>
-    `GET /check HTTP/1.1\r\nHost: x\r\nX-Auth-Action: read\r\nX-Auth-Resource: recordings/a\r\n${more}\r\n`
+    `GET /check HTTP/1.1\r\nHost: x\r\nX-Auth-Action: read\r\nX-Auth-Accept: header\r\nX-Auth-Resource: recordings/a\r\n${more}\r\n`
   const rows = ['', 'Authorization: Bearer x\r\n', `Authorization: Bearer ${user.access}\r\n`]
   for (let round = 0; round < 30; round++) {
     wire.write(question(rows[round % 3] ?? ''))

@@ -28,11 +28,11 @@ import * as postern from '../fixtures/postern.ts'
 const daemon = await startTestDaemon(t)
 const { access } = await daemon.softphone()
 const LOGIN_BODY = JSON.stringify({ username: '201', password: PASSWORD })
-const CHECK = `GET /check HTTP/1.1\r\nHost: x\r\nX-Auth-Action: read\r\nX-Auth-Resource: recordings/a\r\nAuthorization: Bearer ${access}\r\n\r\n`
+const CHECK = `GET /check HTTP/1.1\r\nHost: x\r\nX-Auth-Action: read\r\nX-Auth-Accept: header\r\nX-Auth-Resource: recordings/a\r\nAuthorization: Bearer ${access}\r\n\r\n`
 const LOGIN_HEAD = `POST ${V1}/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n`
 const LOGIN = `${LOGIN_HEAD}Content-Length: ${LOGIN_BODY.length}\r\n\r\n${LOGIN_BODY}`
 const get = (more: string, path = '/check', version = '1.1'): string =>
-  `GET ${path} HTTP/${version}\r\nHost: x\r\nAuthorization: Bearer ${access}\r\nX-Auth-Action: read\r\nX-Auth-Resource: recordings/a\r\n${more}\r\n`
+  `GET ${path} HTTP/${version}\r\nHost: x\r\nAuthorization: Bearer ${access}\r\nX-Auth-Action: read\r\nX-Auth-Accept: header\r\nX-Auth-Resource: recordings/a\r\n${more}\r\n`
 
 /** I2: the daemon goes on as if nothing had been. */
 const goesOn = async (t: Test, what: string): Promise<void> => {
@@ -113,7 +113,7 @@ void t.test('what could be framed in two ways is refused and ends the connection
 })
 
 void t.test('Host is one valid word, and decides nothing', async (t) => {
-  const bare = `GET /check HTTP/1.1\r\nX-Auth-Action: read\r\nX-Auth-Resource: recordings/a\r\nAuthorization: Bearer ${access}\r\n`
+  const bare = `GET /check HTTP/1.1\r\nX-Auth-Action: read\r\nX-Auth-Accept: header\r\nX-Auth-Resource: recordings/a\r\nAuthorization: Bearer ${access}\r\n`
   await refusesAll(t, {
     none: `${bare}\r\n`,
     two: `${bare}Host: x\r\nHost: y\r\n\r\n`,

@@ -27,7 +27,11 @@ void t.test('a user sees their own sessions, and what listens in them', async (t
     await daemon.mikopbx(),
     await daemon.softphone('202'),
   ]
-  const listens = { 'X-Auth-Action': 'subscribe', 'X-Auth-Resource': 'users-state' }
+  const listens = {
+    'X-Auth-Accept': 'header',
+    'X-Auth-Action': 'subscribe',
+    'X-Auth-Resource': 'users-state',
+  }
   t.equal((await daemon.check(first.access, listens)).status, 204)
   const sessions = await list(second.access)
   t.same(

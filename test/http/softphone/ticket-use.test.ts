@@ -101,7 +101,11 @@ void t.test('for a channel it is good once, also across a restart', async (t) =>
   t.equal(await use(ticket, 'subscribe', 'users-state', id), '401 ticket_used', 'not much later')
 
   const unnamed = await get(access, channel)
-  const none = { 'X-Auth-Action': 'subscribe', 'X-Auth-Resource': 'users-state' }
+  const none = {
+    'X-Auth-Accept': 'header',
+    'X-Auth-Action': 'subscribe',
+    'X-Auth-Resource': 'users-state',
+  }
   const statuses = []
   for (let at = 0; at < 2; at++) {
     const headers = {
@@ -195,7 +199,11 @@ void t.test('at the check a cookie must come from a page of ours', async (t) => 
 
 void t.test('the own channel is named by the daemon', async (t) => {
   const { access } = await daemon.softphone()
-  const own = { 'X-Auth-Action': 'subscribe', 'X-Auth-Resource': 'me/users-state' }
+  const own = {
+    'X-Auth-Accept': 'header',
+    'X-Auth-Action': 'subscribe',
+    'X-Auth-Resource': 'me/users-state',
+  }
   const answer = await daemon.check(access, own)
   t.equal(answer.status, 204)
   t.match(answer.header('x-auth-channel'), /^users-state-user-\d+$/)
