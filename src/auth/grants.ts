@@ -134,6 +134,18 @@ const matchesSegments = (
   return true
 }
 
+const OF_CHANNELS: ReadonlySet<Action> = new Set(['subscribe', 'publish'])
+const PRIVATE = /^[^/]*-user-\d+$/ // a channel that the daemon made of me/…, for one user
+
+/** A private channel stands among the public ones: a wildcard is for those, unless it spells `-user-` itself. */
+const sparePrivate = (grant: Grant): Grant =>
+  OF_CHANNELS.has(grant.action) && !grant.text.includes('-user-')
+    ? {
+        ...grant,
+        matches: (resource, subject) => !PRIVATE.test(resource) && grant.matches(resource, subject),
+      }
+    : grant
+
 /** One grant as an operator writes it, or what is wrong with it, in words that name the cure. */
 export const parseGrant = (text: string): Grant | { problem: string } => {
   const colon = text.indexOf(':')
@@ -161,13 +173,13 @@ export const parseGrant = (text: string): Grant | { problem: string } => {
   if (!/[*{]/.test(pattern)) {
     return { text, action, matches: (resource) => resource === pattern }
   }
-  if (pattern === ACROSS) return { text, action, matches: () => true }
+  if (pattern === ACROSS) return sparePrivate({ text, action, matches: () => true })
   const runs = parseParts(segments)
-  return {
+  return sparePrivate({
     text,
     action,
     matches: (resource, subject) => matchesSegments(resource.split('/'), runs, subject),
-  }
+  })
 }
 
 /**

@@ -116,6 +116,32 @@ void t.test('no mix of two values passes for another pair', async (t) => {
   }
 })
 
+void t.test('the private channel of a user is heard by who it is for', async (t) => {
+  const own = 'users-state-user-7'
+  const rows: [grant: string, resource: string, due: boolean][] = [
+    ['subscribe:*', own, false],
+    ['subscribe:**', own, false],
+    ['subscribe:users-*', own, false],
+    ['subscribe:{username}', own, false],
+    ['publish:**', own, false],
+    ['subscribe:*', 'users-state', true],
+    ['subscribe:**', 'me/users-state', true],
+    ['subscribe:me/*', 'me/x-user-7', true],
+    ['subscribe:*', 'all-user-list', true],
+    ['subscribe:*', 'a-user-7-b', true],
+    // Who writes it down means it.
+    [`subscribe:${own}`, own, true],
+    ['subscribe:users-state-user-{id}', own, true],
+    ['subscribe:users-state-user-{id}', 'users-state-user-8', false],
+    ['subscribe:*-user-*', own, true],
+    ['read:**', own, true],
+  ]
+  for (const [grant, resource, due] of rows) {
+    const subject = { username: own, id: '7', role: 'user' }
+    t.equal(grantOf(grant).matches(resource, subject), due, `${grant} ${resource}`)
+  }
+})
+
 void t.test('a bad grant is refused with the cure', async (t) => {
   const rows: readonly (readonly [text: string, problem: RegExp])[] = [
     ['', /^is not of the form action:pattern/],
