@@ -373,6 +373,24 @@ void t.test(
       },
     )
 
+    await t.test(
+      'what the new version would not start with leaves the old one running',
+      async (t) => {
+        await ask('chmod 666 /etc/postern/users')
+        const old = await show('postern', 'MainPID')
+        const refused = await machine.run(
+          `DEBIAN_FRONTEND=noninteractive dpkg --force-confold -i ${inside(next)} 2>&1`,
+        )
+        t.not(refused.status, 0)
+        t.match(refused.out, /users: has mode 666: .*chmod o-w \/etc\/postern\/users/)
+        t.match(refused.out, /the daemon of before goes on \(postern\.service/)
+        t.equal(await show('postern', 'MainPID'), old)
+        await ask(`${isReady} && chmod 640 /etc/postern/users`)
+        await dpkg('--configure postern')
+        t.not(await show('postern', 'MainPID'), old)
+      },
+    )
+
     await t.test('a removal stops it and keeps what was made', async (t) => {
       await ask("sed -i 's/^enabled .*/enabled = true/' /etc/fail2ban/jail.d/10-postern.conf")
       await fail2banStarts()

@@ -1,8 +1,9 @@
 // A file → a Config, or one ConfigError with every problem and its line. Check-config, start and reload
 // all come through here, so what one accepts no other refuses. Nothing here prints or remembers.
 
-import { readFileSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
 import { parse, TomlError } from 'smol-toml'
+import { findWriters } from '../files/writers.ts'
 import { ConfigError } from './config-error.ts'
 import { type Config, toConfig } from './config.ts'
 import { createLocator } from './locate.ts'
@@ -60,12 +61,20 @@ const CURES: Readonly<Record<string, string>> = {
 
 const readText = (file: string): string => {
   let bytes: Buffer
+  let writers: string | undefined
   try {
-    bytes = readFileSync(file)
+    const fd = openSync(file, 'r')
+    try {
+      writers = findWriters(file, fstatSync(fd).mode)
+      bytes = readFileSync(fd)
+    } finally {
+      closeSync(fd)
+    }
   } catch (error) {
     const code = String((error as NodeJS.ErrnoException).code)
     throw new ConfigError([`${file}: ${CURES[code] ?? `cannot be read (${code})`}`])
   }
+  if (writers !== undefined) throw new ConfigError([writers])
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
   } catch {

@@ -2,6 +2,7 @@
 // templates followed. It never runs `#exec`, and never quotes a value: most of them are passwords.
 import { glob, readFile, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
+import { findWriters } from '../files/writers.ts'
 import { readFileMark } from './hold-users.ts'
 
 export interface Section {
@@ -162,11 +163,14 @@ export const loadAsteriskConfig = async (root: string): Promise<AsteriskConfig> 
   const readText = async (file: string, wantedAt: string): Promise<string | undefined> => {
     await watch(() => readFileMark(file))
     try {
-      const { size, isFile } = await stat(file).then((found) => ({
+      const { size, isFile, mode } = await stat(file).then((found) => ({
         size: found.size,
         isFile: found.isFile(),
+        mode: found.mode,
       }))
-      if (!isFile) problems.push(`${wantedAt}: ${file} is no file: name a file`)
+      const writers = findWriters(file, mode)
+      if (writers !== undefined) problems.push(`${wantedAt}: ${writers}`)
+      else if (!isFile) problems.push(`${wantedAt}: ${file} is no file: name a file`)
       else if (size > MAX_BYTES)
         problems.push(`${wantedAt}: ${file} is over 16 MiB: is it the right file?`)
       else return await readFile(file, 'utf8')

@@ -1,5 +1,6 @@
 // Users from the users file: `postern user` writes it, and so may any editor.
 import { readFile, stat } from 'node:fs/promises'
+import { findWriters } from '../files/writers.ts'
 import { type PasswordPool, QUEUE_RETRY } from '../passwords/pool.ts'
 import { holdUsers, type Reading, readFileMark, type SourceEvents } from './hold-users.ts'
 import { type FileUser, parseUsers } from './parse-users.ts'
@@ -40,6 +41,8 @@ const load = async (file: string): Promise<Reading<FileUser>> => {
   } catch (error) {
     return { ...reading, problems: [describe(file, error)] }
   }
+  const writers = findWriters(file, mode)
+  if (writers !== undefined) return { ...reading, mark, problems: [writers] }
   const warnings =
     (mode & 0o004) === 0
       ? []

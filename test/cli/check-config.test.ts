@@ -1,5 +1,6 @@
 // `postern check-config` as an operator meets it: what is printed where, and the exit code.
 
+import { chmodSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type * as command from '../../src/cli/check-config.ts'
@@ -46,6 +47,15 @@ void t.test('what is good and may not be meant is a warning with its line', asyn
     out: `${config}: ok`,
     err: /^warning: .*toml:\d+: roles\.admin\.grants: .*add "write:api.*$/,
   })
+})
+
+void t.test('what every user of the host can write is exit 78 with the cure', async (t) => {
+  const place = makePlace(t)
+  t.equal((await run(place.config)).status, 0)
+  chmodSync(place.at('users'), 0o666)
+  t.match(await run(place.config), { status: 78, err: /users: has mode 666: .*chmod o-w/ })
+  chmodSync(place.config, 0o646)
+  t.match(await run(place.config), { status: 78, err: /postern\.toml: has mode 646: .*chmod o-w/ })
 })
 
 void t.test('without a file it asks about the one that the daemon reads', async (t) => {

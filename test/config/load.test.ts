@@ -207,6 +207,20 @@ void t.test('a file that cannot be read is told with its cure', async (t) => {
   t.equal(told('plain-file/x'), 'plain-file/x: cannot be read (ENOTDIR)')
 })
 
+void t.test('a file that every user of the host can write is refused', async (t) => {
+  const file = join(t.testdir({ 'open.toml': '' }), 'open.toml')
+  loadConfig(file)
+  for (const mode of [0o646, 0o662, 0o666]) {
+    chmodSync(file, mode)
+    const says = `open.toml: has mode ${mode.toString(8)}: every user of this host can write it`
+    t.ok(
+      problemsOf(() => loadConfig(file))
+        .join()
+        .includes(says),
+    )
+  }
+})
+
 void t.test('a file that may not be read is told with its cure', async (t) => {
   const file = join(t.testdir({ 'secret.toml': '' }), 'secret.toml')
   chmodSync(file, 0)

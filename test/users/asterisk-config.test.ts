@@ -1,5 +1,5 @@
 // Asterisk's syntax line by line, in real files. The expected values are what Asterisk's own loader makes of them.
-import { writeFileSync } from 'node:fs'
+import { chmodSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { loadAsteriskConfig } from '../../src/users/asterisk-config.ts'
@@ -191,4 +191,14 @@ void t.test('the mark changes with any file, also one that is missing or new', a
     t.not(now, mark, name)
     mark = now
   }
+})
+
+void t.test('a file that every user of the host can write is a problem', async (t) => {
+  const folder = t.testdir({
+    'pjsip.conf': '#include more.conf\n',
+    'more.conf': '[a]\ntype=auth\n',
+  })
+  chmodSync(join(folder, 'more.conf'), 0o662)
+  const { problems } = await loadAsteriskConfig(join(folder, 'pjsip.conf'))
+  t.match(problems, [/pjsip\.conf:1: .*more\.conf: has mode 662: .*chmod o-w/])
 })

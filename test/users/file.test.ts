@@ -216,3 +216,31 @@ void t.test('a file that everybody can read is in force, with a warning', async 
   again.close()
   t.equal(warnings.length, 2, 'at the start too')
 })
+
+void t.test(
+  'a file that every user of the host can write is no word of the operator',
+  async (t) => {
+    const { file, source, problems, diffs } = await open(t, `a:${SECRET}:user:A\n`)
+    appendFileSync(file, `b:${SECRET}:admin:B\n`)
+    chmodSync(file, 0o666)
+    await source.reread()
+    t.match(problems, [[/users: has mode 666: .*chmod o-w/]])
+    t.same(source.peek('b'), { refused: 'unknown_user' }, 'the last good state stays')
+    t.match(source.peek('a'), { user: { name: 'a' } })
+    await t.rejects(
+      openUsersFile({
+        file,
+        pool: createPool(),
+        onChange: unexpected,
+        onProblem: unexpected,
+        onWarning: unexpected,
+        every: () => unexpected,
+      }),
+      /has mode 666/,
+    )
+    chmodSync(file, 0o640)
+    await source.reread()
+    t.match(source.peek('b'), { user: { role: 'admin' } }, 'mended, it counts')
+    t.equal(diffs.length, 1)
+  },
+)
