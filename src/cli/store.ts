@@ -1,7 +1,18 @@
 // `postern store`: a consistent copy of the store, taken also while the daemon writes, and how it is restored. A restored
 // store does not know what ended since the copy: the command says so, and how to end it again.
 
-import { chmodSync, chownSync, existsSync, renameSync, rmSync, statSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 
 import { loadConfig } from '../config/load.ts'
@@ -11,11 +22,38 @@ import { StoreError } from '../store/store.ts'
 import { type Command, verb } from './command.ts'
 import { type Io, OK, REFUSED, Stop } from './io.ts'
 
-/** Root makes files for the service's user: they go to whoever owns the directory. */
-const giveToOwner = (file: string): void => {
-  const { uid, gid } = statSync(dirname(file))
-  chmodSync(file, 0o600)
-  chownSync(file, uid, gid)
+/**
+ * Root works in the service's folder as its owner: a link that the service has put there leads root no further than
+ * the service gets by itself, and what is made belongs to it.
+ */
+const asOwner = (folder: string, work: () => void): void => {
+  const { uid, gid } = statSync(folder)
+  const groups = process.getgroups?.() as number[]
+  const isRoot = process.geteuid?.() === 0
+  if (isRoot) {
+    process.setgroups?.([gid])
+    process.setegid?.(gid)
+    process.seteuid?.(uid)
+  }
+  try {
+    work()
+  } finally {
+    if (isRoot) {
+      process.seteuid?.(0)
+      process.setegid?.(0)
+      process.setgroups?.(groups)
+    }
+  }
+}
+
+/** What is open already, to a file that is not there yet. */
+const copyTo = (file: string, from: number): void => {
+  const to = openSync(file, 'wx', 0o600)
+  const chunk = Buffer.allocUnsafe(1 << 20)
+  for (let read = readSync(from, chunk); read > 0; read = readSync(from, chunk)) {
+    writeFileSync(to, chunk.subarray(0, read))
+  }
+  closeSync(to)
 }
 
 const backup = (store: string, file: string, io: Io): number => {
@@ -32,11 +70,20 @@ const backup = (store: string, file: string, io: Io): number => {
 const restore = (store: string, file: string, io: Io): number => {
   const { sessions } = inspectStore(file) // throws where the backup is damaged: nothing is touched then
   const aside = `${store}.before-restore`
-  whileIdle(store, () => {
+  const own = mkdtempSync(join(tmpdir(), 'postern-restore-'))
+  using undo = new DisposableStack()
+  undo.defer(() => {
+    rmSync(own, { recursive: true })
+  })
+  copyDatabase(file, join(own, 'store.db'))
+  const whole = openSync(join(own, 'store.db'), 'r')
+  undo.defer(() => {
+    closeSync(whole)
+  })
+  const put = (): void => {
     const draft = `${store}.restored`
     rmSync(draft, { force: true })
-    copyDatabase(file, draft)
-    giveToOwner(draft)
+    copyTo(draft, whole)
     // With its log: after kill -9 the newest sessions stand there alone.
     for (const part of ['', '-wal']) {
       rmSync(`${aside}${part}`, { force: true })
@@ -44,6 +91,9 @@ const restore = (store: string, file: string, io: Io): number => {
     }
     rmSync(`${store}-shm`, { force: true })
     renameDurably(draft, store)
+  }
+  asOwner(dirname(store), () => {
+    whileIdle(store, put)
   })
   io.out(`${store}: restored; live sessions: ${sessions}. The old one is ${aside}`)
   io.err(

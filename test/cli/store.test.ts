@@ -1,11 +1,25 @@
 // `postern store`: a backup taken while the daemon runs, its way back, and the door that a restore opens.
 
-import { existsSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 
 import { session } from '../../src/cli/session.ts'
 import { store } from '../../src/cli/store.ts'
 import { bearer, startTestDaemon, V1 } from '../fixtures/daemon.ts'
+import { isRoot } from '../fixtures/needs.ts'
 import { makePlace } from '../fixtures/postern.ts'
 import { traceFs } from '../fixtures/trace-fs.ts'
 import { runCommand } from './run.ts'
@@ -109,3 +123,32 @@ void t.test('a shared store is no file to back up or restore', async (t) => {
     t.match(err, `${verb === 'backup' ? 'back up' : verb} its Redis`)
   }
 })
+
+void t.test(
+  'root follows no link of the service out of its folder',
+  { skip: isRoot ? false : 'only root can become the owner' },
+  async (t) => {
+    const daemon = await startTestDaemon(t)
+    const { place } = daemon
+    const run = (...argv: string[]) => runCommand(store, [...argv, '--config', place.config])
+    const backup = place.at('backup.db')
+    t.equal((await run('backup', backup)).status, 0)
+    await daemon.stop()
+    const state = place.at('state')
+    const NOBODY = 65_534
+    for (const name of ['', ...readdirSync(state)]) chownSync(join(state, name), NOBODY, NOBODY)
+    chmodSync(place.folder, 0o755)
+    rmSync(join(state, 'store.db.lock'))
+    symlinkSync(place.at('precious'), join(state, 'store.db.lock'))
+    symlinkSync(place.at('precious'), join(state, 'store.db.restored'))
+    t.not((await run('restore', backup).catch(() => ({ status: 1 }))).status, 0)
+    t.notOk(existsSync(place.at('precious')), 'nothing was made where the link leads')
+    rmSync(join(state, 'store.db.lock'))
+    t.equal((await run('restore', backup)).status, 0)
+    for (const name of ['store.db', 'store.db.lock']) {
+      t.match(lstatSync(join(state, name)), { uid: NOBODY, gid: NOBODY }, name)
+    }
+    t.notOk(existsSync(place.at('precious')))
+    t.same([process.geteuid?.(), process.getegid?.()], [0, 0], 'and is root again')
+  },
+)
