@@ -75,16 +75,15 @@ export const createGuard = (parts: {
   /** A dialect's name for a role → ours. */
   ownRole: ReadonlyMap<string, string>
   clock: Clock
-  leeway: number
   /** Why ended sessions may be unknown to us: thrown instead of allowing, since it says nothing about the token. */
   obstacle?(): Error | undefined
 }): Guard => {
-  const { tokens, revocations, policy, peek, ownRole, clock, leeway, obstacle } = parts
+  const { tokens, revocations, policy, peek, ownRole, clock, obstacle } = parts
 
   const judge = (claims: Verdict, type: TokenType): Decision => {
     if ('refused' in claims) return claims
     if (claims.type !== type) return refuse('wrong_type')
-    const untimely = judgeTime(claims, clock.now(), leeway)
+    const untimely = judgeTime(claims, clock.now())
     if (untimely) return untimely
     if (revocations.has(claims.sid) || revocations.isBeforeEpoch(claims.iat)) {
       return refuse('session_ended')

@@ -43,13 +43,12 @@ export const createRefresh = (
     sessions: Sessions
     tokens: Tokens
     clock: Clock
-    leeway: number
     /** The session goes on, and so may the streams opened with its tokens. */
     onRenewed?(session: Session): void
   },
   terms: DialectTerms,
 ): Refresh => {
-  const { users, store, sessions, tokens, clock, leeway, onRenewed } = parts
+  const { users, store, sessions, tokens, clock, onRenewed } = parts
 
   /** What the token alone tells: of a JWT the signature, the type and the time. */
   const judgeText = async (token: string): Promise<{ refused: RefreshRefusal } | undefined> => {
@@ -59,7 +58,7 @@ export const createRefresh = (
       return mayBeStored(verdict) ? undefined : { refused: 'invalid' }
     }
     if (verdict.type !== 'refresh') return { refused: 'wrong_type' }
-    const untimely = judgeTime(verdict, clock.now(), leeway)
+    const untimely = judgeTime(verdict, clock.now())
     if (!untimely) return undefined
     return { refused: untimely.refused === 'expired' ? 'expired' : 'invalid' }
   }

@@ -28,14 +28,7 @@ export interface Claims {
   /** Only in tickets. */
   readonly ticket?: TicketClaims
   /** Only where another system issued it: never a user of ours, whatever the name. */
-  readonly foreign?: Foreign
-}
-
-export interface Foreign {
-  /** The issuer's name in our config. */
-  readonly issuer: string
-  /** Seconds by which its clock may differ from ours, at both ends of a token's life. */
-  readonly leeway: number
+  readonly foreign?: true
 }
 
 /** Tokens of other systems: see src/auth/issuer.ts. */
@@ -207,16 +200,14 @@ export const createTokens = (options: {
   }
 }
 
-/** Seconds that the clocks of two machines may differ; a host by NTP is within one. */
-export const LEEWAY = 5
+const LEEWAY = 5 // seconds that the clocks of two machines may differ; a host by NTP is within one
 
 /**
- * Whether a token is within its time. `leeway` allows for clocks that run ahead, but never extends the `exp` of a
- * token of ours: a client whose stream has ended with it would come back for seconds.
+ * Whether a token is within its time. LEEWAY allows for clocks that run ahead, but never extends the `exp` of a token
+ * of ours: a client whose stream has ended with it would come back for seconds.
  */
-export const judgeTime = (claims: Claims, now: number, leeway: number): Refusal | undefined => {
-  const { foreign, exp, nbf, iat } = claims
-  if (now >= exp + (foreign?.leeway ?? 0)) return refuse('expired') // RFC 7519 §4.1.4: on or after
-  const latest = now + (foreign?.leeway ?? leeway)
+export const judgeTime = ({ foreign, exp, nbf, iat }: Claims, now: number): Refusal | undefined => {
+  if (now >= exp + (foreign ? LEEWAY : 0)) return refuse('expired') // RFC 7519 §4.1.4: on or after
+  const latest = now + LEEWAY
   return nbf > latest || iat > latest ? refuse('not_yet_valid') : undefined
 }

@@ -2,7 +2,6 @@
 // `http_users.login_url` is `config.httpUsers.loginUrl`. src/config/schema.ts has what each of them is.
 
 import type { IssuerTerms } from '../auth/issuer.ts'
-import { LEEWAY } from '../auth/token.ts'
 import type { SettingName, Values } from './schema.ts'
 
 /** Where a listener stands: a unix socket path, or a loopback (or explicitly public) TCP address. */
@@ -40,7 +39,6 @@ const readIssuer = (values: Values, name: string) => {
     usernameClaim: of(values['issuers.*.username_claim']),
     roleClaim: of(values['issuers.*.role_claim']),
     roles: of(values['issuers.*.roles']),
-    leeway: LEEWAY,
   }
   return { terms, file: of(values['issuers.*.jwks_file']), url: of(values['issuers.*.jwks_url']) }
 }

@@ -12,7 +12,7 @@ import type { Revocations } from '../auth/revocations.ts'
 import type { Sessions } from '../auth/sessions.ts'
 import type { Throttle } from '../auth/throttle.ts'
 import { createTickets } from '../auth/ticket.ts'
-import { createTokens, LEEWAY } from '../auth/token.ts'
+import { createTokens } from '../auth/token.ts'
 import type { Clock } from '../clock.ts'
 import { createCheckHandlers } from '../http/check.ts'
 import { createJwksHandler } from '../http/jwks.ts'
@@ -70,7 +70,6 @@ export const createGate = (
 ): Gate => {
   const { store, sessions, revocations, users, throttle, metrics, registry, clock } = parts
   const cookieSecurity = config.cookies.secure
-  const leeway = LEEWAY
   const now = (): number => clock.now()
   const cacheSize = config.checks.verdictCache
   const trusted = createTrustedIssuers(issuers, { cacheSize, identify: store.identify })
@@ -92,7 +91,6 @@ export const createGate = (
       ),
     ),
     clock,
-    leeway,
     obstacle: parts.obstacle,
   })
   const logout = createLogout({ guard, tokens, store, sessions, now })
@@ -119,7 +117,7 @@ export const createGate = (
       list: parts.listSessions,
       cookieSecurity,
       login: createLogin({ users: ownUsers, store, sessions, tokens, throttle, clock }, terms),
-      refresh: createRefresh({ users, store, sessions, tokens, clock, leeway, onRenewed }, terms),
+      refresh: createRefresh({ users, store, sessions, tokens, clock, onRenewed }, terms),
       logout,
       now,
       observe: {

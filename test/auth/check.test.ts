@@ -37,7 +37,6 @@ const setUp = async (peek: (username: string) => Lookup | undefined = () => unde
     peek,
     ownRole: new Map([['bosses', 'boss']]),
     clock,
-    leeway: LEEWAY,
   })
   const stillGranted = createStillGranted({ policy, peek, isForeign: () => false })
   return { clock, revocations, guard, stillGranted }

@@ -118,7 +118,6 @@ void t.test('a session that somebody else ends meanwhile is not ended twice', as
       sessions,
       tokens,
       clock,
-      leeway: 5,
     },
     SOFTPHONE,
   )
@@ -266,7 +265,7 @@ void t.test(
       const keyring = await keyringOf('k2')
       const byKid = new Map(kids.map((kid) => [kid, { ...keyring.signing, kid }]))
       const tokens = await createTestTokens({ keyring: { ...keyring, byKid } })
-      const refresh = createRefresh({ ...rig, tokens, leeway: 5 }, SOFTPHONE)
+      const refresh = createRefresh({ ...rig, tokens }, SOFTPHONE)
       const renewed = await refresh(live)
       t.match(renewed, { outcome: 'renewed', session: { sid: session.sid } }, what)
       t.same(await refresh(never), { refused: 'invalid' }, `${what}: never stored`)

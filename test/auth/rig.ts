@@ -102,7 +102,6 @@ export const openRig = async (t: Test) => {
     peek,
     ownRole: new Map(),
     clock,
-    leeway: 5,
   })
   const throttle = createThrottle(
     () => ({ window: 900, pairFailures: 5, addressFailures: 100, accountFailures: 50 }),
@@ -141,7 +140,6 @@ export const openRig = async (t: Test) => {
           sessions,
           tokens,
           clock,
-          leeway: 5,
           onRenewed: ({ sid }) => renewed.push(sid),
         },
         terms,

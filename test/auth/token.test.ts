@@ -813,20 +813,16 @@ void t.test('a token counts until the second of its end, and from its beginning 
     [{ iat: NOW + 100, nbf: NOW + 100, exp: NOW - 1 }, 'expired'],
   ]
   for (const [changes, expected] of rows) {
-    const found = judgeTime(await goodClaims(tokenWith({ ...changes })), NOW, LEEWAY)
+    const found = judgeTime(await goodClaims(tokenWith({ ...changes })), NOW)
     t.equal(found?.refused, expected, JSON.stringify(changes))
   }
-  t.equal(
-    judgeTime(await goodClaims(tokenWith({ nbf: NOW + 1 })), NOW, 0)?.refused,
-    'not_yet_valid',
-  )
 })
 
 void t.test('F22: no year makes an instant wrap', async (t) => {
   for (const end of [2 ** 31 - 1, 2 ** 31, 2 ** 31 + 1, 2 ** 32 + 1]) {
     const found = await goodClaims(tokenWith({ iat: end - 900, nbf: end - 900, exp: end }))
-    t.equal(judgeTime(found, end - 1, 0), undefined)
-    t.equal(judgeTime(found, end, 0)?.refused, 'expired')
+    t.equal(judgeTime(found, end - 1), undefined)
+    t.equal(judgeTime(found, end)?.refused, 'expired')
   }
 })
 

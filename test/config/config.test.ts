@@ -44,7 +44,6 @@ roles = ["staff=user"]`
             usernameClaim: 'sub',
             roleClaim: 'realm_access.roles',
             roles: new Map([['staff', 'user']]),
-            leeway: 5,
           },
           file: '/etc/acme.json',
           url: '',
