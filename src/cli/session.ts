@@ -2,24 +2,13 @@
 // knows: without it there is nothing to list and nothing to end.
 
 import { loadConfig } from '../config/load.ts'
+import type { SessionView } from '../daemon/session-view.ts'
 import { type Command, verb } from './command.ts'
 import { orderDaemon } from './control-client.ts'
 import { IO_FAILED, OK, REFUSED, Stop, WrongUsage } from './io.ts'
 import { formatTable, timeText } from './table.ts'
 
-interface Listed {
-  id: string
-  username: string
-  dialect: string
-  created_at: number
-  expires_at: number
-  last_seen_at: number
-  address: string
-  agent: string
-  subscriptions: { resource: string; since: number; until: number; address: string }[]
-}
-
-const formatSessions = (sessions: readonly Listed[]): string => {
+const formatSessions = (sessions: readonly SessionView[]): string => {
   if (sessions.length === 0) return 'nobody is logged in'
   const table = formatTable([
     ['SESSION', 'USER', 'SINCE', 'LAST SEEN', 'UNTIL', 'FROM', 'CLIENT'],
@@ -91,7 +80,9 @@ export const session: Command = {
       options: { user: '[NAME]', json: true, config: '[FILE]' },
       async run({ values: { user, json }, file }, io) {
         const query = user === undefined ? '' : `?user=${encodeURIComponent(user)}`
-        const { sessions } = (await ask(file, 'GET', `/sessions${query}`)) as { sessions: Listed[] }
+        const { sessions } = (await ask(file, 'GET', `/sessions${query}`)) as {
+          sessions: SessionView[]
+        }
         io.out(json ? JSON.stringify(sessions) : formatSessions(sessions))
         return OK
       },

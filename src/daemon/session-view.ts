@@ -1,6 +1,5 @@
 // Sessions as their owners and the operator see them: the store's, with what is live in them.
 
-import type { SessionView } from '../http/softphone/sessions.ts'
 import type { Store } from '../store/store.ts'
 import type { Registry } from '../streams/registry.ts'
 
@@ -10,7 +9,7 @@ export const createSessionView =
     registry: Pick<Registry, 'list'>
     now(): number
   }) =>
-  async (username?: string): Promise<SessionView[]> => {
+  async (username?: string) => {
     const { store, registry, now } = parts
     const sessions = await store.listSessions(now(), username)
     const live = Map.groupBy(registry.list(), ({ sid }) => sid)
@@ -34,3 +33,5 @@ export const createSessionView =
       ),
     }))
   }
+
+export type SessionView = Awaited<ReturnType<ReturnType<typeof createSessionView>>>[number]

@@ -7,28 +7,10 @@ import type { Handler } from '../request.ts'
 import { forHolder, type HolderParts } from './holder.ts'
 import { shape, success } from './reply.ts'
 
-/** A session as its owner and the operator see it. */
-export interface SessionView {
-  id: string
-  username: string
-  dialect: string
-  created_at: number
-  expires_at: number
-  last_seen_at: number
-  address: string
-  agent: string
-  subscriptions: readonly {
-    resource: string
-    since: number
-    until: number
-    address: string
-    agent: string
-  }[]
-}
-
 export interface SessionParts extends HolderParts {
   sessions: Pick<Sessions, 'end'>
-  list(username: string): Promise<readonly SessionView[]>
+  /** All that a user may know of each. */
+  list(username: string): Promise<readonly { readonly id: string }[]>
 }
 
 export const createSessionsHandler = (parts: SessionParts): Handler =>
