@@ -45,6 +45,18 @@ const idleRule = (setting: 'softphone.access_ttl' | 'mikopbx.access_ttl'): Rule 
   problem: `must be 0, or longer than ${setting}: clients refresh when their token is about to end`,
 })
 
+const lifeRule = (name: 'softphone' | 'mikopbx'): Rule => ({
+  of: [`${name}.refresh_ttl`, `${name}.access_ttl`],
+  isBroken: (values) => values[`${name}.refresh_ttl`] <= values[`${name}.access_ttl`],
+  problem: `${name}.refresh_ttl must be longer than ${name}.access_ttl, else no access token can ever be refreshed`,
+})
+
+const socketRule = (setting: 'listen.http' | 'listen.operator'): Rule => ({
+  of: ['listen.control', setting],
+  isBroken: (values) => collide({ path: values['listen.control'] }, values[setting]),
+  problem: `${setting} and listen.control share one socket: give each its own`,
+})
+
 export const rules: readonly Rule[] = [
   idleRule('softphone.access_ttl'),
   idleRule('mikopbx.access_ttl'),
@@ -55,28 +67,10 @@ export const rules: readonly Rule[] = [
     isBroken: (values) => collide(values['listen.operator'], values['listen.http']),
     problem: 'listen.http and listen.operator share one address: give each its own',
   },
-  {
-    of: ['listen.control', 'listen.http'],
-    isBroken: (values) => collide({ path: values['listen.control'] }, values['listen.http']),
-    problem: 'listen.http and listen.control share one socket: give each its own',
-  },
-  {
-    of: ['listen.control', 'listen.operator'],
-    isBroken: (values) => collide({ path: values['listen.control'] }, values['listen.operator']),
-    problem: 'listen.operator and listen.control share one socket: give each its own',
-  },
-  {
-    of: ['softphone.refresh_ttl', 'softphone.access_ttl'],
-    isBroken: (values) => values['softphone.refresh_ttl'] <= values['softphone.access_ttl'],
-    problem:
-      'softphone.refresh_ttl must be longer than softphone.access_ttl, else no access token can ever be refreshed',
-  },
-  {
-    of: ['mikopbx.refresh_ttl', 'mikopbx.access_ttl'],
-    isBroken: (values) => values['mikopbx.refresh_ttl'] <= values['mikopbx.access_ttl'],
-    problem:
-      'mikopbx.refresh_ttl must be longer than mikopbx.access_ttl, else no access token can ever be refreshed',
-  },
+  socketRule('listen.http'),
+  socketRule('listen.operator'),
+  lifeRule('softphone'),
+  lifeRule('mikopbx'),
   {
     of: ['mikopbx.base_path', 'softphone.base_path'],
     isBroken: (values) => values['mikopbx.base_path'] === values['softphone.base_path'],
