@@ -1,8 +1,10 @@
 // What the operator has decided, as values under the names of the file: `users.file` is `config.users.file`, and
 // `http_users.login_url` is `config.httpUsers.loginUrl`. src/config/schema.ts has what each of them is.
 
+import { isDeepStrictEqual } from 'node:util'
+
 import type { IssuerTerms } from '../auth/issuer.ts'
-import type { SettingName, Values } from './schema.ts'
+import { type SettingName, settings, type Values } from './schema.ts'
 
 /** Where a listener stands: a unix socket path, or a loopback (or explicitly public) TCP address. */
 export type Address = { path: string } | { host: string; port: number }
@@ -60,3 +62,12 @@ export const toConfig = (values: Values): Config => {
     settings: values,
   } as unknown as Config
 }
+
+/** What a reload cannot bring into force: the settings that are read at start only and differ. */
+export const findRestartOnly = (before: Config, after: Config): string[] =>
+  settings
+    .filter(
+      ({ name, restart }) =>
+        restart && !isDeepStrictEqual(before.settings[name], after.settings[name]),
+    )
+    .map(({ name }) => name)

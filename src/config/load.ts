@@ -49,8 +49,6 @@ export const readConfig = (text: string, file: string): LoadedConfig => {
   }
 }
 
-export const parseConfig = (text: string, file: string): Config => readConfig(text, file).config
-
 /** By the code of the failed read. */
 const CURES: Readonly<Record<string, string>> = {
   ENOENT: 'no such file: copy postern.example.toml there, or name the file to read',

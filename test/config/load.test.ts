@@ -4,7 +4,7 @@ import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { ConfigError } from '../../src/config/config-error.ts'
-import { loadConfig, parseConfig, readConfig } from '../../src/config/load.ts'
+import { loadConfig, readConfig } from '../../src/config/load.ts'
 import { retired } from '../../src/config/retired.ts'
 import { settings } from '../../src/config/schema.ts'
 
@@ -184,7 +184,7 @@ void t.test('no problem ever shows what was found in the file', async (t) => {
   ]
   for (const key of keys) {
     for (const value of spellings) {
-      const problems = problemsOf(() => parseConfig(`${key} = ${value}\n`, 'f'))
+      const problems = problemsOf(() => readConfig(`${key} = ${value}\n`, 'f').config)
       t.not(problems.length, 0, `${key} = ${value} is refused`)
       t.notMatch(problems.join('\n'), secret, `${key} = ${value} is not shown`)
     }
@@ -241,8 +241,8 @@ void t.test('a byte order mark and Windows line ends are no fault', async (t) =>
 void t.test(
   'what the file says is what the config holds, and the rest keeps its default',
   async (t) => {
-    const defaults = parseConfig('', 'empty')
-    const config = parseConfig(
+    const defaults = readConfig('', 'empty').config
+    const config = readConfig(
       `listen.public = true
     listen.http = "0.0.0.0:9477"
     listen.operator = "[0:0::0]:0"
@@ -256,7 +256,7 @@ void t.test(
     grants = []
     `,
       'f',
-    )
+    ).config
     t.same(config, {
       ...defaults,
       listen: {
@@ -278,7 +278,7 @@ void t.test(
 )
 
 void t.test('the example file says exactly what an empty file means', async (t) => {
-  t.strictSame(loadConfig(join(root, 'postern.example.toml')), parseConfig('', 'empty'))
+  t.strictSame(loadConfig(join(root, 'postern.example.toml')), readConfig('', 'empty').config)
   t.not(readFileSync(join(root, 'postern.example.toml'), 'utf8').length, 0)
 })
 

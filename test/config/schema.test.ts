@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parse } from 'smol-toml'
 import t from 'tap'
-import { parseConfig } from '../../src/config/load.ts'
+import { readConfig } from '../../src/config/load.ts'
 import { settings } from '../../src/config/schema.ts'
 import type { Setting } from '../../src/config/schema.ts'
 
@@ -35,7 +35,7 @@ void t.test('the example file holds every setting at its default', async (t) => 
       name,
     )
   }
-  t.strictSame(parseConfig(example, 'example'), parseConfig('', 'empty'))
+  t.strictSame(readConfig(example, 'example').config, readConfig('', 'empty').config)
 })
 
 void t.test('the example file marks exactly the settings that need a restart', async (t) => {
@@ -67,7 +67,7 @@ void t.test(
 )
 
 void t.test('the defaults are those that the clients were promised', async (t) => {
-  const config = parseConfig('', 'empty')
+  const config = readConfig('', 'empty').config
   t.same(config.listen.http, { path: '/run/postern/http.sock' })
   t.same(config.listen.operator, { host: '127.0.0.1', port: 9478 })
   t.match(config.softphone, { accessTtl: 3600, refreshTtl: 30 * 24 * 3600 })

@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { ConfigError } from '../../src/config/config-error.ts'
-import { parseConfig } from '../../src/config/load.ts'
+import { readConfig } from '../../src/config/load.ts'
 import { openIssuers } from '../../src/issuers/open-issuers.ts'
 import { createTestClock } from '../fixtures/clock.ts'
 import { keySet } from '../fixtures/keys.ts'
@@ -40,7 +40,7 @@ const setUp = (t: Test) => {
       writeFileSync(join(folder, name), text, { mode: 0o644 })
     },
     open: (text: string, before?: Awaited<ReturnType<typeof openIssuers>>) =>
-      openIssuers(parseConfig(text, 'test').issuers, events, before),
+      openIssuers(readConfig(text, 'test').config.issuers, events, before),
   }
 }
 
