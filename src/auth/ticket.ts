@@ -31,22 +31,18 @@ export interface Tickets {
   redeem(holder: Identity, requestId: string): undefined | Promise<Refusal | undefined>
 }
 
-export interface TicketTerms {
-  /** Seconds that a ticket lives where the client names no ttl. */
-  ttl: number
-  maxTtl: number
-}
+const TTL = 30 // seconds, where the client asks for no other life: a page opens its stream at once
 
 export const createTickets = (parts: {
   tokens: Pick<Tokens, 'issue'>
   store: Pick<Store, 'useTicket'>
   policy: Policy
   clock: Clock
-  terms: TicketTerms
+  maxTtl: number
 }): Tickets => {
-  const { tokens, store, policy, clock, terms } = parts
+  const { tokens, store, policy, clock, maxTtl } = parts
   return {
-    async issue({ claims, role }, { action, resource, ttl = terms.ttl }) {
+    async issue({ claims, role }, { action, resource, ttl = Math.min(TTL, maxTtl) }) {
       const bad = (problem: string): TicketResult => ({ refused: 'bad_request', problem })
       if (!isAction(action)) return bad(`action must be one of ${ACTIONS.join(', ')}`)
       const pattern = parseGrant(`${action}:${resource}`)
@@ -57,8 +53,8 @@ export const createTickets = (parts: {
       if (resource.indexOf('**') !== resource.lastIndexOf('**')) {
         return bad('resource must have ** once at most')
       }
-      if (!Number.isSafeInteger(ttl) || ttl < 1 || ttl > terms.maxTtl) {
-        return bad(`ttl must be a whole number of seconds from 1 to ${terms.maxTtl}`)
+      if (!Number.isSafeInteger(ttl) || ttl < 1 || ttl > maxTtl) {
+        return bad(`ttl must be a whole number of seconds from 1 to ${maxTtl}`)
       }
       // A ticket belongs to a session of ours, and there is none.
       if (claims.foreign) return { refused: 'no_grant' }

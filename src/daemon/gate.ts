@@ -59,7 +59,6 @@ export interface Gate {
   guard: Guard
 }
 
-const TICKET_TTL = 30 // seconds, where the client asks for no other life: a page opens its stream at once
 const DIALECTS: readonly Dialect[] = [softphone, mikopbx]
 
 export const createGate = (
@@ -103,9 +102,7 @@ export const createGate = (
   const onRenewed = ({ sid, role, accessUntil }: Session): void => {
     registry.extend({ sid, role, until: accessUntil })
   }
-  const { maxTtl } = config.tickets
-  const terms = { ttl: Math.min(TICKET_TTL, maxTtl), maxTtl }
-  const tickets = createTickets({ tokens, store, policy, clock, terms })
+  const tickets = createTickets({ tokens, store, policy, clock, ...config.tickets })
 
   const routesOf = ({ routes, basePath, terms }: (typeof dialects)[number]): Route[] =>
     routes({
