@@ -11,13 +11,11 @@ interface Entry {
   readonly retired?: number
 }
 
-export type KeyState = 'signing' | 'standby' | 'retired'
-
 /** A key without its secret. Unix seconds. */
 export interface KeyRow {
   kid: string
   alg: string
-  state: KeyState
+  state: 'signing' | 'standby' | 'retired'
   created: number | undefined
   retired: number | undefined
   /** From when on no access token signed by it can be alive; undefined while it is not retired. */
@@ -28,7 +26,7 @@ export type KeyEdit =
   | { text: string; kid: string }
   | { refused: 'unknown_key' | 'last_key' | 'retired_already' }
   /** Tokens signed by it may be alive: until `gone`, or for as long as it signs. */
-  | { refused: 'alive'; gone: number | undefined; state: KeyState }
+  | { refused: 'alive'; gone: number | undefined }
 
 /** The text must have passed parseKeyring. */
 const readEntries = (text: string): readonly Entry[] =>
@@ -85,7 +83,7 @@ export const removeKey = (
   if (!row) return { refused: 'unknown_key' }
   const entries = readEntries(text)
   if (!othersSign(entries, kid)) return { refused: 'last_key' }
-  const { gone, state } = row
-  if (!force && (gone === undefined || gone > now)) return { refused: 'alive', gone, state }
+  const { gone } = row
+  if (!force && (gone === undefined || gone > now)) return { refused: 'alive', gone }
   return { text: formatKeySet(entries.filter((entry) => entry.kid !== kid)), kid }
 }
