@@ -1,7 +1,7 @@
 // What a handler answers, as a value. One table turns a reason into a status; nginx knows only these two,
 // and turns anything else into a 500.
 
-import type { Reason, Refusal } from '../auth/decision.ts'
+import { type Reason, REASONS, type Refusal } from '../auth/decision.ts'
 
 /** A line of the security log, for jails and people. */
 export interface SecurityEvent {
@@ -32,29 +32,18 @@ export interface Reply {
   reason?: Reason | undefined
 }
 
-export const STATUS: Readonly<Record<Reason, 401 | 403>> = {
-  no_credential: 401,
-  invalid_request: 401,
-  malformed_token: 401,
-  unknown_key: 401,
-  bad_signature: 401,
-  wrong_type: 401,
-  bad_claims: 401,
-  wrong_issuer: 401,
-  wrong_audience: 401,
-  not_yet_valid: 401,
-  expired: 401,
-  session_ended: 401,
-  user_removed: 401,
-  user_disabled: 401,
-  unknown_role: 403,
-  bad_action: 403,
-  bad_resource: 403,
-  ticket_mismatch: 401,
-  ticket_used: 401,
-  cross_site: 403,
-  no_grant: 403,
-}
+/** The credential is good, or means nothing here: another one would not help. Any other reason is a 401. */
+const FORBIDDEN: ReadonlySet<Reason> = new Set([
+  'unknown_role',
+  'bad_action',
+  'bad_resource',
+  'cross_site',
+  'no_grant',
+])
+
+export const STATUS = Object.fromEntries(
+  REASONS.map((reason) => [reason, FORBIDDEN.has(reason) ? 403 : 401]),
+) as Readonly<Record<Reason, 401 | 403>>
 
 /** RFC 6750 §3: no code where nothing was shown, and one for all the ways a token can be bad. */
 export const challenge = ({ refused }: Refusal): string => {
