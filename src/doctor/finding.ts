@@ -10,25 +10,21 @@ export interface Finding {
   cure?: string
 }
 
-type Fault = (rule: string, where: string, text: string, cure: string) => Finding
+const say =
+  (state: 'warning' | 'problem') =>
+  (rule: string, where: string, text: string, cure: string): Finding => ({
+    rule,
+    state,
+    where,
+    text,
+    cure,
+  })
 
+export const warning = say('warning')
+export const problem = say('problem')
 export const ok = (rule: string, where: string, text: string): Finding => ({
   rule,
   state: 'ok',
   where,
   text,
-})
-export const warning: Fault = (rule, where, text, cure) => ({
-  rule,
-  state: 'warning',
-  where,
-  text,
-  cure,
-})
-export const problem: Fault = (rule, where, text, cure) => ({
-  rule,
-  state: 'problem',
-  where,
-  text,
-  cure,
 })
