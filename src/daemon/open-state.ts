@@ -24,10 +24,7 @@ const INSPECT_WITHIN = 1 // second
 
 /** Why the daemon does not start, in words that name the cure. */
 export class StartError extends Error {
-  constructor(message: string, options?: ErrorOptions) {
-    super(message, options)
-    this.name = 'StartError'
-  }
+  override readonly name = 'StartError'
 }
 
 const storeFile = (directory: string): string => join(directory, 'store.db')

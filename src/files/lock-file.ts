@@ -6,10 +6,7 @@ import { systemClock } from '../clock.ts'
 
 /** Another process holds it. The message names the cure. */
 export class LockError extends Error {
-  constructor(message: string) {
-    super(message)
-    this.name = 'LockError'
-  }
+  override readonly name = 'LockError'
 }
 
 const tryLink = (from: string, to: string): boolean => {

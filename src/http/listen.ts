@@ -14,10 +14,7 @@ export type ListenAddress =
 
 /** A problem that the operator can solve; the message says how. */
 export class ListenError extends Error {
-  constructor(message: string, options?: ErrorOptions) {
-    super(message, options)
-    this.name = 'ListenError'
-  }
+  override readonly name = 'ListenError'
 }
 
 const NO_FOLDER = 'the directory does not exist: create it, owned by the user of the service'
