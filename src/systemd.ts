@@ -5,18 +5,6 @@ import { writeSync } from 'node:fs'
 
 type Environment = Record<string, string | undefined>
 
-export interface Notifier {
-  /** Also ends a `reloading()`. */
-  ready(status?: string): void
-  /** One line, for `systemctl status`. */
-  status(text: string): void
-  reloading(): void
-  stopping(): void
-  /** How often to `ping()`: twice within the time that systemd allows. Undefined: nobody waits for it. */
-  readonly watchdog: { readonly intervalSeconds: number } | undefined
-  ping(): void
-}
-
 const FIRST_FD = 3 // SD_LISTEN_FDS_START: 0 to 2 are stdin, stdout and stderr
 
 /** What was meant for us is not meant for our children (sd_listen_fds(3), unset_environment). */
@@ -54,7 +42,7 @@ export const createNotifier = (
   env: Environment,
   fds: ReadonlyMap<string, number>,
   onFailure: (error: unknown) => void = () => {},
-): Notifier => {
+) => {
   const socket = take(env, 'NOTIFY_SOCKET')
   const inherited = take(env, 'NOTIFY_FD')
   const timeout = Number(take(env, 'WATCHDOG_USEC')) / 1_000_000
@@ -73,25 +61,28 @@ export const createNotifier = (
   const statusLine = (text: string): string => `STATUS=${text.replaceAll(/\s+/g, ' ')}`
 
   return {
-    ready(status) {
+    /** Also ends a `reloading()`. */
+    ready(status?: string): void {
       if (status === undefined) send('READY=1')
       else send('READY=1', statusLine(status))
     },
-    status(text) {
+    /** One line, for `systemctl status`. */
+    status(text: string): void {
       send(statusLine(text))
     },
-    reloading() {
+    reloading(): void {
       // The time is for Type=notify-reload, which takes a READY of before for one of another reload.
       send('RELOADING=1', `MONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`)
     },
-    stopping() {
+    stopping(): void {
       send('STOPPING=1')
     },
+    /** How often to `ping()`: twice within the time that systemd allows. Undefined: nobody waits for it. */
     watchdog:
       socket !== undefined && timeout > 0 && watched === String(process.pid)
         ? { intervalSeconds: timeout / 2 }
         : undefined,
-    ping() {
+    ping(): void {
       send('WATCHDOG=1')
     },
   }

@@ -25,14 +25,6 @@ export interface CheckRequest {
 
 export type Decision = Identity | Refusal
 
-export interface Guard {
-  /** Whether the token still identifies somebody, whatever they may do. */
-  identify(token: string, type?: TokenType): Promise<Decision>
-  /** The decision on a token that is remembered; undefined: it is not, so ask `check`. */
-  checkRemembered(request: CheckRequest): Decision | undefined
-  check(request: CheckRequest): Promise<Decision>
-}
-
 const GONE: Readonly<Record<'unknown_user' | 'disabled', Reason>> = {
   unknown_user: 'user_removed',
   disabled: 'user_disabled',
@@ -77,7 +69,7 @@ export const createGuard = (parts: {
   clock: Clock
   /** Why ended sessions may be unknown to us: thrown instead of allowing, since it says nothing about the token. */
   obstacle?(): Error | undefined
-}): Guard => {
+}) => {
   const { tokens, revocations, policy, peek, ownRole, clock, obstacle } = parts
 
   const judge = (claims: Verdict, type: TokenType): Decision => {
@@ -116,11 +108,17 @@ export const createGuard = (parts: {
   }
 
   return {
-    identify: async (token, type = 'access') => judge(await tokens.verify(token), type),
-    checkRemembered(request) {
+    /** Whether the token still identifies somebody, whatever they may do. */
+    identify: async (token: string, type: TokenType = 'access'): Promise<Decision> =>
+      judge(await tokens.verify(token), type),
+    /** The decision on a token that is remembered; undefined: it is not, so ask `check`. */
+    checkRemembered(request: CheckRequest): Decision | undefined {
       const verdict = tokens.remembered(request.token)
       return verdict && authorize(verdict, request)
     },
-    check: async (request) => authorize(await tokens.verify(request.token), request),
+    check: async (request: CheckRequest): Promise<Decision> =>
+      authorize(await tokens.verify(request.token), request),
   }
 }
+
+export type Guard = ReturnType<typeof createGuard>

@@ -11,17 +11,6 @@ interface Entry {
   readonly retired?: number
 }
 
-/** A key without its secret. Unix seconds. */
-export interface KeyRow {
-  kid: string
-  alg: string
-  state: 'signing' | 'standby' | 'retired'
-  created: number | undefined
-  retired: number | undefined
-  /** From when on no access token signed by it can be alive; undefined while it is not retired. */
-  gone: number | undefined
-}
-
 export type KeyEdit =
   | { text: string; kid: string }
   | { refused: 'unknown_key' | 'last_key' | 'retired_already' }
@@ -32,8 +21,8 @@ export type KeyEdit =
 const readEntries = (text: string): readonly Entry[] =>
   (JSON.parse(text) as { keys: readonly Entry[] }).keys
 
-/** `life`: the longest that an access token lives, in seconds. */
-export const listKeys = (text: string, life: number): KeyRow[] => {
+/** Without the secrets, in Unix seconds. `life`: the longest that an access token lives. */
+export const listKeys = (text: string, life: number) => {
   const entries = readEntries(text)
   const signing = entries.find(({ retired }) => retired === undefined)
   return entries.map((entry) => {
@@ -45,10 +34,13 @@ export const listKeys = (text: string, life: number): KeyRow[] => {
       state: retired === undefined ? standing : 'retired',
       created,
       retired,
+      /** From when on no access token signed by it can be alive. */
       gone: retired === undefined ? undefined : retired + life,
     }
   })
 }
+
+export type KeyRow = ReturnType<typeof listKeys>[number]
 
 /** The new key signs from now on, or stands by: hosts that share keys must all have it before any signs with it. */
 export const addKey = (text: string, alg: Algorithm, standby: boolean, now: number): KeyEdit => {

@@ -11,20 +11,13 @@ export type LogoutResult = { username: string; ended: number } | { refused: 'no_
 
 const NOT_OURS: LogoutResult = { refused: 'no_token_of_ours' }
 
-export interface Logout {
-  /** By an access or refresh JWT. `everywhere` needs a token that is still valid; a dead one ends its own session. */
-  byToken(token: string, everywhere: boolean): Promise<LogoutResult>
-  /** By an opaque refresh token. */
-  byRefreshToken(token: string, everywhere: boolean): Promise<LogoutResult>
-}
-
 export const createLogout = (parts: {
   guard: Pick<Guard, 'identify'>
   tokens: Pick<Tokens, 'verify'>
   store: Pick<Store, 'findByRefresh'>
   sessions: Sessions
   now(): number
-}): Logout => {
+}) => {
   const { guard, tokens, store, sessions, now } = parts
 
   const leave = async (
@@ -40,6 +33,7 @@ export const createLogout = (parts: {
     return { username, ended: one ? 1 : 0 }
   }
 
+  /** By an opaque refresh token. */
   const byRefreshToken = async (token: string, everywhere: boolean): Promise<LogoutResult> => {
     const found = await store.findByRefresh(hashRefreshToken(token), now())
     if (found.state === 'unknown') return NOT_OURS
@@ -48,7 +42,8 @@ export const createLogout = (parts: {
   }
 
   return {
-    async byToken(token, everywhere) {
+    /** By an access or refresh JWT. `everywhere` needs a token that is still valid; a dead one ends its own session. */
+    async byToken(token: string, everywhere: boolean): Promise<LogoutResult> {
       const claims = await tokens.verify(token)
       if ('refused' in claims) {
         return mayBeStored(claims) ? byRefreshToken(token, everywhere) : NOT_OURS
@@ -66,3 +61,5 @@ export const createLogout = (parts: {
     byRefreshToken,
   }
 }
+
+export type Logout = ReturnType<typeof createLogout>

@@ -22,15 +22,6 @@ export type TicketResult =
   | { refused: 'bad_request'; problem: string }
   | { refused: 'no_grant' }
 
-export interface Tickets {
-  issue(holder: Identity, request: TicketRequest): Promise<TicketResult>
-  /**
-   * Uses the ticket up, where its action allows one use; undefined: it may pass. nginx may ask twice about one
-   * request (an internal redirect), so the same request id gets the same answer for a few seconds.
-   */
-  redeem(holder: Identity, requestId: string): undefined | Promise<Refusal | undefined>
-}
-
 const TTL = 30 // seconds, where the client asks for no other life: a page opens its stream at once
 
 export const createTickets = (parts: {
@@ -39,10 +30,13 @@ export const createTickets = (parts: {
   policy: Policy
   clock: Clock
   maxTtl: number
-}): Tickets => {
+}) => {
   const { tokens, store, policy, clock, maxTtl } = parts
   return {
-    async issue({ claims, role }, { action, resource, ttl = Math.min(TTL, maxTtl) }) {
+    async issue(
+      { claims, role }: Identity,
+      { action, resource, ttl = Math.min(TTL, maxTtl) }: TicketRequest,
+    ): Promise<TicketResult> {
       const bad = (problem: string): TicketResult => ({ refused: 'bad_request', problem })
       if (!isAction(action)) return bad(`action must be one of ${ACTIONS.join(', ')}`)
       const pattern = parseGrant(`${action}:${resource}`)
@@ -77,7 +71,11 @@ export const createTickets = (parts: {
       })
       return { ticket, expiresIn: exp - now }
     },
-    redeem({ claims }, requestId) {
+    /**
+     * Uses the ticket up, where its action allows one use; undefined: it may pass. nginx may ask twice about one
+     * request (an internal redirect), so the same request id gets the same answer for a few seconds.
+     */
+    redeem({ claims }: Identity, requestId: string): undefined | Promise<Refusal | undefined> {
       if (claims.ticket?.action !== 'subscribe') return undefined // a player's Range requests are many
       return (
         store
@@ -88,3 +86,5 @@ export const createTickets = (parts: {
     },
   }
 }
+
+export type Tickets = ReturnType<typeof createTickets>

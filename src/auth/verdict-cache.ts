@@ -1,11 +1,6 @@
 // Verdicts on tokens, in bounded memory. A remembered verdict says only that the token was properly signed: whether
 // it is still valid is judged at every use.
 
-export interface VerdictCache<Value> {
-  get(text: string): Value | undefined
-  set(text: string, value: Value): void
-}
-
 interface Remembered<Value> {
   text: string
   value: Value
@@ -19,7 +14,7 @@ const END = 43 // characters: 32 bytes in base64url
  * whole. Bounded at twice `size`, with no sweeping. The whole text is compared: a token that borrows the end of
  * another finds nothing.
  */
-export const createVerdictCache = <Value>(size: number): VerdictCache<Value> => {
+export const createVerdictCache = <Value>(size: number) => {
   let young = new Map<string, Remembered<Value>>()
   let old = new Map<string, Remembered<Value>>()
   const keep = (end: string, one: Remembered<Value>): void => {
@@ -30,7 +25,7 @@ export const createVerdictCache = <Value>(size: number): VerdictCache<Value> => 
     young.set(end, one)
   }
   return {
-    get(text) {
+    get(text: string): Value | undefined {
       const end = text.slice(-END)
       const hit = young.get(end)
       if (hit?.text === text) return hit.value
@@ -39,7 +34,7 @@ export const createVerdictCache = <Value>(size: number): VerdictCache<Value> => 
       keep(end, kept)
       return kept.value
     },
-    set(text, value) {
+    set(text: string, value: Value): void {
       keep(text.slice(-END), { text, value })
     },
   }

@@ -3,20 +3,9 @@
 import type { FileUser } from '../users/parse-users.ts'
 import { formatTable } from './table.ts'
 
-export interface UserRow {
-  name: string
-  id: number | null
-  role: string
-  display_name: string
-  disabled: boolean
-  hash: string
-  /** What is worth the operator's attention. */
-  flags: string[]
-}
-
 /** `id` as the daemon gave it; anything but a number is none. */
-export const toUserRow = (found: FileUser, id: unknown): UserRow => {
-  const flags: string[] = []
+export const toUserRow = (found: FileUser, id: unknown) => {
+  const flags: string[] = [] // what is worth the operator's attention
   if (found.kind === 'bcrypt') flags.push('bcrypt') // 72 bytes at most, and slow in JavaScript
   if (found.weak) flags.push('weak')
   return {
@@ -30,7 +19,7 @@ export const toUserRow = (found: FileUser, id: unknown): UserRow => {
   }
 }
 
-export const formatUsers = (rows: readonly UserRow[]): string =>
+export const formatUsers = (rows: readonly ReturnType<typeof toUserRow>[]): string =>
   formatTable([
     ['NAME', 'ID', 'ROLE', 'STATE', 'HASH', 'DISPLAY NAME'],
     ...rows.map((row) => [

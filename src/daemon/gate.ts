@@ -20,7 +20,7 @@ import type { Dialect } from '../http/dialect.ts'
 import { loginLabel } from '../http/login.ts'
 import { mikopbx } from '../http/mikopbx/routes.ts'
 import { refreshLabel } from '../http/refresh.ts'
-import { createRouter, type Route, type Router, routesBelow } from '../http/routes.ts'
+import { createRouter, type Route, routesBelow } from '../http/routes.ts'
 import { shape } from '../http/softphone/reply.ts'
 import { softphone } from '../http/softphone/routes.ts'
 import type { SessionParts } from '../http/softphone/sessions.ts'
@@ -54,11 +54,6 @@ export interface GateParts {
   clock: Clock
 }
 
-export interface Gate {
-  router: Router
-  guard: Guard
-}
-
 const DIALECTS: readonly Dialect[] = [softphone, mikopbx]
 
 export const createGate = (
@@ -66,7 +61,7 @@ export const createGate = (
   keyring: Keyring,
   issuers: readonly TrustedIssuer[],
   parts: GateParts,
-): Gate => {
+) => {
   const { store, sessions, revocations, users, throttle, metrics, registry, clock } = parts
   const cookieSecurity = config.cookies.secure
   const now = (): number => clock.now()
@@ -152,3 +147,5 @@ export const createGate = (
   ]
   return { router: createRouter(routes, shape, now), guard }
 }
+
+export type Gate = ReturnType<typeof createGate>

@@ -108,18 +108,12 @@ const claimKeys = async (shared: SharedStore, file: string, now: number): Promis
   )
 }
 
-export interface OpenedState {
-  store: Store
-  shared: SharedStore | undefined
-  keyring: Keyring
-}
-
 /** Store and keys, as the config wants them. `opened` closes them again, also where this throws. */
 export const openState = async (
   config: Config,
   now: () => number,
   opened: AsyncDisposableStack,
-): Promise<OpenedState> => {
+): Promise<{ store: Store; shared: SharedStore | undefined; keyring: Keyring }> => {
   const { directory } = config.state
   const shared = await openSharedStore(config, now)
   const store = shared ?? (await openOwnStore(directory))

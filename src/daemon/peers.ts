@@ -5,46 +5,11 @@ import type { Revocations } from '../auth/revocations.ts'
 import type { Time } from '../clock.ts'
 import type { SessionSelector } from '../http/operator.ts'
 import type { Log } from '../log.ts'
-import type { Access, SharedStore, StateChange, StoreState } from '../store/shared-store.ts'
+import type { Access, SharedStore, StateChange } from '../store/shared-store.ts'
 import { StoreError } from '../store/store.ts'
 import type { Registry } from '../streams/registry.ts'
 import type { Subscription } from '../streams/subscription.ts'
 import { within } from './within.ts'
-
-export interface Peers {
-  /** Reads what must be known before anything is decided; where the store is away, as soon as it is back. */
-  join(): Promise<void>
-  /** What keeps a check from deciding on what is in memory; it is thrown, and becomes a 503. */
-  obstacle(): StoreError | undefined
-  /** What is wrong with the store, though checks may go on for a while. */
-  trouble(): string | undefined
-  /** One line for `systemctl status`. */
-  standing(): string
-  state(): StoreState
-  /** Seconds since every end of a session was known for certain. */
-  age(): number
-  /** How often the store was found to lack what it had acknowledged. */
-  losses(): number
-  /** nginx told us of the end of a stream that another instance handed out. */
-  streamEnded(kick: string): void
-  /** The operator wants live streams ended, wherever they are. Rejects where the others could not be told. */
-  kick(which: SessionSelector): Promise<void>
-  close(): void
-}
-
-/** For an instance that shares its store with nobody. `learn` reads it; what it throws ends the start. */
-export const alone = (learn: () => Promise<void>): Peers => ({
-  join: learn,
-  obstacle: () => undefined,
-  trouble: () => undefined,
-  standing: () => 'deciding',
-  state: () => 'ok',
-  age: () => 0,
-  losses: () => 0,
-  streamEnded: () => undefined,
-  kick: async () => undefined,
-  close: () => undefined,
-})
 
 export interface PeersParts {
   shared: Pick<SharedStore, 'beat' | 'feed' | 'inspect' | 'label' | 'signals' | 'subscriptionsOf'>
@@ -93,7 +58,7 @@ export const renewFrom =
   async (expired: readonly Subscription[]): Promise<ReadonlyMap<string, Access>> =>
     within(clock, RENEW_WITHIN, shared.accessOf(expired, clock.now())).catch(() => new Map())
 
-export const createPeers = (parts: PeersParts): Peers => {
+export const createPeers = (parts: PeersParts) => {
   const {
     shared,
     revocations,
@@ -128,11 +93,13 @@ export const createPeers = (parts: PeersParts): Peers => {
     registry.review(({ startedAt }) => startedAt >= since, 'session_ended')
   }
 
+  /** One line for `systemctl status`. */
   const standing = (): string => {
     if (feed.state() !== 'ok') return `the store is away: ${feed.change().message}`
     return known ? 'deciding' : 'reading the shared store'
   }
 
+  /** Reads what must be known before anything is decided; where the store is away, as soon as it is back. */
   const join = async (): Promise<void> => {
     if (known || learning || closed || feed.state() !== 'ok') return
     learning = true
@@ -213,27 +180,49 @@ export const createPeers = (parts: PeersParts): Peers => {
 
   return {
     join,
-    obstacle() {
+    /** What keeps a check from deciding on what is in memory; it is thrown, and becomes a 503. */
+    obstacle(): StoreError | undefined {
       if (!known) return new StoreError('unavailable', `nothing is decided yet: ${standing()}`)
       // Never less than what a reading takes: with 0 a store in good order would be too old each second.
       if (feed.age() <= Math.max(staleSeconds(), feed.bound)) return undefined
       return new StoreError('unavailable', `nothing is decided any more: ${standing()}`)
     },
-    trouble: () => (known && feed.state() === 'ok' ? undefined : standing()),
+    /** What is wrong with the store, though checks may go on for a while. */
+    trouble: (): string | undefined => (known && feed.state() === 'ok' ? undefined : standing()),
     standing,
     state: feed.state,
     age: feed.age,
     losses: feed.losses,
-    streamEnded(stream) {
+    /** nginx told us of the end of a stream that another instance handed out. */
+    streamEnded(stream: string): void {
       tell({ stream }).catch(() => undefined) // lost while the store is away: the sweep finds it
     },
-    // Everybody is named as such: a name that does not arrive must not mean everybody.
-    kick: (which) =>
+    /**
+     * The operator wants live streams ended, wherever they are. Rejects where the others could not be told. Everybody
+     * is named as such: a name that does not arrive must not mean everybody.
+     */
+    kick: (which: SessionSelector): Promise<void> =>
       tell({ kick: { ...which, all: which.id === undefined && which.user === undefined } }),
-    close() {
+    close(): void {
       closed = true
       stopHeart()
       cancelRetry()
     },
   }
 }
+
+export type Peers = ReturnType<typeof createPeers>
+
+/** For an instance that shares its store with nobody. `learn` reads it; what it throws ends the start. */
+export const alone = (learn: () => Promise<void>): Peers => ({
+  join: learn,
+  obstacle: () => undefined,
+  trouble: () => undefined,
+  standing: () => 'deciding',
+  state: () => 'ok',
+  age: () => 0,
+  losses: () => 0,
+  streamEnded: () => undefined,
+  kick: async () => undefined,
+  close: () => undefined,
+})
