@@ -19,6 +19,5 @@ const code = await getAuthToken(process.argv.slice(2), process.env, {
     process.stderr.write(`${line}\n`)
   },
   clock: systemClock,
-  wait: systemClock.wait,
 })
 process.exit(code)

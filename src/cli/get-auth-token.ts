@@ -1,7 +1,7 @@
 // The command of its own that logs in to MikoPBX or Postern. Stdout gets the token and one newline, or
 // nothing at all, whatever happens: shells put it straight into a variable.
 
-import type { Clock } from '../clock.ts'
+import type { Time } from '../clock.ts'
 import { fetchToken } from '../token-client/fetch-token.ts'
 import { parseSettings, USAGE } from '../token-client/settings.ts'
 import type { Environment } from '../token-client/settings.ts'
@@ -11,16 +11,14 @@ export interface Terminal {
   out(text: string): Promise<boolean>
   /** One line for a person. */
   err(line: string): void
-  clock: Clock
-  /** Waits that many seconds. */
-  wait(seconds: number): Promise<void>
+  clock: Pick<Time, 'now' | 'wait'>
 }
 
 /** The exit code: 0 token, 1 refused, 2 transport, 3 unusable answer, 64 wrong usage. */
 export const getAuthToken = async (
   args: readonly string[],
   env: Environment,
-  { out, err, clock, wait }: Terminal,
+  { out, err, clock }: Terminal,
 ): Promise<number> => {
   const parsed = parseSettings(args, env)
   if ('help' in parsed) {
@@ -35,7 +33,7 @@ export const getAuthToken = async (
   const explain = (line: string): void => {
     if (parsed.settings.debug) err(`debug: ${line}`)
   }
-  const verdict = await fetchToken(parsed.settings, { clock, wait, explain })
+  const verdict = await fetchToken(parsed.settings, { clock, explain })
   if (!('token' in verdict)) {
     err(`get-auth-token: ${verdict.message}`)
     return verdict.exit

@@ -1,7 +1,7 @@
 // One login, tried again while that can help → the verdict. It never waits longer than --timeout between
 // two attempts, and never lets the password or a token into what it reports.
 
-import type { Clock } from '../clock.ts'
+import type { Time } from '../clock.ts'
 import { sendRequest } from '../http-client.ts'
 import type { Exchange } from '../http-client.ts'
 import { judge } from './judge.ts'
@@ -12,9 +12,7 @@ const MAX_ANSWER = 1024 * 1024 // a login answer is 1 KB; more is a web page or 
 const FIRST_PAUSE = 0.5 // seconds, doubled each time
 
 export interface Surroundings {
-  clock: Clock
-  /** Waits that many seconds. */
-  wait(seconds: number): Promise<void>
+  clock: Pick<Time, 'now' | 'wait'>
   /** One line about what is going on, for --debug. */
   explain(line: string): void
 }
@@ -29,7 +27,7 @@ const describe = (exchange: Exchange): string => {
 
 export const fetchToken = async (
   settings: Settings,
-  { clock, wait, explain }: Surroundings,
+  { clock, explain }: Surroundings,
 ): Promise<Verdict> => {
   const { url, login, password, timeout, insecure, trust } = settings
   const form = new URLSearchParams({ login, password, rememberMe: 'false' })
@@ -58,7 +56,7 @@ export const fetchToken = async (
     if (attempt > settings.retries || verdict.retryAfter > timeout) return verdict
     const pause = Math.max(verdict.retryAfter, Math.min(FIRST_PAUSE * 2 ** (attempt - 1), timeout))
     explain(`trying again in ${pause} s`)
-    await wait(pause)
+    await clock.wait(pause)
     return tryOnce(attempt + 1)
   }
   return tryOnce(1)

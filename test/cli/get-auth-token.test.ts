@@ -35,8 +35,7 @@ const run = async (
       err: (line) => {
         err += `${line}\n`
       },
-      clock: { now: () => NOW, monotonic: () => 0 },
-      wait: async () => undefined,
+      clock: { now: () => NOW, wait: async () => undefined },
     },
   )
   return { code, out, err }

@@ -158,7 +158,7 @@ void t.test('every place that asks a server goes by them', needsOpenssl, async (
       const common = { login: '201', password: 'x', timeout: 5, retries: 0 }
       const verdict = await fetchToken(
         { ...common, url, insecure: false, trust: undefined, debug: false },
-        { clock: systemClock, wait: async () => undefined, explain: () => undefined },
+        { clock: systemClock, explain: () => undefined },
       )
       return 'token' in verdict ? true : verdict.message
     },

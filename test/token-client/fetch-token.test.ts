@@ -107,9 +107,11 @@ for (const { name, answers, expected, waits, timeout = 10 } of table) {
       debug: false,
     }
     const verdict = await fetchToken(settings, {
-      clock: { now: () => NOW, monotonic: () => 0 },
-      wait: async (seconds) => {
-        waited.push(seconds)
+      clock: {
+        now: () => NOW,
+        wait: async (seconds) => {
+          waited.push(seconds)
+        },
       },
       explain: (line) => {
         explained.push(line)
