@@ -110,3 +110,14 @@ export const sendRequest = (outgoing: Outgoing): Promise<Exchange> =>
     })
     request.end(body)
   })
+
+/** A body that should be one JSON object; undefined where it is anything else. */
+export const parseObject = (body: string): Readonly<Record<string, unknown>> | undefined => {
+  try {
+    const value: unknown = JSON.parse(body)
+    const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
+    return isObject ? (value as Readonly<Record<string, unknown>>) : undefined
+  } catch {
+    return undefined
+  }
+}

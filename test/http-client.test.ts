@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { readTrust, type Trust } from '../src/files/certificates.ts'
-import { sendRequest } from '../src/http-client.ts'
+import { parseObject, sendRequest } from '../src/http-client.ts'
 import type { Exchange, Outgoing } from '../src/http-client.ts'
 import {
   answer,
@@ -156,4 +156,11 @@ void t.test('IPv6 addresses keep their brackets to themselves', async (t) => {
   t.match(await ask(`http://[::1]:${await findClosedPort()}/`), {
     failed: /^(ECONNREFUSED|EADDRNOTAVAIL)$/,
   })
+})
+
+void t.test('a body is one JSON object, or nothing', async (t) => {
+  t.same(parseObject('{"a":[1]}'), { a: [1] })
+  for (const body of ['', '<html>', 'null', '[1]', '"text"', '7', '{"a":1']) {
+    t.equal(parseObject(body), undefined, body)
+  }
 })

@@ -1,6 +1,7 @@
 // `postern token inspect`: what a token says, and what a check would answer. Read from stdin, since an argument
 // is seen by every user of the machine; what it prints holds nothing that could be used as a token.
 
+import { decodeObject, type Members } from '../auth/compact.ts'
 import { loadConfig } from '../config/load.ts'
 import { type Command, verb } from './command.ts'
 import { askDaemon } from './control-client.ts'
@@ -8,20 +9,6 @@ import { type Io, IO_FAILED, OK, REFUSED, Stop, WrongUsage } from './io.ts'
 import { readPiped } from './prompt.ts'
 
 const INSTANTS = new Set(['exp', 'iat', 'nbf', 'until'])
-
-/** One segment of the token as text for people; undefined where it is no JSON object. */
-const readSegment = (
-  segment: string | undefined,
-): Readonly<Record<string, unknown>> | undefined => {
-  try {
-    const value: unknown = JSON.parse(Buffer.from(segment ?? '', 'base64url').toString('utf8'))
-    return typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? (value as Readonly<Record<string, unknown>>)
-      : undefined
-  } catch {
-    return undefined
-  }
-}
 
 const describe = (name: string, value: unknown): string => {
   const shown = JSON.stringify(value).replaceAll(
@@ -33,11 +20,7 @@ const describe = (name: string, value: unknown): string => {
     : shown
 }
 
-const print = (
-  title: string,
-  part: Readonly<Record<string, unknown>> | undefined,
-  io: Io,
-): void => {
+const print = (title: string, part: Members | undefined, io: Io): void => {
   io.out(title)
   if (!part) io.out('  not readable')
   else
@@ -84,8 +67,8 @@ export const token: Command = {
         }
         const { control } = loadConfig(file).listen
         const text = await readToken(io.stdin)
-        const [header, payload] = text.split('.')
-        const said = { header: readSegment(header), payload: readSegment(payload) }
+        const [header = '', payload = ''] = text.split('.')
+        const said = { header: decodeObject(header), payload: decodeObject(payload) }
         const asked = { token: text, ...(action !== undefined && { action, resource }) }
         const check = await askCheck(control, asked)
         const isAnswer = typeof check !== 'string'

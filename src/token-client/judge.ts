@@ -4,7 +4,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 
 import { findCertificateFault } from '../files/certificates.ts'
-import type { Exchange, Failure } from '../http-client.ts'
+import { type Exchange, type Failure, parseObject } from '../http-client.ts'
 
 export type Verdict =
   | { token: string; secondsLeft: number }
@@ -102,33 +102,21 @@ const redirectTarget = (location: string | undefined, url: URL): string => {
   return origin === undefined || origin === url.origin ? '' : ` to ${printable(origin)}`
 }
 
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
-
-const parseJson = (text: string): unknown => {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}
-
 const judgeToken = (body: string, { url, now }: Question): Verdict => {
   const unusable = (message: string): Verdict => ({
     exit: 3,
     message: `Unusable answer from ${url.href}: ${message}`,
   })
-  const answer = parseJson(body)
-  if (!isObject(answer)) return unusable(`no JSON object. ${API_BASE}`)
-  const token = isObject(answer['data']) ? answer['data']['accessToken'] : undefined
+  const answer = parseObject(body)
+  if (!answer) return unusable(`no JSON object. ${API_BASE}`)
+  const { accessToken: token } = Object(answer['data']) as { accessToken?: unknown }
   if (typeof token !== 'string' || token === '')
     return unusable(`no data.accessToken in it. ${API_BASE}`)
   // The alphabet is what keeps stdout to one line: a newline inside a "token" would be a second one.
   const payload = /^[\w-]+\.([\w-]+)\.[\w-]+$/.exec(token)?.[1]
   if (payload === undefined)
     return unusable('the token has not the three parts of a JWT. Update the server.')
-  const claims = parseJson(Buffer.from(payload, 'base64url').toString('utf8'))
-  const exp = isObject(claims) ? claims['exp'] : undefined
+  const exp = parseObject(Buffer.from(payload, 'base64url').toString('utf8'))?.['exp']
   if (typeof exp !== 'number')
     return unusable('the token is no JWT with an expiry. Update the server.')
   if (exp <= now) {

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto'
 import { ConfigError } from '../config/config-error.ts'
 import { findCertificateFault, readTrust, systemTrust } from '../files/certificates.ts'
-import { sendRequest } from '../http-client.ts'
+import { parseObject, sendRequest } from '../http-client.ts'
 import type { Authentication, Lookup, User, UserSource } from './source.ts'
 
 export interface HttpUsersOptions {
@@ -64,17 +64,6 @@ const parseEndpoint = (
     }
   }
   return { setting, url, socketPath: unix?.[1] }
-}
-
-const parseObject = (text: string): Record<string, unknown> | undefined => {
-  try {
-    const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? (value as Record<string, unknown>)
-      : undefined
-  } catch {
-    return undefined
-  }
 }
 
 /** One line of text that may stand in a log or a header. */
