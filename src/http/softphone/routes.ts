@@ -4,12 +4,11 @@
 import type { Dialect } from '../dialect.ts'
 import { routesBelow } from '../routes.ts'
 import { createCheckMediaAccessHandler } from './check-media-access.ts'
-import { createHealthHandler } from './health.ts'
 import { createLoginHandler } from './login.ts'
 import { createLogoutHandler } from './logout.ts'
 import { createProfileHandler } from './profile.ts'
 import { createRefreshHandler } from './refresh.ts'
-import { shape } from './reply.ts'
+import { shape, success } from './reply.ts'
 import { createSessionEndHandler, createSessionsHandler } from './sessions.ts'
 import { createTicketHandler } from './ticket.ts'
 
@@ -22,7 +21,8 @@ export const softphone: Dialect = {
       ['refresh', 'POST', '/auth/refresh', createRefreshHandler(parts)],
       ['logout', 'POST', '/auth/logout', createLogoutHandler(parts)],
       ['profile', 'GET', '/profile', createProfileHandler(parts)],
-      ['health', 'GET', '/health', createHealthHandler(parts.now)],
+      // Somebody answers. Whether we can decide is what /readyz tells, on the operator's listener.
+      ['health', 'GET', '/health', async () => success({ status: 'ok', timestamp: parts.now() })],
       ['check_media_access', 'GET', '/check-media-access', createCheckMediaAccessHandler(parts)],
       ['ticket', 'POST', '/auth/ticket', createTicketHandler(parts)],
       ['sessions', 'GET', '/auth/sessions', createSessionsHandler(parts)],
