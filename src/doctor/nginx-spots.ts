@@ -35,13 +35,8 @@ export const patternOf = ({ directive }: Spot): string | undefined =>
 export const serverOf = ({ around }: Spot): Directive | undefined =>
   around.find(({ name }) => name === 'server')
 
-export interface Pass {
-  by: string
-  /** The application: `http://host:port` or a socket, without a path behind it. */
-  to: string
-}
-
-export const passOf = ({ directive }: Spot): Pass | undefined => {
+/** By what a request goes where: `http://host:port` or a socket, without a path behind it. */
+export const passOf = ({ directive }: Spot) => {
   const [pass] = inside(directive, /^(?:proxy|grpc|fastcgi|uwsgi|scgi)_pass /)
   if (!pass) return undefined
   const [to = ''] = pass.args

@@ -3,16 +3,6 @@
 import { Worker } from 'node:worker_threads'
 import type { HashJob, HashReply } from './hash-jobs.ts'
 
-export interface PasswordPool {
-  /** undefined: the queue is full, nobody was judged. Rejects only on a fault (a worker that died). */
-  verify(stored: string, password: string): Promise<boolean> | undefined
-  hash(password: string): Promise<string> | undefined
-  /** Jobs that wait for a worker. */
-  queued(): number
-  /** Fails what still waits or runs. Afterwards every job is refused like one too many. */
-  close(): Promise<void>
-}
-
 export interface PasswordPoolOptions {
   workers: number
   /** Jobs that may wait for a worker, so that a storm of logins ends in a queue of known length. */
@@ -39,7 +29,7 @@ interface Seat {
   current: Waiting | undefined
 }
 
-export const createPasswordPool = (options: PasswordPoolOptions): PasswordPool => {
+export const createPasswordPool = (options: PasswordPoolOptions) => {
   const entry = options.entry ?? new URL('./hash-worker.ts', import.meta.url)
   const seats = new Set<Seat>()
   const waiting: Waiting[] = []
@@ -107,12 +97,15 @@ export const createPasswordPool = (options: PasswordPoolOptions): PasswordPool =
   }
 
   return {
-    verify: (stored, password) =>
+    /** undefined: the queue is full, nobody was judged. Rejects only on a fault (a worker that died). */
+    verify: (stored: string, password: string): Promise<boolean> | undefined =>
       submit({ verify: stored, password })?.then((answer) => answer === true),
-    hash: (password) =>
+    hash: (password: string): Promise<string> | undefined =>
       submit({ hash: password, memory: options.memory, passes: options.passes })?.then(String),
+    /** Jobs that wait for a worker. */
     queued: () => waiting.length,
-    async close() {
+    /** Fails what still waits or runs. Afterwards every job is refused like one too many. */
+    async close(): Promise<void> {
       closed = true
       for (const entered of waiting.splice(0))
         entered.reject(new Error('the password pool was closed before this job was begun'))
@@ -120,3 +113,5 @@ export const createPasswordPool = (options: PasswordPoolOptions): PasswordPool =
     },
   }
 }
+
+export type PasswordPool = ReturnType<typeof createPasswordPool>

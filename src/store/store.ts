@@ -100,11 +100,7 @@ export interface Renewal {
   idleTtl: number
 }
 
-export type Found =
-  | { state: 'live'; session: Session }
-  | { state: 'ended'; session: Session }
-  | { state: 'expired'; session: Session }
-  | { state: 'unknown' }
+export type Found = { state: 'live' | 'ended' | 'expired'; session: Session } | { state: 'unknown' }
 
 export type Rotation =
   | { outcome: 'rotated'; session: Session }

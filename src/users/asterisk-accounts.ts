@@ -10,12 +10,6 @@ export interface Account extends HeldUser {
   secret: { password: string } | { md5: string; realm: string }
 }
 
-export interface Accounts {
-  accounts: ReadonlyMap<string, Account>
-  problems: readonly string[]
-  warnings: readonly string[]
-}
-
 /**
  * Unkeyed and cut to 32 bits. Asterisk's file beside it holds the secret in plain, so a key would
  * protect nothing there; and a stolen store must not tell a guessed password from a wrong one for sure.
@@ -32,7 +26,7 @@ const readReferences = (sections: readonly Section[], variable: string): Set<str
     sections.flatMap((section) => (readVariable(section, variable) ?? '').split(',').map(strip)),
   )
 
-export const readAccounts = (all: readonly Section[], role: string): Accounts => {
+export const readAccounts = (all: readonly Section[], role: string) => {
   const accounts = new Map<string, Account>()
   const problems: string[] = []
   const warnings: string[] = []

@@ -14,18 +14,6 @@ export interface Section {
   readonly variables: { name: string; value: string }[]
 }
 
-export interface AsteriskConfig {
-  readonly sections: readonly Section[]
-  /** `file:line: what is wrong: the cure`. With any of these Asterisk itself would not load the file. */
-  readonly problems: readonly string[]
-  /** What Asterisk passes over in silence, and so do we. */
-  readonly warnings: readonly string[]
-  /** What the files looked like when they were read, those included and those missing. */
-  readonly mark: string
-  /** What they look like now. */
-  readMark(): Promise<string>
-}
-
 const MAX_DEPTH = 10 // Asterisk's own bound: an include that includes its parent ends there
 const MAX_FILES = 1000 // two includes of the same file on each of ten levels would be 1024 reads
 const MAX_BYTES = 16 * 1024 * 1024 // ten thousand extensions are 3 MB
@@ -79,9 +67,11 @@ const stripComments = (line: string, open: number): Stripped => {
 }
 
 /** Reads one file and all that it includes. It does not throw: what cannot be read is a problem. */
-export const loadAsteriskConfig = async (root: string): Promise<AsteriskConfig> => {
+export const loadAsteriskConfig = async (root: string) => {
   const sections: Section[] = []
+  /** `file:line: what is wrong: the cure`. With any of these Asterisk itself would not load the file. */
   const problems: string[] = []
+  /** What Asterisk passes over in silence, and so do we. */
   const warnings: string[] = []
   const marks: string[] = []
   const probes: (() => Promise<string>)[] = []
@@ -163,15 +153,11 @@ export const loadAsteriskConfig = async (root: string): Promise<AsteriskConfig> 
   const readText = async (file: string, wantedAt: string): Promise<string | undefined> => {
     await watch(() => readFileMark(file))
     try {
-      const { size, isFile, mode } = await stat(file).then((found) => ({
-        size: found.size,
-        isFile: found.isFile(),
-        mode: found.mode,
-      }))
-      const writers = findWriters(file, mode)
+      const found = await stat(file)
+      const writers = findWriters(file, found.mode)
       if (writers !== undefined) problems.push(`${wantedAt}: ${writers}`)
-      else if (!isFile) problems.push(`${wantedAt}: ${file} is no file: name a file`)
-      else if (size > MAX_BYTES)
+      else if (!found.isFile()) problems.push(`${wantedAt}: ${file} is no file: name a file`)
+      else if (found.size > MAX_BYTES)
         problems.push(`${wantedAt}: ${file} is over 16 MiB: is it the right file?`)
       else return await readFile(file, 'utf8')
     } catch (error) {
@@ -269,7 +255,9 @@ export const loadAsteriskConfig = async (root: string): Promise<AsteriskConfig> 
     sections,
     problems,
     warnings,
+    /** What the files looked like when they were read, those included and those missing. */
     mark: marks.join('\n'),
+    /** What they look like now. */
     readMark: async () => (await Promise.all(probes.map((probe) => probe()))).join('\n'),
   }
 }

@@ -35,20 +35,6 @@ export interface LinkEvents {
   message(channel: string, text: string): void
 }
 
-export interface Link {
-  /** For people: the server without its credentials. */
-  readonly label: string
-  /** One atomic step. Rejects with a StoreError: then it may have happened or not. */
-  run(script: Script, key: string, args?: readonly Argument[]): Promise<unknown>
-  /** What the server says of itself. */
-  info(section: string): Promise<string>
-  /** One of its settings; undefined where it does not say, for instance because its ACL forbids us to ask. */
-  setting(name: string): Promise<string | undefined>
-  /** Lets go of the server and tries anew, where its answers say that it is the wrong one. */
-  drop(fault: StoreError): void
-  close(): void
-}
-
 const MAX_UNANSWERED = 4096 // as many as the embedded store takes
 const IN_A_CROWD = 4 // times the timeout: how long a call waits behind others, when the server does answer
 const LOOK_EVERY = 0.025 // seconds: how exact the limits are
@@ -70,7 +56,7 @@ export const loadTrust = (file: string | undefined, isUsed: boolean): Trust | un
 export const openLink = async (
   { url, password, ca, timeout, channels, clock = systemClock }: LinkSettings,
   events: Partial<LinkEvents> = {},
-): Promise<Link> => {
+) => {
   const parsed = parseRedisUrl(url)
   const address = { ...parsed, password: password ?? parsed.password }
   const trust = loadTrust(ca, address.tls)
@@ -193,25 +179,32 @@ export const openLink = async (
 
   await attempted.promise
   return {
+    /** For people: the server without its credentials. */
     label,
-    async run(script, key, args = []) {
+    /** One atomic step. Rejects with a StoreError: then it may have happened or not. */
+    async run(script: Script, key: string, args: readonly Argument[] = []): Promise<unknown> {
       const rest = ['1', key, ...args.map((arg) => (typeof arg === 'number' ? String(arg) : arg))]
       return send(['EVALSHA', script.sha, ...rest]).catch((error: StoreError) => {
         if (faultCode(error.cause) !== 'NOSCRIPT') throw error
         return send(['EVAL', script.text, ...rest]) // nothing ran: this is the first time
       })
     },
-    info: async (section) => String(await send(['INFO', section])),
-    async setting(name) {
+    /** What the server says of itself. */
+    info: async (section: string) => String(await send(['INFO', section])),
+    /** One of its settings; undefined where it does not say, for instance because its ACL forbids us to ask. */
+    async setting(name: string): Promise<string | undefined> {
       const reply = await send(['CONFIG', 'GET', name]).catch(() => undefined)
       const value = (Object(reply) as Record<string, unknown>)[name]
       return typeof value === 'string' ? value : undefined
     },
-    drop(reason) {
+    /** Lets go of the server and tries anew, where its answers say that it is the wrong one. */
+    drop(reason: StoreError): void {
       current?.lose(reason)
     },
-    close() {
+    close(): void {
       closing.abort()
     },
   }
 }
+
+export type Link = Awaited<ReturnType<typeof openLink>>
