@@ -14,17 +14,12 @@ import { type Io, OK, REFUSED, Stop } from './io.ts'
 
 /** Asks the same sources as the daemon, opened for this one question. */
 const lookUp = async (config: Config, name: string): Promise<Lookup> => {
+  await using opened = new AsyncDisposableStack()
   const pool = createPasswordPool({ ...config.passwords, memory: config.passwords.memoryKib })
-  try {
-    const users = await openUsers(config, pool, () => {}, systemClock.every)
-    try {
-      return await users.lookup(name)
-    } finally {
-      users.close()
-    }
-  } finally {
-    await pool.close()
-  }
+  opened.defer(() => pool.close())
+  const users = await openUsers(config, pool, () => {}, systemClock.every)
+  opened.defer(() => users.close())
+  return await users.lookup(name)
 }
 
 /** The number that `{id}` stands for: only the daemon knows it, and assigns it when it first sees the user. */
