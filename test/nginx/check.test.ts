@@ -166,7 +166,7 @@ void t.test('nginx and the check', { skip: nginxMissing() }, async (t) => {
     const bare = await startNginx(t, {
       postern: daemon.socket,
       recordings,
-      site: [[/^ {8}set \$postern_(?:action read|resource app|accept header);\n/gm, '']],
+      site: [[/^ {8}set \$postern_(?:action \S+|resource app|accept header);\n/gm, '']],
     })
     daemon.answer = () => refuse(403, 'unknown_action')
     t.equal((await ask(bare.port, '/app/x')).status, 403)
