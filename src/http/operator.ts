@@ -14,31 +14,24 @@ export const createOperatorRoutes = (parts: {
   metrics: { expose(): Promise<string>; contentType: string }
   /** Resolves to what keeps us from deciding, or undefined. */
   findObstacle(): Promise<string | undefined>
-}): Route[] =>
-  routesBelow('', shape, [
-    [
-      'metrics',
-      'GET',
-      '/metrics',
-      async () => ({
-        status: 200,
-        headers: ['Content-Type', parts.metrics.contentType],
-        body: await parts.metrics.expose(),
-      }),
-    ],
+}): Route[] => {
+  const metrics: Handler = async () => ({
+    status: 200,
+    headers: ['Content-Type', parts.metrics.contentType],
+    body: await parts.metrics.expose(),
+  })
+  const ready: Handler = async () => {
+    const obstacle = await parts.findObstacle()
+    return obstacle === undefined
+      ? { status: 200, headers: TEXT, body: 'ready\n' }
+      : { status: 503, headers: [...TEXT, ...retryAfter(1)], body: `not ready: ${obstacle}\n` }
+  }
+  return routesBelow('', shape, [
+    ['metrics', 'GET', '/metrics', metrics],
     ['healthz', 'GET', '/healthz', async () => ({ status: 200, headers: TEXT, body: 'ok\n' })],
-    [
-      'readyz',
-      'GET',
-      '/readyz',
-      async () => {
-        const obstacle = await parts.findObstacle()
-        return obstacle === undefined
-          ? { status: 200, headers: TEXT, body: 'ready\n' }
-          : { status: 503, headers: [...TEXT, ...retryAfter(1)], body: `not ready: ${obstacle}\n` }
-      },
-    ],
+    ['readyz', 'GET', '/readyz', ready],
   ])
+}
 
 /** Whose sessions or streams the operator means; neither id nor user: everybody's. */
 export interface SessionSelector {
