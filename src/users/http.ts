@@ -19,8 +19,6 @@ export interface HttpUsersOptions {
   token?: string | undefined
   /** Passwords in the clear over a network: only if it is a private one, and the operator says so. */
   allowPlain?: boolean | undefined
-  /** Logins under way at once, and as many look-ups beside them. More are told to come back. */
-  maxInFlight?: number | undefined
   /** The price of one real check, paid for a wrong password; the directory pays it for strangers. */
   hashDecoy(): Promise<unknown> | undefined
   /** Called once for each kind of trouble: what is wrong with which address, and the cure. */
@@ -28,7 +26,7 @@ export interface HttpUsersOptions {
 }
 
 const MAX_ANSWER = 16 * 1024 // bytes; a real answer has 200
-const MAX_IN_FLIGHT = 32 // a PBX's PHP pool is smaller than that
+const MAX_IN_FLIGHT = 32 // logins, and as many look-ups: a PBX's PHP pool is smaller than that
 const AWAY = { unavailable: 'source_away' } as const
 const AWAY_FOR_LOGINS = { ...AWAY, retryAfter: 2 } // seconds
 const CA_FILE = 'http_users.ca_file'
@@ -87,7 +85,7 @@ type Answer = { user: User } | 'no' | 'away'
 
 /** Throws a ConfigError with every problem. */
 export const openHttpUsers = (options: HttpUsersOptions): UserSource => {
-  const { timeout, token, hashDecoy, maxInFlight = MAX_IN_FLIGHT, allowPlain = false } = options
+  const { timeout, token, hashDecoy, allowPlain = false } = options
   const problems: string[] = []
   const accept = <Part extends object>(part: Part | { problem: string }): Part | undefined => {
     if (!('problem' in part)) return part
@@ -192,7 +190,7 @@ export const openHttpUsers = (options: HttpUsersOptions): UserSource => {
     ask: () => Promise<Result>,
     full: Result,
   ): Promise<Result> => {
-    if (inFlight[budget] >= maxInFlight || closing.signal.aborted) return full
+    if (inFlight[budget] >= MAX_IN_FLIGHT || closing.signal.aborted) return full
     inFlight[budget]++
     try {
       return await ask()

@@ -173,18 +173,18 @@ void t.test(
   async (t) => {
     const held: (() => void)[] = []
     const hold: Canned = (socket) => void held.push(() => socket.end(answer(200, alice)))
-    const { server, source } = await open(t, [hold], { maxInFlight: 2 })
-    const asked = [source.authenticate('alice', 'x'), source.authenticate('alice', 'y')]
+    const { server, source } = await open(t, [hold])
+    const asked = Array.from({ length: 32 }, () => source.authenticate('alice', 'x'))
     t.same(await source.authenticate('alice', 'z'), LATER)
-    const looked = [source.lookup('alice'), source.lookup('alice')]
+    const looked = Array.from({ length: 32 }, () => source.lookup('alice'))
     t.same(await source.lookup('alice'), AWAY)
-    while (held.length < 4) await new Promise((resolve) => setImmediate(resolve))
+    while (held.length < 64) await new Promise((resolve) => setImmediate(resolve))
     for (const release of held) release()
     for (const one of [...asked, ...looked]) t.match(await one, { user: alice })
-    t.equal(server.requests.length, 4)
+    t.equal(server.requests.length, 64)
     const after = source.lookup('alice')
-    while (held.length < 5) await new Promise((resolve) => setImmediate(resolve))
-    held[4]?.()
+    while (held.length < 65) await new Promise((resolve) => setImmediate(resolve))
+    held[64]?.()
     t.match(await after, { user: alice }, 'room again')
   },
 )
