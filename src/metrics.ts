@@ -3,13 +3,6 @@
 
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 
-export interface MetricLabels {
-  version: string
-  /** Known values of the labels action and reason; others are counted as `unknown`. */
-  actions: readonly string[]
-  reasons: readonly string[]
-}
-
 export interface MetricSources {
   store: { countSessions(now: number): Promise<number> }
   registry: { count(): number }
@@ -136,7 +129,12 @@ const watchSources = (
   })
 }
 
-export const createMetrics = (labels: MetricLabels) => {
+export const createMetrics = (labels: {
+  version: string
+  /** Known values of the labels action and reason; others are counted as `unknown`. */
+  actions: readonly string[]
+  reasons: readonly string[]
+}) => {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   for (const name of MISNAMED) registry.removeSingleMetric(name)

@@ -4,10 +4,10 @@ import { spawnSync } from 'node:child_process'
 import t from 'tap'
 import { REASONS } from '../src/auth/decision.ts'
 import { ACTIONS } from '../src/auth/grants.ts'
-import { createMetrics, type MetricLabels, type MetricSources } from '../src/metrics.ts'
+import { createMetrics, type MetricSources } from '../src/metrics.ts'
 import { NOW } from './fixtures/clock.ts'
 
-const LABELS: MetricLabels = { version: '1.2.3', actions: ACTIONS, reasons: REASONS }
+const LABELS = { version: '1.2.3', actions: ACTIONS, reasons: REASONS }
 const SOURCES: MetricSources = {
   store: { countSessions: () => Promise.resolve(12) },
   pool: { queued: () => 2 },

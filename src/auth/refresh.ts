@@ -9,15 +9,13 @@ import { hashRefreshToken, mayBeStored, sealSuccessor, unsealSuccessor } from '.
 import type { Sessions } from './sessions.ts'
 import { judgeTime, type Tokens } from './token.ts'
 
-export const REFRESH_REFUSALS = [
-  'invalid', // not a refresh token of ours
-  'wrong_type', // an access token, properly signed
-  'expired',
-  'ended',
-  'reused', // a rotated token after its grace period: the session ends
-  'user_gone',
-] as const
-export type RefreshRefusal = (typeof REFRESH_REFUSALS)[number]
+export type RefreshRefusal =
+  | 'invalid' // not a refresh token of ours
+  | 'wrong_type' // an access token, properly signed
+  | 'expired'
+  | 'ended'
+  | 'reused' // a rotated token after its grace period: the session ends
+  | 'user_gone'
 
 export type RefreshResult =
   | {

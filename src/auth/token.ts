@@ -62,13 +62,6 @@ export interface TokenRequest {
   extra?: Readonly<Record<string, string | number>> | undefined
 }
 
-export interface Tokens {
-  issue(request: TokenRequest): Promise<string>
-  /** The verdict, where it is remembered and still holds: this keeps a check from waiting. */
-  remembered(token: string): Verdict | undefined
-  verify(token: string): Promise<Verdict>
-}
-
 export type Verdict = Claims | Refusal
 
 const HEADER_MEMBERS = new Set(['alg', 'kid', 'typ']) // we never write crit, b64, jwk, jku, zip …
@@ -124,7 +117,7 @@ export const createTokens = (options: {
   cacheSize: number
   /** Whose tokens are accepted beside ours. */
   trusted?: TrustedIssuers | undefined
-}): Tokens => {
+}) => {
   const { keyring, issuer, audience, trusted } = options
   const good = createVerdictCache<Claims>(options.cacheSize)
   const bad = createVerdictCache<Refusal>(BAD_VERDICTS)
@@ -165,11 +158,12 @@ export const createTokens = (options: {
     return remember(token, readClaims(signed.payload, read.type, issuer, audience))
   }
 
+  /** The verdict, where it is remembered and still holds: this keeps a check from waiting. */
   const remembered = (token: string): Verdict | undefined =>
     good.get(token) ?? bad.get(token) ?? trusted?.remembered(token)
 
   return {
-    issue: ({ extra, ...claims }) =>
+    issue: ({ extra, ...claims }: TokenRequest): Promise<string> =>
       new SignJWT({ ...extra, ...claims, iss: issuer, aud: audience, nbf: claims.iat })
         .setProtectedHeader({
           alg: keyring.signing.alg,
@@ -178,7 +172,7 @@ export const createTokens = (options: {
         })
         .sign(keyring.signing.key),
     remembered,
-    verify(token) {
+    verify(token: string): Promise<Verdict> {
       const known = remembered(token)
       if (known) return Promise.resolve(known)
       const shared =
@@ -191,6 +185,8 @@ export const createTokens = (options: {
     },
   }
 }
+
+export type Tokens = ReturnType<typeof createTokens>
 
 const LEEWAY = 5 // seconds that the clocks of two machines may differ; a host by NTP is within one
 

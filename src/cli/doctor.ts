@@ -12,7 +12,7 @@ import { keysFile, loadKeys } from '../config/keys-file.ts'
 import { openConfig } from '../config/load.ts'
 import { type Finding, ok, problem, warning } from '../doctor/finding.ts'
 import { checkClock, checkClosed, checkNode, checkSocket, idsOf } from '../doctor/host.ts'
-import { type Directive, parseNginxDump, walk } from '../doctor/nginx-config.ts'
+import { parseNginxDump, walk } from '../doctor/nginx-config.ts'
 import { findTraps } from '../doctor/nginx-traps.ts'
 import { probe } from '../doctor/probe.ts'
 import { inspectSharedStore } from '../daemon/open-state.ts'
@@ -88,21 +88,16 @@ const checkDaemon = async (config: Config): Promise<Finding> => {
     : problem('daemon', control, `it cannot decide: ${obstacle}`, 'see its log')
 }
 
-interface NginxRead {
-  tree: readonly Directive[]
-  /** What nginx itself finds odd: a site that another one hides, for one. */
-  warnings: readonly string[]
-}
-
 const linesOf = (text: string, level: string): string[] =>
   text.split('\n').filter((line) => line.includes(`[${level}]`))
 
 /** The configuration as nginx itself reads it; saved text for where doctor may not run it. */
-const readNginx = (file: string | undefined): NginxRead | Finding => {
+const readNginx = (file: string | undefined) => {
   if (file !== undefined) {
     return { tree: parseNginxDump(readFileSync(file, 'utf8')), warnings: [] }
   }
   const { status, stdout, stderr } = spawnSync('nginx', ['-T'], { encoding: 'utf8' })
+  // What nginx itself finds odd: a site that another one hides, for one.
   if (status === 0) return { tree: parseNginxDump(stdout), warnings: linesOf(stderr, 'warn') }
   // No text at all: it could not be started.
   const said = (stderr as string | null)?.trim() ?? ''

@@ -3,9 +3,6 @@
 
 type Path = readonly (string | number)[]
 
-/** The line of the setting, else of the nearest table around it that the file has, else 1. */
-export type Locate = (path: Path) => number
-
 /** What may be open at the end of a line. */
 const CLOSERS = ['', '\n]', '\n"""', "\n'''", '\n]}']
 
@@ -18,7 +15,7 @@ const holds = (document: unknown, path: Path): boolean => {
   return true
 }
 
-export const createLocator = (toml: string, parse: (text: string) => unknown): Locate => {
+export const createLocator = (toml: string, parse: (text: string) => unknown) => {
   const parseUpTo = (end: number): unknown => {
     for (const closer of CLOSERS) {
       try {
@@ -30,7 +27,8 @@ export const createLocator = (toml: string, parse: (text: string) => unknown): L
     return undefined
   }
   let upTo: readonly unknown[] | undefined
-  return (path) => {
+  /** The line of the setting, else of the nearest table around it that the file has, else 1. */
+  return (path: Path): number => {
     upTo ??= Array.from(`${toml}\n`.matchAll(/\n/g), ({ index }) => parseUpTo(index))
     for (let length = path.length; length > 0; length--) {
       const at = upTo.findIndex((document) => holds(document, path.slice(0, length)))

@@ -16,7 +16,7 @@ import { observeStore } from '../store/observed.ts'
 import { StoreError } from '../store/store.ts'
 import { version } from '../version.ts'
 import { followUsers } from './follow-users.ts'
-import { createTermsInForce, type InForce, openInForce } from './in-force.ts'
+import { createTermsInForce, openInForce } from './in-force.ts'
 import { createLearner } from './learn.ts'
 import { openListeners, refuseUnknownSockets } from './listeners.ts'
 import { createObserver } from './observe.ts'
@@ -28,11 +28,6 @@ import { createReadiness } from './readiness.ts'
 import { createSessionView } from './session-view.ts'
 import { createSharing } from './sharing.ts'
 import { startUpkeep } from './upkeep.ts'
-
-export interface Daemon extends Pick<InForce, 'reload'> {
-  /** Stops accepting, finishes what is under way, flushes and closes everything. */
-  stop(): Promise<void>
-}
 
 export interface DaemonParts {
   log: Log
@@ -49,7 +44,7 @@ export interface DaemonParts {
 
 const LOG_LIMIT = { most: 20, window: 10 } // lines that say the same thing in so many seconds
 
-const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
+const build = async (config: Config, parts: DaemonParts) => {
   const { log, clock, sockets = new Map(), lost = { lines: 0 }, onStanding = () => {} } = parts
   await using opened = new AsyncDisposableStack()
   const now = (): number => clock.now()
@@ -114,8 +109,12 @@ const build = async (config: Config, parts: DaemonParts): Promise<Daemon> => {
 
   const running = opened.move()
   let stopped: Promise<void> | undefined
-  return { reload: inForce.reload, stop: () => (stopped ??= running.disposeAsync()) }
+  /** Stops accepting, finishes what is under way, flushes and closes everything. */
+  const stop = (): Promise<void> => (stopped ??= running.disposeAsync())
+  return { reload: inForce.reload, stop }
 }
+
+export type Daemon = Awaited<ReturnType<typeof build>>
 
 /** Resolves when every listener accepts. Throws a ConfigError or a StartError; nothing is left open then. */
 export const startDaemon = async (config: Config, parts: DaemonParts): Promise<Daemon> => {

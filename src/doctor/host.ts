@@ -15,10 +15,15 @@ const run = (program: string, ...argv: string[]): string | undefined => {
   return status === 0 ? stdout.trim() : undefined
 }
 
-export interface Ids {
-  uid: number
-  gids: ReadonlySet<number>
+export const idsOf = (user: string) => {
+  const uid = run('id', '-u', user)
+  const groups = run('id', '-G', user)
+  return uid === undefined || groups === undefined
+    ? undefined
+    : { uid: Number(uid), gids: new Set(groups.split(' ').map(Number)) }
 }
+
+export type Ids = NonNullable<ReturnType<typeof idsOf>>
 
 const may = ({ uid, gids }: Ids, { mode, uid: owner, gid }: Stats, bit: number): boolean => {
   if (uid === 0) return true
@@ -52,14 +57,6 @@ export const checkSocket = (
   return may(ids, stat, 2) && may(ids, statSync(dirname(path)), 1)
     ? ok(rule, path, `${user} can open it`)
     : problem(rule, path, `${user} may not open it`, cures.closed)
-}
-
-export const idsOf = (user: string): Ids | undefined => {
-  const uid = run('id', '-u', user)
-  const groups = run('id', '-G', user)
-  return uid === undefined || groups === undefined
-    ? undefined
-    : { uid: Number(uid), gids: new Set(groups.split(' ').map(Number)) }
 }
 
 /** A folder that others can enter lets them at the sockets in it. */

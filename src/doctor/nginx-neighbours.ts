@@ -3,7 +3,16 @@
 
 import { type Finding, problem } from './finding.ts'
 import type { Spot } from './nginx-config.ts'
-import { has, inForce, isProtected, passOf, patternOf, serverOf, value } from './nginx-spots.ts'
+import {
+  has,
+  inForce,
+  isProtected,
+  passOf,
+  patternOf,
+  serverOf,
+  value,
+  whereOf,
+} from './nginx-spots.ts'
 
 const IDENTITY = 'user role session expires action resource accept channel kick reason'
   .split(' ')
@@ -29,8 +38,6 @@ const claimedBy = (spot: Spot, by: string): string[] => {
   return user?.text === '$remote_user' ? [...claimed, 'REMOTE_USER'] : claimed
 }
 
-const whereOf = ({ directive: { file, line } }: Spot): string => `${file}:${line}`
-
 /** Applications that a client tells who it is: where they are protected, and where the same one is open. */
 export const findImpostors = (locations: readonly Spot[]): Finding[] => {
   const passing = locations.flatMap((spot) => {
@@ -45,7 +52,7 @@ export const findImpostors = (locations: readonly Spot[]): Finding[] => {
     .map(({ spot, by, claimed }) =>
       problem(
         'identity',
-        whereOf(spot),
+        whereOf(spot.directive),
         `the client's own ${claimed.join(', ')} reaches the application`,
         `include postern/postern-${by === 'proxy' ? 'identity' : by}.conf in this location, after its ${headerLinesOf(by)} lines`,
       ),
@@ -74,7 +81,7 @@ export const findOvertakers = (locations: readonly Spot[]): Finding[] => {
       ? [
           problem(
             'overtaken',
-            whereOf(first.spot),
+            whereOf(first.spot.directive),
             `answers what fits it below ${path}, without a check: a pattern comes before a prefix`,
             `write \`location ^~ ${path}\`, or protect this one too`,
           ),

@@ -4,6 +4,8 @@ import type { Directive, Spot } from './nginx-config.ts'
 
 export const textOf = ({ name, args }: Directive): string => [name, ...args].join(' ')
 
+export const whereOf = ({ file, line }: Directive): string => `${file}:${line}`
+
 /** What stands in the block itself, by how it begins or reads. */
 export const inside = ({ block = [] }: Directive, pattern: RegExp): Directive[] =>
   block.filter((directive) => pattern.test(textOf(directive)))

@@ -17,6 +17,7 @@ import {
   patternOf,
   textOf,
   value,
+  whereOf,
   type Trap,
 } from './nginx-spots.ts'
 import { NCHAN } from './nginx-streams.ts'
@@ -176,8 +177,6 @@ const ANYWHERE: readonly Trap[] = [
     cure: 'write `max_fails=0` behind the server',
   },
 ]
-
-const whereOf = ({ file, line }: Directive): string => `${file}:${line}`
 
 /** Everything that is wrong, in the order of the configuration's parts; nothing: it holds what it promises. */
 export const findTraps = (config: readonly Directive[]): Finding[] => {

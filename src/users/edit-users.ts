@@ -1,16 +1,9 @@
 // Changes to the users file as text → text. Comments, empty lines, the order and all other lines stay byte for byte:
 // the file belongs to the operator.
 import { DISABLED, findUserProblem, isRemark } from './parse-users.ts'
+import type { User } from './source.ts'
 
 export type Edit = { text: string } | { refused: 'unknown_user' | 'already_there' }
-
-export interface NewUser {
-  name: string
-  hash: string
-  role: string
-  /** Empty: the name. */
-  displayName: string
-}
 
 const readName = (line: string): string | undefined => {
   const end = line.indexOf(':')
@@ -34,7 +27,11 @@ const editLine = (
   return found ? { text: lines.join('\n') } : { refused: 'unknown_user' }
 }
 
-export const addUser = (text: string, user: NewUser): Edit => {
+/** An empty display name is the name. */
+export const addUser = (
+  text: string,
+  user: Pick<User, 'name' | 'role' | 'displayName'> & { hash: string },
+): Edit => {
   const problem = findUserProblem(user)
   // A bug of ours if it gets here: a line break in a name would write a second user, of any role.
   if (problem !== undefined) throw new Error(problem)

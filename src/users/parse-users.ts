@@ -12,11 +12,6 @@ export interface FileUser extends HeldUser {
   weak: boolean
 }
 
-export type ParsedUsers =
-  | { users: ReadonlyMap<string, FileUser> }
-  /** `file:line: what is wrong: the cure` */
-  | { problems: readonly string[] }
-
 export const DISABLED = '!' // before the hash, as `passwd -l` has it: enabling brings the password back
 
 const MAX_NAME = 64 // bytes
@@ -103,8 +98,11 @@ const parseLine = (bytes: Uint8Array): FileUser | { problem: string } | undefine
   }
 }
 
-export const parseUsers = (content: Uint8Array, file: string): ParsedUsers => {
-  const problems: string[] = []
+export const parseUsers = (
+  content: Uint8Array,
+  file: string,
+): { users: ReadonlyMap<string, FileUser> } | { problems: readonly string[] } => {
+  const problems: string[] = [] // `file:line: what is wrong: the cure`
   const users = new Map<string, FileUser>()
   const lineOf = new Map<string, number>()
   // Latin-1 keeps every byte: a line that is not UTF-8 is told from the others.

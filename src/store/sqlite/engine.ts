@@ -22,18 +22,8 @@ export interface Call {
 }
 
 export type Outcome = { value: unknown } | { error: { code: StoreError['code']; message: string } }
-export interface Engine {
-  /** Runs the calls in order in one transaction; if one of them fails, each again in its own. */
-  apply(calls: readonly Call[]): Outcome[]
-  close(): void
-}
 
-const serveDatabase = (
-  file: string,
-  db: DatabaseSync,
-  verbs: Verbs,
-  opened: DisposableStack,
-): Engine => {
+const serveDatabase = (file: string, db: DatabaseSync, verbs: Verbs, opened: DisposableStack) => {
   // After a failed fsync the kernel may have dropped the pages: a later success proves nothing (fsyncgate).
   let failed: StoreError | undefined
 
@@ -71,7 +61,8 @@ const serveDatabase = (
   const refused = ({ code, message }: StoreError): Outcome => ({ error: { code, message } })
 
   return {
-    apply(calls) {
+    /** Runs the calls in order in one transaction; if one of them fails, each again in its own. */
+    apply(calls: readonly Call[]): Outcome[] {
       if (failed) return calls.map(() => refused(failed as StoreError))
       const together = attempt(calls)
       if (!(together instanceof StoreError)) return together
@@ -84,6 +75,8 @@ const serveDatabase = (
     close: () => opened.dispose(),
   }
 }
+
+export type Engine = ReturnType<typeof serveDatabase>
 
 /** Opens, checks and migrates the file. Throws a StoreError whose message names the cure. */
 export const openEngine = (file: string): Engine => {
