@@ -127,7 +127,11 @@ void t.test(
     b.machine.unplug()
     t.equal(await a.logout(gone.access), 200)
     await pause(2000)
-    t.equal(await b.check(gone.access), '204', 'the price of stale_seconds, as README says')
+    t.equal(
+      await b.check(gone.access),
+      '204',
+      'the price of stale_seconds, as docs/operating.md says',
+    )
     b.machine.plug()
     await until('b is ready', isReady(b))
     t.equal(await b.check(gone.access), '401 session_ended', 'known before it is ready')
