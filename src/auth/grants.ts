@@ -137,7 +137,7 @@ const matchesSegments = (
 const OF_CHANNELS: ReadonlySet<Action> = new Set(['subscribe', 'publish'])
 const PRIVATE = /^[^/]*-user-\d+$/ // a channel that the daemon made of me/…, for one user
 
-/** A private channel stands among the public ones: a wildcard is for those, unless it spells `-user-` itself. */
+/** Private channels have names like public ones: a wildcard covers public ones, unless it spells `-user-` itself. */
 const sparePrivate = (grant: Grant): Grant =>
   OF_CHANNELS.has(grant.action) && !grant.text.includes('-user-')
     ? {

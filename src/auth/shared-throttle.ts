@@ -36,9 +36,9 @@ export const createSharedThrottle = (
       const attempt = await shared.begin(limitsOf(keys, limits), limits.window)
       if ('settle' in attempt) {
         return {
-          // Nobody waits for it: the try is counted as one that may fail until this arrives, so no order of
-          // arrival earns a try, and the worst is that the next one waits a moment. A login's session is
-          // written over the same connection after it, so mostly it is there before the answer anyway.
+          // Not waited for: until it arrives the try counts as one that may still fail, so no delay gives
+          // anybody an extra try, and at worst the next one waits a moment. A login's session is written after
+          // it over the same connection, so it mostly arrives before the answer anyway.
           settle(outcome) {
             void attempt.settle(outcome).then(free, free)
           },

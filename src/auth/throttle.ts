@@ -165,7 +165,7 @@ export const createThrottle = (limitsNow: () => ThrottleLimits, clock: Clock): L
           for (const { window, forgiving } of opened) {
             window.pending--
             if (outcome === 'failed') window.failures++
-            // The owner is in: their earlier slips from this address count no more.
+            // The owner is in: their earlier slips from this address no longer count.
             if (outcome === 'succeeded' && forgiving) window.failures = 0
           }
           for (const { window } of opened) for (const wake of window.waiting.splice(0)) wake()

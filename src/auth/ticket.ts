@@ -43,14 +43,14 @@ export const createTickets = (parts: {
       if ('problem' in pattern || /[{}]/.test(resource)) {
         return bad('resource must be a resource, or a pattern of * and **')
       }
-      // With two of them what stands between is looked for everywhere: a check could cost its holder's choice.
+      // With two, what stands between them is searched for everywhere: its holder would choose what a check costs.
       if (resource.indexOf('**') !== resource.lastIndexOf('**')) {
         return bad('resource must have ** once at most')
       }
       if (!Number.isSafeInteger(ttl) || ttl < 1 || ttl > maxTtl) {
         return bad(`ttl must be a whole number of seconds from 1 to ${maxTtl}`)
       }
-      // A ticket belongs to a session of ours, and there is none.
+      // A ticket belongs to a session of ours, and another system's token has none.
       if (claims.foreign) return { refused: 'no_grant' }
       const subject = { username: claims.username, id: claims.sub, role }
       if (!coversPattern(policy.get(role) ?? [], action, resource, subject)) {
@@ -79,7 +79,7 @@ export const createTickets = (parts: {
       if (claims.ticket?.action !== 'subscribe') return undefined // a player's Range requests are many
       return (
         store
-          // Without ids, two requests are two, not a repetition.
+          // Without an id no request is a repetition of another.
           .useTicket(claims.jti, requestId === '' ? createId() : requestId, clock.now(), claims.exp)
           .then((use) => (use === 'used' ? refuse('ticket_used') : undefined))
       )

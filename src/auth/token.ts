@@ -1,6 +1,6 @@
 // Issues and verifies our own tokens; those of a trusted issuer are passed on to its rules. The raw text is checked
-// before the signature, the claims' types after. Time and revocation are not: they are judged at every use of a
-// verdict.
+// before the signature, the claims' types after. Time and revocation are no part of a verdict: they are judged each
+// time it is used.
 
 import { SignJWT } from 'jose'
 

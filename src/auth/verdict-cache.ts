@@ -6,7 +6,7 @@ interface Remembered<Value> {
   value: Value
 }
 
-// Hashing a whole token costs 0.9 µs of every check; its end is part of the signature, and is as distinct.
+// Hashing a whole token costs 0.9 µs of every check; its end is part of the signature, and is as unique.
 const END = 43 // characters: 32 bytes in base64url
 
 /**

@@ -111,7 +111,7 @@ const readNginx = (file: string | undefined) => {
 const checkKickSocket = async (path: string): Promise<Finding> => {
   const found = checkSocket('kick-socket', path, 'postern', idsOf('postern'), {
     absent:
-      'start nginx, or where it runs `systemctl restart nginx`: a reload does not bring the socket back',
+      'start nginx, or where it runs, `systemctl restart nginx` (a reload does not bring the socket back)',
     closed: 'systemd-tmpfiles --create postern.conf',
   })
   if (found.state === 'problem' || !existsSync(path)) return found

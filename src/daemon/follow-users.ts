@@ -54,7 +54,7 @@ export const followUsers = (parts: {
       const ending = Promise.all(gone.map(async ({ name, cause }) => endAllOf(name, cause)))
       registry.review() // what today's roles no longer allow
       await ending
-      // A name that is new here may have been another source's: its sessions were that one's user's.
+      // A name that is new here may have come from another source: its sessions are those of that other user.
       if (diff.some(({ change }) => change === 'added')) await endSessionsOfChangedUsers()
       observer.usersRead(source, diff.length)
     },
@@ -67,8 +67,8 @@ export const followUsers = (parts: {
   return {
     endSessionsOfChangedUsers,
     /**
-     * Reads every source now: how many sessions ended by it, and what is wrong with which source. One after the
-     * other: what ended by one reading is not another's to tell.
+     * Reads every source now: how many sessions that ended, and what is wrong with which source. One reading at a
+     * time: else it would count what another has ended.
      */
     reload() {
       const reading = turn.then(async () => {

@@ -71,7 +71,7 @@ export const openInForce = async (parts: {
   security: SecurityLog
   registry: Pick<Registry, 'review'>
   log: Log
-  /** The config as it stands now; without, the running one is taken anew. */
+  /** The config file as it is now; without this, a reload takes the running config again. */
   readConfig?: (() => Config) | undefined
 }) => {
   const { terms, keyring, follower, observer, metrics, security, registry, log } = parts
@@ -124,8 +124,8 @@ export const openInForce = async (parts: {
   return {
     gate: (): Gate => gate,
     /**
-     * Brings a new config, keys and users into force, or changes nothing. Reopens the log files. One after the other:
-     * what was read last is what stays.
+     * Brings a new config, keys and users into force, or changes nothing. Reopens the log files. One reload at a time,
+     * so that what was read last is what stays.
      */
     reload(given?: Config): Promise<Reloaded> {
       const reloaded = turn.then(() => reload(given))

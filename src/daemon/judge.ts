@@ -1,4 +1,4 @@
-// Whether a start would succeed, as far as that is the configuration's business: what it names is opened by the very
+// Whether a start would succeed, as far as the configuration decides that: whatever it names is opened by the very
 // functions that a start opens it with, and closed again. It must never make or change anything. What only the
 // running machine can tell (a server that is away, a port in use) is for the start to find.
 
@@ -86,7 +86,7 @@ const findRoleless = (
 const ignore = (): undefined => undefined
 const atOnce = (): number => 0 // nothing grows old during a look
 
-/** What ends a start with the cure in its words; anything else is a fault. */
+/** The errors that end a start and name a cure; anything else is a fault. */
 const KINDS = [ConfigError, StartError, StoreError, ListenError]
 
 const SOURCES = {
@@ -95,7 +95,7 @@ const SOURCES = {
   http: 'http_users.login_url',
 } as const
 
-/** Throws a ConfigError with every problem and its place; resolves to what is no reason not to start. */
+/** Throws a ConfigError with every problem and its place; resolves to the warnings, despite which a start succeeds. */
 export const judgeConfig = async ({ config, place }: LoadedConfig): Promise<string[]> => {
   const problems: string[] = []
   const warnings: string[] = []
@@ -153,7 +153,7 @@ export const judgeConfig = async ({ config, place }: LoadedConfig): Promise<stri
   const clock = { now: atOnce, monotonic: atOnce }
   const events = { clock, observe: ignore, onProblem: ignore }
   for (const [name, issuer] of config.issuers) {
-    // Who is asked over the network is away or not: the start does not wait for it either.
+    // A start does not wait for what is fetched over the network either.
     if (issuer.file === '') continue
     await judge(`issuers.${name}`, () => openIssuers(new Map([[name, issuer]]), events))
   }

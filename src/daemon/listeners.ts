@@ -22,7 +22,7 @@ import { StartError } from './open-state.ts'
 
 const SOCKETS: ReadonlySet<string> = new Set(['http', 'operator', 'notify']) // what systemd may open for us
 
-const MAX_CONNECTIONS = 4096 // nginx keeps a few for each worker; one more is closed at once, and nginx answers 503
+const MAX_CONNECTIONS = 4096 // nginx keeps a few per worker; one too many is closed at once, and nginx answers 503
 const SOCKET_MODE = 0o660 // whoever opens it can claim any client address: nginx's group, and nobody else
 
 type Address = Config['listen']['http']

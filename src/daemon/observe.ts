@@ -14,7 +14,7 @@ import { type EndedSession, StoreError } from '../store/store.ts'
 import { KickSocketError } from '../streams/kicker.ts'
 import type { UserSource } from '../users/source.ts'
 
-/** Of a fault, for the metric. */
+/** The metric label of a fault. */
 const kindOf = (error: unknown): string => {
   if (error instanceof IssuerAwayError) return 'issuer_away'
   if (error instanceof KickSocketError) return 'kick_socket_away'
@@ -54,10 +54,10 @@ export const createObserver = (parts: {
     streamFault(error: unknown): void {
       log.error(
         { err: error },
-        'a live subscription could not be ended, or its end not written down: tried again until it is',
+        'a live stream could not be ended, or its end could not be stored: tried again until it works',
       )
     },
-    /** Once an outage, and once when it is over. */
+    /** Once per outage, and once when it is over. */
     kickSocket(fault: KickSocketError | undefined): void {
       if (fault) {
         log.error({ problem: fault.message }, 'no new stream is let in: nothing could end it')
@@ -76,7 +76,7 @@ export const createObserver = (parts: {
     usersBroken(source: UserSource['name'], problems: readonly string[]): void {
       if (source === 'http') metrics.faulted('user_source_away')
       else metrics.usersLoaded(source, false)
-      log.error({ source, problems }, 'a user source is broken: its last good state stays')
+      log.error({ source, problems }, 'a user source is broken: its last good state stays in force')
     },
     issuers: {
       clock,
@@ -84,7 +84,7 @@ export const createObserver = (parts: {
         if ('keys' in outcome) metrics.issuerKeys(issuer, outcome.keys)
       },
       onProblem(problem) {
-        log.error({ problem }, 'a trusted issuer gives no keys: what was known of it stays')
+        log.error({ problem }, 'a trusted issuer gives no keys: those known before stay in force')
       },
     } satisfies IssuerEvents,
     /** What a server tells of its requests. */
@@ -100,9 +100,9 @@ export const createObserver = (parts: {
       onFault(error, route) {
         const kind = kindOf(error)
         metrics.faulted(kind)
-        // While the store is away every check is one.
+        // While the store is away every check is a fault.
         if (!limit.allows(kind)) return
-        // Of the store and nginx the message says all; of anything else the place is needed.
+        // A fault of the store or of nginx is told whole by its message; of any other the stack is needed.
         const isTold = error instanceof StoreError || error instanceof KickSocketError
         const what = isTold ? { problem: error.message } : { err: error }
         log.error({ ...what, route }, 'a request could not be decided')

@@ -47,7 +47,7 @@ const openOwnStore = (directory: string): Promise<Store> => {
   return openSqliteStore(storeFile(directory))
 }
 
-/** Whose streams an instance hands out: two nginx under one name would forget each other's. */
+/** The nginx whose streams an instance hands out: two under one name would forget each other's streams. */
 export const nginxName = (name: string, host: string): string => {
   if (name !== '') return name
   if (host !== '' && !host.startsWith('localhost')) return host
@@ -62,7 +62,7 @@ const serverOf = ({ url, passwordFile, caFile }: Config['store']) => ({
   ca: caFile === '' ? undefined : caFile,
 })
 
-/** What no Redis could be opened with, whatever it answers: a file of authorities that will not do. */
+/** Throws where no Redis could be opened, whatever it answers: an unusable ca_file, or its package is missing. */
 export const judgeRedis = async (caFile: string): Promise<void> => {
   loadTrust(caFile || undefined, false)
   await loadPackage()
@@ -84,7 +84,7 @@ export const openSharedStore = async (
   })
 }
 
-/** What of the shared store's server could un-revoke a token, each with its cure. It only looks. */
+/** Which settings of the shared store's server could un-revoke a token, each with its cure. It only looks. */
 export const inspectSharedStore = async ({
   store,
   subscriptions,

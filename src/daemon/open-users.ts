@@ -18,7 +18,7 @@ export interface UserEvents {
 }
 
 export interface FollowedUsers extends Directory {
-  /** From now on changes and problems are told. A change of before is found again; a problem of before is told now. */
+  /** From now on changes and problems are told. Earlier changes are found again; earlier problems are told at once. */
   follow(events: UserEvents): void
 }
 
@@ -34,7 +34,7 @@ export const openUsers = async (
     onChange: () => Promise.reject(new Error('nobody follows the users yet')),
     onProblem: (source, problems) => void missed.set(source, problems),
   }
-  // What a stranger costs, so that the time of an answer does not tell who exists.
+  // An unknown name costs a hash as well, so that the time of an answer does not tell who exists.
   const hashDecoy = () => pool.hash('a password that nobody has')
   const of = (source: UserSource['name']) => ({
     onChange: (diff: UsersDiff) => events.onChange(source, diff),

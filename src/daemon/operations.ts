@@ -42,7 +42,7 @@ export const createOperations = (parts: {
     listSessions: parts.listSessions,
     async endSessions(which: SessionSelector): Promise<number> {
       if (which.id === undefined && which.user === undefined) {
-        // Also what no session of the store stands behind: a restored backup knows nothing of later logins.
+        // Also tokens without a session in the store: a restored backup knows nothing of later logins.
         const since = clock.now() + 1
         await store.moveEpoch(since)
         revocations.moveEpoch(since)
@@ -54,7 +54,7 @@ export const createOperations = (parts: {
         const results = await Promise.all(slice.map(({ sid }) => sessions.end(sid, 'operator')))
         ended += results.filter(Boolean).length
       }
-      // Also what listens with no session of the store behind it: another issuer's user, a leaked key's holder.
+      // Also streams without a session in the store: another issuer's user, or the holder of a leaked key.
       await kick(which)
       return ended
     },
@@ -76,7 +76,7 @@ export const createOperations = (parts: {
     },
     async reloadUsers(): Promise<{ ended: number } | { problems: readonly string[] }> {
       const { ended, problems } = await follower.reload()
-      // The command that asks has changed the users file: what stands against another source is not its failure.
+      // The command that asks has changed the users file: a problem with another source is not its failure.
       const found = problems.get('file')
       return found ? { problems: found } : { ended }
     },

@@ -36,7 +36,7 @@ const TRY_AGAIN = 1 // second, where what must be known could not be read though
 
 type Signal = { stream: string } | { kick: SessionSelector & { all: boolean } }
 
-/** Undefined for a newer version's, or somebody else's: nothing is done then, and everybody only where it says so. */
+/** Undefined for a signal that is not ours or a newer version's: it is ignored. Only `all` means everybody. */
 const parseSignal = (text: string): { stream: string } | { kick: SessionSelector } | undefined => {
   try {
     const { stream, kick } = Object(JSON.parse(text)) as Record<string, unknown>
@@ -52,7 +52,7 @@ const parseSignal = (text: string): { stream: string } | { kick: SessionSelector
 
 const RENEW_WITHIN = 0.5 // seconds that an expired stream may wait for word of a refresh elsewhere
 
-/** Which of these sessions were refreshed elsewhere. Where the store is away they end with the tokens that we know of. */
+/** Which of these sessions were refreshed elsewhere. While the store is away, streams end with tokens we know of. */
 export const renewFrom =
   (shared: Pick<SharedStore, 'accessOf'>, clock: Time) =>
   async (expired: readonly Subscription[]): Promise<ReadonlyMap<string, Access>> =>
@@ -85,11 +85,11 @@ export const createPeers = (parts: PeersParts) => {
     if (since > clock.now() + MINUTE) {
       log.error(
         { since },
-        'the shared store was founded, or its tokens ended, by a host whose clock is ahead: tokens are refused until then; correct the clocks, and take a new store.prefix if that is too long',
+        'the shared store was founded, or its tokens ended, by a host whose clock is ahead: tokens are refused until that time (`since`); correct the clocks, and set a new store.prefix if that is too far away',
       )
     }
     revocations.moveEpoch(since)
-    // What opened before stands on a token that counts no more.
+    // What opened before stands on a token that no longer counts.
     registry.review(({ startedAt }) => startedAt >= since, 'session_ended')
   }
 
@@ -154,7 +154,7 @@ export const createPeers = (parts: PeersParts) => {
     void registry.kickSession(sid, 'session_ended')
   })
   feed.onTrustedSince(trust)
-  // What is wrong may show by turns in two ways, several times a second: each is said once an outage.
+  // Two faults may alternate several times a second: each is logged once per outage.
   const said = new Set<string>()
   const onState = ({ state, message }: StateChange): void => {
     if (closed) return // we closed it ourselves
@@ -183,7 +183,7 @@ export const createPeers = (parts: PeersParts) => {
     /** What keeps a check from deciding on what is in memory; it is thrown, and becomes a 503. */
     obstacle(): StoreError | undefined {
       if (!known) return new StoreError('unavailable', `nothing is decided yet: ${standing()}`)
-      // Never less than what a reading takes: with 0 a store in good order would be too old each second.
+      // Never less than a reading takes: with 0, a healthy store would count as too old every second.
       if (feed.age() <= Math.max(staleSeconds(), feed.bound)) return undefined
       return new StoreError('unavailable', `nothing is decided any more: ${standing()}`)
     },
@@ -199,7 +199,7 @@ export const createPeers = (parts: PeersParts) => {
     },
     /**
      * The operator wants live streams ended, wherever they are. Rejects where the others could not be told. Everybody
-     * is named as such: a name that does not arrive must not mean everybody.
+     * is said outright (`all`): a name that got lost must not mean everybody.
      */
     kick: (which: SessionSelector): Promise<void> =>
       tell({ kick: { ...which, all: which.id === undefined && which.user === undefined } }),

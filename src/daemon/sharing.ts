@@ -1,4 +1,4 @@
-// What is another where instances share a store. The one place that asks whether they do.
+// What differs where instances share a store. The one place that asks whether they do.
 
 import { createSharedThrottle } from '../auth/shared-throttle.ts'
 import { createThrottle } from '../auth/throttle.ts'

@@ -1,4 +1,4 @@
-// Order and life: every part built from a Config, by hand and in order, and closed in the other. The only room that
+// Order and life: every part is built from a Config, by hand and in order, and closed in reverse. The only room that
 // knows which adapter is used; nothing here decides anything.
 
 import { REASONS } from '../auth/decision.ts'
@@ -38,11 +38,11 @@ export interface DaemonParts {
   lost?: { lines: number }
   /** One line for `systemctl status`, whenever it changes. */
   onStanding?: (line: string) => void
-  /** The config as it stands now, for a reload; without, the running one is taken anew. */
+  /** The config file as it is now, for a reload; without this, a reload takes the running config again. */
   readConfig?: () => Config
 }
 
-const LOG_LIMIT = { most: 20, window: 10 } // lines that say the same thing in so many seconds
+const LOG_LIMIT = { most: 20, window: 10 } // lines of one kind in so many seconds
 
 const build = async (config: Config, parts: DaemonParts) => {
   const { log, clock, sockets = new Map(), lost = { lines: 0 }, onStanding = () => {} } = parts

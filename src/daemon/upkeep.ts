@@ -8,7 +8,7 @@ import type { Store } from '../store/store.ts'
 
 const PRUNE_EVERY = 30 // seconds
 
-/** Until what it returns is called. */
+/** Goes on until the function that it returns is called. */
 export const startUpkeep = (parts: {
   store: Pick<Store, 'prune'>
   revocations: Pick<Revocations, 'prune'>

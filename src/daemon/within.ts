@@ -3,7 +3,7 @@
 import type { Time } from '../clock.ts'
 import { StoreError } from '../store/store.ts'
 
-/** Rejects with a StoreError where nothing came of it in time. */
+/** Rejects with a StoreError where there is no answer in time. */
 export const within = <Value>(
   clock: Pick<Time, 'after'>,
   seconds: number,

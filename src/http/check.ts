@@ -37,7 +37,7 @@ export interface Admissions {
     exclusive: boolean
   }): string | Promise<string>
   kickSession(sid: string, cause: 'session_ended'): Promise<number>
-  /** Whether the channel has anything to go on from. */
+  /** Whether the channel keeps a message right now, so that a client may go on from an id. */
   keeps(channel: string, worker: string): Promise<boolean>
 }
 
@@ -76,7 +76,7 @@ const deny = (refusal: Refusal, action: string | undefined): Reply => {
   }
 }
 
-/** Two lines of the client's reach us as two, or as one with a comma: what upgrades to anything else too may be one. */
+/** Two Upgrade lines reach us as two, or joined by a comma: `websocket` may stand beside another protocol. */
 const mayBeWebSocket = (headers: Headers): boolean =>
   headers.isRepeated('x-original-upgrade') ||
   /websocket/i.test(headers.get('x-original-upgrade') ?? '')
@@ -107,7 +107,7 @@ export const createCheckHandlers = (parts: {
   const read = ({ headers }: Request, action: string | undefined): CheckRequest | Refusal => {
     const credential = readCredential({
       headers,
-      // Unsaid, or said twice: no way counts.
+      // Missing, or sent twice: no way to show a credential counts.
       accept: headers.get('x-auth-accept') ?? '',
       uri: headers.get('x-original-uri') ?? '',
       secure: isSecure(headers, cookieSecurity),
@@ -157,7 +157,7 @@ export const createCheckHandlers = (parts: {
       exclusive:
         headers.isRepeated('x-original-upgrade') || headers.get('x-original-upgrade') !== undefined,
     })
-    // As late as can be: nginx acts upon it at once.
+    // As late as possible: nginx acts on the answer at once.
     const from = readResume(
       headers.get('x-original-resume') ?? '||',
       headers.get('x-original-uri') ?? '',
@@ -174,7 +174,7 @@ export const createCheckHandlers = (parts: {
       'X-Auth-Channels',
       `${channel},${kick}`,
       ...(resumes ? ['X-Auth-Resume', from] : []),
-      // Of nginx files of the version before, which an upgrade may leave in force for days.
+      // For nginx files of the previous version, which may stay in force for days after an upgrade.
       'X-Auth-Channel',
       channel,
       'X-Auth-Kick',

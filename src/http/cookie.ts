@@ -6,7 +6,7 @@ import { type Headers, trimBlanks } from './headers.ts'
 /** When cookies are marked Secure: where the client spoke https to nginx, or always. */
 export type CookieSecurity = 'auto' | 'always'
 
-/** Said twice it is in doubt: then only the cookie counts that no plain page can set. */
+/** A scheme that is said twice is in doubt, and counts as https: no plain page can set the cookie that counts then. */
 export const isSecure = (headers: Headers, security: CookieSecurity): boolean =>
   security === 'always' ||
   headers.isRepeated('x-forwarded-proto') ||

@@ -18,7 +18,7 @@ const TICKET_NAMES: readonly string[] = ['ticket']
 export const accessCookieName = (secure: boolean): string => (secure ? '__Host-postern' : 'postern')
 
 const bearerToken = (value: string): string | undefined => {
-  // As every client writes it, at an eighth of what the pattern costs (0.1 of 0.7 µs).
+  // As every client writes it: 0.1 µs, where the pattern costs 0.7.
   const rest = value.startsWith(USUAL) ? value.slice(USUAL.length) : ''
   return rest !== '' && !NOT_OF_A_TOKEN.test(rest) ? rest : BEARER.exec(value)?.[1]
 }

@@ -1,5 +1,5 @@
-// What a handler answers, as a value. One table turns a reason into a status; nginx knows only these two,
-// and turns anything else into a 500.
+// What a handler answers, as a value. One table turns a reason into a status: nginx takes only 401 and 403 for a
+// refusal, and makes a 500 of anything else that is not 2xx.
 
 import { type Reason, REASONS, type Refusal } from '../auth/decision.ts'
 

@@ -17,7 +17,7 @@ export interface ServerParts {
   maxConnections: number
   /** What a fault of ours is answered with: 503 means "cannot decide", and nginx never lets anyone in on it. */
   statusOfFault(error: unknown): { status: 500 | 503; retryIn?: number }
-  /** Once a request, after the answer was written. */
+  /** Once per request, after the answer was written. */
   observe(seen: { route: string; status: number; reason: string | undefined }): void
   onEvents(events: readonly SecurityEvent[], request: Request): void
   onFault(error: unknown, route: string): void
@@ -87,7 +87,7 @@ export const createHttpServer = (parts: ServerParts): Server => {
       headers: ['Connection', 'close'],
     })
 
-  /** The answer where no route is asked. */
+  /** The answer to a request that gets to no route. */
   const reject = (response: ServerResponse, status: 400 | 417, error: string): void => {
     write(response, failure(parts.shape, status, error, now()), true)
     observe({ route: 'unknown', status, reason: undefined })

@@ -144,7 +144,7 @@ export interface StoreVerbs {
   countSessions(now: number): Promise<number>
   /** Who has live sessions, under which credential marks. */
   listCredentials(now: number): Promise<{ username: string; credential: string }[]>
-  /** Tokens issued before this instant count no more, whatever their session; 0: none. */
+  /** Tokens issued before this instant no longer count, whatever their session; 0: all count. */
   epoch(): Promise<number>
   /** Moves the epoch to `since`, never back. */
   moveEpoch(since: number): Promise<void>

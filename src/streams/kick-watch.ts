@@ -5,8 +5,8 @@ import type { Time } from '../clock.ts'
 import { KickSocketError, type Kicker } from './kicker.ts'
 
 const EVERY = 1 // second between looks
-const AGAIN = 0.1 // after one in vain: nginx's clients all come back with it
-const PATIENCE = 1.5 // for an answer, or for nginx to be back: most of its restarts take less, and refuse nobody
+const AGAIN = 0.1 // after a look in vain: when nginx is back, so are all its clients
+const PATIENCE = 1.5 // seconds for an answer, or for nginx to be back: most restarts take less, and nobody is refused
 
 const SILENT = new KickSocketError('nginx does not answer on its kick socket: see its error log')
 
@@ -14,11 +14,11 @@ const SILENT = new KickSocketError('nginx does not answer on its kick socket: se
 export const openKickWatch = async (parts: {
   kicker: Pick<Kicker, 'countChannels'>
   clock: Pick<Time, 'after' | 'deadline'>
-  /** Once an outage, and once when it is over. */
+  /** Once per outage, and once when it is over. */
   onChange(fault: KickSocketError | undefined): void
 }) => {
   const { kicker, clock, onChange } = parts
-  let fault: KickSocketError | undefined = new KickSocketError('nginx was not asked yet')
+  let fault: KickSocketError | undefined = new KickSocketError('nginx has not been asked yet')
   let why = SILENT
   let channels = Number.NaN
   let said = false

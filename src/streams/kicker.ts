@@ -5,13 +5,13 @@ import { Agent, request } from 'node:http'
 
 import type { Ending, StreamEnder } from './stream-ender.ts'
 
-/** Nchan says `ended` also of what ended a while ago, and may count 0 of a live stream, and 1 of an ended one. */
+/** Nchan says `ended` also of a stream that ended a while ago, and may count 0 on a live one, and 1 on an ended one. */
 export interface Kicker extends StreamEnder {
-  /** The last second in which the channel keeps what it keeps now; undefined where it keeps nothing. */
+  /** Unix seconds until which the channel keeps its newest message; undefined where it keeps none. */
   keepsUntil(channel: string): Promise<number | undefined>
   /**
    * How many channels Nchan has: the sign that streams can be ended. On a connection of its own: a kept one still
-   * answers when the socket can be reached no more.
+   * answers when the socket can no longer be reached.
    */
   countChannels(): Promise<number>
   close(): void
@@ -41,13 +41,13 @@ interface Answer {
 }
 
 const CURES: Readonly<Record<string, string>> = {
-  // nginx keeps what it listens on over a reload, also where the name of it is gone (measured).
+  // Over a reload nginx keeps listening on its old socket, also where the socket's file is gone (measured).
   ENOENT:
-    'is not there: start nginx, or where it runs `systemctl restart nginx`: a reload does not bring the socket back',
+    'is not there: start nginx, or where it runs, `systemctl restart nginx` (a reload does not bring the socket back)',
   ECONNREFUSED:
-    'has nobody listening: start nginx; where it was killed, remove that file first, nginx does not start over it',
+    'has nobody listening: start nginx; where it was killed, remove that file first, else nginx does not start',
   EACCES:
-    'may not be opened: its folder is to be 0750 of root and the group postern (`systemd-tmpfiles --create postern.conf`)',
+    'may not be opened: its folder must have mode 0750, owner root and group postern (`systemd-tmpfiles --create postern.conf`)',
 }
 
 const explain = (socketPath: string, error: NodeJS.ErrnoException): KickSocketError => {
@@ -58,7 +58,7 @@ const explain = (socketPath: string, error: NodeJS.ErrnoException): KickSocketEr
 
 export const createKicker = (socketPath: string): Kicker => {
   const agent = new Agent({ keepAlive: true, maxSockets: SOCKETS })
-  // nginx closes all idle connections in one moment: after a dead one the next kept one would be as dead.
+  // nginx closes all idle connections at the same moment: after a dead one, the next kept one would be dead as well.
   const fresh = new Agent({ maxSockets: SOCKETS })
 
   const ask = (method: 'DELETE' | 'GET', path: string, anew = false): Promise<Answer> => {
@@ -75,7 +75,7 @@ export const createKicker = (socketPath: string): Kicker => {
       asked.destroy(Object.assign(new Error('silence'), { code: 'ETIMEDOUT' })),
     )
     asked.on('error', (error: NodeJS.ErrnoException) => {
-      // nginx closed an idle connection at the moment of its use: both verbs may be said twice.
+      // nginx closed an idle connection just as it was used: both methods may safely be repeated.
       if (asked.reusedSocket && STALE.has(error.code)) resolve(ask(method, path, true))
       else reject(explain(socketPath, error))
     })

@@ -1,4 +1,4 @@
-// Streams that are being ended: each is tried until it is gone and no check under way can bring another by its id.
+// Streams that are being ended: each is kicked until it is gone and no check under way can open another on its id.
 
 import type { Time } from '../clock.ts'
 import type { LiveStream } from './live-list.ts'
@@ -13,7 +13,7 @@ export interface KickObservation {
 }
 
 export const IN_FLIGHT = 10 // seconds: longer than nginx waits for a check, so that a check under way is caught
-const AGAIN = 0.1 // seconds between tries while a check under way may bring a stream
+const AGAIN = 0.1 // seconds between tries while a check under way may open a stream
 const RETRY_SLOW = 1 // seconds between tries where nginx is away
 const ANSWER_WITHIN = 1 // second that a logout waits for its streams to close
 
@@ -22,7 +22,7 @@ interface Kick {
   cause: KickCause
   startedAt: number
   nextAt: number
-  /** Somebody was there and is gone, or it failed: counted once. */
+  /** Whether its result is counted already: a stream that ended, nobody, or a failure. */
   observed: boolean
   busy: boolean
   done: PromiseWithResolvers<void>
@@ -32,10 +32,10 @@ export const createKicks = (parts: {
   ender: Pick<StreamEnder, 'end'>
   clock: Pick<Time, 'after' | 'monotonic'>
   observe(kick: KickObservation): void
-  /** nginx answered, or with a fault: nothing can be ended for now. */
+  /** nginx answered; with a fault: nothing can be ended for now. */
   onAnswer(fault?: unknown): void
   onFault(error: unknown): void
-  /** It is gone, and its id brings nobody any more. */
+  /** It is gone, and no other can open on its id. */
   onOver(stream: LiveStream): void
 }) => {
   const { ender, clock, observe, onAnswer, onFault, onOver } = parts
@@ -73,7 +73,7 @@ export const createKicks = (parts: {
       remove(kick)
       onOver(stream)
     } catch (error) {
-      // nginx is away, and its streams with it, or it may not be reached: tried until it answers.
+      // nginx is away, and its streams with it, or its socket cannot be reached: tried until it answers.
       kick.nextAt = askedAt + RETRY_SLOW
       onAnswer(error)
       settle(kick, 'failed')
@@ -111,7 +111,7 @@ export const createKicks = (parts: {
       }
       attempt(kicks)
     },
-    /** Resolves when all of the session that is being ended is gone, as far as can be told, or after a second. */
+    /** Resolves when the session's streams that are being ended are gone as far as can be told, or after a second. */
     async settled(sid: string): Promise<void> {
       const kicks = [...(underWay.get(sid) ?? [])]
       if (kicks.length === 0) return

@@ -11,10 +11,10 @@ export interface LiveStream extends Subscription {
   readonly exclusive: boolean
   /** How many times in a row nginx counted nobody. */
   misses: number
-  /** By the monotonic clock: a check handed the id out then, whose stream may still open. */
+  /** By the monotonic clock: when a check last handed the id out; its stream may still open. */
   issuedAt: number
   written: Promise<void> | undefined
-  /** Whether it is being asked if the session was refreshed elsewhere. */
+  /** Whether the store is being asked if the session was refreshed elsewhere. */
   renewing: boolean
 }
 

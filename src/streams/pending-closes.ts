@@ -7,7 +7,7 @@ const RETRY = 1 // seconds between tries where the store cannot write
 export const createPendingCloses = (parts: {
   write(kicks: readonly string[]): Promise<void>
   clock: Pick<Clock, 'monotonic'>
-  /** Once an outage. */
+  /** Once per outage. */
   onFault(error: unknown): void
 }) => {
   const { write, clock, onFault } = parts
@@ -15,7 +15,7 @@ export const createPendingCloses = (parts: {
   let isWriting = false
   let isFailing = false
   let nextAt = 0
-  /** Also what could not be written before, where it is time. */
+  /** Also what could not be written before, once it is time to try again. */
   const flush = async (): Promise<void> => {
     if (isWriting || pending.size === 0 || clock.monotonic() < nextAt) return
     isWriting = true

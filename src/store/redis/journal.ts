@@ -34,7 +34,7 @@ end
 return redis.call('HMGET', root, 'epoch', 'founded')
 `)
 
-/** An instant before which tokens count no more; 0 only asks → the latest there was. */
+/** An instant before which tokens no longer count; 0 only asks → the latest there was. */
 export const MOVE = atRoot(`
 local moved = math.max(number(ARGV[1]), number(redis.call('HGET', root, 'moved')))
 if moved > 0 then redis.call('HSET', root, 'moved', moved) end
@@ -157,7 +157,7 @@ export const createJournal = (parts: {
     acknowledged(sid: string, seq: number): void {
       if (seq > last.seq) own.set(seq, sid)
     },
-    /** No token of before may be believed. */
+    /** No earlier token may be believed. */
     trustedSince: () => Math.max(founded, moved),
   }
 }
