@@ -71,7 +71,7 @@ export const createNotifier = (
       send(statusLine(text))
     },
     reloading(): void {
-      // The time is for Type=notify-reload, which takes a READY of before for one of another reload.
+      // The time is for Type=notify-reload, which takes an earlier READY for that of another reload.
       send('RELOADING=1', `MONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`)
     },
     stopping(): void {

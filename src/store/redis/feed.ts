@@ -65,7 +65,7 @@ export const createFeed = (settings: {
     losses++
     become(
       'lost',
-      `${link.label} has lost data that it had acknowledged: access tokens of before are refused; ` +
+      `${link.label} has lost data that it had acknowledged: earlier access tokens are refused; ` +
         'set appendonly yes, appendfsync always and min-replicas-to-write',
     )
   }

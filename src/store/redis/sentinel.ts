@@ -22,7 +22,7 @@ const readNamed = (reply: unknown): Named => {
 
 /**
  * Asks all of them at once, and believes the one that has seen the most fail-overs: one that was cut off for a while
- * names the primary of before. Rejects where none of them answers, as the first of them did.
+ * names the former primary. Rejects where none of them answers, as the first of them did.
  */
 export const findPrimary = async (
   nodes: readonly RedisNode[],
