@@ -60,7 +60,7 @@ export const createStillGranted =
 
 export const createGuard = (parts: {
   tokens: Pick<Tokens, 'remembered' | 'verify'>
-  revocations: Pick<Revocations, 'has' | 'isBeforeEpoch'>
+  revocations: Pick<Revocations, 'has' | 'isBeforeEpoch' | 'isPast'>
   policy: Policy
   /** What is known of a user in memory; undefined where only their source could tell. */
   peek(username: string): Lookup | undefined
@@ -77,6 +77,8 @@ export const createGuard = (parts: {
     if (claims.type !== type) return refuse('wrong_type')
     const untimely = judgeTime(claims, clock.now())
     if (untimely) return untimely
+    // The clock was set back by more than a day. Another issuer's sessions end there: we have forgotten none.
+    if (!claims.foreign && revocations.isPast(claims.exp)) return refuse('expired')
     if (revocations.has(claims.sid) || revocations.isBeforeEpoch(claims.iat)) {
       return refuse('session_ended')
     }

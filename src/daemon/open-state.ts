@@ -99,7 +99,7 @@ export const inspectSharedStore = async ({
  * logged in yet. Throws where it may not, or where the store is away and nobody can tell.
  */
 const claimKeys = async (shared: SharedStore, file: string, now: number): Promise<void> => {
-  const isUsed = (await shared.countSessions(now)) > 0 || (await shared.listEnded(now)).length > 0
+  const isUsed = (await shared.countSessions(now)) > 0 || (await shared.listEnded()).length > 0
   const me = `${hostname()}:${file}`
   const maker = isUsed ? 'another instance' : await shared.claimKeys(me)
   if (maker === me) return

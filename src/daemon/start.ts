@@ -59,7 +59,7 @@ const build = async (config: Config, parts: DaemonParts) => {
 
   const { store: plain, shared, keyring } = await openState(config, now, opened)
   const store = observeStore(plain, () => clock.monotonic(), metrics.storeAsked)
-  const revocations = createRevocations(clock)
+  const revocations = createRevocations()
   const { memoryKib: memory, ...hashing } = config.passwords
   const pool = createPasswordPool({ ...hashing, memory, onNotNiced: observer.hashingNotNiced })
   opened.defer(() => pool.close())

@@ -1,4 +1,5 @@
-// What is done again and again: old sessions and revocations go, and lines of the log that were left out are counted.
+// What is done again and again: time is counted, what is past for certain goes, and lines of the log that were left out
+// are counted.
 
 import type { Revocations } from '../auth/revocations.ts'
 import type { Time } from '../clock.ts'
@@ -10,8 +11,8 @@ const PRUNE_EVERY = 30 // seconds
 
 /** Goes on until the function that it returns is called. */
 export const startUpkeep = (parts: {
-  store: Pick<Store, 'prune'>
-  revocations: Pick<Revocations, 'prune'>
+  store: Pick<Store, 'countTime' | 'prune'>
+  revocations: Pick<Revocations, 'forget'>
   limit: LogLimit
   limitWindow: number
   log: Log
@@ -19,9 +20,21 @@ export const startUpkeep = (parts: {
   findObstacle(): Promise<string | undefined>
 }): (() => void) => {
   const { store, revocations, limit, limitWindow, log, clock, findObstacle } = parts
-  /** A slice at a time, so that a login never waits long behind it. */
+  let countedAt = clock.monotonic()
   const prune = async (): Promise<void> => {
-    while ((await store.prune(clock.now())) > 0);
+    const now = clock.now()
+    const at = clock.monotonic()
+    const past = await store.countTime(now, at - countedAt)
+    countedAt = at
+    revocations.forget(past)
+    if (now < past) {
+      log.error(
+        { past },
+        'the clock stands before an instant that was past for more than a day: tokens are refused until then; correct the clock, or, if it was ahead before and is right now, run `postern session end --all`',
+      )
+    }
+    // A slice at a time, so that a login never waits long behind it.
+    while ((await store.prune(now, past)) > 0);
   }
   const stops = [
     clock.every(limitWindow, () => {
@@ -30,7 +43,6 @@ export const startUpkeep = (parts: {
       }
     }),
     clock.every(PRUNE_EVERY, () => {
-      revocations.prune()
       void findObstacle()
       prune().catch((error: unknown) => {
         log.warn({ err: error }, 'old sessions could not be pruned')

@@ -27,7 +27,8 @@ import type { Subscription } from '../streams/subscription.ts'
  * Mistakes that are easily made, each of which lets somebody in who was thrown out:
  *
  * - Starting empty where something was. No file, or a server that lost its data, must be told from a first start.
- * - Forgetting an end with its session. It is kept for KEEP_ENDED past `accessUntil`, which every refresh may move.
+ * - Forgetting an end with its session. It is kept until `accessUntil`, which every refresh may move, is past for
+ *   certain (`countTime`): by no clock of the adapter's or its server's, and so by no TTL.
  * - Taking over a shorter `accessUntil`. It only grows: the longest access token counts, not the last one.
  * - Asking and then writing in `rotate`. Of fifty at once one is `rotated`; the others get its successor.
  * - Giving grace to any rotated token. Only the last one's predecessor has it, and only while the last one is unused.
@@ -63,8 +64,10 @@ export interface Session {
 
 // For how many seconds what is over is remembered, the same by every adapter.
 const DAY = 86_400
-/** Past the last token: a clock set forward and back again finds its revocations. */
-export const KEEP_ENDED = DAY
+/** How long the wall clock must have stood past something, by monotonic time, until it is over for certain. */
+export const HOURS_TO_PASS = 24
+/** As far as one call of `countTime` may move: what nobody looked at for longer says nothing. */
+export const HOUR = 3600
 /** Past any grace (at most 300): until then a late tab may ask for the successor. */
 export const KEEP_SEALED = 600
 /** Past the last token of a stream: of an instance that never comes back. */
@@ -133,12 +136,18 @@ export interface StoreVerbs {
     renewal: Renewal,
     grace: number,
   ): Promise<Rotation>
-  /** Ends one session; undefined where it is not there or over already. */
+  /**
+   * Ends one session; undefined where it is not there or ended already. Also one that has expired: were the clock
+   * ahead, it would come back to life with its tokens once that is corrected.
+   */
   endSession(sid: string, cause: EndCause, now: number): Promise<EndedSession | undefined>
-  /** Ends every live session of a user in one step. */
+  /** Ends every session of a user in one step, expired ones too. */
   endSessionsOf(username: string, cause: EndCause, now: number): Promise<EndedSession[]>
-  /** Ended sessions whose access tokens could still be alive: what a daemon must know before it decides. */
-  listEnded(now: number): Promise<EndedSession[]>
+  /**
+   * Every end there is, whatever the clock says: what a daemon must know before it decides. A session that is not
+   * among them has not ended, or its tokens are past for certain.
+   */
+  listEnded(): Promise<EndedSession[]>
   /** Live sessions, newest first; of one user where a name is given. */
   listSessions(now: number, username?: string): Promise<Session[]>
   countSessions(now: number): Promise<number>
@@ -146,7 +155,7 @@ export interface StoreVerbs {
   listCredentials(now: number): Promise<{ username: string; credential: string }[]>
   /** Tokens issued before this instant no longer count, whatever their session; 0: all count. */
   epoch(): Promise<number>
-  /** Moves the epoch to `since`, never back. */
+  /** Moves the epoch to `since`, never back. It stands in for every end that was forgotten: `countTime` begins anew. */
   moveEpoch(since: number): Promise<void>
   /** Uses a single-use ticket. `repeat`: the same request asked already, within REPEAT_WITHIN seconds. */
   useTicket(
@@ -160,10 +169,16 @@ export interface StoreVerbs {
   /** All that were opened and not closed; `until` is no earlier than the session's last token. */
   listSubscriptions(): Promise<Subscription[]>
   /**
-   * Forgets what nobody can ask for any more, a slice at a time; how many sessions went (0: nothing is left).
-   * A day later than nobody can, so that a clock set forward and back again un-revokes nothing.
+   * Told again and again what the wall clock says, and how many seconds of monotonic time went by since this caller
+   * last said so (0: it says so for the first time). Resolves to the latest instant that is past for certain: for
+   * HOURS_TO_PASS hours of that time, added up over restarts, no caller's clock stood before it. 0: none is.
    */
-  prune(now: number): Promise<number>
+  countTime(now: number, elapsed: number): Promise<number>
+  /**
+   * Forgets what ended up to `past`, a slice at a time; how many sessions went (0: nothing is left). `past` comes
+   * from `countTime`: whoever asks for less finds nothing, and must refuse what would depend on it.
+   */
+  prune(now: number, past: number): Promise<number>
   /** Resolves when the store can write. */
   ping(): Promise<void>
 }
@@ -193,6 +208,7 @@ export const STORE_VERBS: Readonly<Record<StoreVerb, 'disk' | 'memory'>> = {
   epoch: 'disk',
   moveEpoch: 'disk',
   useTicket: 'memory',
+  countTime: 'disk',
   openSubscription: 'memory',
   closeSubscriptions: 'memory',
   listSubscriptions: 'disk',

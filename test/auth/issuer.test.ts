@@ -105,7 +105,7 @@ const setUp = async (terms: Partial<IssuerTerms> = {}, text = SET) => {
   })
   const guard = createGuard({
     tokens,
-    revocations: createRevocations(clock),
+    revocations: createRevocations(),
     policy,
     peek,
     ownRole: new Map([['user', 'admin']]),

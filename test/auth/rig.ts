@@ -81,7 +81,7 @@ export const openRig = async (t: Test) => {
   const users = createUsers()
   users.set('201', {})
   users.set('202', {})
-  const revocations = createRevocations(clock)
+  const revocations = createRevocations()
   const told: EndedSession[] = []
   const renewed: string[] = []
   const sessions = createSessions({

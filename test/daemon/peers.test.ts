@@ -285,7 +285,7 @@ const createRig = (more: Partial<PeersParts> = {}) => {
     onTold(text: string): void
   } = { onState() {}, onEnded() {}, onTrustedSince() {}, onTold() {} }
   const clock = createTestClock()
-  const revocations = createRevocations(clock)
+  const revocations = createRevocations()
   const [lines, standing, kicked, ended]: string[][] = [[], [], [], []]
   const failing: Error[] = []
   const beats: (Error | string[])[] = []

@@ -5,18 +5,26 @@ import { startUpkeep } from '../../src/daemon/upkeep.ts'
 import { createLog } from '../../src/log.ts'
 import { createTestClock, NOW } from '../fixtures/clock.ts'
 
-const setUp = (prune: (now: number) => Promise<number>) => {
+const setUp = (prune: (now: number, past: number) => Promise<number>, past = 0) => {
   const lines: string[] = []
   const jobs = new Map<number, () => void>()
   const done: string[] = []
+  const clock = createTestClock()
+  const counted: number[][] = []
   const stop = startUpkeep({
-    store: { prune },
-    revocations: { prune: () => done.push('revocations') },
+    store: {
+      prune,
+      async countTime(...told) {
+        counted.push(told)
+        return past
+      },
+    },
+    revocations: { forget: (upTo) => void done.push(`forgotten ${upTo}`) },
     limit: { allows: () => true, takeSuppressed: () => [{ kind: 'login', count: 3 }] },
     limitWindow: 10,
     log: createLog('info', { write: (line: string) => void lines.push(line) }),
     clock: {
-      ...createTestClock(),
+      ...clock,
       every(seconds, job) {
         jobs.set(seconds, job)
         return () => void jobs.delete(seconds)
@@ -24,7 +32,7 @@ const setUp = (prune: (now: number) => Promise<number>) => {
     },
     findObstacle: async () => void done.push('looked'),
   })
-  return { stop, jobs, lines, done }
+  return { stop, jobs, lines, done, clock, counted }
 }
 
 const settle = async (): Promise<void> => {
@@ -33,18 +41,43 @@ const settle = async (): Promise<void> => {
 
 void t.test('old sessions go slice by slice, until none is left', async (t) => {
   const slices = [1000, 7, 0, 99]
-  const asked: number[] = []
-  const { jobs, done, lines, stop } = setUp(async (now) => {
-    asked.push(now)
+  const asked: number[][] = []
+  const { jobs, done, lines, stop } = setUp(async (...told) => {
+    asked.push(told)
     return slices.shift() ?? 0
-  })
+  }, 70)
   jobs.get(30)?.()
   await settle()
-  t.same(asked, [NOW, NOW, NOW])
-  t.same(done, ['revocations', 'looked'])
+  t.same(
+    asked,
+    [1, 2, 3].map(() => [NOW, 70]),
+  )
+  t.same(done, ['looked', 'forgotten 70'])
   t.same(lines, [])
   stop()
   t.equal(jobs.size, 0)
+})
+
+void t.test('time is counted by the monotonic clock, whatever the other says', async (t) => {
+  const { jobs, clock, counted } = setUp(async () => 0)
+  for (const jump of [0, 7200, -7200]) {
+    clock.jump(jump)
+    clock.advance(30)
+    jobs.get(30)?.()
+    await settle()
+  }
+  t.same(counted, [
+    [NOW + 30, 30],
+    [NOW + 7260, 30],
+    [NOW + 90, 30],
+  ])
+})
+
+void t.test('a clock that stands before what is past is told, with the cure', async (t) => {
+  const { jobs, lines } = setUp(async () => 0, NOW + 1)
+  jobs.get(30)?.()
+  await settle()
+  t.match(lines, [/tokens are refused until then; correct the clock, or.* session end --all/])
 })
 
 void t.test('a store that cannot prune is told, and asked again', async (t) => {

@@ -19,7 +19,6 @@ if there < tonumber(ARGV[1]) then redis.call('HSET', KEYS[1], 'format', ARGV[1])
 return there
 `)
 
-const MARGIN = 60 // seconds: an end is kept a little past the last token, as clocks are not one
 const WRONG_SERVER = new Set(['READONLY', 'MASTERDOWN']) // after a fail-over: the right one is elsewhere
 
 /** `allkeys-lru` with a limit to reach; '' where nothing can be evicted. */
@@ -38,6 +37,7 @@ export const createFeed = (settings: {
   clock: Time
 }) => {
   const { link, layout, pollSeconds, timeout, now, clock } = settings
+  /** Whoever is not here has not ended, or is past for certain: a server that revives it can do no harm. */
   const known = new Map<string, EndedSession>()
   const onEnded: ((ended: EndedSession) => void)[] = []
   const onState: ((change: StateChange) => void)[] = []
@@ -47,7 +47,6 @@ export const createFeed = (settings: {
   let completeAt = -Infinity
   let refusal: StoreError | undefined
   let losses = 0
-  let sweptAt = 0
 
   const become = (state: StoreState, message: string): void => {
     if (change.state === state && change.message === message) return
@@ -126,9 +125,6 @@ export const createFeed = (settings: {
       become('away', fault.message)
       if (WRONG_SERVER.has(faultCode(fault.cause))) link.drop(fault)
     }
-    if (now() - sweptAt < MARGIN) return
-    sweptAt = now()
-    for (const [sid, ended] of known) if (ended.until + MARGIN <= sweptAt) known.delete(sid)
   }
 
   let running: Promise<void> | undefined
@@ -169,6 +165,9 @@ export const createFeed = (settings: {
     ended(ended: EndedSession, seq: number): void {
       journals.get(layout.rootOf(ended.username))?.acknowledged(ended.sid, seq)
       learn(ended)
+    },
+    forget(past: number): void {
+      for (const [sid, { until }] of known) if (until <= past) known.delete(sid)
     },
     /** Why nothing may rest on the server though it answers. */
     refusal: () => refusal,

@@ -19,7 +19,7 @@ for _, sid in ipairs(redis.call('ZRANGEBYSCORE', root .. ':feed', '(' .. since, 
   local f = redis.call('HMGET', root .. ':s:' .. sid, 'user', 'cause', 'access')
   local seq = redis.call('ZSCORE', root .. ':feed', sid)
   if f[1] then table.insert(ends, { sid, f[1], f[2], f[3], seq })
-  else table.insert(ends, { sid, '', '', '', seq }) end -- past its life, and not yet pruned
+  else table.insert(ends, { sid, '', '', '', seq }) end -- gone with the TTL that an older version gave it
 end
 return { head[1], head[2], intact and 1 or 0, ends, number(head[5]) }
 `)
@@ -37,7 +37,9 @@ return redis.call('HMGET', root, 'epoch', 'founded')
 /** An instant before which tokens no longer count; 0 only asks → the latest there was. */
 export const MOVE = atRoot(`
 local moved = math.max(number(ARGV[1]), number(redis.call('HGET', root, 'moved')))
-if moved > 0 then redis.call('HSET', root, 'moved', moved) end
+if moved == 0 then return moved end
+if moved > number(redis.call('HGET', root, 'moved')) then redis.call('UNLINK', root .. ':clock') end
+redis.call('HSET', root, 'moved', moved)
 return moved
 `)
 

@@ -7,12 +7,12 @@ import { inspectRedis } from './inspect.ts'
 import { MOVE } from './journal.ts'
 import { createLayout, FORMAT } from './layout.ts'
 import { type LinkSettings, openLink } from './link.ts'
-import { atRoot, plain, PRUNE } from './scripts.ts'
+import { atRoot, COUNT_TIME, plain, PRUNE } from './scripts.ts'
 import { createRedisSessions } from './sessions.ts'
 import { createRedisStreams } from './streams.ts'
 import { createRedisThrottle } from './throttle.ts'
 import type { SharedStore, SharedVerbs } from '../shared-store.ts'
-import { KEEP_ENDED, REPEAT_WITHIN, StoreError, type StoreVerbs } from '../store.ts'
+import { HOUR, HOURS_TO_PASS, REPEAT_WITHIN, StoreError, type StoreVerbs } from '../store.ts'
 
 export interface RedisSettings extends Pick<LinkSettings, 'url' | 'password' | 'ca'> {
   /** What every key begins with: two deployments may share a server. */
@@ -48,11 +48,10 @@ local key, now = root .. ':t:' .. ARGV[1], number(ARGV[3])
 local was = redis.call('HMGET', key, 'request', 'at')
 if not was[2] then
   redis.call('HSET', key, 'request', ARGV[2], 'at', now)
-  redis.call('EXPIRE', key, math.max(number(ARGV[4]) - now, 0) + KEEP_ENDED)
   redis.call('ZADD', root .. ':tickets', ARGV[4], ARGV[1])
   return 'first'
 end
-if was[1] == ARGV[2] and ARGV[2] ~= '' and now <= number(was[2]) + number(ARGV[5]) then return 'repeat' end
+if was[1] == ARGV[2] and ARGV[2] ~= '' and math.abs(now - number(was[2])) <= number(ARGV[5]) then return 'repeat' end
 return 'used'
 `)
 
@@ -107,6 +106,7 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
   await ends.resync()
 
   let highestId = 0
+  let timeCounted = '0'
   const sessions = createRedisSessions(link, layout, ends)
   const verbs: StoreVerbs & SharedVerbs = {
     ...sessions.verbs,
@@ -136,11 +136,18 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
       const args = [id, requestId, now, until, REPEAT_WITHIN]
       return (await run(USE_TICKET, rootOf(id), args)) as 'first' | 'repeat' | 'used'
     },
-    async prune(now) {
+    async countTime(now, elapsed) {
+      const args = [HOURS_TO_PASS, now, timeCounted, Math.min(elapsed, HOUR)]
+      const [count, past] = (await run(COUNT_TIME, epochRoot, args)) as [string, number]
+      timeCounted = count
+      ends.forget(past)
+      return past
+    },
+    async prune(_now, past) {
       let gone = 0
       for (const root of roots) {
         if (gone >= PRUNE_SLICE) break
-        gone += (await run(PRUNE, root, [now - KEEP_ENDED, PRUNE_SLICE - gone])) as number
+        gone += (await run(PRUNE, root, [past, PRUNE_SLICE - gone, prefix])) as number
       }
       return gone
     },

@@ -5,7 +5,7 @@
 
 import { createHash } from 'node:crypto'
 
-import { KEEP_ENDED, KEEP_SEALED } from '../store.ts'
+import { HOUR, HOURS_TO_PASS, KEEP_SEALED } from '../store.ts'
 
 export interface Script {
   readonly text: string
@@ -21,11 +21,15 @@ export interface Script {
  *   root:p:<sid>    text  the sealed successor, for as long as grace can reach it
  *   root:u:<user>   zset  a user's live sessions by expiry       root:c:<pair>  the same of one credential mark
  *   root:live, root:ended, root:keep, root:feed, root:cred, root:tickets   zsets: what the lists read
+ *
+ * The server's clock may step too, and a key that goes with its TTL goes by it. What an end is read from, or made
+ * with, has none: a session, the pointer to it by its sid, a ticket that was used, every index. PRUNE removes them.
+ * Tokens have one: a token that is not found is refused.
  */
 const PRELUDE = `
 local root = KEYS[1]
 local taken = redis.error_reply('ERR a session of this sid, or with this token, is there already')
-local KEEP_ENDED = ${KEEP_ENDED}
+local SPARE = ${HOURS_TO_PASS * HOUR} -- seconds past a token's life
 local function number(text) return text and tonumber(text) or 0 end
 local function view(sid)
   local f = redis.call('HMGET', root .. ':s:' .. sid, 'd', 'role', 'seen', 'access', 'ended', 'cause', 'user', 'expires')
@@ -62,9 +66,8 @@ local function finish(sid, cause, now)
   redis.call('ZREM', root .. ':live', sid)
   redis.call('ZREM', root .. ':u:' .. f[3], sid)
   redis.call('DEL', root .. ':p:' .. sid)
-  local ttl = math.max(number(f[2]) - now, 0) + KEEP_ENDED
-  redis.call('EXPIRE', key, ttl)
-  redis.call('EXPIRE', root .. ':k:' .. sid, ttl)
+  redis.call('PERSIST', key) -- an older version has given it a TTL
+  redis.call('EXPIRE', root .. ':k:' .. sid, math.max(number(f[2]) - now, 0) + SPARE)
   local peers = root .. ':c:' .. f[4]
   redis.call('ZREM', peers, sid)
   local longest = redis.call('ZREVRANGE', peers, 0, 0, 'WITHSCORES')
@@ -87,11 +90,12 @@ end
 local function touch(sid, f, role, now, access)
   access = math.max(access, number(f[4]))
   redis.call('HSET', root .. ':s:' .. sid, 'role', role, 'seen', now, 'access', access)
+  -- An older version has given them a TTL.
+  redis.call('PERSIST', root .. ':s:' .. sid)
+  redis.call('PERSIST', ARGV[1] .. 'sid:' .. sid)
   if access > number(f[8]) then
     redis.call('ZADD', root .. ':keep', access, sid)
-    local ttl = access - now + KEEP_ENDED
-    keep(root .. ':s:' .. sid, ttl)
-    keep(root .. ':k:' .. sid, ttl)
+    keep(root .. ':k:' .. sid, access - now + SPARE)
   end
   return view(sid)
 end
@@ -117,24 +121,22 @@ export const OPEN = script(
 local sid, now, most = ARGV[1], number(ARGV[3]), number(ARGV[12])
 local key = root .. ':s:' .. sid
 local past = math.max(number(ARGV[10]), number(ARGV[11]))
-local ttl = math.max(past - now, 0) + KEEP_ENDED
+local ttl = math.max(past - now, 0) + SPARE
 if not redis.call('SET', ARGV[13], ARGV[15], 'NX', 'EX', ttl) then return taken end
-if not redis.call('SET', ARGV[14], ARGV[15], 'NX', 'EX', ttl) or redis.call('EXISTS', key) == 1 then
+if not redis.call('SET', ARGV[14], ARGV[15], 'NX') or redis.call('EXISTS', key) == 1 then
   redis.call('DEL', ARGV[13])
   return taken
 end
 redis.call('HSET', key, 'user', ARGV[4], 'uh', ARGV[5], 'pair', ARGV[6], 'd', ARGV[7], 'role', ARGV[8],
   'seen', ARGV[9], 'access', ARGV[10], 'expires', ARGV[11], 'created', ARGV[3], 'last', 0)
 redis.call('HSET', root .. ':k:' .. sid, ARGV[2], 0)
-redis.call('EXPIRE', key, ttl)
 redis.call('EXPIRE', root .. ':k:' .. sid, ttl)
 redis.call('ZADD', root .. ':live', ARGV[11], sid)
 redis.call('ZADD', root .. ':keep', past, sid)
 local mine, peers = root .. ':u:' .. ARGV[5], root .. ':c:' .. ARGV[6]
 for _, index in ipairs({ mine, peers }) do
-  redis.call('ZREMRANGEBYSCORE', index, '-inf', now - KEEP_ENDED)
   redis.call('ZADD', index, ARGV[11], sid)
-  keep(index, ttl)
+  redis.call('PERSIST', index) -- an older version has given it a TTL
 end
 redis.call('ZADD', root .. ':cred', 'GT', ARGV[11], ARGV[6])
 local ended = {}
@@ -197,7 +199,7 @@ at = number(at)
 local chain = redis.call('HMGET', key, 'last', 'rotated')
 local last = number(chain[1])
 if at == last then
-  local ttl = math.max(number(keepUntil) - now, 0) + KEEP_ENDED
+  local ttl = math.max(number(keepUntil) - now, 0) + SPARE
   if not redis.call('SET', ARGV[10], pointer, 'NX', 'EX', ttl) then return taken end
   redis.call('HSET', key, 'last', last + 1, 'rotated', now)
   redis.call('HSET', root .. ':k:' .. sid, ARGV[7], last + 1)
@@ -218,15 +220,13 @@ return { 'reused', f, finish(sid, 'refresh_reused', now) }
  * there is none to end.
  */
 export const END = byPointer(
-  STATE,
   FINISH,
   `
 local f = view(sid)
-local is = f and state(f, number(ARGV[3]), 0)
-if is == 'live' then return finish(sid, ARGV[2], number(ARGV[3])) end
+if not f then return false end
 -- Another host ended it a moment ago: this one must know it before it says so too. No number: it ended nothing.
-if is == 'ended' then return { sid, f[7], f[6], f[4], '' } end
-return false
+if f[5] then return { sid, f[7], f[6], f[4], '' } end
+return finish(sid, ARGV[2], number(ARGV[3]))
 `,
 )
 
@@ -235,7 +235,7 @@ export const END_ALL = atRoot(
   FINISH,
   `
 local ended, now = {}, number(ARGV[3])
-for _, sid in ipairs(redis.call('ZRANGEBYSCORE', root .. ':u:' .. ARGV[1], '(' .. now, '+inf')) do
+for _, sid in ipairs(redis.call('ZRANGE', root .. ':u:' .. ARGV[1], 0, -1)) do
   if redis.call('EXISTS', root .. ':s:' .. sid) == 1 then table.insert(ended, finish(sid, ARGV[2], now)) end
 end
 return ended
@@ -257,9 +257,31 @@ end
 return found
 `)
 
+/**
+ * HOURS_TO_PASS, now, the count as this caller last saw it, seconds since then → the count, what is past for certain.
+ * Several callers count the same time once: the count becomes no more than what any of them has seen go by.
+ */
+export const COUNT_TIME = atRoot(`
+local key, hours, now = root .. ':clock', number(ARGV[1]), number(ARGV[2])
+local count = math.max(number(redis.call('HGET', key, 'count')), number(ARGV[3]) + number(ARGV[4]))
+local hour = math.floor(count / ${HOUR})
+local earliest = math.min(now, tonumber(redis.call('HGET', key, hour) or now))
+redis.call('HSET', key, 'count', count, hour, earliest)
+redis.call('HDEL', key, hour - hours - 1)
+local past = number(redis.call('HGET', key, 'past'))
+for at = hour - hours, hour - 1 do
+  local seen = redis.call('HGET', key, at)
+  if not seen then return { tostring(count), past } end
+  earliest = math.min(earliest, number(seen))
+end
+past = math.max(past, earliest)
+redis.call('HSET', key, 'past', past)
+return { tostring(count), past }
+`)
+
 export const COUNT = atRoot(`return redis.call('ZCOUNT', root .. ':live', '(' .. ARGV[1], '+inf')`)
 
-/** The instant up to which things may be forgotten, how many sessions at most → how many went. */
+/** The instant up to which things may be forgotten, how many sessions at most, prefix → how many went. */
 export const PRUNE = atRoot(`
 local cut, most = ARGV[1], number(ARGV[2])
 local tickets = redis.call('ZRANGEBYSCORE', root .. ':tickets', '-inf', cut, 'LIMIT', 0, most)
@@ -281,7 +303,7 @@ for _, sid in ipairs(gone) do
     redis.call('ZREM', root .. ':u:' .. f[1], sid)
     redis.call('ZREM', root .. ':c:' .. f[2], sid)
   end
-  redis.call('UNLINK', root .. ':s:' .. sid, root .. ':k:' .. sid, root .. ':p:' .. sid)
+  redis.call('UNLINK', root .. ':s:' .. sid, root .. ':k:' .. sid, root .. ':p:' .. sid, ARGV[3] .. 'sid:' .. sid)
   for _, index in ipairs({ ':live', ':ended', ':keep', ':feed' }) do redis.call('ZREM', root .. index, sid) end
 end
 return #gone

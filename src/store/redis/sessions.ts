@@ -158,8 +158,8 @@ export const createRedisSessions = (
       await feed.resync()
       return ended
     },
-    async listEnded(now) {
-      return (await viewsOf('ended', now)).map(([sid, [, , , until, , cause, username]]) =>
+    async listEnded() {
+      return (await viewsOf('ended', -1)).map(([sid, [, , , until, , cause, username]]) =>
         toEndedSession([sid, username, String(cause), until, '']),
       )
     },

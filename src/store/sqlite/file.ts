@@ -6,7 +6,7 @@ import { DatabaseSync } from 'node:sqlite'
 
 import { renameDurably } from '../../files/replace-file.ts'
 import { damaged, primaryCode, SQLITE_BUSY } from './error.ts'
-import { APPLICATION_ID, findForeignShape, migrate, SCHEMA_VERSION } from './schema.ts'
+import { ADDED, APPLICATION_ID, findForeignShape, migrate, SCHEMA_VERSION } from './schema.ts'
 import { StoreError } from '../store.ts'
 
 /**
@@ -111,6 +111,7 @@ export const openDatabase = (file: string): DatabaseSync => {
      PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 1000`,
   )
   if (version < SCHEMA_VERSION) migrate(db, version)
+  db.exec(ADDED)
   opened.move()
   return db
 }

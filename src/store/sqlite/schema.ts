@@ -77,6 +77,19 @@ export const MIGRATIONS: readonly string[] = [
 
 export const SCHEMA_VERSION = MIGRATIONS.length
 
+/**
+ * Tables that an older version may ignore, so they raise no version and it opens the file as before. `hour`: of
+ * counted time, and the earliest instant that the wall clock stood at within it.
+ */
+export const ADDED = `
+  CREATE TABLE IF NOT EXISTS counted_time (
+    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    seconds REAL NOT NULL,
+    past INTEGER NOT NULL
+  ) STRICT;
+  CREATE TABLE IF NOT EXISTS counted_hours (hour INTEGER PRIMARY KEY, earliest INTEGER NOT NULL) STRICT;
+`
+
 const SHAPE = 'SELECT name, sql FROM sqlite_schema ORDER BY name'
 
 /**

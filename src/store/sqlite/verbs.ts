@@ -9,7 +9,8 @@ import {
   type EndCause,
   type EndedSession,
   type Found,
-  KEEP_ENDED,
+  HOUR,
+  HOURS_TO_PASS,
   KEEP_SEALED,
   type Renewal,
   REPEAT_WITHIN,
@@ -75,15 +76,15 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
      (SELECT hash FROM refresh_tokens WHERE sealed IS NOT NULL AND rotated_at <= ? LIMIT ?)`,
   )
   const endOne = statement(
-    'UPDATE sessions SET ended_at = ?, cause = ? WHERE sid = ? AND ended_at IS NULL AND expires_at > ? RETURNING *',
+    'UPDATE sessions SET ended_at = ?, cause = ? WHERE sid = ? AND ended_at IS NULL RETURNING *',
   )
   const endOfUser = statement(
-    'UPDATE sessions SET ended_at = ?, cause = ? WHERE username = ? AND ended_at IS NULL AND expires_at > ? RETURNING *',
+    'UPDATE sessions SET ended_at = ?, cause = ? WHERE username = ? AND ended_at IS NULL RETURNING *',
   )
   // The plus keeps every index out: one that lost an entry would let in who was thrown out. Read once a start, 0.3 s
   // of 1,000,000 sessions.
   const selectEnded = statement(
-    'SELECT sid, username, cause, access_until FROM sessions WHERE +ended_at IS NOT NULL AND +access_until > ?',
+    'SELECT sid, username, cause, access_until FROM sessions WHERE +ended_at IS NOT NULL',
   )
   const selectLive = statement(
     'SELECT * FROM sessions WHERE ended_at IS NULL AND expires_at > ? ORDER BY created_at DESC, sid',
@@ -114,6 +115,18 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
   const selectTicket = statement('SELECT request_id, used_at FROM used_tickets WHERE id = ?')
   const deleteTickets = statement(
     'DELETE FROM used_tickets WHERE id IN (SELECT id FROM used_tickets WHERE until <= ? LIMIT ?)',
+  )
+  const selectCounted = statement('SELECT seconds, past FROM counted_time')
+  const upsertCounted = statement(
+    `INSERT INTO counted_time VALUES (1, ?, ?)
+     ON CONFLICT DO UPDATE SET seconds = excluded.seconds, past = excluded.past`,
+  )
+  const upsertHour = statement(
+    'INSERT INTO counted_hours VALUES (?, ?) ON CONFLICT DO UPDATE SET earliest = min(earliest, excluded.earliest)',
+  )
+  const deleteHours = statement('DELETE FROM counted_hours WHERE hour < ?')
+  const selectHours = statement(
+    'SELECT count(*) AS hours, min(earliest) AS earliest FROM counted_hours',
   )
   const selectEpoch = statement('SELECT since FROM epoch')
   const upsertEpoch = statement(
@@ -147,9 +160,7 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
         .all(session.username, session.createdAt, session.sid, most - 1)
         .map(({ sid }) => {
           dropSealed.run(sid as string)
-          return toEnded(
-            one(endOne.get(session.createdAt, 'limit', sid as string, session.createdAt)),
-          )
+          return toEnded(one(endOne.get(session.createdAt, 'limit', sid as string)))
         })
     },
     findByRefresh(refreshHash, now): Found {
@@ -193,21 +204,21 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
       return {
         outcome: 'reused',
         session,
-        ended: toEnded(one(endOne.get(now, 'refresh_reused', sid, now))),
+        ended: toEnded(one(endOne.get(now, 'refresh_reused', sid))),
       }
     },
     endSession(sid, cause, now) {
-      const row = endOne.get(now, cause, sid, now)
+      const row = endOne.get(now, cause, sid)
       if (!row) return undefined
       dropSealed.run(sid)
       return toEnded(row)
     },
     endSessionsOf(username, cause, now) {
-      const ended = endOfUser.all(now, cause, username, now).map(toEnded)
+      const ended = endOfUser.all(now, cause, username).map(toEnded)
       for (const { sid } of ended) dropSealed.run(sid)
       return ended
     },
-    listEnded: (now) => selectEnded.all(now).map(toEnded),
+    listEnded: () => selectEnded.all().map(toEnded),
     listSessions: (now, username) =>
       (username === undefined ? selectLive.all(now) : selectLiveOf.all(now, username)).map(
         toSession,
@@ -221,12 +232,16 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
     epoch: () => (selectEpoch.get()?.['since'] as number | undefined) ?? 0,
     moveEpoch(since) {
       upsertEpoch.run(since)
+      deleteHours.run(Infinity)
+      upsertCounted.run(0, 0)
     },
     useTicket(id, requestId, now, until) {
       if (insertTicket.run(id, requestId, now, until) === 1) return 'first'
       const { request_id, used_at } = one(selectTicket.get(id))
       const again =
-        request_id === requestId && requestId !== '' && now <= Number(used_at) + REPEAT_WITHIN
+        request_id === requestId &&
+        requestId !== '' &&
+        Math.abs(now - Number(used_at)) <= REPEAT_WITHIN // absolute, as above
       return again ? 'repeat' : 'used'
     },
     openSubscription(subscription) {
@@ -239,12 +254,25 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
       selectSubscriptions
         .all()
         .map((row) => ({ ...toSubscription(row), until: row['latest'] as number })),
-    prune(now) {
-      deleteTickets.run(now - KEEP_ENDED, PRUNE_SLICE)
+    countTime(now, elapsed) {
+      const row = selectCounted.get()
+      const seconds = Number(row?.['seconds'] ?? 0) + Math.min(elapsed, HOUR)
+      const hour = Math.floor(seconds / HOUR)
+      upsertHour.run(hour, now)
+      deleteHours.run(hour - HOURS_TO_PASS)
+      const { hours, earliest } = one(selectHours.get())
+      const before = Number(row?.['past'] ?? 0)
+      // The hour under way is one more: without it the last of them may have begun a moment ago.
+      const past = Number(hours) > HOURS_TO_PASS ? Math.max(before, Number(earliest)) : before
+      upsertCounted.run(seconds, past)
+      return past
+    },
+    prune(now, past) {
+      deleteTickets.run(past, PRUNE_SLICE)
       dropOldSealed.run(now - KEEP_SEALED, PRUNE_SLICE)
       let sessions = 0
       let rows = 0
-      for (const { sid } of selectPrunable.all(now - KEEP_ENDED, PRUNE_SLICE)) {
+      for (const { sid } of selectPrunable.all(past, PRUNE_SLICE)) {
         if (rows >= PRUNE_SLICE) break // a session that rotated for 30 days has thousands of tokens
         rows += deleteTokens.run(sid as string)
         sessions += deleteSession.run(sid as string)

@@ -49,7 +49,7 @@ void t.test('killed at any instant, it has everything that it acknowledged', asy
   t.teardown(() => engine.close())
   const lost: string[] = []
   const state = (found: Found) => found.state
-  const ended = new Set(ask(engine, 'listEnded', NOW).map(({ sid }) => sid))
+  const ended = new Set(ask(engine, 'listEnded').map(({ sid }) => sid))
   for (const sid of loggedOut) if (!ended.has(sid)) lost.push(`logout ${sid}`)
   for (const [sid, step] of rotated) {
     const now = state(ask(engine, 'findByRefresh', hashOf(`${sid}/${step}`), NOW))
