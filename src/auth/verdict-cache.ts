@@ -1,5 +1,5 @@
 // Verdicts on tokens, in bounded memory. A remembered verdict says only that the token was properly signed: whether
-// it is still valid is judged at every use.
+// it is still valid is judged at every use, by whatever the clock then says. One that is not here is verified anew.
 
 interface Remembered<Value> {
   text: string

@@ -157,7 +157,10 @@ export interface StoreVerbs {
   epoch(): Promise<number>
   /** Moves the epoch to `since`, never back. It stands in for every end that was forgotten: `countTime` begins anew. */
   moveEpoch(since: number): Promise<void>
-  /** Uses a single-use ticket. `repeat`: the same request asked already, within REPEAT_WITHIN seconds. */
+  /**
+   * Uses a single-use ticket. `repeat`: the same request asked already, within REPEAT_WITHIN seconds by either sign.
+   * One that is not remembered is unused, or past for certain and refused before it comes here.
+   */
   useTicket(
     id: string,
     requestId: string,

@@ -168,7 +168,6 @@ const openDaemon = async (store: Store, clock: TestClock, tokens: Map<string, Cl
     peek: () => undefined,
     ownRole: new Map(),
     clock,
-    leeway: 5,
   })
   const sessions = createSessions({ store, revocations, clock, onEnd: () => undefined })
   await createLearner({
