@@ -74,7 +74,7 @@ control = "${at('control.sock')}"
 directory = "${state}"
 [users]
 file = "${at('users')}"
-[subscriptions]
+[streams]
 kick_socket = "${kick}"
 per_session = 10000
 [sessions]

@@ -181,7 +181,7 @@ directory = "${at('state')}"
 [users]
 file = "${at('users')}"
 
-[subscriptions]
+[streams]
 kick_socket = "${at('private', 'kick.sock')}"
 
 [log]

@@ -121,7 +121,7 @@ void t.test('its daemons share a Redis, over a socket and over TCP', NEEDS_REDIS
   const program = [join(tree, 'usr/lib/postern/node'), join(tree, 'usr/lib/postern/postern.mjs')]
   const sections = (url: string) => ({
     store: `url = "${url}"`,
-    subscriptions: 'nginx = "one"',
+    streams: 'nginx = "one"',
   })
   const first = makePlace(t, sections(redis.socketUrl))
   await serveProgram(t, first, program)

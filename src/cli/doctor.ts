@@ -125,7 +125,7 @@ const checkKickSocket = async (path: string): Promise<Finding> => {
 }
 
 const checkNginx = async (config: Config, file: string | undefined): Promise<Finding[]> => {
-  const kick = config.subscriptions.kickSocket
+  const kick = config.streams.kickSocket
   const folder = checkClosed('kick-folder', dirname(kick))
   const read = readNginx(file)
   if ('state' in read) return [read, folder]
@@ -150,7 +150,7 @@ const checkNginx = async (config: Config, file: string | undefined): Promise<Fin
     return [...findings, await checkKickSocket(kick), folder]
   }
   const text = 'nginx does not listen there: no stream can be ended'
-  const cure = 'make the path in postern-local.conf the one of subscriptions.kick_socket'
+  const cure = 'make the path in postern-local.conf the one of streams.kick_socket'
   return [...findings, problem('kick-socket', kick, text, cure), folder]
 }
 

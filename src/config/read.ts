@@ -3,7 +3,7 @@
 
 import * as v from 'valibot'
 import type { Kind } from './kinds.ts'
-import { retired } from './retired.ts'
+import { formerSections, retired } from './retired.ts'
 import { rules } from './rules.ts'
 import { settings } from './schema.ts'
 import type { Setting, Values } from './schema.ts'
@@ -155,25 +155,35 @@ export const readSettings = (
   const readRow = (row: Setting) => {
     const [section = '', key = ''] = row.name.split('.')
     if (key === '*') return
-    const table = own(document, section)
-    const written = isTable(table) ? own(table, key) : undefined
+    const writtenIn = (name: string): unknown => {
+      const table = own(document, name)
+      return isTable(table) ? own(table, key) : undefined
+    }
+    const former = own(formerSections, section)
+    const name = former !== undefined && writtenIn(section) === undefined ? former : section
+    const written = writtenIn(name)
     if (written !== undefined) given.add(row.name)
-    values.set(row.name, readValue(row, [section, key], written ?? row.fallback))
+    values.set(row.name, readValue(row, [name, key], written ?? row.fallback))
   }
 
   const readUnknown = () => {
     const sections = [...new Set(names.map((name) => name.slice(0, name.indexOf('.'))))]
-    for (const [section, found] of Object.entries(document)) {
+    for (const [name, found] of Object.entries(document)) {
+      const section = sections.find((one) => own(formerSections, one) === name) ?? name
+      if (section !== name) {
+        const text = `${name}: is called [${section}] now: rename the section, the next version no longer reads the old name`
+        warnings.push({ path: [name], text })
+      }
       if (!sections.includes(section)) {
-        complainUnknown([], section, sections)
+        complainUnknown([], name, sections)
         continue
       }
       const known = names
-        .filter((name) => name.startsWith(`${section}.`))
-        .map((name) => name.slice(section.length + 1))
+        .filter((row) => row.startsWith(`${section}.`))
+        .map((row) => row.slice(section.length + 1))
       if (known.some((key) => key.includes('.'))) continue // readEntries has seen every key
-      for (const key of Object.keys(readTable([section], found))) {
-        if (!known.includes(key)) complainUnknown([section], key, known)
+      for (const key of Object.keys(readTable([name], found))) {
+        if (!known.includes(key)) complainUnknown([name], key, known)
       }
     }
   }

@@ -11,3 +11,6 @@ export const retired: Readonly<Record<string, string>> = {
   'tickets.ttl': '30 seconds where the client asks for no other life, at most tickets.max_ttl',
   'tokens.leeway': '5 seconds',
 }
+
+/** Sections that were called otherwise in the version before; the old name is read until the next one. */
+export const formerSections: Readonly<Record<string, string>> = { streams: 'subscriptions' }

@@ -107,9 +107,9 @@ export const settings = [
 
   row('tickets.max_ttl', kinds.whole(1, 3600), 600, RELOAD, 'the longest life that a client may ask for'),
 
-  row('subscriptions.kick_socket', kinds.socketPath, '/run/postern-nginx/kick.sock', RESTART, 'the private socket of nginx on which a live stream is ended'),
-  row('subscriptions.nginx', kinds.nameOrNone, '', RESTART, 'the nginx that holds the streams, by a name of its own; empty: the name of this host'),
-  row('subscriptions.per_session', kinds.whole(1, 10_000), 16, RELOAD, 'resources that a session may listen to at once, the oldest stream is ended'),
+  row('streams.kick_socket', kinds.socketPath, '/run/postern-nginx/kick.sock', RESTART, 'the private socket of nginx on which a live stream is ended'),
+  row('streams.nginx', kinds.nameOrNone, '', RESTART, 'the nginx that holds the streams, by a name of its own; empty: the name of this host'),
+  row('streams.per_session', kinds.whole(1, 10_000), 16, RELOAD, 'resources that a session may listen to at once, the oldest stream is ended'),
 
   row('cookies.secure', kinds.oneOf(['auto', 'always']), 'auto', RELOAD, 'when cookies are marked Secure'),
 

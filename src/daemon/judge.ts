@@ -117,7 +117,7 @@ export const judgeConfig = async ({ config, place }: LoadedConfig): Promise<stri
     }
   }
 
-  const { listen, store, subscriptions, users, log } = config
+  const { listen, store, streams, users, log } = config
   await judge('listen.control', () => {
     judgeSocket(listen.control)
   })
@@ -134,7 +134,7 @@ export const judgeConfig = async ({ config, place }: LoadedConfig): Promise<stri
       readSecretFile(store.passwordFile, 'store.password_file'),
     )
     await judge('store.ca_file', () => judgeRedis(store.caFile))
-    await judge('subscriptions.nginx', () => nginxName(subscriptions.nginx, hostname()))
+    await judge('streams.nginx', () => nginxName(streams.nginx, hostname()))
   }
   for (const source of users.sources) {
     await judge(SOURCES[source], async () => {

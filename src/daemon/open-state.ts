@@ -52,7 +52,7 @@ export const nginxName = (name: string, host: string): string => {
   if (name !== '') return name
   if (host !== '' && !host.startsWith('localhost')) return host
   throw new ConfigError([
-    `this host is called "${host}", as others may be: give its nginx a name in subscriptions.nginx`,
+    `this host is called "${host}", as others may be: give its nginx a name in streams.nginx`,
   ])
 }
 
@@ -70,7 +70,7 @@ export const judgeRedis = async (caFile: string): Promise<void> => {
 
 /** The shared store that the config names; undefined where it names none. Resolves also while it is away. */
 export const openSharedStore = async (
-  { store, subscriptions, listen }: Pick<Config, 'listen' | 'store' | 'subscriptions'>,
+  { store, streams, listen }: Pick<Config, 'listen' | 'store' | 'streams'>,
   now: () => number,
 ): Promise<SharedStore | undefined> => {
   if (store.url === '') return undefined
@@ -78,7 +78,7 @@ export const openSharedStore = async (
     ...serverOf(store),
     prefix: store.prefix,
     timeout: store.timeout,
-    nginx: nginxName(subscriptions.nginx, hostname()),
+    nginx: nginxName(streams.nginx, hostname()),
     instance: `${hostname()}:${listen.control}`, // no two daemons of a machine have the same socket
     now,
   })
@@ -87,10 +87,10 @@ export const openSharedStore = async (
 /** Which settings of the shared store's server could un-revoke a token, each with its cure. It only looks. */
 export const inspectSharedStore = async ({
   store,
-  subscriptions,
-}: Pick<Config, 'store' | 'subscriptions'>): Promise<string[]> => {
+  streams,
+}: Pick<Config, 'store' | 'streams'>): Promise<string[]> => {
   if (store.url === '') return []
-  nginxName(subscriptions.nginx, hostname()) // throws as a start would
+  nginxName(streams.nginx, hostname()) // throws as a start would
   return inspectRedisAt({ ...serverOf(store), timeout: INSPECT_WITHIN })
 }
 

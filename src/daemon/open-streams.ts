@@ -26,7 +26,7 @@ export const openStreams = async (
   opened: AsyncDisposableStack,
 ): Promise<{ registry: Registry; kickWatch: KickWatch; keeps: Keeps }> => {
   const { store, revocations, terms, renew, observer, metrics, clock } = parts
-  const kicker = createKicker(terms.now().config.subscriptions.kickSocket)
+  const kicker = createKicker(terms.now().config.streams.kickSocket)
   opened.defer(() => kicker.close())
   const kickWatch = await openKickWatch({ kicker, clock, onChange: observer.kickSocket })
   opened.defer(() => kickWatch.close())
@@ -34,7 +34,7 @@ export const openStreams = async (
     store,
     ender: kicker,
     clock,
-    perSession: () => terms.now().config.subscriptions.perSession,
+    perSession: () => terms.now().config.streams.perSession,
     observe: metrics.kicked,
     onFault: observer.streamFault,
     isEnded: revocations.has,

@@ -50,7 +50,7 @@ const saveNginx = async ({ place }: TestDaemon): Promise<string> => {
 void t.test('a machine that is set up', { skip: nginxMissing() }, async (t) => {
   const daemon = await startTestDaemon(t)
   const { place } = daemon
-  await daemon.reload({ subscriptions: `kick_socket = "${place.at('private', 'kick.sock')}"` })
+  await daemon.reload({ streams: `kick_socket = "${place.at('private', 'kick.sock')}"` })
   const dump = await saveNginx(daemon)
   const kick = await openKickSocket(t, place.at('private', 'kick.sock'))
   const { findings } = await report('--config', place.config, '--nginx', dump)
@@ -108,7 +108,7 @@ void t.test('a machine that is set up', { skip: nginxMissing() }, async (t) => {
 
 void t.test('a machine that is not: each with its cure', async (t) => {
   const place = makePlace(t)
-  place.configure({ subscriptions: `kick_socket = "${place.at('kick.sock')}"` })
+  place.configure({ streams: `kick_socket = "${place.at('kick.sock')}"` })
   writeFileSync(place.at('dump'), '# configuration file /etc/nginx/nginx.conf:\nhttp { }\n')
   const { status, findings } = await report('--config', place.config, '--nginx', place.at('dump'))
   t.equal(status, 1)

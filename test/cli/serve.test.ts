@@ -211,7 +211,7 @@ void t.test('systemd is told how it stands with the shared store', NEEDS_REDIS, 
   const redis = await startRedis(t)
   const place = makePlace(t, {
     store: `url = "${redis.socketUrl}"`,
-    subscriptions: 'nginx = "one"',
+    streams: 'nginx = "one"',
   })
   const daemon = await serve(t, place, {
     covered: true,

@@ -314,3 +314,24 @@ roles = ["staff=user"]
   ])
   t.same(readConfig('', 'f').warnings, [])
 })
+
+void t.test('a section of an earlier name is read, and named with its line', async (t) => {
+  const old = readConfig('[subscriptions]\nkick_socket = "/run/x.sock"\nper_session = 5\n', 'f')
+  t.match(old.config.streams, { kickSocket: '/run/x.sock', perSession: 5, nginx: '' })
+  t.same(old.warnings, [
+    'f:1: subscriptions: is called [streams] now: rename the section, the next version no longer reads the old name',
+  ])
+  const both = readConfig(
+    '[subscriptions]\nper_session = 5\nnginx = "one"\n[streams]\nper_session = 6\n',
+    'f',
+  )
+  t.match(both.config.streams, { perSession: 6, nginx: 'one' }, 'the new name counts first')
+  t.equal(both.warnings.length, 1)
+  t.same(
+    problemsOf(() => readConfig('[subscriptions]\nper_session = 0\nper_sesion = 1\n', 'f')),
+    [
+      'f:2: subscriptions.per_session: must be a whole number from 1 to 10000',
+      'f:3: subscriptions.per_sesion: unknown setting: did you mean subscriptions.per_session?',
+    ],
+  )
+})

@@ -253,7 +253,7 @@ void t.test('an nginx needs a name of its own', (t) => {
   t.equal(nginxName('edge', 'localhost'), 'edge')
   t.equal(nginxName('', 'pbx-1'), 'pbx-1')
   for (const host of ['', 'localhost', 'localhost.localdomain']) {
-    t.throws(() => nginxName('', host), { message: /subscriptions.nginx/ })
+    t.throws(() => nginxName('', host), { message: /streams.nginx/ })
   }
   t.end()
 })

@@ -127,7 +127,7 @@ const createHost = async (
     merge(
       {
         store: `url = "${url}"\nstale_seconds = ${STALE}`,
-        subscriptions: `nginx = "${name}"`,
+        streams: `nginx = "${name}"`,
         sessions: 'per_user = 0',
         // Logins under way count as failures until they are judged, and here many come at once.
         throttle: 'pair_failures = 1000000\naddress_failures = 1000000\naccount_failures = 1000000',

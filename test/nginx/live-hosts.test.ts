@@ -41,7 +41,7 @@ const startHosts = async (t: Test, url: string): Promise<[Host, Host]> => {
     const place = makePlace(t)
     place.configure({
       store: `url = "${url}"\ntimeout = 2`, // a busy machine is no outage
-      subscriptions: `kick_socket = "${place.at('kick.sock')}"\nnginx = "${name}"`,
+      streams: `kick_socket = "${place.at('kick.sock')}"\nnginx = "${name}"`,
     })
     place.users(`201:${HASH}:user:Anna`, `202:${HASH}:user:Bert`)
     writeFileSync(place.at('a.wav'), 'RIFF')

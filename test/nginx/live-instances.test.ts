@@ -41,7 +41,7 @@ const startInstances = async (t: Test, url: string): Promise<Instance[]> => {
     if (kick === '') kick = place.at('kick.sock')
     place.configure({
       store: `url = "${url}"\ntimeout = 2`, // a busy machine is no outage
-      subscriptions: `kick_socket = "${kick}"`,
+      streams: `kick_socket = "${kick}"`,
       sessions: 'per_user = 0',
       throttle: 'pair_failures = 1000000\naddress_failures = 1000000\naccount_failures = 1000000',
     })

@@ -105,7 +105,7 @@ void t.test('streams and the daemon that let them in', { skip: nginxMissing() },
     ]
     const kept = await eventSource(t, nginx.port, withToken('room-kept', access))
     place.configure({
-      subscriptions: `kick_socket = "${place.at('kick.sock')}"\nper_session = 3`,
+      streams: `kick_socket = "${place.at('kick.sock')}"\nper_session = 3`,
       'roles.user': 'grants = ["subscribe:room-kept"]',
       'roles.guest': `grants = ["${ROOMS}"]`,
     })

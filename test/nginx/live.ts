@@ -58,7 +58,7 @@ export const openSite = async (
 ): Promise<Site> => {
   const place = makePlace(t)
   place.configure({
-    subscriptions: `kick_socket = "${place.at('kick.sock')}"`,
+    streams: `kick_socket = "${place.at('kick.sock')}"`,
     // Logins under way count as failures until they are judged, and here many come at once.
     throttle: 'pair_failures = 1000000\naddress_failures = 1000000\naccount_failures = 1000000',
     'roles.user': `grants = ["${ROOMS}", "subscribe:me/*", "read:recordings/**"]`,
