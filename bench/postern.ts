@@ -77,6 +77,7 @@ file = "${at('users')}"
 [streams]
 kick_socket = "${kick}"
 per_session = 10000
+streams_per_session = 10000
 [sessions]
 per_user = 0
 [throttle]

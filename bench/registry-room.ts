@@ -26,7 +26,7 @@ const measure = async (count: number): Promise<RegistryReport> => {
         return () => undefined
       },
     },
-    perSession: () => 16,
+    limits: () => ({ perSession: 16, streamsPerSession: 64 }),
     observe: () => undefined,
     onFault: () => undefined,
     isEnded: () => false,

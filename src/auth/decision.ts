@@ -22,6 +22,7 @@ export const REASONS = [
   'ticket_mismatch', // a ticket for something else
   'ticket_used', // a ticket to subscribe, shown a second time
   'cross_site', // a cookie sent because of another site's page
+  'limit', // the session has as many live streams as it may, and opened all of them just now
   'no_grant', // the role does not allow it
 ] as const
 

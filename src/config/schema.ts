@@ -109,7 +109,8 @@ export const settings = [
 
   row('streams.kick_socket', kinds.socketPath, '/run/postern-nginx/kick.sock', RESTART, 'the private socket of nginx on which a live stream is ended'),
   row('streams.nginx', kinds.nameOrNone, '', RESTART, 'the nginx that holds the streams, by a name of its own; empty: the name of this host'),
-  row('streams.per_session', kinds.whole(1, 10_000), 16, RELOAD, 'resources that a session may listen to at once, the oldest stream is ended'),
+  row('streams.per_session', kinds.whole(1, 10_000), 16, RELOAD, 'resources that a session may listen to at once; the oldest gives way'),
+  row('streams.streams_per_session', kinds.whole(1, 10_000), 64, RELOAD, 'streams that a session may have of all of them, never less than per_session; the oldest gives way'),
 
   row('cookies.secure', kinds.oneOf(['auto', 'always']), 'auto', RELOAD, 'when cookies are marked Secure'),
 

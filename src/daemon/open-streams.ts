@@ -34,7 +34,7 @@ export const openStreams = async (
     store,
     ender: kicker,
     clock,
-    perSession: () => terms.now().config.streams.perSession,
+    limits: () => terms.now().config.streams,
     observe: metrics.kicked,
     onFault: observer.streamFault,
     isEnded: revocations.has,

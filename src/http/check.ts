@@ -23,7 +23,10 @@ export interface CheckObservation {
 export interface Admissions {
   /** Why a stream that opens now could never be ended: thrown, before a ticket is used up. */
   obstacle(): Error | undefined
-  /** The kick id for an allowed subscribe: at once where the session has one for the resource. */
+  /**
+   * The kick id for an allowed subscribe: at once where the session has one for the resource. Undefined where it has
+   * as many streams as it may.
+   */
   admit(admission: {
     sid: string
     username: string
@@ -35,7 +38,7 @@ export interface Admissions {
     agent: string
     /** Whether the id is for this stream only. */
     exclusive: boolean
-  }): string | Promise<string>
+  }): string | Promise<string> | undefined
   kickSession(sid: string, cause: 'session_ended'): Promise<number>
   /** Whether the channel keeps a message right now, so that a client may go on from an id. */
   keeps(channel: string, worker: string): Promise<boolean>
@@ -153,10 +156,10 @@ export const createCheckHandlers = (parts: {
       until: claims.ticket?.until ?? claims.exp,
       address,
       agent: readAgent(headers),
-      // Any upgrade may be a WebSocket, however it is spelled.
-      exclusive:
-        headers.isRepeated('x-original-upgrade') || headers.get('x-original-upgrade') !== undefined,
+      // A long-poll that offers h2c (Java's client does) would have a stream of its own at each poll.
+      exclusive: mayBeWebSocket(headers),
     })
+    if (kick === undefined) return refuse('limit')
     // As late as possible: nginx acts on the answer at once.
     const from = readResume(
       headers.get('x-original-resume') ?? '||',

@@ -38,6 +38,7 @@ const FORBIDDEN: ReadonlySet<Reason> = new Set([
   'bad_action',
   'bad_resource',
   'cross_site',
+  'limit',
   'no_grant',
 ])
 

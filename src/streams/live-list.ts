@@ -13,6 +13,8 @@ export interface LiveStream extends Subscription {
   misses: number
   /** By the monotonic clock: when a check last handed the id out; its stream may still open. */
   issuedAt: number
+  /** When it was last opened, as far as is known; by the same clock. */
+  openedAt: number
   written: Promise<void> | undefined
   /** Whether the store is being asked if the session was refreshed elsewhere. */
   renewing: boolean
@@ -38,7 +40,6 @@ export const createLiveList = () => {
     has: (stream: LiveStream) => byKick.get(stream.kick) === stream,
     get: (kick: string) => byKick.get(kick),
     at: (sid: string, place: string) => bySession.get(sid)?.get(place),
-    /** Oldest first. */
     ofSession: (sid: string) => [...(bySession.get(sid)?.values() ?? [])],
     all: () => [...byKick.values()],
     count: () => byKick.size,

@@ -8,6 +8,7 @@ import { randomBytes } from 'node:crypto'
 import type { Time } from '../clock.ts'
 import { createAgenda } from './agenda.ts'
 import { createKicks, IN_FLIGHT, type KickObservation } from './kicks.ts'
+import { findSurplus, type Limits } from './limits.ts'
 import { createLiveList, type LiveStream } from './live-list.ts'
 import { createPendingCloses } from './pending-closes.ts'
 import type { StreamEnder } from './stream-ender.ts'
@@ -34,8 +35,7 @@ export const createRegistry = (parts: {
   store: SubscriptionStore
   ender: StreamEnder
   clock: Time
-  /** Per session; beyond, the oldest is kicked. */
-  perSession(): number
+  limits(): Limits
   observe(kick: KickObservation): void
   onFault(error: unknown): void
   /** Whether the session is known to have ended. */
@@ -49,7 +49,7 @@ export const createRegistry = (parts: {
       ) => Promise<ReadonlyMap<string, { role: string; until: number }>>)
     | undefined
 }) => {
-  const { store, ender, clock, perSession, observe, onFault, isEnded, stillAllowed, renew } = parts
+  const { store, ender, clock, limits, observe, onFault, isEnded, stillAllowed, renew } = parts
   const live = createLiveList()
   /** When the right to it ends, by the wall clock. */
   const ends = createAgenda<LiveStream>()
@@ -149,20 +149,20 @@ export const createRegistry = (parts: {
 
   /** Known to a logout from now on. */
   const insert = (subscription: Subscription, askAt: number, place: string, exclusive: boolean) => {
+    const now = clock.monotonic()
     const stream: LiveStream = {
       ...subscription,
       place,
       exclusive,
       misses: 0,
-      issuedAt: clock.monotonic(),
+      issuedAt: now,
+      openedAt: now - Math.max(0, clock.now() - subscription.startedAt),
       written: undefined,
       renewing: false,
     }
     ends.set(stream, stream.until)
     asks.set(stream, askAt)
     live.add(stream)
-    const ofSession = live.ofSession(stream.sid)
-    kick(ofSession.slice(0, Math.max(0, ofSession.length - perSession())), 'limit')
     return stream
   }
 
@@ -186,15 +186,23 @@ export const createRegistry = (parts: {
   }
 
   return {
-    /** The kick id for a subscribe that the rules allow: at once where it may share one of its session. */
-    admit(admission: Admission): string | Promise<string> {
+    /**
+     * The kick id for a subscribe that the rules allow: at once where it may share one of its session. Undefined where
+     * the session has as many streams as it may, all of them young.
+     */
+    admit(admission: Admission): string | Promise<string> | undefined {
       const now = clock.monotonic()
       const known = admission.exclusive ? undefined : live.at(admission.sid, admission.resource)
       if (known) {
         known.issuedAt = now
+        known.openedAt = now
         prolong(known, admission.until)
         return known.written ? known.written.then(() => known.kick) : known.kick
       }
+      const ofSession = live.ofSession(admission.sid)
+      const surplus = findSurplus(ofSession, admission.resource, limits(), now)
+      if (!surplus) return undefined
+      kick(surplus, 'limit')
       const id = createKickId()
       const { exclusive, ...rest } = admission
       const subscription: Subscription = { ...rest, kick: id, startedAt: clock.now() }
@@ -237,7 +245,7 @@ export const createRegistry = (parts: {
     count: live.count,
     /**
      * Streams that an earlier process, or one beside us, handed out: ended like any other, but never shared, since
-     * they may have been kicked already. Their right may have ended meanwhile, or exceed what this config gives.
+     * they may have been kicked already. Their right may have ended meanwhile.
      */
     adopt(subscriptions: readonly Subscription[]): void {
       for (const subscription of subscriptions) {

@@ -572,6 +572,35 @@ void t.test('a right that ends while the kick id is written is no right', async 
   }
 })
 
+void t.test('one stream too many is refused', async (t) => {
+  const handler = handlerUnder(() => ({ claims: CLAIMS, role: 'user' }), {
+    admit: () => undefined,
+  })
+  const reply = await handler(requestOf([...ASKED, 'X-Auth-Resource', 'users-state']))
+  t.match(reply, { status: 403, reason: 'limit' })
+  t.notMatch(reply.headers.join(' '), /X-Auth-(?!Reason)/)
+})
+
+void t.test('only what Nchan may take for a WebSocket has an id of its own', async (t) => {
+  for (const [upgrade, expected] of [
+    [[], false],
+    [['X-Original-Upgrade', 'h2c'], false],
+    [['X-Original-Upgrade', 'websocket'], true],
+    [['X-Original-Upgrade', 'WebSocket'], true],
+    [['X-Original-Upgrade', 'h2c, websocket'], true],
+  ] as const) {
+    let seen: boolean | undefined
+    const handler = handlerUnder(() => ({ claims: CLAIMS, role: 'user' }), {
+      admit({ exclusive }) {
+        seen = exclusive
+        return 'kick-x'
+      },
+    })
+    await handler(requestOf([...ASKED, 'X-Auth-Resource', 'users-state', ...upgrade]))
+    t.equal(seen, expected, upgrade.join(': '))
+  }
+})
+
 void t.test('the handler refuses by itself what is refused at once', async (t) => {
   const handler = handlerUnder(() => ({ claims: CLAIMS, role: 'user' }))
   t.match(await handler(requestOf(['X-Auth-Action', 'read'])), {

@@ -3,6 +3,7 @@
 
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
 
 import { nginxMissing, startNginx } from '../fixtures/nginx.ts'
@@ -105,7 +106,7 @@ void t.test('streams and the daemon that let them in', { skip: nginxMissing() },
     ]
     const kept = await eventSource(t, nginx.port, withToken('room-kept', access))
     place.configure({
-      streams: `kick_socket = "${place.at('kick.sock')}"\nper_session = 3`,
+      streams: `kick_socket = "${place.at('kick.sock')}"\nper_session = 3\nstreams_per_session = 4`,
       'roles.user': 'grants = ["subscribe:room-kept"]',
       'roles.guest': `grants = ["${ROOMS}"]`,
     })
@@ -126,14 +127,24 @@ void t.test('streams and the daemon that let them in', { skip: nginxMissing() },
     kept.close()
   })
 
-  await t.test('at the limit of a session its oldest stream goes', async (t) => {
+  await t.test('at the limit of a session one more is refused, and nobody ends', async (t) => {
     const { access } = await enter('201')
+    const channel = withToken('room-kept', access)
     const streams: Stream[] = []
-    for (let at = 0; at < 4; at++) {
-      streams.push(await webSocket(t, nginx.port, withToken('room-kept', access)))
+    const open = async (): Promise<boolean> => {
+      streams.push(await webSocket(t, nginx.port, channel))
+      return true
     }
-    await endsWithin(streams.slice(0, 1), BOUND)
-    t.ok(streams.slice(1).every(({ live }) => live))
+    // Of half of them nginx must have shown something first.
+    for (let at = 0; at < 4; at++) await until('it opens', () => open().catch(() => false))
+    for (let again = 0; again < 5; again++) {
+      await t.rejects(open(), /refused/)
+      const reply = await ask(nginx.port, `${V1}/sub/${channel}`)
+      t.equal(reply.status, 403)
+      await pause(200)
+    }
+    t.equal(streams.length, 4)
+    t.ok(streams.every(({ live }) => live))
     for (const stream of streams) stream.close()
   })
 })

@@ -10,6 +10,7 @@ import {
   createRegistry,
   type SubscriptionStore,
 } from '../../src/streams/registry.ts'
+import type { Limits } from '../../src/streams/limits.ts'
 import type { StreamEnder } from '../../src/streams/stream-ender.ts'
 import type { Subscription } from '../../src/streams/subscription.ts'
 import { createTestClock, NOW } from '../fixtures/clock.ts'
@@ -110,13 +111,13 @@ const createStore = () => {
   }
 }
 
-const setUp = (t: Test, options: { perSession?: number } = {}) => {
+const setUp = (t: Test, options: Partial<Limits> = {}) => {
   const nginx = createNginx()
   const written = createStore()
   const clock = createTestClock()
   const seen: KickObservation[] = []
   const faults: unknown[] = []
-  const limit = { perSession: options.perSession ?? 16 }
+  const limits = { perSession: 16, streamsPerSession: 64, ...options }
   const ended = new Set<string>()
   const right = { stillAllowed: (_subscription: Subscription): boolean => true }
   let beat = (): void => undefined
@@ -134,7 +135,7 @@ const setUp = (t: Test, options: { perSession?: number } = {}) => {
           }
         },
       },
-      perSession: () => limit.perSession,
+      limits: () => limits,
       observe: (kick) => void seen.push(kick),
       onFault: (error) => void faults.push(error),
       isEnded: (sid) => ended.has(sid),
@@ -160,6 +161,11 @@ const setUp = (t: Test, options: { perSession?: number } = {}) => {
     exclusive: false,
     ...changes,
   })
+  const admit = async (changes: Partial<Admission> = {}): Promise<string> => {
+    const kick = await registry.admit(admission(changes))
+    if (kick === undefined) throw new Error('refused')
+    return kick
+  }
   return {
     right,
     ended,
@@ -170,7 +176,7 @@ const setUp = (t: Test, options: { perSession?: number } = {}) => {
     clock,
     seen,
     faults,
-    limit,
+    limits,
     settle,
     isStopped: () => stopped,
     /** Time goes by in ticks of 0.2 s. */
@@ -186,10 +192,10 @@ const setUp = (t: Test, options: { perSession?: number } = {}) => {
       await settle()
     },
     admission,
-    admit: async (changes: Partial<Admission> = {}) => registry.admit(admission(changes)),
+    admit,
     /** Admitted, and the stream is open. */
     async listen(changes: Partial<Admission> = {}): Promise<string> {
-      const kick = await registry.admit(admission(changes))
+      const kick = await admit(changes)
       nginx.open(kick)
       return kick
     },
@@ -204,7 +210,7 @@ void t.test('an id is random, written down before it is given, and shared', asyn
   t.ok(first instanceof Promise && second instanceof Promise, 'not before it is written')
   t.equal(registry.count(), 1, 'a logout in this moment finds it')
   go()
-  const kick = await first
+  const kick = String(await first)
   t.match(kick, /^kick-[A-Za-z0-9_-]{22}$/)
   t.equal(await second, kick)
   const { until: _until, exclusive: _exclusive, ...rest } = admission()
@@ -518,11 +524,11 @@ void t.test('a sweep that works ends an outage as well', async (t) => {
 })
 
 void t.test('at the limit of a session the oldest goes', async (t) => {
-  const { listen, registry, nginx, settle, seen, limit } = setUp(t, { perSession: 3 })
+  const { listen, registry, nginx, pass, settle, seen, limits } = setUp(t, { perSession: 3 })
   const kicks: string[] = []
   for (const resource of ['a', 'b', 'c', 'd']) {
-    kicks.push(await listen({ resource }))
-    await settle()
+    kicks.push(await listen({ resource, until: NOW + YEAR }))
+    await pass(30)
   }
   await listen({ sid: 's2' })
   t.same(
@@ -531,14 +537,43 @@ void t.test('at the limit of a session the oldest goes', async (t) => {
   )
   t.match(seen, [{ cause: 'limit', result: 'ended' }])
 
-  limit.perSession = 1 // by a reload
-  const last = await listen({ resource: 'e' })
+  limits.perSession = 1 // by a reload
+  await pass(60)
+  const last = await listen({ resource: 'e', until: NOW + YEAR })
   await settle()
   t.match(
     registry.list().filter(({ sid }) => sid === 's1'),
     [{ kick: last }],
   )
-  t.equal(seen.length, 4)
+  t.equal(seen.filter(({ cause }) => cause === 'limit').length, 4)
+})
+
+void t.test('many tabs on one channel are one resource, and end nobody', async (t) => {
+  const { listen, nginx, pass, registry } = setUp(t)
+  for (let tab = 0; tab < 17; tab++) await listen({ exclusive: true, until: NOW + YEAR })
+  for (let round = 0; round < 50; round++) {
+    await pass(2)
+    // Whoever was ended comes back.
+    while (registry.count() < 17) await listen({ exclusive: true, until: NOW + YEAR })
+  }
+  t.same(nginx.deleted, [])
+})
+
+void t.test('where all are young the new one is refused, and nobody ends', async (t) => {
+  const { listen, admit, nginx, pass, registry } = setUp(t, { perSession: 2, streamsPerSession: 5 })
+  const year = { exclusive: true, until: NOW + YEAR }
+  for (let tab = 0; tab < 5; tab++) await listen(year)
+  for (let tab = 0; tab < 200; tab++) await t.rejects(admit(year), /refused/)
+  await t.rejects(admit({ until: NOW + YEAR }), /refused/, 'of whatever kind')
+  t.equal(registry.count(), 5)
+  t.same(nginx.deleted, [])
+  await pass(59)
+  await t.rejects(admit(year), /refused/)
+  await pass(1.2)
+  await listen(year)
+  t.equal(registry.count(), 5)
+  t.equal(new Set(nginx.deleted).size, 1, 'one gave way')
+  await listen({ ...year, sid: 's2' })
 })
 
 void t.test('a review ends what is no longer allowed, and nothing else', async (t) => {
@@ -764,7 +799,7 @@ void t.test('a fault of the observer stops no kick', async (t) => {
     store: createStore().store,
     ender: nginx.ender,
     clock,
-    perSession: () => 16,
+    limits: () => ({ perSession: 16, streamsPerSession: 64 }),
     observe() {
       throw new Error('no metric')
     },
@@ -783,7 +818,7 @@ void t.test('a fault of the observer stops no kick', async (t) => {
     agent: '',
     exclusive: false,
   }
-  const kick = await registry.admit(admission)
+  const kick = String(await registry.admit(admission))
   nginx.open(kick)
   const told = registry.kickSession('s1', 'operator')
   await told

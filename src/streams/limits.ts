@@ -1,0 +1,52 @@
+// How much one session may have open at once. What is old gives way: a phone that changes networks leaves streams
+// half-open behind. What is young stays, and the new one is refused: else a page in hundreds of tabs, or a client that
+// reconnects in a loop, would have its own streams ended for ever, each end bringing the next.
+
+import type { LiveStream } from './live-list.ts'
+
+export interface Limits {
+  /** Resources, however many streams each has. */
+  perSession: number
+  /** Streams of all of them. */
+  streamsPerSession: number
+}
+
+const YOUNG = 60 // seconds
+
+/** The oldest so many; undefined where one of them is too young to give way. */
+const takeOldest = <Key>(
+  openedAt: Iterable<readonly [Key, number]>,
+  count: number,
+  now: number,
+): readonly Key[] | undefined => {
+  if (count <= 0) return []
+  const oldest = [...openedAt].sort(([, one], [, other]) => one - other).slice(0, count)
+  return oldest.every(([, at]) => at <= now - YOUNG) ? oldest.map(([key]) => key) : undefined
+}
+
+/** Which of a session's streams give way to one more of this resource; undefined: it is refused. */
+export const findSurplus = (
+  streams: readonly LiveStream[],
+  resource: string,
+  { perSession, streamsPerSession }: Limits,
+  now: number,
+): readonly LiveStream[] | undefined => {
+  if (streams.length < perSession) return []
+  /** When each was last opened: a resource that is used stays, whatever else hangs on it. */
+  const resources = new Map<string, number>()
+  for (const { resource: name, openedAt } of streams) {
+    resources.set(name, Math.max(resources.get(name) ?? openedAt, openedAt))
+  }
+  resources.delete(resource)
+  const unused = takeOldest(resources, resources.size + 1 - perSession, now)
+  if (!unused) return undefined
+  const names = new Set(unused)
+  const left = streams.filter((stream) => !names.has(stream.resource))
+  const most = Math.max(perSession, streamsPerSession) // whoever allows more resources means a stream of each
+  const oldest = takeOldest(
+    left.map((stream) => [stream, stream.openedAt] as const),
+    left.length + 1 - most,
+    now,
+  )
+  return oldest && [...streams.filter((stream) => names.has(stream.resource)), ...oldest]
+}
