@@ -5,7 +5,7 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
 
 export interface MetricSources {
   store: { countSessions(now: number): Promise<number> }
-  registry: { count(): number }
+  registry: { count(): number; countByKind(): Readonly<Record<string, number>> }
   /** NaN while nginx cannot be reached to end streams. */
   kickWatch: { channels(): number }
   pool: { queued(): number }
@@ -34,7 +34,8 @@ counter postern_refreshes_total{dialect,outcome} Refreshes, by dialect and outco
 counter postern_tickets_total{result} Tickets asked for, by result.
 gauge postern_sessions Live sessions in the store; NaN where the store cannot tell.
 counter postern_sessions_ended_total{cause} Sessions that ended before their time, by cause.
-gauge postern_subscriptions Live subscriptions, one a session and resource.
+gauge postern_streams{kind} Live streams, by kind: websocket, shared (all others of a session on one resource), or adopted (opened before the last start).
+gauge postern_subscriptions The sum of postern_streams, for one version more.
 gauge postern_nchan_channels Nchan's channels, the private ones included; NaN while nginx cannot be reached to end streams.
 counter postern_kicks_total{cause,result} Live subscriptions ended, by cause and result.
 histogram postern_kick_duration_seconds Time from the end of a right to the end of its live subscription.
@@ -124,6 +125,11 @@ const watchSources = (
       this.inc(read(sources))
     })
   }
+  gauge('streams', function collect() {
+    for (const [kind, count] of Object.entries(sources.registry.countByKind())) {
+      this.set({ kind }, count)
+    }
+  })
   gauge('store_state', function collect() {
     for (const state of STORE_STATES) this.set({ state }, Number(state === sources.peers.state()))
   })

@@ -51,7 +51,7 @@ const createTestMetrics = () => {
   const metrics = createMetrics({ version: '0', actions: ['read'], reasons: ['expired'] })
   metrics.watch({
     store: { countSessions: async () => 1 },
-    registry: { count: () => 0 },
+    registry: { count: () => 0, countByKind: () => ({ websocket: 1 }) },
     kickWatch: { channels: () => 0 },
     pool: { queued: () => 0 },
     peers: { state: () => 'ok', age: () => 0, losses: () => 0 },

@@ -20,7 +20,13 @@ export interface LiveStream extends Subscription {
   renewing: boolean
 }
 
+const kindOf = ({ exclusive, place, kick }: LiveStream) => {
+  if (exclusive) return 'websocket'
+  return place === kick ? 'adopted' : 'shared'
+}
+
 export const createLiveList = () => {
+  const counts = { websocket: 0, shared: 0, adopted: 0 }
   const byKick = new Map<string, LiveStream>()
   /** sid → place → stream. */
   const bySession = new Map<string, Map<string, LiveStream>>()
@@ -29,9 +35,10 @@ export const createLiveList = () => {
       const ofSession = bySession.get(stream.sid) ?? new Map<string, LiveStream>()
       bySession.set(stream.sid, ofSession.set(stream.place, stream))
       byKick.set(stream.kick, stream)
+      counts[kindOf(stream)]++
     },
     delete(stream: LiveStream): void {
-      byKick.delete(stream.kick)
+      if (byKick.delete(stream.kick)) counts[kindOf(stream)]--
       const ofSession = bySession.get(stream.sid)
       if (ofSession?.get(stream.place) !== stream) return // its place is another's by now
       ofSession.delete(stream.place)
@@ -43,5 +50,6 @@ export const createLiveList = () => {
     ofSession: (sid: string) => [...(bySession.get(sid)?.values() ?? [])],
     all: () => [...byKick.values()],
     count: () => byKick.size,
+    countByKind: () => counts,
   }
 }

@@ -243,6 +243,7 @@ export const createRegistry = (parts: {
     },
     list: (): Subscription[] => live.all(),
     count: live.count,
+    countByKind: live.countByKind,
     /**
      * Streams that an earlier process, or one beside us, handed out: ended like any other, but never shared, since
      * they may have been kicked already. Their right may have ended meanwhile.

@@ -405,6 +405,7 @@ void t.test('a WebSocket has an id of its own, and one end is enough for it', as
   const first = await listen({ exclusive: true })
   const second = await listen({ exclusive: true })
   t.equal(new Set([shared, first, second]).size, 3)
+  t.same(registry.countByKind(), { websocket: 2, shared: 1, adopted: 0 })
   t.equal(await listen(), shared)
   t.equal(registry.count(), 3)
 
@@ -716,7 +717,7 @@ void t.test('what an earlier process handed out is ended like any other', async 
   }
   registry.adopt(rows)
   registry.adopt(rows)
-  t.equal(registry.count(), 5, 'each once, however often it is told of')
+  t.same(registry.countByKind(), { websocket: 0, shared: 0, adopted: 5 }, 'each once')
   const fresh = await admit()
   t.notOk(
     rows.some(({ kick }) => kick === fresh),
