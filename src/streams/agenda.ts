@@ -1,17 +1,16 @@
-// What is due when, by fifths of a second. A look at all of 300,000 streams took 14 ms, five times a second, and checks
-// waited for it (measured); here a look passes over the instants ahead, and touches only what is due.
-
-const PARTS = 5 // of a second, as often as one looks
+// Who is due when, by parts of a second. With 300,000 streams a look at all of them took 14 ms five times a second,
+// and checks waited for it (measured); here a look costs what is due, and the instants ahead.
 
 export interface Agenda<Item> {
-  /** Moves the item to this instant, in seconds, rounded to the nearest fifth: whole seconds stay as they are. */
+  /** Moves the item to this instant, in seconds; to the nearest part of one: whole seconds stay as they are. */
   set(item: Item, at: number): void
   delete(item: Item): void
   /** Those whose time has come, in no order; they stay until they are moved or deleted. */
   due(now: number): Iterable<Item>
 }
 
-export const createAgenda = <Item>(): Agenda<Item> => {
+/** `parts` of a second: as often as one looks. */
+export const createAgenda = <Item>(parts = 5): Agenda<Item> => {
   const instants = new Map<number, Set<Item>>()
   const instantOf = new Map<Item, number>()
 
@@ -26,7 +25,7 @@ export const createAgenda = <Item>(): Agenda<Item> => {
 
   return {
     set(item, at) {
-      const instant = Math.round(at * PARTS) / PARTS
+      const instant = Math.round(at * parts) / parts
       if (instantOf.get(item) === instant) return
       remove(item)
       instantOf.set(item, instant)

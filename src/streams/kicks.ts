@@ -1,7 +1,10 @@
 // Streams that are being ended: each is kicked until it is gone and no check under way can open another on its id.
 
 import type { Time } from '../clock.ts'
+import { createAgenda } from './agenda.ts'
 import type { LiveStream } from './live-list.ts'
+import type { Outage } from './outage.ts'
+import { createRankedQueue } from './ranked-queue.ts'
 import type { Ending, StreamEnder } from './stream-ender.ts'
 import type { KickCause } from './subscription.ts'
 
@@ -13,48 +16,73 @@ export interface KickObservation {
 }
 
 export const IN_FLIGHT = 10 // seconds: longer than nginx waits for a check, so that a check under way is caught
-const AGAIN = 0.1 // seconds between tries while a check under way may open a stream
-const RETRY_SLOW = 1 // seconds between tries where nginx is away
+// Seconds between tries while a check under way may bring a stream: it is gone within half a second of its opening.
+const BACK_OFF = [0.1, 0.2, 0.4] as const
+const LOOK = 0.1 // seconds between looks for what is due
+const RETRY_SLOW = 1 // seconds until what failed is tried again
 const ANSWER_WITHIN = 1 // second that a logout waits for its streams to close
+const AT_ONCE = 64 // kicks under way: nginx takes 16 at once, and more would only stand before an end that presses
+
+/** Who waits for whom: an end of a session never behind the streams of somebody who opens too many. */
+const RANK: Readonly<Record<KickCause, number>> = {
+  session_ended: 0,
+  operator: 0,
+  expired: 1,
+  grant_removed: 1,
+  limit: 2,
+  swept: 2,
+}
 
 interface Kick {
-  stream: LiveStream
-  cause: KickCause
-  startedAt: number
-  nextAt: number
-  /** Whether its result is counted already: a stream that ended, nobody, or a failure. */
+  readonly stream: LiveStream
+  readonly cause: KickCause
+  readonly startedAt: number
+  tries: number
+  /** Somebody was there and is gone, or it failed: counted once. */
   observed: boolean
-  busy: boolean
-  done: PromiseWithResolvers<void>
+}
+
+/** What is being ended of one session. */
+interface Ends {
+  kicks: number
+  unobserved: number
+  /** Called when all are observed. */
+  waiting: (() => void)[]
 }
 
 export const createKicks = (parts: {
   ender: Pick<StreamEnder, 'end'>
-  clock: Pick<Time, 'after' | 'monotonic'>
+  outage: Outage
+  clock: Pick<Time, 'after' | 'every' | 'monotonic'>
   observe(kick: KickObservation): void
-  /** nginx answered; with a fault: nothing can be ended for now. */
-  onAnswer(fault?: unknown): void
   onFault(error: unknown): void
   /** It is gone, and no other can open on its id. */
   onOver(stream: LiveStream): void
 }) => {
-  const { ender, clock, observe, onAnswer, onFault, onOver } = parts
-  /** sid → its kicks: a second end of a session waits for the streams that the first one closes. */
-  const underWay = new Map<string, Set<Kick>>()
+  const { ender, outage, clock, observe, onFault, onOver } = parts
+  /** By sid: a second end of a session waits for the streams that the first one closes. */
+  const underWay = new Map<string, Ends>()
+  const queue = createRankedQueue<Kick>(3)
+  /** When to try again. */
+  const again = createAgenda<Kick>(1 / LOOK)
+  let busy = 0
+  let closed = false
 
-  const settle = (kick: Kick, result: KickObservation['result']): void => {
-    if (!kick.observed) {
-      observe({ cause: kick.cause, result, took: clock.monotonic() - kick.startedAt })
-      kick.observed = true
-    }
-    kick.done.resolve()
+  const wake = ({ waiting }: Ends): void => {
+    for (const resolve of waiting.splice(0)) resolve()
   }
 
-  const remove = (kick: Kick): void => {
-    const { sid } = kick.stream
-    const ofSession = underWay.get(sid)
-    ofSession?.delete(kick)
-    if (ofSession?.size === 0) underWay.delete(sid)
+  const settle = (kick: Kick, result: KickObservation['result']): void => {
+    if (kick.observed) return
+    kick.observed = true
+    const ends = underWay.get(kick.stream.sid) as Ends
+    if (--ends.unobserved === 0) wake(ends)
+    observe({ cause: kick.cause, result, took: clock.monotonic() - kick.startedAt })
+  }
+
+  const remove = ({ stream: { sid } }: Kick): void => {
+    const ends = underWay.get(sid) as Ends
+    if (--ends.kicks === 0) underWay.delete(sid)
   }
 
   /** The answer is the only sign there is: a kicked WebSocket is counted as there for minutes. */
@@ -62,76 +90,80 @@ export const createKicks = (parts: {
     const { stream } = kick
     try {
       const outcome = await ending
-      onAnswer()
+      outage.answered()
       if (outcome === 'ended') settle(kick, 'ended')
       const wasTheOnly = outcome === 'ended' && stream.exclusive
-      if (!wasTheOnly && askedAt < stream.issuedAt + IN_FLIGHT) {
-        kick.nextAt = askedAt + AGAIN
+      const last = stream.issuedAt + IN_FLIGHT
+      if (!wasTheOnly && askedAt < last) {
+        const pause = BACK_OFF[kick.tries++] ?? BACK_OFF[2]
+        again.set(kick, Math.min(askedAt + pause, last))
         return
       }
       settle(kick, 'nobody')
       remove(kick)
       onOver(stream)
     } catch (error) {
-      // nginx is away, and its streams with it, or its socket cannot be reached: tried until it answers.
-      kick.nextAt = askedAt + RETRY_SLOW
-      onAnswer(error)
+      // nginx is away, and its streams with it, or it may not be reached: tried until it answers.
+      again.set(kick, askedAt + RETRY_SLOW)
+      outage.answered(error)
       settle(kick, 'failed')
     } finally {
-      kick.busy = false
+      busy--
+      pump()
     }
   }
 
-  const attempt = (kicks: readonly Kick[]): void => {
+  const pump = (): void => {
+    if (closed || busy > AT_ONCE / 2 || queue.isEmpty()) return // in batches, as an ender may like them
+    const kicks = queue.take(outage.take(AT_ONCE - busy))
     if (kicks.length === 0) return
+    busy += kicks.length
     const now = clock.monotonic()
     const endings = ender.end(kicks.map(({ stream }) => stream))
     for (const [at, ending] of endings.entries()) {
-      const kick = kicks[at] as Kick
-      kick.busy = true
-      follow(kick, ending, now).catch(onFault)
+      follow(kicks[at] as Kick, ending, now).catch(onFault)
     }
   }
 
+  const stop = clock.every(LOOK, () => {
+    for (const kick of again.due(clock.monotonic())) {
+      again.delete(kick)
+      queue.add(kick, RANK[kick.cause])
+    }
+    pump()
+  })
+
   return {
     start(streams: readonly LiveStream[], cause: KickCause): void {
-      const now = clock.monotonic()
-      const kicks = streams.map((stream) => ({
-        stream,
-        cause,
-        startedAt: now,
-        nextAt: now,
-        observed: false,
-        busy: false,
-        done: Promise.withResolvers<void>(),
-      }))
-      for (const kick of kicks) {
-        const { sid } = kick.stream
-        underWay.set(sid, (underWay.get(sid) ?? new Set()).add(kick))
+      const startedAt = clock.monotonic()
+      for (const stream of streams) {
+        const { sid } = stream
+        const ends = underWay.get(sid) ?? { kicks: 0, unobserved: 0, waiting: [] }
+        underWay.set(sid, ends)
+        ends.kicks++
+        ends.unobserved++
+        queue.add({ stream, cause, startedAt, tries: 0, observed: false }, RANK[cause])
       }
-      attempt(kicks)
+      pump()
     },
-    /** Resolves when the session's streams that are being ended are gone as far as can be told, or after a second. */
+    /**
+     * Resolves when all of the session that is being ended is gone, as far as can be told, or after a second; at once
+     * where nginx is away.
+     */
     async settled(sid: string): Promise<void> {
-      const kicks = [...(underWay.get(sid) ?? [])]
-      if (kicks.length === 0) return
-      const late = Promise.withResolvers<void>()
-      const cancel = clock.after(ANSWER_WITHIN, late.resolve)
-      await Promise.race([Promise.all(kicks.map(({ done }) => done.promise)), late.promise])
+      const ends = underWay.get(sid)
+      if (!ends || ends.unobserved === 0 || outage.isAway()) return
+      const { promise, resolve } = Promise.withResolvers<void>()
+      ends.waiting.push(resolve)
+      const cancel = clock.after(ANSWER_WITHIN, resolve)
+      await promise
       cancel()
-    },
-    /** Tries again what is due. */
-    retry(): void {
-      const now = clock.monotonic()
-      const due: Kick[] = []
-      for (const kicks of underWay.values()) {
-        for (const kick of kicks) if (!kick.busy && kick.nextAt <= now) due.push(kick)
-      }
-      attempt(due)
     },
     /** Nobody is kept waiting any more. */
     close(): void {
-      for (const kicks of underWay.values()) for (const { done } of kicks) done.resolve()
+      closed = true
+      stop()
+      for (const ends of underWay.values()) wake(ends)
     },
   }
 }

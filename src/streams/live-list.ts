@@ -15,6 +15,8 @@ export interface LiveStream extends Subscription {
   issuedAt: number
   /** When it was last opened, as far as is known; by the same clock. */
   openedAt: number
+  /** Whether nginx has shown that somebody came by the id; `asked`: not yet, and it was asked early. */
+  sighting: 'none' | 'asked' | 'seen'
   written: Promise<void> | undefined
   /** Whether the store is being asked if the session was refreshed elsewhere. */
   renewing: boolean

@@ -8,8 +8,9 @@ import { randomBytes } from 'node:crypto'
 import type { Time } from '../clock.ts'
 import { createAgenda } from './agenda.ts'
 import { createKicks, IN_FLIGHT, type KickObservation } from './kicks.ts'
-import { findSurplus, type Limits } from './limits.ts'
+import { findSurplus, findUnseen, type Limits } from './limits.ts'
 import { createLiveList, type LiveStream } from './live-list.ts'
+import { createOutage } from './outage.ts'
 import { createPendingCloses } from './pending-closes.ts'
 import type { StreamEnder } from './stream-ender.ts'
 import type { KickCause, Subscription } from './subscription.ts'
@@ -55,13 +56,10 @@ export const createRegistry = (parts: {
   const ends = createAgenda<LiveStream>()
   /** When to ask nginx whether anybody is left, by the monotonic clock. */
   const asks = createAgenda<LiveStream>()
-  let away = false
   let closed = false
-  /** A fault is told once per outage, and not once for each of 10,000 streams. */
-  const onAnswer = (fault?: unknown): void => {
-    if (fault !== undefined && !away && !closed) onFault(fault)
-    away = fault !== undefined
-  }
+  const outage = createOutage(clock, (fault) => {
+    if (!closed) onFault(fault)
+  })
   const closes = createPendingCloses({
     write: (ids) => store.closeSubscriptions(ids),
     clock,
@@ -70,7 +68,7 @@ export const createRegistry = (parts: {
   const markClosed = (stream: LiveStream): void => {
     if (!closed) closes.markClosed(stream.kick)
   }
-  const kicks = createKicks({ ender, clock, observe, onAnswer, onFault, onOver: markClosed })
+  const kicks = createKicks({ ender, outage, clock, observe, onFault, onOver: markClosed })
 
   const forget = (stream: LiveStream): void => {
     live.delete(stream)
@@ -90,8 +88,9 @@ export const createRegistry = (parts: {
 
   const ask = async (stream: LiveStream): Promise<void> => {
     const there = await ender.count(stream)
-    onAnswer()
+    outage.answered()
     if (!live.has(stream)) return // kicked while we asked
+    if (there !== 'unknown') stream.sighting = 'seen'
     stream.misses = there === 0 ? stream.misses + 1 : 0
     if (clock.monotonic() < stream.issuedAt + IN_FLIGHT) return
     if (there === 'unknown') {
@@ -121,18 +120,21 @@ export const createRegistry = (parts: {
     }
   }
 
+  const nextAsk = ({ exclusive, issuedAt }: LiveStream, now: number): number =>
+    exclusive && now < issuedAt + IN_FLIGHT ? issuedAt + IN_FLIGHT + TICK : now + SWEEP_EVERY
+
   const tick = (): void => {
     const wall = clock.now()
     const now = clock.monotonic()
-    kicks.retry()
     void closes.flush()
     const expired = [...ends.due(wall)].filter(({ renewing }) => !renewing)
-    let asked = 0
+    let room: number | undefined
     for (const stream of asks.due(now)) {
-      if (++asked > CHECKS_AT_ONCE) break
       if (wall >= stream.until) continue // ended in this very tick
-      asks.set(stream, now + SWEEP_EVERY)
-      ask(stream).catch(onAnswer)
+      room ??= outage.take(CHECKS_AT_ONCE)
+      if (room-- === 0) break
+      asks.set(stream, nextAsk(stream, now))
+      ask(stream).catch(outage.answered)
     }
     if (expired.length === 0) return
     for (const stream of expired) stream.renewing = true
@@ -148,7 +150,12 @@ export const createRegistry = (parts: {
   const stop = clock.every(TICK, tick)
 
   /** Known to a logout from now on. */
-  const insert = (subscription: Subscription, askAt: number, place: string, exclusive: boolean) => {
+  const insert = (
+    subscription: Subscription,
+    place: string,
+    exclusive: boolean,
+    askAt?: number,
+  ): LiveStream => {
     const now = clock.monotonic()
     const stream: LiveStream = {
       ...subscription,
@@ -157,11 +164,12 @@ export const createRegistry = (parts: {
       misses: 0,
       issuedAt: now,
       openedAt: now - Math.max(0, clock.now() - subscription.startedAt),
+      sighting: askAt === undefined ? 'none' : 'seen',
       written: undefined,
       renewing: false,
     }
     ends.set(stream, stream.until)
-    asks.set(stream, askAt)
+    asks.set(stream, askAt ?? nextAsk(stream, now))
     live.add(stream)
     return stream
   }
@@ -200,14 +208,19 @@ export const createRegistry = (parts: {
         return known.written ? known.written.then(() => known.kick) : known.kick
       }
       const ofSession = live.ofSession(admission.sid)
+      const unseen = findUnseen(ofSession, limits())
+      for (const stream of unseen) {
+        if (stream.sighting === 'none') asks.set(stream, now)
+        stream.sighting = 'asked'
+      }
       const surplus = findSurplus(ofSession, admission.resource, limits(), now)
-      if (!surplus) return undefined
+      if (!surplus || unseen.length > 0) return undefined
       kick(surplus, 'limit')
       const id = createKickId()
       const { exclusive, ...rest } = admission
       const subscription: Subscription = { ...rest, kick: id, startedAt: clock.now() }
       const place = exclusive ? id : rest.resource
-      const stream = insert(subscription, now + SWEEP_EVERY, place, exclusive)
+      const stream = insert(subscription, place, exclusive)
       stream.written = store.openSubscription(subscription)
       return stream.written.then(
         () => {
@@ -253,7 +266,7 @@ export const createRegistry = (parts: {
         if (live.get(subscription.kick)) continue
         // Spread over a minute, so that a restart with 10,000 streams asks nginx gently.
         const askAt = clock.monotonic() + IN_FLIGHT + clock.chance() * SWEEP_EVERY
-        insert(subscription, askAt, subscription.kick, false)
+        insert(subscription, subscription.kick, false, askAt)
       }
       review(({ sid }) => !isEnded(sid), 'session_ended')
       review()

@@ -2,7 +2,7 @@
 
 import t from 'tap'
 
-import { findSurplus } from '../../src/streams/limits.ts'
+import { findSurplus, findUnseen } from '../../src/streams/limits.ts'
 import type { LiveStream } from '../../src/streams/live-list.ts'
 
 const NOW = 1000
@@ -36,4 +36,14 @@ void t.test('who gives way', async (t) => {
   ] as const) {
     t.same(leaving(streamsOf(...streams), resource, { ...LIMITS, ...limits }), expected, what)
   }
+})
+
+void t.test('WebSockets that nobody has seen are at most half of them', async (t) => {
+  const stream = (sighting: LiveStream['sighting'], exclusive = true) =>
+    ({ exclusive, sighting }) as LiveStream
+  const shared = stream('none', false)
+  const two = [stream('none'), stream('asked')]
+  t.same(findUnseen([stream('none'), stream('seen'), shared, shared], LIMITS), [])
+  t.same(findUnseen([shared, ...two], LIMITS), two)
+  t.same(findUnseen(two, { perSession: 6, streamsPerSession: 4 }), [])
 })
