@@ -5,7 +5,7 @@ import { StoreError } from '../store.ts'
 // Primary codes of https://www.sqlite.org/rescode.html
 export const SQLITE_ERROR = 1
 export const SQLITE_BUSY = 5
-const SQLITE_READONLY = 8
+export const SQLITE_READONLY = 8
 export const SQLITE_IOERR = 10
 const SQLITE_CORRUPT = 11
 const SQLITE_FULL = 13

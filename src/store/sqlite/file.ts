@@ -2,10 +2,11 @@
 // refused stays as it was found, and nothing ever starts empty in its place.
 
 import { closeSync, existsSync, openSync, readSync, rmSync, statSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 
 import { renameDurably } from '../../files/replace-file.ts'
-import { damaged, primaryCode, SQLITE_BUSY } from './error.ts'
+import { damaged, primaryCode, SQLITE_BUSY, SQLITE_READONLY } from './error.ts'
 import { ADDED, APPLICATION_ID, findForeignShape, migrate, SCHEMA_VERSION } from './schema.ts'
 import { StoreError } from '../store.ts'
 
@@ -17,8 +18,16 @@ export const lockStore = (file: string): DatabaseSync => {
   const lock = new DatabaseSync(`${file}.lock`)
   try {
     lock.exec('PRAGMA busy_timeout = 0; PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE')
+    lock.exec('PRAGMA user_version = 1') // never committed: a file that cannot be written locks nothing
   } catch (cause) {
     lock.close()
+    if (primaryCode(cause) === SQLITE_READONLY) {
+      throw new StoreError(
+        'unavailable',
+        `${file}.lock cannot be written, so it would keep no second Postern out: chown --reference=${dirname(file)} ${file}.lock`,
+        { cause },
+      )
+    }
     if (primaryCode(cause) !== SQLITE_BUSY) throw cause
     throw new StoreError(
       'locked',

@@ -1,9 +1,11 @@
 // The engine: which files it opens and which it refuses, and what becomes of a call that fails. A file that
 // is refused must stay exactly as it was found: it may be all that is left of somebody's sessions.
 import {
+  chmodSync,
   closeSync,
   existsSync,
   mkdirSync,
+  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -13,6 +15,7 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import t, { type Test } from 'tap'
@@ -21,6 +24,7 @@ import { type Engine, openEngine } from '../../../src/store/sqlite/engine.ts'
 import { APPLICATION_ID, SCHEMA_VERSION } from '../../../src/store/sqlite/schema.ts'
 import { type Store, StoreError, type StoreVerb } from '../../../src/store/store.ts'
 import { NOW } from '../../fixtures/clock.ts'
+import { isRoot } from '../../fixtures/needs.ts'
 import { hashOf, sessionOf } from '../sessions.ts'
 
 const PAGE = 4096
@@ -338,6 +342,24 @@ void t.test('a lock that cannot be taken for another reason says that reason', a
   writeFileSync(`${file}.lock`, 'no database at all, and longer than a header would be '.repeat(40))
   t.throws(() => openEngine(file), { code: 'damaged', message: file })
   t.notOk(existsSync(file))
+})
+
+void t.test('a lock that cannot be written is a refusal: it would keep nobody out', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'postern-')) // where also nobody comes in
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  chmodSync(folder, 0o777)
+  const file = join(folder, 'store.db')
+  openEngine(file).close()
+  chmodSync(file, 0o666)
+  chmodSync(`${file}.lock`, 0o444)
+  const cure = /store\.db\.lock cannot be written, so it would keep no second Postern out: chown/
+  if (isRoot) process.seteuid?.(65_534) // root may write everything
+  try {
+    t.throws(() => openEngine(file), { code: 'unavailable', message: cure })
+  } finally {
+    if (isRoot) process.seteuid?.(0)
+  }
+  t.end()
 })
 
 void t.test('a second engine on the same file is refused, in this process too', async (t) => {
