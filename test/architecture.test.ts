@@ -92,6 +92,7 @@ const REAL_TIME: Readonly<Record<string, string>> = {
   'cli/key.ts': 'a program begins here',
   'cli/policy.ts': 'a program begins here',
   'cli/serve.ts': 'a program begins here',
+  'cli/store.ts': 'a program begins here',
   'get-auth-token.ts': 'a program begins here',
   'config/keys-file.ts': 'says when a key was made; nothing is decided by it',
   'http/drain.ts': 'connections that do not close',

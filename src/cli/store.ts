@@ -1,5 +1,5 @@
 // `postern store`: a consistent copy of the store, taken also while the daemon writes, and how it is restored. A restored
-// store does not know what ended since the copy: the command says so, and how to end it again.
+// store does not know what ended since the copy: a restore ends all of it.
 
 import {
   closeSync,
@@ -15,12 +15,20 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 
+import { type Clock, systemClock } from '../clock.ts'
 import { loadConfig } from '../config/load.ts'
 import { renameDurably, syncPath } from '../files/replace-file.ts'
-import { copyDatabase, inspectStore, whileIdle } from '../store/sqlite/copy.ts'
-import { StoreError } from '../store/store.ts'
+import {
+  copyDatabase,
+  endSessionsIn,
+  findLive,
+  inspectStore,
+  whileIdle,
+} from '../store/sqlite/copy.ts'
+import { type Session, StoreError } from '../store/store.ts'
 import { type Command, verb } from './command.ts'
 import { type Io, OK, REFUSED, Stop } from './io.ts'
+import { timeText } from './table.ts'
 
 /**
  * Root works in the service's folder as its owner: a link that the service has put there leads root no further than
@@ -67,7 +75,24 @@ const backup = (store: string, file: string, io: Io): number => {
   return OK
 }
 
-const restore = (store: string, file: string, io: Io): number => {
+/** What ended since the backup does not stand in it, and lives again. */
+const tellRevived = (live: readonly Session[], store: string, now: number, io: Io): void => {
+  const known = new Set(findLive(store, now)?.map(({ sid }) => sid)) // unreadable: all of them live again
+  const revived = live.filter(({ sid }) => !known.has(sid))
+  io.err(`Sessions that live again by this restore: ${revived.length}`)
+  for (const { sid, username, createdAt, address } of revived) {
+    io.err(`  ${username}  ${sid}  since ${timeText(createdAt)}  ${address}`)
+  }
+  io.err('Refresh tokens traded in since the backup count as stolen, and access tokens of later')
+  io.err('logins live until they expire. `postern session end --all` ends all of it.')
+}
+
+const restore = (
+  store: string,
+  file: string,
+  { keep, now }: { keep: boolean; now: number },
+  io: Io,
+): number => {
   const { sessions } = inspectStore(file) // throws where the backup is damaged: nothing is touched then
   const aside = `${store}.before-restore`
   const own = mkdtempSync(join(tmpdir(), 'postern-restore-'))
@@ -75,12 +100,16 @@ const restore = (store: string, file: string, io: Io): number => {
   undo.defer(() => {
     rmSync(own, { recursive: true })
   })
-  copyDatabase(file, join(own, 'store.db'))
-  const whole = openSync(join(own, 'store.db'), 'r')
+  const copy = join(own, 'store.db')
+  copyDatabase(file, copy)
+  if (!keep) endSessionsIn(copy, now)
+  const live = findLive(copy, now) ?? []
+  const whole = openSync(copy, 'r')
   undo.defer(() => {
     closeSync(whole)
   })
   const put = (): void => {
+    if (keep) tellRevived(live, store, now, io)
     const draft = `${store}.restored`
     rmSync(draft, { force: true })
     copyTo(draft, whole)
@@ -95,13 +124,9 @@ const restore = (store: string, file: string, io: Io): number => {
   asOwner(dirname(store), () => {
     whileIdle(store, put)
   })
-  io.out(`${store}: restored; live sessions: ${sessions}. The old one is ${aside}`)
-  io.err(
-    'Logouts, bans and rotations since the backup are undone: sessions that ended live again, and',
-  )
-  io.err('refresh tokens traded in since count as stolen. Start the daemon, then run')
-  io.err('  postern session end --all')
-  io.err('which ends every session and refuses every token that was issued before.')
+  const what = keep ? `live sessions: ${sessions}` : `sessions ended: ${sessions}`
+  io.out(`${store}: restored; ${what}. The old one is ${aside}`)
+  if (!keep) io.err('Everybody logs in again: what ended since the backup is unknown to it.')
   return OK
 }
 
@@ -115,10 +140,13 @@ const storeFile = (file: string, verb: string): string => {
   )
 }
 
-export const store: Command = {
+export const createStoreCommand = (clock: Pick<Clock, 'now'>): Command => ({
   name: 'store',
   summary: 'back the store up while it runs, restore it',
-  notes: ['the daemon must be stopped before a restore'],
+  notes: [
+    'the daemon must be stopped before a restore, which ends every session;',
+    '--keep-sessions keeps them, also those that ended since the backup',
+  ],
   verbs: {
     backup: verb({
       operands: ['FILE'],
@@ -127,10 +155,11 @@ export const store: Command = {
     }),
     restore: verb({
       operands: ['FILE'],
-      options: { config: '[FILE]' },
-      run({ operands: [from], file }, io) {
+      options: { 'keep-sessions': true, config: '[FILE]' },
+      run({ operands: [from], values, file }, io) {
+        const asked = { keep: values['keep-sessions'], now: clock.now() }
         try {
-          return restore(storeFile(file, 'restore'), from, io)
+          return restore(storeFile(file, 'restore'), from, asked, io)
         } catch (error) {
           if (!(error instanceof StoreError && error.code === 'locked')) throw error
           throw new Stop(
@@ -141,4 +170,6 @@ export const store: Command = {
       },
     }),
   },
-}
+})
+
+export const store = createStoreCommand(systemClock)

@@ -1,4 +1,4 @@
-// `postern store`: a backup taken while the daemon runs, its way back, and the door that a restore opens.
+// `postern store`: a backup taken while the daemon runs, its way back, and what a restore ends.
 
 import {
   chmodSync,
@@ -14,49 +14,48 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 
 import { session } from '../../src/cli/session.ts'
-import { store } from '../../src/cli/store.ts'
+import { createStoreCommand, store } from '../../src/cli/store.ts'
 import { bearer, startTestDaemon, V1 } from '../fixtures/daemon.ts'
 import { isRoot } from '../fixtures/needs.ts'
 import { makePlace } from '../fixtures/postern.ts'
 import { traceFs } from '../fixtures/trace-fs.ts'
 import { runCommand } from './run.ts'
 
-void t.test('what ended after the backup lives again until everything is ended', async (t) => {
+/** A backup with one session, which is logged out after it; and a login later than the backup. */
+const logOutAfterBackup = async (t: Test) => {
   const daemon = await startTestDaemon(t)
   const { place } = daemon
-  const run = (...argv: string[]) => runCommand(store, [...argv, '--config', place.config])
+  const command = createStoreCommand(daemon.clock)
+  const run = (...argv: string[]) => runCommand(command, [...argv, '--config', place.config])
   const early = await daemon.softphone('201')
   const backup = place.at('backup.db')
   t.match(await run('backup', backup), {
     status: 0,
     out: /live sessions: 1\. The keys are not in it/,
   })
-  t.equal(statSync(backup).mode & 0o777, 0o600)
-  t.match(await run('backup', backup), { status: 1, err: /is there already/ })
-
   daemon.clock.advance(2)
   const late = await daemon.softphone('202')
   await daemon.ask(`${V1}/auth/logout`, { method: 'POST', headers: bearer(early.access) })
   t.equal((await daemon.check(early.access)).status, 401)
+  return { daemon, place, run, early, late, backup }
+}
+
+void t.test('a restore ends what lives in the backup and what it does not know', async (t) => {
+  const { daemon, place, run, early, late, backup } = await logOutAfterBackup(t)
+  t.equal(statSync(backup).mode & 0o777, 0o600)
+  t.match(await run('backup', backup), { status: 1, err: /is there already/ })
   const stop = /stop it with its sockets.*\(systemctl stop postern\.socket/
   t.match(await run('restore', backup), { status: 1, err: stop }, 'it runs')
 
   await daemon.stop()
   const restored = await run('restore', backup)
-  t.match(restored, { status: 0, out: /restored; live sessions: 1\. The old one is/ })
-  t.match(restored.err, /postern session end --all/)
+  t.match(restored, { status: 0, out: /restored; sessions ended: 1\. The old one is/ })
+  t.match(restored.err, /Everybody logs in again/)
   t.ok(existsSync(place.at('state', 'store.db.before-restore')))
   await daemon.start()
-  t.equal((await daemon.check(early.access)).status, 204, 'its logout is undone')
-  t.equal((await daemon.check(late.access)).status, 204, 'no session of the store stands behind it')
-
-  t.match(await runCommand(session, ['end', '--all', '--config', place.config]), {
-    status: 0,
-    out: '1 session ended',
-  })
   for (const { access } of [early, late]) {
     t.match((await daemon.check(access)).header('x-auth-reason'), 'session_ended')
   }
@@ -64,6 +63,32 @@ void t.test('what ended after the backup lives again until everything is ended',
   t.equal((await daemon.check(late.access)).status, 401, 'the epoch survives a restart')
   daemon.clock.advance(2)
   t.equal((await daemon.check((await daemon.softphone('201')).access)).status, 204)
+})
+
+void t.test('--keep-sessions says which sessions live again', async (t) => {
+  const { daemon, place, run, early, late, backup } = await logOutAfterBackup(t)
+  await daemon.stop()
+  const restored = await run('restore', '--keep-sessions', backup)
+  t.match(restored, { status: 0, out: /restored; live sessions: 1\. The old one is/ })
+  t.match(restored.err, /live again by this restore: 1\n {2}201 {2}\S+ {2}since 2027-01-15T/)
+  t.match(restored.err, /postern session end --all/)
+  await daemon.start()
+  t.equal((await daemon.check(early.access)).status, 204, 'its logout is undone')
+  t.equal((await daemon.check(late.access)).status, 204, 'no session of the store stands behind it')
+  t.match(await runCommand(session, ['end', '--all', '--config', place.config]), {
+    status: 0,
+    out: '1 session ended',
+  })
+  t.equal((await daemon.check(late.access)).status, 401)
+
+  await daemon.stop()
+  writeFileSync(place.at('state', 'store.db'), 'no database any more')
+  const again = await run('restore', '--keep-sessions', backup)
+  t.match(
+    again.err,
+    /live again by this restore: 1\n/,
+    'what stood there cannot be read: all of them',
+  )
 })
 
 void t.test('a power cut takes back neither a backup nor a restored store', async (t) => {

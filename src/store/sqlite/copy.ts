@@ -4,7 +4,9 @@
 import { DatabaseSync } from 'node:sqlite'
 
 import { toStoreError } from './error.ts'
-import { inspectDatabase, lockStore } from './file.ts'
+import { inspectDatabase, lockStore, openDatabase } from './file.ts'
+import { type Row, toSession } from './rows.ts'
+import type { EndCause, Session } from '../store.ts'
 
 /** Writes `to` anew from a consistent snapshot of `from`, its log included. */
 export const copyDatabase = (from: string, to: string): void => {
@@ -25,6 +27,33 @@ export const inspectStore = (file: string): { sessions: number } => {
     return { sessions: Number(row?.['n']) }
   } catch (error) {
     throw toStoreError(error, file)
+  }
+}
+
+/** Ends what lives in a copy, and lets no token of before `now` count: what ended since it was taken is unknown to it. */
+export const endSessionsIn = (file: string, now: number): void => {
+  const cause: EndCause = 'operator'
+  using db = openDatabase(file)
+  db.exec('BEGIN IMMEDIATE')
+  db.prepare('UPDATE sessions SET ended_at = ?, cause = ? WHERE ended_at IS NULL').run(now, cause)
+  db.exec('UPDATE refresh_tokens SET sealed = NULL WHERE sealed IS NOT NULL')
+  // One more: an access token of this very second counts no more either.
+  db.prepare(
+    'INSERT INTO epoch VALUES (1, ?) ON CONFLICT DO UPDATE SET since = max(since, excluded.since)',
+  ).run(now + 1)
+  db.exec('COMMIT')
+}
+
+/** The live sessions in it; undefined where it cannot be read. */
+export const findLive = (file: string, now: number): Session[] | undefined => {
+  try {
+    using db = new DatabaseSync(file, { readOnly: true })
+    const select = db.prepare(
+      'SELECT * FROM sessions WHERE ended_at IS NULL AND expires_at > ? ORDER BY username, created_at',
+    )
+    return select.all(now).map((row: Row) => toSession(row))
+  } catch {
+    return undefined
   }
 }
 
