@@ -26,7 +26,7 @@ export const createLogout = (parts: {
     everywhere: boolean,
   ): Promise<LogoutResult> => {
     if (everywhere) {
-      const all = await sessions.endAllOf(username, 'logout_everywhere')
+      const all = await sessions.endAllOf(username, 'logout_everywhere', sid)
       return { username, ended: all.length }
     }
     const one = await sessions.end(sid, 'logout')
@@ -54,8 +54,11 @@ export const createLogout = (parts: {
       if (claims.foreign) return NOT_OURS
       // A refresh token outlives our memory of ended sessions: the store knows whether it is still valid.
       if (claims.type === 'refresh' && everywhere) return byRefreshToken(token, everywhere)
-      const standing = await guard.identify(token, claims.type)
-      if (everywhere && 'refused' in standing) return NOT_OURS
+      // A logout that waits to be written has ended this token here, and is asked again until it is.
+      if (everywhere && !sessions.owesAllOf(claims.username)) {
+        const standing = await guard.identify(token, claims.type)
+        if ('refused' in standing) return NOT_OURS
+      }
       return leave(claims.sid, claims.username, everywhere)
     },
     byRefreshToken,

@@ -37,26 +37,32 @@ export const createOperations = (parts: {
     const [kicked] = await Promise.all([registry.kickSelected(which), peers.kick(which)])
     return kicked
   }
+  const endChosen = async (which: SessionSelector): Promise<number> => {
+    if (which.id === undefined && which.user === undefined) {
+      // Also tokens without a session in the store: a restored backup knows nothing of later logins.
+      const since = clock.now() + 1
+      revocations.moveEpoch(since) // first: where it cannot be written, it holds here
+      await store.moveEpoch(since)
+    }
+    let ended = 0
+    const all = await chosen(which)
+    for (let at = 0; at < all.length; at += END_AT_ONCE) {
+      const slice = all.slice(at, at + END_AT_ONCE)
+      const results = await Promise.all(slice.map(({ sid }) => sessions.end(sid, 'operator')))
+      ended += results.filter(Boolean).length
+    }
+    return ended
+  }
   return {
     reload: () => inForce.reload(),
     listSessions: parts.listSessions,
     async endSessions(which: SessionSelector): Promise<number> {
-      if (which.id === undefined && which.user === undefined) {
-        // Also tokens without a session in the store: a restored backup knows nothing of later logins.
-        const since = clock.now() + 1
-        await store.moveEpoch(since)
-        revocations.moveEpoch(since)
+      try {
+        return await endChosen(which)
+      } finally {
+        // Also streams without a session in the store: another issuer's user, or the holder of a leaked key.
+        await kick(which)
       }
-      let ended = 0
-      const all = await chosen(which)
-      for (let at = 0; at < all.length; at += END_AT_ONCE) {
-        const slice = all.slice(at, at + END_AT_ONCE)
-        const results = await Promise.all(slice.map(({ sid }) => sessions.end(sid, 'operator')))
-        ended += results.filter(Boolean).length
-      }
-      // Also streams without a session in the store: another issuer's user, or the holder of a leaked key.
-      await kick(which)
-      return ended
     },
     kickSessions: kick,
     async inspect(token: string, action?: string, resource?: string) {

@@ -79,7 +79,11 @@ const build = async (config: Config, parts: DaemonParts) => {
       observer.sessionEnded(ended)
       await registry.kickSession(ended.sid, 'session_ended')
     },
+    onRefused: (sid) => registry.kickSession(sid, 'session_ended'),
+    streaming: (username) =>
+      registry.list().flatMap((stream) => (stream.username === username ? [stream.sid] : [])),
   })
+  opened.defer(() => sessions.close())
   const listSessions = createSessionView({ store, registry, now })
   const core = { store, revocations, registry, sessions, users, metrics, log, clock, now }
   const follower = followUsers({ ...core, observer })

@@ -3,6 +3,8 @@
 import t from 'tap'
 import { NOW } from '../fixtures/clock.ts'
 import { createLogout } from '../../src/auth/logout.ts'
+import { createSessions } from '../../src/auth/sessions.ts'
+import { StoreError } from '../../src/store/store.ts'
 import { keyringOf, secretOf } from '../fixtures/keys.ts'
 import { claims, createTestTokens, refreshToken, ticket, token } from '../fixtures/tokens.ts'
 import { enter, MIKOPBX, openRig } from './rig.ts'
@@ -105,4 +107,28 @@ void t.test('the session of another system is not ours to end', async (t) => {
     t.same(await logout.byToken('theirs', everywhere), NOT_OURS)
   }
   t.same(rig.told, [])
+})
+
+void t.test('a logout everywhere that could not be written is asked again', async (t) => {
+  const rig = await openRig(t)
+  const { accessToken } = await enter(rig.login())
+  let broken = true
+  const { store } = rig
+  const endSessionsOf: typeof store.endSessionsOf = (...asked) =>
+    broken ? Promise.reject(new StoreError('unavailable', 'full')) : store.endSessionsOf(...asked)
+  const sessions = createSessions({
+    ...rig,
+    store: { ...store, endSessionsOf },
+    onEnd: () => undefined,
+    onRefused: () => undefined,
+    streaming: () => [],
+  })
+  t.teardown(() => sessions.close())
+  const logout = createLogout({ ...rig, sessions, now: rig.clock.now })
+  await t.rejects(logout.byToken(accessToken, true), StoreError)
+  t.equal(await rig.opens(accessToken), 'session_ended')
+  await t.rejects(logout.byToken(accessToken, true), StoreError, 'until it is written')
+  broken = false
+  t.same(await logout.byToken(accessToken, true), { username: '201', ended: 1 })
+  t.same(await logout.byToken(accessToken, true), NOT_OURS, 'it has ended')
 })

@@ -91,7 +91,10 @@ export const openRig = async (t: Test) => {
     onEnd(session) {
       told.push(session)
     },
+    onRefused: () => undefined,
+    streaming: () => [],
   })
+  t.teardown(() => sessions.close())
   const tokens = await createTestTokens()
   const policy = createPolicy(new Map([['user', ['subscribe:users-state']]]))
   const { peek } = users

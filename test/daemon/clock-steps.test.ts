@@ -169,7 +169,14 @@ const openDaemon = async (store: Store, clock: TestClock, tokens: Map<string, Cl
     ownRole: new Map(),
     clock,
   })
-  const sessions = createSessions({ store, revocations, clock, onEnd: () => undefined })
+  const sessions = createSessions({
+    store,
+    revocations,
+    clock,
+    onEnd: () => undefined,
+    onRefused: () => undefined,
+    streaming: () => [],
+  })
   await createLearner({
     store,
     revocations,

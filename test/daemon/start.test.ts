@@ -555,7 +555,7 @@ const mountMissing = (): string | false => {
 }
 
 void t.test(
-  'a full disk is a 503, never a logout that is not',
+  'a full disk is a 503, and a logout holds here until it can be written',
   { skip: mountMissing() },
   async (t) => {
     const place = makePlace(t)
@@ -586,7 +586,9 @@ void t.test(
     const refused = await place.ask(`${V1}/auth/logout`, { method: 'POST', headers })
     t.match(refused, { status: 503, headers: { 'retry-after': '1' } })
     t.match(JSON.parse(refused.body), { success: false })
-    t.equal(await check(place, leaves.access), '204', 'not acknowledged, not done')
+    t.equal(await check(place, leaves.access), '401 session_ended', 'it holds here all the same')
+    const again = await place.ask(`${V1}/auth/logout`, { method: 'POST', headers })
+    t.equal(again.status, 503, 'until it is written')
     t.equal((await place.operator('/readyz')).status, 503)
     t.match(
       (await place.operator('/metrics')).body,
@@ -610,6 +612,12 @@ void t.test(
       'the session is ended',
       async () => (await check(place, session.access)) === '401 session_ended',
     )
+    await until('the logout is written', async () =>
+      (await place.operator('/metrics')).body.includes(
+        'postern_sessions_ended_total{cause="logout"} 1',
+      ),
+    )
+    t.equal(await post(place, '/auth/refresh', leaves.refresh), 401, 'by the store too')
     t.equal(await post(place, '/auth/logout', admin.access), 200)
     t.equal(await check(place, admin.access), '401 session_ended')
   },
