@@ -48,6 +48,7 @@ counter postern_store_losses_total Times that the shared store was found to lack
 gauge postern_store_age_seconds Time since every end of a session was known for certain; 0 where no store is shared.
 gauge postern_hash_queue Passwords that wait for a hash worker.
 gauge postern_users_load_success{source} Whether the last reading of a user source worked (1) or the last good state is kept (0).
+gauge postern_users_held_back{source} Users that a change of the source would remove, held back until it is undone or meant.
 gauge postern_config_last_reload_successful Whether the last reload worked (1) or the old configuration is still in force (0).
 gauge postern_keys Keys of ours that verify tokens, retired ones with them.
 gauge postern_signing_key_created_timestamp_seconds When the key that signs was made; NaN where the key file does not say.
@@ -172,6 +173,7 @@ export const createMetrics = (labels: {
   const faults = counter('faults_total')
   const reloadOk = gauge('config_last_reload_successful')
   const usersOk = gauge('users_load_success')
+  const usersHeldBack = gauge('users_held_back')
   const keys = gauge('keys')
   const keyCreated = gauge('signing_key_created_timestamp_seconds')
   const issuerKeys = gauge('issuer_keys')
@@ -227,6 +229,9 @@ export const createMetrics = (labels: {
     },
     usersLoaded(source: string, ok: boolean): void {
       usersOk.set({ source }, Number(ok))
+    },
+    usersHeldBack(source: string, count: number): void {
+      usersHeldBack.set({ source }, count)
     },
     /** What is read at each scrape; said once, when it is there. */
     watch(sources: MetricSources): void {

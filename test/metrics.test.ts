@@ -30,6 +30,7 @@ const createFull = (changes: Partial<MetricSources> = {}) => {
   metrics.answered('login', 200)
   metrics.faulted('internal')
   metrics.usersLoaded('file', true)
+  metrics.usersHeldBack('file', 7)
   metrics.ticketed('issued')
   metrics.storeAsked({ verb: 'rotate', took: 0.25 })
   metrics.storeAsked({ verb: 'ping', took: 0.5, error: 'unavailable' })
@@ -67,6 +68,7 @@ const GOLDEN = [
   'counter postern_http_requests_total{route,status}',
   'counter postern_faults_total{kind}',
   'gauge postern_users_load_success{source}',
+  'gauge postern_users_held_back{source}',
   'gauge postern_nchan_channels{}',
   'counter postern_log_lines_lost_total{}',
   'histogram postern_store_duration_seconds{le,verb}',
@@ -153,6 +155,7 @@ void t.test('the page says what happened', async (t) => {
       'postern_http_requests_total{route="login",status="200"} 1',
       'postern_faults_total{kind="internal"} 1',
       'postern_users_load_success{source="file"} 1',
+      'postern_users_held_back{source="file"} 7',
       'postern_keys 2',
       `postern_signing_key_created_timestamp_seconds ${NOW - 60}`,
       'postern_issuer_keys{issuer="acme"} 3',

@@ -61,6 +61,7 @@ export const followUsers = (parts: {
     onProblem(source: UserSource['name'], found: readonly string[]) {
       observer.usersBroken(source, found)
     },
+    onHeldBack: observer.usersHeldBack,
   })
 
   let turn: Promise<unknown> = Promise.resolve()

@@ -66,12 +66,22 @@ export const createObserver = (parts: {
     /** At the start. Nothing of an HTTP source is loaded: it is asked at each login. */
     usersLoaded(sources: readonly UserSource['name'][]): void {
       for (const source of sources) {
-        if (source !== 'http') metrics.usersLoaded(source, true)
+        if (source === 'http') continue
+        metrics.usersLoaded(source, true)
+        metrics.usersHeldBack(source, 0)
       }
     },
     usersRead(source: UserSource['name'], changes: number): void {
       metrics.usersLoaded(source, true)
+      metrics.usersHeldBack(source, 0)
       log.info({ source, changes }, 'users were read again')
+    },
+    usersHeldBack(source: UserSource['name'], removed: number, of: number): void {
+      metrics.usersHeldBack(source, removed)
+      log.error(
+        { source, removed, of },
+        'a change that would remove most users is held back: mend the file, or run `postern reload` if it is meant',
+      )
     },
     usersBroken(source: UserSource['name'], problems: readonly string[]): void {
       if (source === 'http') metrics.faulted('user_source_away')

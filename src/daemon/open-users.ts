@@ -15,6 +15,7 @@ import type { UserSource } from '../users/source.ts'
 export interface UserEvents {
   onChange(source: UserSource['name'], diff: UsersDiff): Promise<void>
   onProblem(source: UserSource['name'], problems: readonly string[]): void
+  onHeldBack(source: UserSource['name'], removed: number, of: number): void
 }
 
 export interface FollowedUsers extends Directory {
@@ -33,6 +34,7 @@ export const openUsers = async (
   let events: UserEvents = {
     onChange: () => Promise.reject(new Error('nobody follows the users yet')),
     onProblem: (source, problems) => void missed.set(source, problems),
+    onHeldBack: () => undefined, // said again within a minute
   }
   // An unknown name costs a hash as well, so that the time of an answer does not tell who exists.
   const hashDecoy = () => pool.hash('a password that nobody has')
@@ -40,6 +42,9 @@ export const openUsers = async (
     onChange: (diff: UsersDiff) => events.onChange(source, diff),
     onProblem: (problems: readonly string[]) => {
       events.onProblem(source, problems)
+    },
+    onHeldBack: (removed: number, among: number) => {
+      events.onHeldBack(source, removed, among)
     },
     onWarning,
     every,

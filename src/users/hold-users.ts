@@ -29,6 +29,12 @@ export interface SourceEvents {
   onProblem(problems: readonly string[]): void
   /** Called once for each warning, and again only after the set of warnings has changed. */
   onWarning(line: string): void
+  /**
+   * A change that the watch found would remove so many of the users, and is not in force: a full disk or an editor
+   * empties a file for a moment, and an end of a session is for good. Called again each minute until it is meant
+   * (`reread`) or undone.
+   */
+  onHeldBack(removed: number, of: number): void
   every(seconds: number, look: () => Promise<void>): () => void
 }
 
@@ -41,6 +47,8 @@ export interface HeldUsers<Held extends HeldUser> extends Pick<
 }
 
 const LOOK_EVERY = 1 // second
+const SAY_AGAIN = 60 // looks, while a change is held back
+const MANY = 10 // users: of fewer an operator may well remove half
 
 /** A text that differs once the file has changed. */
 export const readFileMark = (file: string): Promise<string> =>
@@ -49,6 +57,16 @@ export const readFileMark = (file: string): Promise<string> =>
     ({ ino, size, mtimeNs, ctimeNs }) => [ino, size, mtimeNs, ctimeNs].join(' '),
     () => 'away',
   )
+
+/** How many users a change removes, where it is all of them, or more than half of many; else 0. */
+const countMassRemoval = (
+  before: ReadonlyMap<string, unknown>,
+  after: ReadonlyMap<string, unknown>,
+): number => {
+  const removed = [...before.keys()].filter((name) => !after.has(name)).length
+  const isMost = before.size >= MANY && removed * 2 > before.size
+  return removed === before.size || isMost ? removed : 0
+}
 
 /** `file` is for messages. Throws a ConfigError with every problem: a daemon does not start on broken files. */
 export const holdUsers = async <Held extends HeldUser>(
@@ -64,6 +82,8 @@ export const holdUsers = async <Held extends HeldUser>(
   let lastSeen = reading.mark
   let reported = ''
   let warned = ''
+  let removing = 0 // users, by the last reading, which is held back for it
+  let saidLooks = 0 // since that was said
   let looking = false
   let closed = false
   let tail: Promise<unknown> = Promise.resolve()
@@ -78,13 +98,22 @@ export const holdUsers = async <Held extends HeldUser>(
     if (text !== warned) for (const line of reading.warnings) events.onWarning(line)
     warned = text
   }
-  const read = async (): Promise<readonly string[]> => {
+  const sayHeldBack = (): void => {
+    saidLooks = 0
+    events.onHeldBack(removing, users.size)
+  }
+  const read = async (isMeant: boolean): Promise<readonly string[]> => {
     reading = await load()
     pending = false
     const { problems } = reading
     if (problems.length > 0) report(problems)
     if (problems.length > 0 || closed) return problems
     warn()
+    removing = isMeant ? 0 : countMassRemoval(users, reading.users)
+    if (removing > 0) {
+      sayHeldBack()
+      return problems
+    }
     // In force before onChange: a login in between would else open a session that nothing ends.
     ;({ users } = reading)
     try {
@@ -97,8 +126,8 @@ export const holdUsers = async <Held extends HeldUser>(
     report([])
     return problems
   }
-  const readInTurn = (): Promise<readonly string[]> => {
-    const turn = tail.then(read)
+  const readInTurn = (isMeant: boolean): Promise<readonly string[]> => {
+    const turn = tail.then(() => read(isMeant))
     tail = turn.catch(() => undefined)
     return turn
   }
@@ -110,7 +139,8 @@ export const holdUsers = async <Held extends HeldUser>(
     const mark = await reading.readMark()
     const settled = mark === lastSeen
     lastSeen = mark
-    if (settled && (pending || mark !== reading.mark)) await readInTurn()
+    if (settled && (pending || mark !== reading.mark)) await readInTurn(false)
+    else if (removing > 0 && ++saidLooks >= SAY_AGAIN) sayHeldBack()
   }
 
   warn()
@@ -138,7 +168,7 @@ export const holdUsers = async <Held extends HeldUser>(
     peek,
     lookup: async (name) => peek(name),
     names: () => users.keys(),
-    reread: readInTurn,
+    reread: () => readInTurn(true),
     close() {
       closed = true
       stop()

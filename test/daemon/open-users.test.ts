@@ -2,14 +2,17 @@
 
 import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 
+import { askDaemon } from '../../src/cli/control-client.ts'
 import { systemClock } from '../../src/clock.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { type FollowedUsers, openUsers } from '../../src/daemon/open-users.ts'
 import { createPasswordPool } from '../../src/passwords/pool.ts'
 import type { UsersDiff } from '../../src/users/diff-users.ts'
 import { answer, openCannedServer } from '../fixtures/canned-server.ts'
+import { startTestDaemon } from '../fixtures/daemon.ts'
 import {
   bearer,
   CHEAP,
@@ -33,8 +36,10 @@ const setUp = (t: Test, sections: Readonly<Record<string, string>>) => {
   const changes: [string, UsersDiff][] = []
   const problems: [string, readonly string[]][] = []
   const warnings: string[] = []
+  const heldBack: [string, number][] = []
   return {
     place,
+    heldBack,
     changes,
     problems,
     warnings,
@@ -55,6 +60,7 @@ const setUp = (t: Test, sections: Readonly<Record<string, string>>) => {
           changes.push([source, diff])
         },
         onProblem: (source, found) => void problems.push([source, found]),
+        onHeldBack: (source, removed) => void heldBack.push([source, removed]),
       })
       return users
     },
@@ -213,4 +219,35 @@ void t.test('a SIP account logs in, and is out when its file says so', async (t)
   const took = elapsed().ours
   t.ok(took < 3000, `${Math.round(took)} ms`)
   await t.rejects(login(place.ask, '201', SECRET), /401/)
+})
+
+void t.test('a users file that is emptied ends nobody until it is meant', async (t) => {
+  const daemon = await startTestDaemon(t)
+  const { place } = daemon
+  const { access } = await daemon.softphone()
+  const series = 'postern_users_held_back{source="file"}'
+  t.equal(await daemon.metric(series), 0)
+  const whole = readFileSync(place.at('users'))
+  writeFileSync(place.at('users'), '')
+  await until('it is held back', async () => (await daemon.metric(series)) > 0)
+  t.equal((await daemon.check(access)).status, 204)
+  const said = daemon.log().filter(({ msg }) => /would remove most users/.test(String(msg)))
+  t.match(said, [{ source: 'file', removed: Number, of: Number }])
+  writeFileSync(place.at('users'), whole)
+  await until('it is whole again', async () => (await daemon.metric(series)) === 0)
+  t.equal((await daemon.check(access)).status, 204)
+
+  writeFileSync(place.at('users'), '')
+  await askDaemon(daemon.controlSocket, 'POST', '/reload')
+  t.equal((await daemon.check(access)).header('x-auth-reason'), 'session_ended')
+})
+
+void t.test('what is held back before anybody follows is not lost', async (t) => {
+  const { open, place, heldBack } = setUp(t, {})
+  const users = await open(async () => {
+    place.users('')
+    await pause(3000)
+  })
+  t.match(users.peek('201'), { user: { name: '201' } })
+  t.same(heldBack, [], 'it is said within a minute')
 })

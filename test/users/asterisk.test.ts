@@ -14,6 +14,7 @@ const open = async (t: Test, text: string, options: Partial<AsteriskUsersOptions
   const diffs: UsersDiff[] = []
   const problems: (readonly string[])[] = []
   const warnings: string[] = []
+  const heldBack: string[] = []
   let hashed = 0
   let lookNow = (): Promise<void> => Promise.reject(new Error('no look was asked for'))
   const source = await openAsteriskUsers({
@@ -22,6 +23,7 @@ const open = async (t: Test, text: string, options: Partial<AsteriskUsersOptions
     hashDecoy: async () => void hashed++,
     onChange: (diff) => void diffs.push(diff),
     onProblem: (found) => void problems.push(found),
+    onHeldBack: (removed, of) => void heldBack.push(`${removed} of ${of}`),
     onWarning: (line) => void warnings.push(line),
     every: (seconds, look) => {
       t.equal(seconds, 1)
@@ -37,6 +39,7 @@ const open = async (t: Test, text: string, options: Partial<AsteriskUsersOptions
     diffs,
     problems,
     warnings,
+    heldBack,
     hashed: () => hashed,
     write: (content: string) => writeFileSync(file, content),
     /** A second goes by. */
@@ -66,6 +69,16 @@ for (const [sample, name, password] of [
     }
   })
 }
+
+void t.test('an emptied file removes nobody until it is meant', async (t) => {
+  const { source, write, look, heldBack, diffs } = await open(t, GOOD)
+  write('')
+  for (let second = 0; second < 3; second++) await look()
+  t.same([heldBack, diffs], [['2 of 2'], []])
+  t.match(await source.authenticate('a', 'p'), { user: { name: 'a' } })
+  await source.reread()
+  t.same(await source.authenticate('a', 'p'), { refused: 'unknown_user' })
+})
 
 void t.test('the hash in the file is no password', async (t) => {
   const { source } = await open(t, '', { file: join(SAMPLES, 'freepbx/pjsip.conf') })

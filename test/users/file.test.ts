@@ -38,6 +38,7 @@ async function open(t: Test, text: string, options: Partial<UsersFileOptions> = 
     pool,
     onChange: (diff) => void diffs.push(diff),
     onProblem: (found) => void problems.push(found),
+    onHeldBack: unexpected,
     onWarning: (line) => void warnings.push(line),
     every: (seconds, look) => {
       t.equal(seconds, 1)
@@ -179,6 +180,7 @@ void t.test('a broken or missing file does not open', async (t) => {
     pool: createPool(),
     onChange: unexpected,
     onProblem: unexpected,
+    onHeldBack: unexpected,
     onWarning: unexpected,
     every: systemClock.every,
   }
@@ -210,6 +212,7 @@ void t.test('a file that everybody can read is in force, with a warning', async 
     pool: createPool(),
     onChange: unexpected,
     onProblem: unexpected,
+    onHeldBack: unexpected,
     onWarning: (line) => warnings.push(line),
     every: systemClock.every,
   })
@@ -233,6 +236,7 @@ void t.test(
         pool: createPool(),
         onChange: unexpected,
         onProblem: unexpected,
+        onHeldBack: unexpected,
         onWarning: unexpected,
         every: () => unexpected,
       }),

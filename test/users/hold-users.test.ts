@@ -28,6 +28,7 @@ const open = async (t: Test, given: Partial<Disk> = {}) => {
   const diffs: UsersDiff[] = []
   const said: string[] = []
   const warned: string[] = []
+  const heldBack: string[] = []
   let reads = 0
   let fault: Error | undefined
   let look = async (): Promise<void> => {}
@@ -54,6 +55,7 @@ const open = async (t: Test, given: Partial<Disk> = {}) => {
       },
       onProblem: (problems) => void said.push(problems.join('|')),
       onWarning: (line) => void warned.push(line),
+      onHeldBack: (removed, of) => void heldBack.push(`${removed} of ${of}`),
       every(seconds, next) {
         t.equal(seconds, 1)
         look = next
@@ -68,6 +70,7 @@ const open = async (t: Test, given: Partial<Disk> = {}) => {
     diffs,
     said,
     warned,
+    heldBack,
     look: () => look(),
     reads: () => reads,
     break: (error: Error | undefined) => (fault = error),
@@ -96,10 +99,10 @@ void t.test('what is broken does not open, and every problem is named', async (t
 })
 
 void t.test('a change is read once two looks agree', async (t) => {
-  const { disk, look, reads, diffs, users } = await open(t)
+  const { disk, look, reads, diffs, users } = await open(t, { names: ['carl', 'anna'] })
   await look()
   t.equal(reads(), 0, 'nothing has changed')
-  disk.names = ['bob']
+  disk.names = ['bob', 'carl']
   for (const mark of ['b', 'c']) {
     disk.mark = mark
     await look()
@@ -187,4 +190,37 @@ void t.test('nothing is said once it is closed', async (t) => {
   disk.problems = ['broken']
   await users.reread()
   t.same([said, diffs], [[], []])
+})
+
+void t.test('what would remove most users is held back until it is meant', async (t) => {
+  const all = Array.from({ length: 12 }, (_, at) => `user${at}`)
+  const { disk, look, diffs, users, heldBack } = await open(t, { names: all })
+  const write = async (names: string[], mark: string): Promise<void> => {
+    Object.assign(disk, { names, mark })
+    await look()
+    await look()
+  }
+  await write([], 'empty')
+  t.same([heldBack.splice(0), diffs, [...users.names()]], [['12 of 12'], [], all])
+  for (let second = 1; second < 60; second++) await look()
+  t.same(heldBack, [], 'said once')
+  await look()
+  t.same(heldBack.splice(0), ['12 of 12'], 'and again each minute')
+  await write(all, 'whole again')
+  for (let second = 0; second < 60; second++) await look()
+  t.same([diffs.splice(0), heldBack], [[[]], []], 'as if nothing had been')
+
+  await write(all.slice(7), 'five left')
+  t.same(heldBack.splice(0), ['7 of 12'])
+  await write(all.slice(6), 'half of them')
+  t.same([heldBack, diffs.splice(0)[0]?.length], [[], 6])
+  await write(all.slice(10), 'of six')
+  t.same([heldBack, diffs.splice(0)[0]?.length], [[], 4], 'of so few most may go')
+
+  await write([], 'none')
+  t.same(heldBack.splice(0), ['2 of 2'])
+  t.same(await users.reread(), [])
+  t.same([[...users.names()], diffs.splice(0)[0]?.length], [[], 2], 'somebody means it')
+  await write([], 'a comment in an empty file')
+  t.same([heldBack, diffs], [[], [[]]])
 })
