@@ -6,7 +6,14 @@ import { createHash } from 'node:crypto'
 import { isAudience, isInstant, isName } from './claims.ts'
 import { decodeObject, type Members, verifyCompact } from './compact.ts'
 import { refuse } from './decision.ts'
-import { algorithmOf, type Asymmetric, importPublic, type Jwk, type VerifyingKey } from './jwk.ts'
+import {
+  algorithmOf,
+  type Asymmetric,
+  importPublic,
+  type Jwk,
+  mayBeUsed,
+  type VerifyingKey,
+} from './jwk.ts'
 import { parseStrictObject } from './strict-json.ts'
 import { type Claims, MAX_LIFE, type TrustedIssuers, type Verdict } from './token.ts'
 import { createVerdictCache } from './verdict-cache.ts'
@@ -65,9 +72,10 @@ export const parseIssuerKeys = async (
   const found = new Map<string, VerifyingKey>()
   for (const jwk of keys as unknown[]) {
     if (typeof jwk !== 'object' || jwk === null) continue
-    const { kid, use } = jwk as Record<'kid' | 'use', unknown>
+    const { kid, use, key_ops } = jwk as Record<'kid' | 'use' | 'key_ops', unknown>
     const alg = algorithmOf(jwk as Jwk)
     if (!alg || !algorithms.includes(alg) || (use !== undefined && use !== 'sig')) continue
+    if (!mayBeUsed(key_ops, 'verify')) continue
     if (typeof kid !== 'string' || !KID.test(kid)) continue
     if (found.has(kid)) return { problem: 'names two keys with one kid' }
     const read = await importPublic(jwk as Jwk, alg)

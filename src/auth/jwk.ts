@@ -64,6 +64,10 @@ export const algorithmOf = (jwk: Jwk): Asymmetric | undefined => {
   return alg === undefined || alg === found ? found : undefined
 }
 
+/** Whether `key_ops` (RFC 7517 §4.3), where there is one, says that the key may do this. */
+export const mayBeUsed = (operations: unknown, operation: 'sign' | 'verify'): boolean =>
+  operations === undefined || (Array.isArray(operations) && operations.includes(operation))
+
 const pick = (jwk: Jwk, names: readonly string[]): Record<string, string> | undefined => {
   const members = names.map((name) => [name, jwk[name]] as const)
   const whole = members.every(([, value]) => typeof value === 'string')

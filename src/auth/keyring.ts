@@ -14,9 +14,11 @@ import {
   importPrivate,
   importPublic,
   type Jwk,
+  mayBeUsed,
   type PublicJwk,
   type VerifyingKey,
 } from './jwk.ts'
+import { hasDuplicateNames } from './strict-json.ts'
 
 export const ALGORITHMS = ['HS256', ...ASYMMETRIC] as const
 export type Algorithm = (typeof ALGORITHMS)[number]
@@ -41,33 +43,65 @@ export interface Keyring {
 
 const MIN_BYTES = 32 // RFC 7518 §3.2: a key at least as long as the hash output
 
-// Keys printed in RFC 7515 A.1 and RFC 7520 §3.5. The secrets of tutorials are words, which are refused as such.
+// Keys printed in RFC 7515 A.1, RFC 7520 §3.5 and §3.6. The secrets of tutorials are words, which are refused as such.
 const PUBLISHED_SECRETS = [
   'AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow',
   'hJtXIZ2uSN5kbQfbtTNWbpdmhkV8FJG-Onbc6mxCcYg',
+  'AAPapAv4LbFbiVawEjagUBluYqN5rhna-8nuldDvOx8',
 ].map((k) => Buffer.from(k, 'base64url'))
 
+// How "d" begins in the key pairs printed in RFC 7515 A.2 and A.3, RFC 7517 A.2 and RFC 8037 A.1.
+const PUBLISHED_PRIVATE = [
+  'Eq5xpGnNCivDflJsRQBXHx1hdR1k6Ul',
+  'jpsQnnGQmL-YBIffH1136cspYG6-0iY',
+  '870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4',
+  'X4cTteJY_gn4FYPsXB8rdXix5vwsg1F',
+  'nWGxne_9WmC6hEr0kuwsxERJxWl7Mmk',
+]
+const PUBLISHED = 'is printed in a public document: anybody can sign with it'
+
+/** Also one with a line break or padding, or cut to the length that is asked for. */
+const isPublished = (bytes: Buffer): boolean =>
+  PUBLISHED_SECRETS.some((known) => bytes.includes(known) || known.includes(bytes))
+
+const decoder = new TextDecoder('utf-8', { fatal: true })
+const PADDING = /^(?:\xff\xfe|\xfe\xff)|(.)\1{3,}$/gs // the mark of UTF-16, and one byte at least four times
+
+/**
+ * UTF-8, which ASCII, UTF-16 of it, and text with line breaks or zeroes are as well. 32 random bytes are valid UTF-8
+ * by a chance below 10^-8.
+ */
+const isText = (bytes: Buffer): boolean => {
+  try {
+    decoder.decode(Buffer.from(bytes.toString('latin1').replaceAll(PADDING, ''), 'latin1'))
+    return true
+  } catch {
+    return false
+  }
+}
+
 /** Why this secret must be assumed known, or undefined where nothing speaks against it. */
-const weakness = (bytes: Uint8Array): string | undefined => {
+const weakness = (bytes: Buffer): string | undefined => {
   if (bytes.length < MIN_BYTES) {
     return `is ${bytes.length} bytes long: HS256 needs at least ${MIN_BYTES} random bytes (RFC 7518 §3.2)`
   }
-  if (PUBLISHED_SECRETS.some((known) => known.equals(bytes))) {
-    return 'is printed in a public document: anybody can sign with it'
-  }
+  if (isPublished(bytes)) return PUBLISHED
   // The chance that 32 random bytes have fewer than 16 different values is below 10^-12.
   if (new Set(bytes).size < 16) return 'repeats itself: it is not random'
-  // The chance that 32 random bytes are all printable is 10^-14; words and hex digits always are.
-  if (bytes.every((byte) => byte >= 0x20 && byte < 0x7f)) {
+  if (isText(bytes)) {
     return 'is plain text: a word or passphrase can be guessed (RFC 8725 §3.5)'
   }
   return undefined
 }
 
+// The chance that 43 random base64url characters have one of these in them is below 10^-7.
+const WORDS =
+  /secret|password|private|changeme|example|default|signing|develop|letmein|postern|mikopbx|12345678|abcdefgh|qwertyui/i
+
 // The chance that 43 random base64url characters have no capital, or no small letter, is below 10^-9. Hex digits and
 // passphrases are valid base64url too, and decode to bytes that look random but may be guessable.
 const lookalike = (k: string): string | undefined =>
-  /[A-Z]/.test(k) && /[a-z]/.test(k)
+  /[A-Z]/.test(k) && /[a-z]/.test(k) && !WORDS.test(k)
     ? undefined
     : 'has a "k" that looks like hex digits or words: put random bytes there in base64url'
 
@@ -102,21 +136,28 @@ const readPair = async (
 ): Promise<Read> => {
   const open = await importPublic(jwk, alg)
   if ('problem' in open) return open
+  const isKnown = PUBLISHED_PRIVATE.some((start) => String(jwk['d']).startsWith(start))
+  if (isKnown) return { problem: PUBLISHED }
   const secret = await importPrivate(jwk, alg, open.key)
   if ('problem' in secret) return secret
   return { key: { ...base, alg, ...open }, signing: secret.key }
 }
 
 const readKey = async (kid: string, jwk: Jwk): Promise<Read> => {
-  const { kty, alg, use, created, retired } = jwk as Record<
-    'kty' | 'alg' | 'use' | 'created' | 'retired',
-    unknown
-  >
+  const {
+    kty,
+    alg,
+    use,
+    key_ops: operations,
+    created,
+    retired,
+  } = jwk as Record<'kty' | 'alg' | 'use' | 'key_ops' | 'created' | 'retired', unknown>
   const pair = alg === undefined ? undefined : algorithmOf(jwk)
   if (!pair && (kty !== 'oct' || alg !== 'HS256')) {
     return { problem: `is none of ${ALGORITHMS.join(', ')} with the kty and crv that belong to it` }
   }
   if (use !== undefined && use !== 'sig') return { problem: 'has a use other than sig' }
+  if (!mayBeUsed(operations, 'sign')) return { problem: 'has key_ops that do not let it sign' }
   for (const [name, at] of Object.entries({ created, retired })) {
     if (at !== undefined && !isInstant(at)) {
       return { problem: `has a "${name}" that is not in whole Unix seconds` }
@@ -137,6 +178,11 @@ export const parseKeyring = async (text: string): Promise<Keyring | { problems: 
     set = JSON.parse(text)
   } catch {
     return { problems: ['is not JSON'] }
+  }
+  if (hasDuplicateNames(text)) {
+    return {
+      problems: ['names a member twice in one object: take out the one that does not count'],
+    }
   }
   const list = isRecord(set) ? set['keys'] : undefined
   if (!Array.isArray(list)) return { problems: ['is not a JWK Set: an object with a list "keys"'] }

@@ -4,7 +4,7 @@
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /** True when some object in this valid JSON text names a member twice, also in two spellings (`\u0073ub`). */
-const hasDuplicateNames = (text: string): boolean => {
+export const hasDuplicateNames = (text: string): boolean => {
   const open: (Set<string> | undefined)[] = []
   let at = 0
   let expectName = false

@@ -380,6 +380,8 @@ void t.test('of their set what is for us is taken, and half a set is none', asyn
   const rows: readonly (readonly [what: string, jwk: unknown])[] = [
     ['a secret', { kty: 'oct', kid: 'a', alg: 'HS256', k: 'AAAA' }],
     ['for encryption', { ...RS.open, use: 'enc' }],
+    ['for signing alone', { ...RS.open, key_ops: ['sign'] }],
+    ['for a word', { ...RS.open, key_ops: 'verify' }],
     ['no kid', { ...RS.open, kid: undefined }],
     ['a kid with a blank', { ...RS.open, kid: 'a b' }],
     ['RS512', { ...RS.open, alg: 'RS512' }],

@@ -65,6 +65,8 @@ void t.test('a generated set is good, and another one each time', async (t) => {
   t.match(await tokens.verify(issued), { username: '201' })
 })
 
+const TWICE = 'names a member twice in one object: take out the one that does not count'
+
 void t.test('what is no key set is refused', async (t) => {
   const rows: readonly (readonly [text: string, problems: readonly string[]])[] = [
     ['', ['is not JSON']],
@@ -74,6 +76,8 @@ void t.test('what is no key set is refused', async (t) => {
     ['"keys"', ['is not a JWK Set: an object with a list "keys"']],
     ['{}', ['is not a JWK Set: an object with a list "keys"']],
     ['{"keys":{}}', ['is not a JWK Set: an object with a list "keys"']],
+    [`{"keys":[],${keySet(jwk('a')).slice(1)}`, [TWICE]],
+    [keySet(jwk('a')).replace('"k":', '"k":"AAAA","\\u006b":'), [TWICE]],
     ['{"keys":[]}', ['holds no key']], // an empty list lets nobody in
     [JSON.stringify(jwk('a')), ['is not a JWK Set: an object with a list "keys"']],
   ]
@@ -133,6 +137,58 @@ void t.test('a secret that could be guessed is refused, with the rule', async (t
   for (const [what, k, problem] of rows) {
     t.same(await problemsOf(keySet(jwk('a', { k }))), [`key 1 (a) ${problem}`], what)
   }
+})
+
+const KNOWN = [
+  'your-256-bit-secret',
+  'a-string-secret-at-least-256-bits-long',
+  'super-secret-jwt-token-with-at-least-32-characters-long',
+  'SecretKey012345678901234567890123456789012345678901234567890123456789',
+  'ThisIsMySuperSecretKeyForJwtTokens',
+  'Ein langes Geheimnis für die Prüfung, und noch ein Wort',
+]
+const RFC_7515 = Buffer.from(
+  'AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow',
+  'base64url',
+)
+
+void t.test('a published secret is refused in whatever form it was copied', async (t) => {
+  const forms: readonly ((secret: Buffer) => Buffer)[] = [
+    (secret) => secret,
+    (secret) => Buffer.concat([secret, Buffer.from('\n')]),
+    (secret) => Buffer.concat([secret, Buffer.from('\r\n')]),
+    (secret) => Buffer.concat([secret, Buffer.alloc(64)]).subarray(0, 64), // HMAC's own padding
+    (secret) => Buffer.concat([secret, Buffer.alloc(8, 8)]), // PKCS #7
+    (secret) => Buffer.concat([secret, Buffer.alloc(9, 0xff)]),
+    (secret) => Buffer.from(secret.toString('base64')),
+    (secret) => Buffer.from(secret.toString('hex')),
+  ]
+  const texts = KNOWN.flatMap((text) => [
+    Buffer.from(text),
+    Buffer.from(text, 'utf16le'),
+    Buffer.concat([Buffer.from([0xff, 0xfe]), Buffer.from(text, 'utf16le')]),
+  ])
+  for (const secret of [...texts.filter((text) => !text.includes(0xfc)), RFC_7515]) {
+    for (const [at, form] of forms.entries()) {
+      const bytes = form(secret)
+      const found = await problemsOf(keySet(jwk('a', { k: encoded(bytes) })))
+      t.equal(found.length, 1, `form ${at} of ${secret.toString('latin1')}`)
+    }
+  }
+  t.equal((await problemsOf(keySet(jwk('a', { k: encoded(RFC_7515.subarray(0, 32)) })))).length, 1)
+  // The text itself where base64url belongs: it decodes to what looks random.
+  for (const k of KNOWN.slice(0, 5)) {
+    t.equal((await problemsOf(keySet(jwk('a', { k })))).length, 1, k)
+  }
+})
+
+void t.test('a published key pair is refused', async (t) => {
+  const d = 'nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A'
+  const x = '11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo'
+  const pair = { kty: 'OKP', crv: 'Ed25519', kid: 'a', alg: 'EdDSA', d, x }
+  t.same(await problemsOf(keySet(pair)), [
+    'key 1 (a) is printed in a public document: anybody can sign with it',
+  ])
 })
 
 void t.test('no key that was made at random is refused', async (t) => {
@@ -284,6 +340,9 @@ void t.test('a retired key verifies and never signs', async (t) => {
 void t.test('what stands beside a key must make sense', async (t) => {
   const rows: readonly (readonly [Record<string, unknown>, string])[] = [
     [{ use: 'enc' }, 'has a use other than sig'],
+    [{ key_ops: ['verify'] }, 'has key_ops that do not let it sign'],
+    [{ key_ops: ['encrypt', 'decrypt'] }, 'has key_ops that do not let it sign'],
+    [{ key_ops: 'sign' }, 'has key_ops that do not let it sign'],
     [{ retired: 'yes' }, 'has a "retired" that is not in whole Unix seconds'],
     [{ retired: null }, 'has a "retired" that is not in whole Unix seconds'],
     [{ created: 1.5 }, 'has a "created" that is not in whole Unix seconds'],
