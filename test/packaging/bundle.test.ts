@@ -79,3 +79,9 @@ void t.test('commands and threads need nothing but each other', async (t) => {
   t.same(bom.components.map(({ name }) => name).sort(), [...packages.keys(), 'node'].sort())
   t.ok(bom.dependencies.some(({ dependsOn }) => dependsOn.some((ref) => ref.startsWith('jose@'))))
 })
+
+void t.test('no signal opens the inspector of an installed program', (t) => {
+  const wrapper = join(import.meta.dirname, '../../packaging/debian/postern.wrapper')
+  t.match(readFileSync(wrapper, 'utf8'), /^exec \/usr\/lib\/postern\/node --disable-sigusr1 /m)
+  t.end()
+})
