@@ -1,9 +1,9 @@
 // What must be there before the daemon can stand: its folder, its store, its security log. What cannot be
 // opened stops the start, with the cure; nothing is ever made afresh where something was lost.
 
-import { existsSync, mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { hostname } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 
 import type { Keyring } from '../auth/keyring.ts'
 import { ConfigError } from '../config/config-error.ts'
@@ -130,9 +130,19 @@ export const notMade = (directory: string, cause: unknown): StartError =>
     { cause },
   )
 
+/** Not `recursive`: below /proc, where a folder is there and takes no other, Node tries for ever. */
+const makeFolder = (folder: string): void => {
+  if (!existsSync(dirname(folder))) makeFolder(dirname(folder))
+  try {
+    mkdirSync(folder, { mode: 0o700 })
+  } catch (cause) {
+    if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) throw cause
+  }
+}
+
 export const makeStateDirectory = (directory: string): void => {
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 })
+    makeFolder(directory)
   } catch (cause) {
     throw notMade(directory, cause)
   }

@@ -232,6 +232,11 @@ void t.test('it does not start on what is broken, says the cure, and leaves noth
       (place) => writeFileSync(place.at('state'), ''),
       /state cannot be made: create it, owned by the user of the service/,
     ],
+    [
+      'a state directory where nothing can be made',
+      (place) => place.configure({ state: 'directory = "/proc/self/x/y"' }),
+      /x\/y cannot be made: create it, owned by the user of the service/,
+    ],
   ]
   const server = (await import('node:http')).createServer().listen(0, '127.0.0.1')
   await new Promise((resolve) => server.once('listening', resolve))
