@@ -23,6 +23,8 @@ export interface LoginRequest {
   agent: string
   language: string
   persistent: boolean
+  /** The refresh token that a browser showed: its session ends once the new one stands (ASVS 7.2.4). */
+  replaces?: string | undefined
 }
 
 export interface IssuedTokens {
@@ -64,7 +66,7 @@ export const createLogin = (
       authenticate(username: string, password: string): Promise<Authentication>
       peek(username: string): Lookup | undefined
     }
-    store: Pick<Store, 'identify' | 'openSession'>
+    store: Pick<Store, 'findByRefresh' | 'identify' | 'openSession'>
     sessions: Pick<Sessions, 'end' | 'ended'>
     tokens: Tokens
     throttle: Throttle
@@ -92,6 +94,13 @@ export const createLogin = (
     } finally {
       attempt.settle(outcome)
     }
+  }
+
+  /** Somebody else's session is theirs to end, whoever sits at their browser now. */
+  const endReplaced = async (refreshToken: string, username: string): Promise<void> => {
+    const found = await store.findByRefresh(hashRefreshToken(refreshToken), clock.now())
+    if (found.state !== 'live' || found.session.username !== username) return
+    await sessions.end(found.session.sid, 'user')
   }
 
   return async (request) => {
@@ -128,6 +137,7 @@ export const createLogin = (
       await sessions.end(session.sid, gone.cause)
       return { refused: gone.refused }
     }
+    if (request.replaces !== undefined) await endReplaced(request.replaces, user.name)
     return {
       issued: { session, accessToken, refreshToken, expiresIn: session.accessUntil - now },
     }

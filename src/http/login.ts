@@ -88,10 +88,18 @@ export const createLoginHandler = <Fields extends LoginFields>(
   return async (request) => {
     const asked = await read(request)
     if ('status' in asked) return asked
-    const { username, password, language, persistent } = asked
+    const { username, password, language, persistent, replaces } = asked
     const { address, headers } = request
     const agent = readAgent(headers)
-    const result = await login({ username, password, address, agent, language, persistent })
+    const result = await login({
+      username,
+      password,
+      address,
+      agent,
+      language,
+      persistent,
+      replaces,
+    })
     observe.login(result)
     const events = loginEvents(username, result)
     if ('issued' in result) return { ...welcome(result.issued, asked, request), events }

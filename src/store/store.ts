@@ -81,7 +81,7 @@ export const END_CAUSES = [
   'user_disabled',
   'password_changed',
   'operator',
-  'user', // by the user's own list of sessions
+  'user', // by their own list of sessions, or a new login in the same browser
   'limit', // the user opened too many: the oldest goes
 ] as const
 export type EndCause = (typeof END_CAUSES)[number]

@@ -2,7 +2,7 @@
 
 import type { IssuedTokens } from '../../auth/login.ts'
 import { parseFormBody, parseJsonBody } from '../body.ts'
-import { type CookieSecurity, isSecure } from '../cookie.ts'
+import { type CookieSecurity, isSecure, readCookie } from '../cookie.ts'
 import { isCrossSite } from '../cross-site.ts'
 import {
   createLoginHandler as createHandler,
@@ -13,9 +13,16 @@ import {
 } from '../login.ts'
 import { failure, type Reply } from '../reply.ts'
 import type { Handler, Request } from '../request.ts'
-import { refreshCookie, shape, success } from './reply.ts'
+import { REFRESH_COOKIE, refreshCookie, shape, success } from './reply.ts'
 
 const LANGUAGE = /^[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})?$/
+/** Only a browser's: scripts with a cookie jar keep their sessions apart themselves. */
+const readReplaced = ({ headers }: Request): string | undefined => {
+  if (headers.get('sec-fetch-site') === undefined) return undefined
+  const cookie = readCookie(headers.get('cookie'), REFRESH_COOKIE)
+  return 'value' in cookie ? cookie.value : undefined
+}
+
 const TRUE = new Set<unknown>([true, 'true', '1', 'on'])
 
 export const createLoginHandler = (
@@ -45,6 +52,7 @@ export const createLoginHandler = (
       ...account,
       language: typeof language === 'string' && LANGUAGE.test(language) ? language : 'en',
       persistent: TRUE.has(rememberMe),
+      replaces: readReplaced(request),
     }
   }
 

@@ -312,3 +312,28 @@ void t.test(
 void t.test('no password and no token stands in a log', async (t) => {
   t.same(await daemon.leaks(), [])
 })
+
+void t.test('a browser that logs in again leaves its session, and no other', async (t) => {
+  const own = { 'Sec-Fetch-Site': 'same-origin' }
+  const shown = (token: string) => ({ Cookie: `refreshToken=${token}` })
+  const reason = async (token: string) => (await daemon.check(token)).header('x-auth-reason')
+  const [first, script] = [await daemon.mikopbx('201'), await daemon.mikopbx('201')]
+
+  t.equal((await json(GOOD, shown(script.refresh))).status, 200)
+  t.equal(await reason(script.access), undefined, 'a script with a cookie jar keeps both')
+  t.equal((await json({ ...GOOD, login: '202' }, { ...own, ...shown(first.refresh) })).status, 200)
+  t.equal(await reason(first.access), undefined, 'somebody else’s session is not theirs to end')
+  t.equal(
+    (await json({ ...GOOD, password: WRONG }, { ...own, ...shown(first.refresh) })).status,
+    401,
+  )
+  t.equal(await reason(first.access), undefined, 'nobody has logged in')
+
+  const answer = await json(GOOD, { ...own, ...shown(first.refresh) })
+  t.equal(answer.status, 200)
+  t.equal(await reason(first.access), 'session_ended')
+  t.equal(await reason(script.access), undefined)
+  for (const stale of [first.refresh, 'nonsense', '']) {
+    t.equal((await json(GOOD, { ...own, ...shown(stale) })).status, 200)
+  }
+})
