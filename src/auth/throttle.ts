@@ -153,6 +153,7 @@ export const createThrottle = (limitsNow: () => ThrottleLimits, clock: Clock): L
         if (known && known.failures + known.pending >= failures) return waitFor(known, by)
       }
       const opened = counts.map(({ key, forgiving = false }) => ({
+        key,
         window: open(key, now),
         forgiving,
       }))
@@ -169,6 +170,11 @@ export const createThrottle = (limitsNow: () => ThrottleLimits, clock: Clock): L
             if (outcome === 'succeeded' && forgiving) window.failures = 0
           }
           for (const { window } of opened) for (const wake of window.waiting.splice(0)) wake()
+          // What holds no failure is forgotten: 50,000 tries that hashed nothing would evict a ban.
+          for (const { key, window } of opened) {
+            const isEmpty = window.failures === 0 && window.pending === 0
+            if (isEmpty && windows.get(key) === window) windows.delete(key)
+          }
         },
       }
     },

@@ -309,3 +309,13 @@ void t.test('no name or address makes it throw', async (t) => {
   )
   t.pass('2,000 pairs')
 })
+
+void t.test('tries that hashed nothing push no ban out', async (t) => {
+  const { throttle } = setUp()
+  times(6, () => fail(throttle, '201', '192.0.2.1'))
+  for (let at = 0; at < 60_000; at++) {
+    const attempt = throttle.begin(`name ${at}`, `2001:db8:${(at >> 8).toString(16)}:${at & 255}::`)
+    if ('settle' in attempt) attempt.settle('not_judged')
+  }
+  t.equal(fail(throttle, '201', '192.0.2.1'), 'pair', 'it stands')
+})
