@@ -27,20 +27,25 @@ export const createSharedThrottle = (
   clock: Pick<Time, 'after' | 'chance' | 'wait'>,
 ): Throttle => {
   const ask = async (
-    keys: Readonly<Record<CountedBy, string>>,
-    free: () => void,
+    username: string,
+    address: string,
+    free: (outcome: 'succeeded' | 'not_judged') => void,
     late: Promise<'late'>,
   ): Promise<Attempt> => {
     for (;;) {
       const limits = limitsNow()
-      const attempt = await shared.begin(limitsOf(keys, limits), limits.window)
+      const all = limitsOf(throttleKeys(username, address), limits)
+      const isOwners = local.hasLoggedIn(username, address)
+      const counted = isOwners ? all.filter(({ by }) => by !== 'account') : all
+      const attempt = await shared.begin(counted, limits.window)
       if ('settle' in attempt) {
         return {
           // Not waited for: until it arrives the try counts as one that may still fail, so no delay gives
           // anybody an extra try, and at worst the next one waits a moment. A login's session is written after
           // it over the same connection, so it mostly arrives before the answer anyway.
           settle(outcome) {
-            void attempt.settle(outcome).then(free, free)
+            const release = (): void => free(outcome === 'succeeded' ? outcome : 'not_judged')
+            void attempt.settle(outcome).then(release, release)
           },
         }
       }
@@ -64,12 +69,11 @@ export const createSharedThrottle = (
         if ((await Promise.race([here.wait, late])) === 'late') return later(here.by)
         continue
       }
-      const free = (): void => here.settle('not_judged')
-      const attempt = await ask(throttleKeys(username, address), free, late).catch((error) => {
-        free()
+      const attempt = await ask(username, address, here.settle, late).catch((error) => {
+        here.settle('not_judged')
         throw error
       })
-      if ('retryAfter' in attempt) free()
+      if ('retryAfter' in attempt) here.settle('not_judged')
       return attempt
     }
   }

@@ -1,6 +1,6 @@
 // How often somebody may try a password. A try under way counts as a failure, so fifty at once cannot race past the
 // limit; an honest crowd waits for one another. Nobody can lock an owner out: attacks on an account from elsewhere
-// slow it to one try a second, never to none.
+// slow it to one try a second, and not at all where its owner has logged in before.
 
 import type { Clock } from '../clock.ts'
 import type { SharedLimit } from '../store/shared-store.ts'
@@ -33,6 +33,11 @@ export interface Throttle {
 /** Counts in this process, and answers at once. */
 export interface LocalThrottle extends Throttle {
   begin(username: string, address: string): Attempt
+  /**
+   * Whether the account has logged in from there, since this process began. The count of the account does not stop
+   * such a try: who asks 370 times a second from changing addresses would take every second's one from the owner.
+   */
+  hasLoggedIn(username: string, address: string): boolean
 }
 
 const MAX_ENTRIES = 100_000 // about 20 MB: a botnet of names and addresses cannot fill the memory
@@ -95,6 +100,16 @@ export const limitsOf = (
 /** `limitsNow` is asked at each attempt: a reload moves the limits and keeps the counts. */
 export const createThrottle = (limitsNow: () => ThrottleLimits, clock: Clock): LocalThrottle => {
   const windows = new Map<string, Window>()
+  /** Pairs of account and address, the latest last. Each has cost a right password. */
+  const owners = new Set<string>()
+
+  const remember = (pair: string): void => {
+    owners.delete(pair)
+    owners.add(pair)
+    if (owners.size <= MAX_ENTRIES) return
+    const [oldest = ''] = owners
+    owners.delete(oldest)
+  }
 
   const find = (key: string, now: number): Window | undefined => {
     const known = windows.get(key)
@@ -140,9 +155,12 @@ export const createThrottle = (limitsNow: () => ThrottleLimits, clock: Clock): L
       const now = clock.monotonic()
       const left = (window: Window): number => window.startedAt + limits.window - now
       // A refused try opens no window: 50,000 of them, which cost nothing, would evict the ban itself.
-      const counts = limitsOf(throttleKeys(username, address), limits).map((limit) => {
+      const keys = throttleKeys(username, address)
+      const isOwners = owners.has(keys.pair)
+      const counts = limitsOf(keys, limits).map((limit) => {
         const known = find(limit.key, now)
-        const isFree = known && limit.spacing > 0 && now - known.lastTryAt >= limit.spacing
+        const isFree =
+          known && limit.spacing > 0 && (isOwners || now - known.lastTryAt >= limit.spacing)
         return { ...limit, known: isFree ? undefined : known }
       })
       for (const { known, failures, by, spacing } of counts) {
@@ -163,6 +181,7 @@ export const createThrottle = (limitsNow: () => ThrottleLimits, clock: Clock): L
       }
       return {
         settle(outcome) {
+          if (outcome === 'succeeded') remember(keys.pair)
           for (const { window, forgiving } of opened) {
             window.pending--
             if (outcome === 'failed') window.failures++
@@ -178,5 +197,6 @@ export const createThrottle = (limitsNow: () => ThrottleLimits, clock: Clock): L
         },
       }
     },
+    hasLoggedIn: (username, address) => owners.has(throttleKeys(username, address).pair),
   }
 }

@@ -275,3 +275,19 @@ void t.test('whatever comes at once, no more is judged than may fail', NEEDS_RED
     { numRuns: 25 },
   )
 })
+
+void t.test('where an account has logged in before, its own count does not stop it', async (t) => {
+  const counted: string[][] = []
+  const throttle = over({
+    async begin(limits) {
+      counted.push(limits.map(({ key }) => (JSON.parse(key) as string[])[0] ?? ''))
+      return { settle: async () => undefined }
+    },
+  })
+  for (const outcome of ['failed', 'succeeded', 'failed'] as const) {
+    t.equal(await tryOne(throttle, '201', '192.0.2.1', outcome), 'tried')
+    await pause(1)
+  }
+  const all = ['pair', 'address', 'account']
+  t.same(counted, [all, all, ['pair', 'address']])
+})

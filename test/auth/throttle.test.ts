@@ -319,3 +319,24 @@ void t.test('tries that hashed nothing push no ban out', async (t) => {
   }
   t.equal(fail(throttle, '201', '192.0.2.1'), 'pair', 'it stands')
 })
+
+void t.test('who attacks an account from everywhere keeps its owner’s address in', async (t) => {
+  const { throttle, clock } = setUp()
+  t.equal(succeed(throttle, '201', '192.0.2.1'), 'in')
+  t.ok(throttle.hasLoggedIn('201', '192.0.2.1'))
+  t.notOk(throttle.hasLoggedIn('201', '192.0.2.2'))
+  times(60, (at) => fail(throttle, '201', `198.51.100.${at}`))
+  clock.advance(1)
+  t.equal(fail(throttle, '201', '203.0.113.1'), 'tried', 'the one try of this second')
+  t.equal(succeed(throttle, '201', '192.0.2.2'), 'account')
+  t.equal(succeed(throttle, '201', '192.0.2.1'), 'in', 'the owner, where they have been before')
+  times(5, () => fail(throttle, '201', '192.0.2.1'))
+  t.equal(succeed(throttle, '201', '192.0.2.1'), 'pair', 'with its own limit all the same')
+})
+
+void t.test('so many owners are remembered, the latest of them', async (t) => {
+  const { throttle } = setUp()
+  for (let at = 0; at <= 100_000; at++) succeed(throttle, `name ${at}`, '192.0.2.1')
+  t.notOk(throttle.hasLoggedIn('name 0', '192.0.2.1'))
+  t.ok(throttle.hasLoggedIn('name 1', '192.0.2.1'))
+})
