@@ -16,7 +16,7 @@ export interface AsteriskUsersOptions extends SourceEvents {
    * Costs as much as a real check; undefined if the queue is full. The directory runs it for a stranger:
    * a user must cost as much, or the time of an answer tells who has an extension.
    */
-  hashDecoy(): Promise<unknown> | undefined
+  hashDecoy(username: string): Promise<unknown> | undefined
 }
 
 const load = async (file: string, role: string): Promise<Reading<Account>> => {
@@ -55,7 +55,7 @@ export const openAsteriskUsers = async (options: AsteriskUsersOptions): Promise<
     ...held,
     async authenticate(username, password) {
       if (!find(username)) return { refused: 'unknown_user' }
-      const hashed = hashDecoy()
+      const hashed = hashDecoy(username)
       if (hashed === undefined) return { unavailable: 'hash_queue_full', retryAfter: QUEUE_RETRY }
       await hashed
       // Looked up after the wait: whoever was removed meanwhile stays out.

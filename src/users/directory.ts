@@ -19,7 +19,7 @@ const isUnknown = (answer: object): boolean =>
 /** `hashDecoy` costs as much as a real check; undefined if the queue is full. */
 export const createDirectory = (
   sources: readonly UserSource[],
-  hashDecoy: () => Promise<unknown> | undefined,
+  hashDecoy: (username: string) => Promise<unknown> | undefined,
 ): Directory => {
   /**
    * The first answer that is not "never heard of". A source that is away ends the search: whoever
@@ -42,7 +42,7 @@ export const createDirectory = (
       const answer = await ask((source) => source.authenticate(username, password))
       if (answer !== undefined) return answer
 
-      const hashed = hashDecoy()
+      const hashed = hashDecoy(username)
       if (hashed === undefined) return { unavailable: 'hash_queue_full', retryAfter: QUEUE_RETRY }
       await hashed
       return { refused: 'unknown_user' }

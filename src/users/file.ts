@@ -50,13 +50,19 @@ const load = async (file: string): Promise<Reading<FileUser>> => {
   return { ...reading, mark, warnings, ...parseUsers(content, file) }
 }
 
+export interface UsersFile extends UserSource {
+  /** A hash of the file for a name that is not in it, whose check takes the time of a user's. */
+  standInHash(stranger: string): string | undefined
+}
+
 /** Throws a ConfigError with every problem. */
-export const openUsersFile = async (options: UsersFileOptions): Promise<UserSource> => {
+export const openUsersFile = async (options: UsersFileOptions): Promise<UsersFile> => {
   const { file, pool } = options
-  const { find, ...held } = await holdUsers(file, () => load(file), options)
+  const { find, standIn, ...held } = await holdUsers(file, () => load(file), options)
   return {
     name: 'file',
     ...held,
+    standInHash: (stranger) => standIn(stranger)?.stored,
     async authenticate(username, password) {
       const asked = find(username)
       if (asked === undefined) return { refused: 'unknown_user' }

@@ -1,5 +1,6 @@
 // Users kept in files and held in memory: no check ever waits for a disk. The files are looked at every second, and
 // read again once a change has settled. Broken files change nothing: the last good state stays in force.
+import { createHash } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import { ConfigError } from '../config/config-error.ts'
 import { diffUsers, type UsersDiff } from './diff-users.ts'
@@ -43,6 +44,8 @@ export interface HeldUsers<Held extends HeldUser> extends Pick<
   'lookup' | 'names' | 'reread' | 'close'
 > {
   find(name: string): Held | undefined
+  /** One of them for a name that nobody has: the same one each time, while the users stay as they are. */
+  standIn(stranger: string): Held | undefined
   peek(name: string): { user: User } | { refused: 'unknown_user' | 'disabled' }
 }
 
@@ -156,6 +159,14 @@ export const holdUsers = async <Held extends HeldUser>(
     }
   })
 
+  let crowd = { of: users, all: [...users.values()] }
+  const standIn = (stranger: string): Held | undefined => {
+    if (crowd.of !== users) crowd = { of: users, all: [...users.values()] }
+    return crowd.all[
+      createHash('sha256').update(stranger).digest().readUInt32BE() % crowd.all.length
+    ]
+  }
+
   const peek: HeldUsers<Held>['peek'] = (username) => {
     const user = users.get(username)
     if (user === undefined) return { refused: 'unknown_user' }
@@ -165,6 +176,7 @@ export const holdUsers = async <Held extends HeldUser>(
   }
   return {
     find: (name) => users.get(name),
+    standIn,
     peek,
     lookup: async (name) => peek(name),
     names: () => users.keys(),

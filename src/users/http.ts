@@ -20,7 +20,7 @@ export interface HttpUsersOptions {
   /** Passwords in the clear over a network: only if it is a private one, and the operator says so. */
   allowPlain?: boolean | undefined
   /** The price of one real check, paid for a wrong password; the directory pays it for strangers. */
-  hashDecoy(): Promise<unknown> | undefined
+  hashDecoy(username: string): Promise<unknown> | undefined
   /** Called once for each kind of trouble: what is wrong with which address, and the cure. */
   onProblem(problem: string): void
 }
@@ -179,7 +179,7 @@ export const openHttpUsers = (options: HttpUsersOptions): UserSource => {
     const known = await askLookup(username)
     if ('refused' in known) return { refused: 'unknown_user' }
     // Also if the look-up failed: the password was checked, and a guess that is not counted would be free.
-    await hashDecoy()
+    await hashDecoy(username)
     return { refused: 'wrong_password' }
   }
 

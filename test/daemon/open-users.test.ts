@@ -251,3 +251,28 @@ void t.test('what is held back before anybody follows is not lost', async (t) =>
   t.match(users.peek('201'), { user: { name: '201' } })
   t.same(heldBack, [], 'it is said within a minute')
 })
+
+void t.test('a stranger costs what the hashes of the file cost', async (t) => {
+  const place = makePlace(t)
+  const old = '$2y$05$abcdefghijklmnopqrstuuabcdefghijklmnopqrstuvwxyzabcde'
+  place.users(`201:${old}:user`, `202:${old}:user`)
+  const hashed: string[] = []
+  const pool = {
+    hash: async () => {
+      hashed.push('as configured')
+      return ''
+    },
+    verify: async (stored: string) => {
+      hashed.push(stored)
+      return false
+    },
+  }
+  const users = await openUsers(loadConfig(place.config), pool, () => undefined, systemClock.every)
+  t.teardown(() => users.close())
+  for (const name of ['201', 'nobody', '']) await users.authenticate(name, 'wrong')
+  t.same(hashed.splice(0), [old, old, old])
+  place.users('')
+  await users.reread().catch(() => undefined) // nobody follows them
+  await users.authenticate('nobody', 'wrong')
+  t.same(hashed, ['as configured'], 'of an empty file there is none')
+})

@@ -224,3 +224,18 @@ void t.test('what would remove most users is held back until it is meant', async
   await write([], 'a comment in an empty file')
   t.same([heldBack, diffs], [[], [[]]])
 })
+
+void t.test('a stranger has a stand-in among the users, the same each time', async (t) => {
+  const names = ['anna', 'bob', 'carl']
+  const { disk, users } = await open(t, { names })
+  const strangers = Array.from({ length: 100 }, (_, at) => `stranger ${at}`)
+  const standIns = strangers.map((name) => users.standIn(name)?.name)
+  t.same(new Set(standIns), new Set(names), 'each has some')
+  t.same(
+    strangers.map((name) => users.standIn(name)?.name),
+    standIns,
+  )
+  disk.names = []
+  await users.reread()
+  t.equal(users.standIn('stranger'), undefined)
+})
