@@ -82,7 +82,7 @@ void t.test('the cookie is what browsers guard best', async (t) => {
     ['by default', {}, {}, []],
     ['over https', {}, secure, ['Secure']],
     ['over http', {}, { 'X-Forwarded-Proto': 'http' }, []],
-    ['said twice', {}, { 'X-Forwarded-Proto': ['https', 'https'] }, []],
+    ['said twice', {}, { 'X-Forwarded-Proto': ['https', 'https'] }, ['Secure']],
     ['remembered', { rememberMe: true }, secure, ['Secure', `Max-Age=${MONTH}`]],
     ['remembered as text', { rememberMe: 'true' }, {}, [`Max-Age=${MONTH}`]],
     ['not remembered', { rememberMe: false }, {}, []],
