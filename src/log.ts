@@ -46,10 +46,10 @@ const FLUSH_WITHIN = 0.5 // seconds
  */
 export const openLogStream = (
   fd: number,
-  options: { journal: boolean; onLost(): void },
+  options: { journal: boolean; onLost(cause: unknown): void },
 ): LogStream => {
   const out = destination({ fd, sync: false, minLength: 1, maxLength: MAX_WAITING })
-  out.on('drop', options.onLost)
+  out.on('drop', () => options.onLost(new Error('too much waits to be written')))
   out.on('error', options.onLost)
   return {
     write(line) {
@@ -59,8 +59,9 @@ export const openLogStream = (
     async close() {
       const { promise, resolve } = Promise.withResolvers<void>()
       const cancel = systemClock.after(FLUSH_WITHIN, resolve)
+      out.once('close', resolve)
       out.flush(() => {
-        resolve()
+        out.destroy()
       })
       await promise
       cancel()

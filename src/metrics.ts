@@ -53,7 +53,7 @@ gauge postern_config_last_reload_successful Whether the last reload worked (1) o
 gauge postern_keys Keys of ours that verify tokens, retired ones with them.
 gauge postern_signing_key_created_timestamp_seconds When the key that signs was made; NaN where the key file does not say.
 gauge postern_issuer_keys{issuer} Keys of a trusted issuer that verify its tokens.
-counter postern_log_lines_lost_total Lines of the log that were dropped because nobody took them.
+counter postern_log_lines_lost_total Lines of the log and the security log that were dropped because nobody took them.
 gauge postern_ready Whether the daemon can decide (1) or not (0), as /readyz says.
 gauge postern_build_info{version,node} The running version, always 1.
 `

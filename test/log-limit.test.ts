@@ -21,3 +21,21 @@ void t.test('of lines that say the same thing a few are written in each window',
   t.same(limit.takeSuppressed(), [{ kind: 'expired', count: 7 }], 'over both windows')
   t.end()
 })
+
+void t.test(
+  'kinds that anybody can make more of are bounded; the first lines of each stand',
+  (t) => {
+    const clock = createTestClock()
+    const limit = createLogLimit(clock, { most: 1, window: 60 })
+    for (let n = 0; n < 20_000; n++) {
+      if (!limit.allows(`kind ${n}`)) t.fail('a first line was left out')
+      limit.allows(`kind ${n}`)
+    }
+    const taken = limit.takeSuppressed()
+    t.equal(taken.length, 10_001)
+    t.same(taken[0], { kind: '- others', count: 10_000 }, 'what was forgotten is counted')
+    clock.advance(60)
+    t.same(limit.takeSuppressed(), [])
+    t.end()
+  },
+)

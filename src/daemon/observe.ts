@@ -1,6 +1,7 @@
 // What was seen → metric, log line, security line. Nothing is decided here, and nobody waits for it.
 
 import { IssuerAwayError } from '../auth/issuer.ts'
+import { throttleAddress } from '../auth/throttle.ts'
 import type { Time } from '../clock.ts'
 import type { SecurityEvent } from '../http/reply.ts'
 import type { Request } from '../http/request.ts'
@@ -14,6 +15,8 @@ import { type EndedSession, StoreError } from '../store/store.ts'
 import { KickSocketError } from '../streams/kicker.ts'
 import type { UserSource } from '../users/source.ts'
 
+const NOBODY = '-'
+
 /** The metric label of a fault. */
 const kindOf = (error: unknown): string => {
   if (error instanceof IssuerAwayError) return 'issuer_away'
@@ -26,24 +29,35 @@ export const createObserver = (parts: {
   log: Log
   security: SecurityLog
   limit: LogLimit
+  /** Of the security log: by address (IPv6: /64) and reason. */
+  addressLimit: LogLimit
   clock: Time
 }) => {
-  const { metrics, log, security, limit, clock } = parts
+  const { metrics, log, security, limit, addressLimit, clock } = parts
 
   const securityEvent = (event: SecurityEvent, address: string): void => {
-    const user = event.user ?? '-'
-    security.write({ event: event.name, message: event.message, address, user }, clock.date())
-    const { name, message, sid } = event
+    const { name, message, sid, user = '-' } = event
+    // What has no address nobody sends: the ends of sessions stand all of them.
+    if (address === NOBODY || addressLimit.allows(`${throttleAddress(address)} ${name} ${message}`))
+      security.write({ event: name, message, address, user }, clock.date())
     if (!limit.allows(name)) return
     log.info({ event: name, user: user.slice(0, 256), address, sid }, message)
   }
 
   return {
+    /** Of the security log, a line for each address and reason. No jail counts it: the first lines stand. */
+    sayLeftOut(): void {
+      for (const { kind, count } of addressLimit.takeSuppressed()) {
+        const [address = '', ...what] = kind.split(' ')
+        const message = `${count} more: ${what.join(' ')}`
+        security.write({ event: 'LEFT_OUT', message, address, user: NOBODY }, clock.date())
+      }
+    },
     sessionEnded({ sid, username, cause }: EndedSession): void {
       metrics.sessionsEnded(cause)
       // A logout and a reuse have lines of their own, with the client's address.
       if (cause === 'logout' || cause === 'refresh_reused') return
-      securityEvent({ name: 'SESSION_ENDED', message: cause, user: username, sid }, '-')
+      securityEvent({ name: 'SESSION_ENDED', message: cause, user: username, sid }, NOBODY)
     },
     hashingNotNiced(error: unknown): void {
       log.warn(

@@ -10,6 +10,7 @@ import { ConfigError } from '../config/config-error.ts'
 import type { Config } from '../config/config.ts'
 import { keysFile, loadKeys } from '../config/keys-file.ts'
 import { readSecretFile } from '../config/secret-file.ts'
+import type { LogLimit } from '../log-limit.ts'
 import type { Log } from '../log.ts'
 import { openSecurityLog, type SecurityLog } from '../security-log.ts'
 import { loadPackage } from '../store/redis/dial.ts'
@@ -154,10 +155,15 @@ export const notWritten = (path: string, cause: unknown): StartError =>
     { cause },
   )
 
-export const openSecurity = (path: string, log: Log): SecurityLog => {
+export const openSecurity = (
+  path: string,
+  { log, lost, limit }: { log: Log; lost: { lines: number }; limit: Pick<LogLimit, 'allows'> },
+): SecurityLog => {
   try {
     return openSecurityLog(path, (error) => {
-      log.error({ err: error }, 'a line of the security log was lost')
+      lost.lines++
+      const line = 'a line of the security log was lost'
+      if (limit.allows(line)) log.error({ err: error }, line)
     })
   } catch (cause) {
     throw notWritten(path, cause)

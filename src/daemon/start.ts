@@ -43,6 +43,8 @@ export interface DaemonParts {
 }
 
 const LOG_LIMIT = { most: 20, window: 10 } // lines of one kind in so many seconds
+// Of an address, for one reason: a jail's maxretry (5 as shipped) must be reached by what stands.
+const SECURITY_LIMIT = { most: 20, window: 60 }
 
 const build = async (config: Config, parts: DaemonParts) => {
   const { log, clock, sockets = new Map(), lost = { lines: 0 }, onStanding = () => {} } = parts
@@ -51,11 +53,12 @@ const build = async (config: Config, parts: DaemonParts) => {
 
   refuseUnknownSockets(sockets)
   makeStateDirectory(config.state.directory)
-  const security = openSecurity(config.log.security, log)
+  const limit = createLogLimit(clock, LOG_LIMIT)
+  const security = openSecurity(config.log.security, { log, lost, limit })
   opened.defer(() => security.close())
   const metrics = createMetrics({ version, actions: ACTIONS, reasons: REASONS })
-  const limit = createLogLimit(clock, LOG_LIMIT)
-  const observer = createObserver({ metrics, log, security, limit, clock })
+  const addressLimit = createLogLimit(clock, SECURITY_LIMIT)
+  const observer = createObserver({ metrics, log, security, limit, addressLimit, clock })
 
   const { store: plain, shared, keyring } = await openState(config, now, opened)
   const store = observeStore(plain, () => clock.monotonic(), metrics.storeAsked)
@@ -108,7 +111,8 @@ const build = async (config: Config, parts: DaemonParts) => {
   const operations = createOperations({ ...core, follower, peers, inForce, listSessions })
   const doors = { ...core, sockets, observer, inForce, operations, findObstacle }
   const listeners = await openListeners(config.listen, doors, opened)
-  opened.defer(startUpkeep({ ...core, limit, limitWindow: LOG_LIMIT.window, findObstacle }))
+  const windows = { limitWindow: LOG_LIMIT.window, securityWindow: SECURITY_LIMIT.window }
+  opened.defer(startUpkeep({ ...core, limit, ...windows, observer, findObstacle }))
   log.info({ version, ...listeners }, 'ready')
 
   const running = opened.move()

@@ -6,6 +6,7 @@ import type { Time } from '../clock.ts'
 import type { LogLimit } from '../log-limit.ts'
 import type { Log } from '../log.ts'
 import type { Store } from '../store/store.ts'
+import type { Observer } from './observe.ts'
 
 const PRUNE_EVERY = 30 // seconds
 
@@ -15,11 +16,23 @@ export const startUpkeep = (parts: {
   revocations: Pick<Revocations, 'forget'>
   limit: LogLimit
   limitWindow: number
+  securityWindow: number
+  observer: Pick<Observer, 'sayLeftOut'>
   log: Log
   clock: Time
   findObstacle(): Promise<string | undefined>
 }): (() => void) => {
-  const { store, revocations, limit, limitWindow, log, clock, findObstacle } = parts
+  const {
+    store,
+    revocations,
+    limit,
+    limitWindow,
+    securityWindow,
+    observer,
+    log,
+    clock,
+    findObstacle,
+  } = parts
   let countedAt = clock.monotonic()
   const prune = async (): Promise<void> => {
     const now = clock.now()
@@ -42,6 +55,7 @@ export const startUpkeep = (parts: {
         log.warn({ kind, count }, 'more lines like these were left out')
       }
     }),
+    clock.every(securityWindow, observer.sayLeftOut),
     clock.every(PRUNE_EVERY, () => {
       void findObstacle()
       prune().catch((error: unknown) => {
@@ -51,5 +65,6 @@ export const startUpkeep = (parts: {
   ]
   return () => {
     for (const stop of stops) stop()
+    observer.sayLeftOut()
   }
 }

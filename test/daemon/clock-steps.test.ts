@@ -198,6 +198,8 @@ const openDaemon = async (store: Store, clock: TestClock, tokens: Map<string, Cl
     revocations,
     limit: { allows: () => true, takeSuppressed: () => [] },
     limitWindow: 10,
+    securityWindow: 60,
+    observer: { sayLeftOut: () => undefined },
     log: createLog('fatal', { write: () => undefined }),
     clock: {
       ...clock,

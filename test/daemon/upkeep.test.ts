@@ -22,6 +22,8 @@ const setUp = (prune: (now: number, past: number) => Promise<number>, past = 0) 
     revocations: { forget: (upTo) => void done.push(`forgotten ${upTo}`) },
     limit: { allows: () => true, takeSuppressed: () => [{ kind: 'login', count: 3 }] },
     limitWindow: 10,
+    securityWindow: 60,
+    observer: { sayLeftOut: () => void done.push('left out') },
     log: createLog('info', { write: (line: string) => void lines.push(line) }),
     clock: {
       ...clock,
@@ -56,6 +58,7 @@ void t.test('old sessions go slice by slice, until none is left', async (t) => {
   t.same(lines, [])
   stop()
   t.equal(jobs.size, 0)
+  t.same(done, ['revocations', 'looked', 'left out'], 'what was left out is said before the end')
 })
 
 void t.test('time is counted by the monotonic clock, whatever the other says', async (t) => {
@@ -90,8 +93,10 @@ void t.test('a store that cannot prune is told, and asked again', async (t) => {
 })
 
 void t.test('lines that were left out are counted', (t) => {
-  const { jobs, lines } = setUp(async () => 0)
+  const { jobs, lines, done } = setUp(async () => 0)
   jobs.get(10)?.()
   t.match(lines[0], /"kind":"login","count":3/)
+  jobs.get(60)?.()
+  t.same(done, ['left out'], 'and of the security log')
   t.end()
 })

@@ -267,7 +267,7 @@ void t.test('too many guesses are a 429 that says when', async (t) => {
   t.equal(answer.status, 429)
   t.equal(answer.header('retry-after'), '900')
   t.match(answer.json(), { result: false, messages: { error: [/try again later/] } })
-  t.match(daemon.securityLog(), /^\[BANNED\] .* \| From: 2001:db8:1:2::1 \| User: 202 \|/m)
+  t.match(await daemon.securityLog(), /^\[BANNED\] .* \| From: 2001:db8:1:2::1 \| User: 202 \|/m)
 })
 
 void t.test('a body over the limit is a 413', async (t) => {

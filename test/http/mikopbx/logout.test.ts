@@ -171,6 +171,9 @@ void t.test('GET is a 405', async (t) => {
 })
 
 void t.test('no password and no token stands in a log', async (t) => {
-  t.match(daemon.securityLog(), /^\[LOGOUT\] logged out \| From: 192\.0\.2\.1 \| User: 201 \|/m)
+  t.match(
+    await daemon.securityLog(),
+    /^\[LOGOUT\] logged out \| From: 192\.0\.2\.1 \| User: 201 \|/m,
+  )
   t.same(await daemon.leaks(), [])
 })

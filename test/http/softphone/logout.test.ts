@@ -142,8 +142,11 @@ void t.test('it is logged with the address it came from', async (t) => {
     method: 'POST',
     headers: { ...bearer(access), 'X-Real-IP': '2001:db8::9', 'X-Forwarded-For': '6.6.6.6' },
   })
-  t.match(daemon.securityLog(), /^\[LOGOUT\] logged out \| From: 2001:db8::9 \| User: 900 \|/m)
-  t.notMatch(daemon.securityLog(), '6.6.6.6')
+  t.match(
+    await daemon.securityLog(),
+    /^\[LOGOUT\] logged out \| From: 2001:db8::9 \| User: 900 \|/m,
+  )
+  t.notMatch(await daemon.securityLog(), '6.6.6.6')
 })
 
 void t.test('no password and no token stands in a log', async (t) => {

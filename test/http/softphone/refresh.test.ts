@@ -211,8 +211,7 @@ void t.test('with rotation', async (t) => {
     }
     t.equal((await rotating.check(second.access)).header('x-auth-reason'), 'session_ended')
     const sid = String(rotating.claimsOf(first)['sid'])
-    const lines = rotating
-      .securityLog()
+    const lines = (await rotating.securityLog())
       .split('\n')
       .filter((line) => line.startsWith('[REFRESH_REUSED]') && line.includes(sid))
     t.equal(lines.length, 1)

@@ -61,7 +61,7 @@ void t.test('one of them ends by its id, and its tokens with it', async (t) => {
   t.same(answer.json(), { success: true, message: 'Session ended' })
   t.equal((await daemon.check(there.access)).status, 401)
   t.equal((await daemon.check(here.access)).status, 204)
-  t.match(daemon.securityLog(), /\[SESSION_ENDED\] user \|.*User: 201/)
+  t.match(await daemon.securityLog(), /\[SESSION_ENDED\] user \|.*User: 201/)
   t.equal((await end(sidOf(there.access), here.access)).status, 404, 'once is enough')
   t.equal((await end(sidOf(here.access), here.access)).status, 200, 'also this one')
   t.equal((await daemon.check(here.access)).status, 401)
