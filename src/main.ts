@@ -1,8 +1,7 @@
 // The `postern` process: its arguments go to src/cli/postern.ts, which returns the exit code.
 
+import { FAULT } from './cli/io.ts'
 import { postern } from './cli/postern.ts'
-
-const FAULT = 70 // EX_SOFTWARE
 
 const err = (line: string): void => {
   process.stderr.write(`${line}\n`)

@@ -14,6 +14,7 @@ export const OK = 0
 /** The answer is no, or something was found. */
 export const REFUSED = 1
 export const USAGE = 64
+export const FAULT = 70
 export const IO_FAILED = 74
 /** The unit does not restart on it. */
 export const BAD_CONFIG = 78

@@ -11,7 +11,7 @@ import { type Daemon, startDaemon } from '../daemon/start.ts'
 import { createLog, type Log, openLogStream } from '../log.ts'
 import { createNotifier, listenFds } from '../systemd.ts'
 import { type Command, verb } from './command.ts'
-import { OK } from './io.ts'
+import { FAULT, OK } from './io.ts'
 
 const KILLED = 130
 
@@ -74,6 +74,10 @@ const serveUntilStopped = async (file: string): Promise<number> => {
     clock: systemClock,
     sockets,
     lost,
+    onStoreDeath(fault) {
+      log.fatal({ err: fault }, 'the daemon ends, to be started again')
+      void stream.close().finally(() => process.exit(FAULT))
+    },
     onStanding(line) {
       standing = line
       notifier.status(line)

@@ -43,9 +43,12 @@ export const refuseLostStore = (directory: string): void => {
   )
 }
 
-const openOwnStore = (directory: string): Promise<Store> => {
+const openOwnStore = (
+  directory: string,
+  onDeath: ((error: StoreError) => void) | undefined,
+): Promise<Store> => {
   refuseLostStore(directory)
-  return openSqliteStore(storeFile(directory))
+  return openSqliteStore(storeFile(directory), onDeath)
 }
 
 /** The nginx whose streams an instance hands out: two under one name would forget each other's streams. */
@@ -114,10 +117,11 @@ export const openState = async (
   config: Config,
   now: () => number,
   opened: AsyncDisposableStack,
+  onStoreDeath?: (error: StoreError) => void,
 ): Promise<{ store: Store; shared: SharedStore | undefined; keyring: Keyring }> => {
   const { directory } = config.state
   const shared = await openSharedStore(config, now)
-  const store = shared ?? (await openOwnStore(directory))
+  const store = shared ?? (await openOwnStore(directory, onStoreDeath))
   opened.defer(() => store.close())
   if (shared && !existsSync(keysFile(directory))) {
     await claimKeys(shared, keysFile(directory), now())

@@ -38,6 +38,8 @@ export interface DaemonParts {
   lost?: { lines: number }
   /** One line for `systemctl status`, whenever it changes. */
   onStanding?: (line: string) => void
+  /** The embedded store is gone for good: end the process, and let it be started again. */
+  onStoreDeath?: (error: Error) => void
   /** The config file as it is now, for a reload; without this, a reload takes the running config again. */
   readConfig?: () => Config
 }
@@ -60,7 +62,7 @@ const build = async (config: Config, parts: DaemonParts) => {
   const addressLimit = createLogLimit(clock, SECURITY_LIMIT)
   const observer = createObserver({ metrics, log, security, limit, addressLimit, clock })
 
-  const { store: plain, shared, keyring } = await openState(config, now, opened)
+  const { store: plain, shared, keyring } = await openState(config, now, opened, parts.onStoreDeath)
   const store = observeStore(plain, () => clock.monotonic(), metrics.storeAsked)
   const revocations = createRevocations()
   const { memoryKib: memory, ...hashing } = config.passwords

@@ -1,5 +1,13 @@
 // `postern serve` as a process: exit codes, signals, and what it does where nobody reads what it says.
-import { existsSync, openSync, closeSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import {
+  existsSync,
+  openSync,
+  closeSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -196,6 +204,21 @@ void t.test('and it stops there as well', async (t) => {
     delay(30_000, undefined, { ref: false }),
   ])
   t.same(ended, { code: 0, signal: null })
+})
+
+void t.test('where the thread of its store dies it ends, to be started again', async (t) => {
+  const place = makePlace(t)
+  const killer = place.at('killer.mjs')
+  writeFileSync(
+    killer,
+    "process.on('worker', (worker) => process.once('SIGUSR2', () => worker.terminate()))",
+  )
+  const daemon = await serve(t, place, {
+    covered: true,
+    env: { NODE_OPTIONS: `${process.env['NODE_OPTIONS'] ?? ''} --import=file://${killer}` },
+  })
+  t.same(await daemon.end('SIGUSR2'), { code: 70, signal: null })
+  t.match(daemon.log().at(-1), { level: 60, err: { message: /the store's thread .* died/ } })
 })
 
 void t.test('where systemd cannot be told it says so, and serves', async (t) => {

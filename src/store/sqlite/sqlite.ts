@@ -15,16 +15,22 @@ interface Waiting {
 
 /**
  * Opens the file, creating it where there is none. Rejects with a StoreError whose message names the cure.
+ * `onDeath`: its thread is gone and the store with it, though nobody closed it. Nothing but a restart brings it back.
  * `entry` is where a bundle keeps the thread's code.
  */
 export const openSqliteStore = async (
   file: string,
+  onDeath: (error: StoreError) => void = () => {},
   entry = new URL('./sqlite-worker.ts', import.meta.url),
 ): Promise<Store> => {
   const worker = new Worker(entry, { workerData: { file }, execArgv: [] })
   const waiting = new Map<number, Waiting>()
   let lastId = 0
   let gone: StoreError | undefined
+  let isOpen = false
+
+  const died = (cause?: unknown): StoreError =>
+    new StoreError('unavailable', `the store's thread for ${file} died`, { cause })
 
   const opened = Promise.withResolvers<void>()
   const closed = Promise.withResolvers<void>()
@@ -42,15 +48,16 @@ export const openSqliteStore = async (
     }
   })
   worker.on('error', (cause) => {
-    gone = new StoreError('unavailable', `the store's thread for ${file} died`, { cause })
+    gone = died(cause)
     opened.reject(gone)
   })
   worker.on('exit', () => {
-    gone ??= new StoreError('unavailable', `the store ${file} is closed`)
+    gone ??= died()
     opened.reject(gone) // says nothing where it was opened before
     for (const caller of waiting.values()) caller.reject(gone)
     waiting.clear()
     closed.resolve()
+    if (isOpen) onDeath(gone)
   })
 
   const post = (message: ToThread): void => {
@@ -58,6 +65,7 @@ export const openSqliteStore = async (
   }
 
   await opened.promise
+  isOpen = true
   return {
     ...makeVerbs((verb) => async (...args) => {
       if (gone) throw gone
@@ -70,6 +78,8 @@ export const openSqliteStore = async (
       return promise
     }),
     async close() {
+      isOpen = false
+      gone ??= new StoreError('unavailable', `the store ${file} is closed`)
       post({ close: true })
       await closed.promise
     },

@@ -13,8 +13,12 @@ import { hashOf, sessionOf } from '../sessions.ts'
 
 const fileIn = (t: Test): string => join(t.testdir(), 'store.db')
 
-const openAt = async (t: Test, file: string) => {
-  const store = await openSqliteStore(file)
+const never = (error: Error): void => {
+  throw error
+}
+
+const openAt = async (t: Test, file: string, onDeath: (error: Error) => void = never) => {
+  const store = await openSqliteStore(file, onDeath)
   t.teardown(() => store.close())
   return store
 }
@@ -42,8 +46,9 @@ const openWithWorker = async (t: Test) => {
   const created = new Promise<Worker>((resolve) => {
     process.once('worker', resolve)
   })
-  const store = await openAt(t, fileIn(t))
-  return { store, worker: await created }
+  const deaths: Error[] = []
+  const store = await openAt(t, fileIn(t), (error) => deaths.push(error))
+  return { store, worker: await created, deaths }
 }
 
 void t.test('calls that wait together share one commit', async (t) => {
@@ -105,23 +110,24 @@ void t.test('when its thread dies nobody is left waiting, and nobody is served',
 })
 
 void t.test('the same when it is stopped without a word', async (t) => {
-  const { store, worker } = await openWithWorker(t)
+  const { store, worker, deaths } = await openWithWorker(t)
   const asked = store.ping().catch((error: unknown) => error)
   await worker.terminate()
   const outcome = await asked
   if (outcome !== undefined) t.type(outcome, StoreError)
-  await t.rejects(store.ping(), { code: 'unavailable', message: /is closed/ })
+  await t.rejects(store.ping(), { code: 'unavailable', message: /died/ })
+  t.equal(deaths.length, 1, 'whoever opened it is told')
 })
 
 void t.test('a thread that ends or fails before the store is open', async (t) => {
   const cases = [
-    { code: 'process.exit(0)', message: /is closed/ },
+    { code: 'process.exit(0)', message: /died/ },
     { code: 'throw new Error("no")', message: /died/ },
   ]
   for (const { code, message } of cases) {
     const folder = t.testdir({ 'worker.mjs': code })
     await t.rejects(
-      openSqliteStore(join(folder, 'store.db'), pathToFileURL(join(folder, 'worker.mjs'))),
+      openSqliteStore(join(folder, 'store.db'), never, pathToFileURL(join(folder, 'worker.mjs'))),
       { name: 'StoreError', code: 'unavailable', message },
     )
   }
