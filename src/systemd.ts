@@ -1,10 +1,11 @@
 // What systemd hands to a service and wants to hear from it: sockets that outlive a restart, and sd_notify(3).
 // A message must never make it throw: a daemon that cannot report is still a daemon.
 
-import { writeSync } from 'node:fs'
+import { write } from 'node:fs'
 
 type Environment = Record<string, string | undefined>
 
+const MAX_WAITING = 16 // a minute of pings: what comes beyond says nothing that these do not
 const FIRST_FD = 3 // SD_LISTEN_FDS_START: 0 to 2 are stdin, stdout and stderr
 
 /** What was meant for us is not meant for our children (sd_listen_fds(3), unset_environment). */
@@ -49,13 +50,27 @@ export const createNotifier = (
   const watched = take(env, 'WATCHDOG_PID') ?? String(process.pid)
   const fd = fds.get('notify') ?? Number(inherited) // none: NaN, which no write takes
 
-  const send = (...lines: readonly string[]): void => {
-    if (socket === undefined) return
+  const waiting: string[] = []
+  let isWriting = false
+  const writeNext = (): void => {
+    const message = waiting.shift()
+    isWriting = message !== undefined
+    if (message === undefined) return
     try {
-      writeSync(fd, lines.join('\n'))
+      write(fd, message, (error) => {
+        if (error) onFailure(error)
+        writeNext()
+      })
     } catch (error) {
       onFailure(error)
+      writeNext()
     }
+  }
+  /** In the background and in order: the socket is a blocking one, and PID 1 may not read for a while. */
+  const send = (...lines: readonly string[]): void => {
+    if (socket === undefined || waiting.length >= MAX_WAITING) return
+    waiting.push(lines.join('\n'))
+    if (!isWriting) writeNext()
   }
   // A line break would begin another message.
   const statusLine = (text: string): string => `STATUS=${text.replaceAll(/\s+/g, ' ')}`

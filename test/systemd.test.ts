@@ -1,11 +1,13 @@
 // The sockets and messages of sd_listen_fds(3) and sd_notify(3), against a real datagram socket.
-import { spawn, spawnSync } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import { createNotifier, listenFds } from '../src/systemd.ts'
+import { until } from './fixtures/postern.ts'
 
 const WRAPPER = join(import.meta.dirname, '..', 'systemd', 'notify-exec.pl')
 const NONE: ReadonlyMap<string, number> = new Map()
@@ -124,6 +126,7 @@ void t.test('messages go through the fd that systemd opened, before any other wa
   notifier.ready('back')
   notifier.ping()
   notifier.stopping()
+  await until('all is written', () => readFileSync(file, 'utf8').endsWith('STOPPING=1'))
   closeSync(fd)
   t.match(
     readFileSync(file, 'utf8'),
@@ -143,10 +146,33 @@ void t.test('a message that cannot be delivered is reported and never thrown', a
     createNotifier({ ...env, NOTIFY_SOCKET: '/nowhere' }, NONE, (error) =>
       failures.push(error),
     ).ready()
+    await until(title, () => failures.length > 0)
     t.equal(failures.length, 1, title)
     t.match(String(failures[0]), message, title)
     t.doesNotThrow(() => createNotifier({ ...env, NOTIFY_SOCKET: '/nowhere' }, NONE).ping(), title)
   }
+})
+
+void t.test('where PID 1 does not read, nothing waits for it', async (t) => {
+  const pipe = join(t.testdir(), 'pipe')
+  execFileSync('mkfifo', [pipe])
+  const source = `
+    import { openSync, writeSync } from 'node:fs'
+    import { createNotifier } from ${JSON.stringify(join(import.meta.dirname, '..', 'src', 'systemd.ts'))}
+    const fd = openSync(${JSON.stringify(pipe)}, 'r+')
+    writeSync(fd, Buffer.alloc(64 * 1024)) // it is full: the next write does not come back
+    const notifier = createNotifier({ NOTIFY_SOCKET: '/none' }, new Map([['notify', fd]]))
+    for (let n = 0; n < 100_000; n++) notifier.ping()
+    process.send('goes on')`
+  const child = spawn(process.execPath, ['--input-type=module', '-e', source], {
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    env: {},
+    timeout: 20_000,
+    killSignal: 'SIGKILL',
+  })
+  const [said] = (await Promise.race([once(child, 'message'), once(child, 'exit')])) as [unknown]
+  t.equal(said, 'goes on')
+  child.kill('SIGKILL')
 })
 
 void t.test('notify-exec.pl', { skip }, async (t) => {
