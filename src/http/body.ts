@@ -7,7 +7,7 @@ import { type Headers, trimBlanks } from './headers.ts'
 
 export const MAX_BODY = 8 * 1024 // a login with the longest allowed password is below 3 KiB
 
-/** All of it, or undefined where it is larger than MAX_BODY: the rest is not read then. */
+/** All of it, or undefined as soon as it is larger than MAX_BODY: of the rest nothing is kept. */
 export const readBody = (message: IncomingMessage): Promise<Buffer | undefined> => {
   if (message.readableEnded) return Promise.resolve(Buffer.alloc(0)) // no 'end' comes after this
   const { promise, resolve, reject } = Promise.withResolvers<Buffer | undefined>()
@@ -15,12 +15,8 @@ export const readBody = (message: IncomingMessage): Promise<Buffer | undefined> 
   let size = 0
   message.on('data', (chunk: Buffer) => {
     size += chunk.length
-    if (size > MAX_BODY) {
-      message.pause()
-      resolve(undefined)
-      return
-    }
-    chunks.push(chunk)
+    if (size > MAX_BODY) resolve(undefined)
+    else chunks.push(chunk)
   })
   message.on('end', () => {
     resolve(Buffer.concat(chunks))

@@ -2,9 +2,11 @@
 // that no-store, the length and the closing of a connection are decided in one place.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 
 import { Aborted, readBody } from './body.ts'
+import { linger } from './drain.ts'
 import { type Headers, readHeaders } from './headers.ts'
 import { type ErrorShape, failure, type Reply, retryAfter, type SecurityEvent } from './reply.ts'
 import { readAddress, type Request } from './request.ts'
@@ -29,6 +31,8 @@ const HEADERS_TIMEOUT = 10_000 // slow headers: Node's default of 60 s keeps 300
 const REQUEST_TIMEOUT = 15_000
 const CHECK_TIMEOUTS_EVERY = 1000 // with Node's default of 30 s a timeout of 3 s took 30 (measured)
 const KEEP_ALIVE = 75_000 // longer than nginx keeps an idle upstream connection (60 s), else it runs into a reset
+const STALLED = 30_000 // an answer of which a client takes nothing for so long
+const MAX_PIPELINED = 16 // nginx asks one after the other; an answer that waits behind another costs 3 KiB
 const HOST = /^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::\d*)?$/ // RFC 3986 §3.2.2 without userinfo
 
 const BASE = ['X-Content-Type-Options', 'nosniff']
@@ -68,7 +72,12 @@ const isMalformed = (message: IncomingMessage, headers: Headers): boolean => {
 export const createHttpServer = (parts: ServerParts): Server => {
   const { router, statusOfFault, observe, onEvents, onFault, now } = parts
 
-  const write = (response: ServerResponse, reply: Reply, close: boolean): void => {
+  const write = (
+    message: IncomingMessage,
+    response: ServerResponse,
+    reply: Reply,
+    close: boolean,
+  ): void => {
     const { body } = reply
     const headers = ['Cache-Control', reply.cache ?? 'no-store', ...BASE, ...reply.headers]
     // 204 has no length by definition; any other empty answer says so, else Node would chunk it and nginx
@@ -78,7 +87,13 @@ export const createHttpServer = (parts: ServerParts): Server => {
     // While the server stops, a kept-alive connection would still be served, then cut in mid-request.
     if (close || !server.listening) headers.push('Connection', 'close')
     response.writeHead(reply.status, headers)
-    response.end(body)
+    if (message.complete || !hasBody(message)) {
+      response.end(body)
+      return
+    }
+    if (body === undefined) response.flushHeaders()
+    else response.write(body)
+    linger(message, () => response.end())
   }
 
   const readWhole = async (message: IncomingMessage, shape: ErrorShape): Promise<Buffer | Reply> =>
@@ -88,17 +103,38 @@ export const createHttpServer = (parts: ServerParts): Server => {
     })
 
   /** The answer to a request that gets to no route. */
-  const reject = (response: ServerResponse, status: 400 | 417, error: string): void => {
-    write(response, failure(parts.shape, status, error, now()), true)
+  const reject = (
+    message: IncomingMessage,
+    response: ServerResponse,
+    status: 400 | 417,
+    error: string,
+  ): void => {
+    write(message, response, failure(parts.shape, status, error, now()), true)
     observe({ route: 'unknown', status, reason: undefined })
   }
 
+  const behind = new WeakMap<Socket, number>()
+  /** Whether too many were asked without a look at the answers. */
+  const isPipelined = (socket: Socket, response: ServerResponse): boolean => {
+    if (response.socket !== null) {
+      behind.delete(socket)
+      return false
+    }
+    const count = (behind.get(socket) ?? 0) + 1
+    behind.set(socket, count)
+    return count > MAX_PIPELINED
+  }
+
   const handle = (message: IncomingMessage, response: ServerResponse): void => {
+    if (isPipelined(message.socket, response)) {
+      message.socket.destroy()
+      return
+    }
     const headers = readHeaders(message.rawHeaders, message.headers)
     const [method, url] = [String(message.method), String(message.url)] // a parsed request has both
     const mark = url.indexOf('?')
     if (isMalformed(message, headers)) {
-      reject(response, 400, 'Bad request')
+      reject(message, response, 400, 'Bad request')
       return
     }
     const path = mark < 0 ? url : url.slice(0, mark)
@@ -118,7 +154,7 @@ export const createHttpServer = (parts: ServerParts): Server => {
 
     const finish = (reply: Reply): void => {
       // A body that was not read would be parsed as the next request: the connection ends with the answer.
-      write(response, reply, !readsBody && hasBody(message))
+      write(message, response, reply, !readsBody && hasBody(message))
       observe({ route: name, status: reply.status, reason: reply.reason })
       if (reply.events) onEvents(reply.events, request)
     }
@@ -156,9 +192,10 @@ export const createHttpServer = (parts: ServerParts): Server => {
     handle,
   )
   server.maxConnections = parts.maxConnections
+  server.timeout = STALLED
   server.on('clientError', answerParserError)
-  server.on('checkExpectation', (_, response) => {
-    reject(response, 417, 'Expectation failed')
+  server.on('checkExpectation', (message, response) => {
+    reject(message, response, 417, 'Expectation failed')
   })
   return server
 }
