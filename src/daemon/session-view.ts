@@ -6,13 +6,13 @@ import type { Registry } from '../streams/registry.ts'
 export const createSessionView =
   (parts: {
     store: Pick<Store, 'listSessions'>
-    registry: Pick<Registry, 'list'>
+    /** By the session: a list of all takes 100 ms where there are 300,000. */
+    registry: Pick<Registry, 'ofSession'>
     now(): number
   }) =>
   async (username?: string) => {
     const { store, registry, now } = parts
     const sessions = await store.listSessions(now(), username)
-    const live = Map.groupBy(registry.list(), ({ sid }) => sid)
     return sessions.map((session) => ({
       id: session.sid,
       username: session.username,
@@ -22,15 +22,15 @@ export const createSessionView =
       last_seen_at: session.seenAt,
       address: session.address,
       agent: session.agent,
-      subscriptions: (live.get(session.sid) ?? []).map(
-        ({ resource, startedAt, until, address, agent }) => ({
+      subscriptions: registry
+        .ofSession(session.sid)
+        .map(({ resource, startedAt, until, address, agent }) => ({
           resource,
           since: startedAt,
           until,
           address,
           agent,
-        }),
-      ),
+        })),
     }))
   }
 

@@ -255,6 +255,7 @@ export const createRegistry = (parts: {
       return stream !== undefined
     },
     list: (): Subscription[] => live.all(),
+    ofSession: (sid: string): Subscription[] => live.ofSession(sid),
     count: live.count,
     countByKind: live.countByKind,
     /**

@@ -29,11 +29,8 @@ void t.test('each session with its own streams', async (t) => {
     },
   }
   const registry = {
-    list: () => [
-      subscription('s1', 'users-state'),
-      subscription('ended-meanwhile', 'users-state'),
-      subscription('s1', 'me/users-state'),
-    ],
+    ofSession: (sid: string) =>
+      sid === 's1' ? [subscription(sid, 'users-state'), subscription(sid, 'me/users-state')] : [],
   }
   const view = createSessionView({ store, registry, now: () => NOW })
   const [first, second, ...rest] = await view('201')
