@@ -13,7 +13,7 @@ import type { Session, Store } from '../store/store.ts'
 import type { Registry } from '../streams/registry.ts'
 import type { Directory } from '../users/directory.ts'
 
-const END_AT_ONCE = 256 // sessions that share a commit
+const AT_ONCE = 256 // of what is asked of the store, shares a commit
 
 export const createOperations = (parts: {
   store: Store
@@ -46,8 +46,8 @@ export const createOperations = (parts: {
     }
     let ended = 0
     const all = await chosen(which)
-    for (let at = 0; at < all.length; at += END_AT_ONCE) {
-      const slice = all.slice(at, at + END_AT_ONCE)
+    for (let at = 0; at < all.length; at += AT_ONCE) {
+      const slice = all.slice(at, at + AT_ONCE)
       const results = await Promise.all(slice.map(({ sid }) => sessions.end(sid, 'operator')))
       ended += results.filter(Boolean).length
     }
@@ -87,9 +87,14 @@ export const createOperations = (parts: {
       return found ? { problems: found } : { ended }
     },
     async userIds(): Promise<Record<string, number>> {
-      const ids: Record<string, number> = {}
-      for (const name of users.names()) ids[name] = await store.identify(name)
-      return ids
+      const names = [...users.names()]
+      const ids: [name: string, id: number][] = []
+      for (let at = 0; at < names.length; at += AT_ONCE) {
+        const slice = names.slice(at, at + AT_ONCE)
+        const found = await Promise.all(slice.map(store.identify))
+        ids.push(...slice.map((name, n): [string, number] => [name, found[n] as number]))
+      }
+      return Object.fromEntries(ids)
     },
   }
 }

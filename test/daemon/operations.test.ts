@@ -9,6 +9,7 @@ import t from 'tap'
 
 import { askDaemon } from '../../src/cli/control-client.ts'
 import { loadConfig } from '../../src/config/load.ts'
+import { createOperations } from '../../src/daemon/operations.ts'
 import { startDaemon } from '../../src/daemon/start.ts'
 import { createLog } from '../../src/log.ts'
 import { createTestClock } from '../fixtures/clock.ts'
@@ -174,3 +175,25 @@ void t.test('what is refused over and over fills no log', async (t) => {
     '[LEFT_OUT] 10 more: MEDIA_ACCESS_DENIED wrong_issuer | From: 2001:db8:0:1::/64 | User: -',
   ])
 })
+
+void t.test(
+  'the numbers of 1,000 users are asked for together, and share their commits',
+  async (t) => {
+    let [asking, most] = [0, 0]
+    const operations = createOperations({
+      users: { names: () => Array.from({ length: 1000 }, (_, n) => `user-${n}`) },
+      store: {
+        async identify(name: string) {
+          most = Math.max(most, ++asking)
+          await Promise.resolve()
+          asking--
+          return Number(name.slice('user-'.length))
+        },
+      },
+    } as unknown as Parameters<typeof createOperations>[0])
+    const ids = await operations.userIds()
+    t.equal(Object.keys(ids).length, 1000)
+    t.equal(ids['user-999'], 999)
+    t.equal(most, 256)
+  },
+)
