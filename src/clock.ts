@@ -1,7 +1,7 @@
 // Time and chance as arguments: whatever asks "when is it?", waits, or draws a number is handed a Clock or a Time.
 // So no test sleeps, and a whole run can be simulated. Nothing else in src touches the real ones.
 
-import { setTimeout as pause } from 'node:timers/promises'
+import { setImmediate as turn, setTimeout as pause } from 'node:timers/promises'
 
 export interface Clock {
   /** Unix time in whole seconds, as in a JWT: what a token's `exp` is compared with. */
@@ -52,3 +52,6 @@ export const systemClock: Time = {
   wait: (seconds, signal) => pause(seconds * 1000, undefined, { signal }).catch(() => undefined),
   chance: Math.random,
 }
+
+/** Between two slices of work that grows with the installation: whatever waits, checks above all, is served. */
+export const nextTurn = (): Promise<void> => turn()

@@ -1,6 +1,7 @@
 // Sections of pjsip.conf → who may log in, and with what. A trunk's credentials never make a user: the
 // provider at the other end knows them.
 import { createHash } from 'node:crypto'
+import { nextTurn } from '../clock.ts'
 import { readVariable, strip } from './asterisk-config.ts'
 import type { Section } from './asterisk-config.ts'
 import type { HeldUser } from './source.ts'
@@ -20,13 +21,15 @@ const credentialOf = (name: string, secret: Account['secret']): string =>
     .digest('hex')
     .slice(0, 8)
 
+const SLICE = 200 // sections, 4 ms
+
 /** Names of auth sections that an endpoint, registration or identify refers to. */
 const readReferences = (sections: readonly Section[], variable: string): Set<string> =>
   new Set(
     sections.flatMap((section) => (readVariable(section, variable) ?? '').split(',').map(strip)),
   )
 
-export const readAccounts = (all: readonly Section[], role: string) => {
+export const readAccounts = async (all: readonly Section[], role: string) => {
   const accounts = new Map<string, Account>()
   const problems: string[] = []
   const warnings: string[] = []
@@ -59,7 +62,8 @@ export const readAccounts = (all: readonly Section[], role: string) => {
     return { md5, realm: readVariable(section, 'realm') || defaultRealm }
   }
 
-  for (const section of sections) {
+  for (const [index, section] of sections.entries()) {
+    if (index % SLICE === SLICE - 1) await nextTurn()
     if (readVariable(section, 'type') !== 'auth') continue
     if (outbound.has(section.name) && !inbound.has(section.name)) continue
     const name = readVariable(section, 'username') || section.name

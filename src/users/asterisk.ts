@@ -21,7 +21,7 @@ export interface AsteriskUsersOptions extends SourceEvents {
 
 const load = async (file: string, role: string): Promise<Reading<Account>> => {
   const { sections, mark, readMark, ...config } = await loadAsteriskConfig(file)
-  const { accounts, problems, warnings } = readAccounts(sections, role)
+  const { accounts, problems, warnings } = await readAccounts(sections, role)
   return {
     users: accounts,
     problems: [...config.problems, ...problems],

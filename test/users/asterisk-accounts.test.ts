@@ -34,7 +34,7 @@ for (const [sample, expected] of [
   void t.test(`the ${sample} sample gives its extensions and no trunk`, async (t) => {
     const { sections, problems } = await loadAsteriskConfig(join(SAMPLES, sample, 'pjsip.conf'))
     t.same(problems, [])
-    const { accounts, ...rest } = readAccounts(sections, 'user')
+    const { accounts, ...rest } = await readAccounts(sections, 'user')
     t.same(rest, { problems: [], warnings: [] })
     t.match(Object.fromEntries(accounts), expected)
     t.same([...accounts.keys()].sort(), ['201', '202', sample === 'freepbx' ? '203' : '204'].sort())

@@ -202,3 +202,30 @@ void t.test('a file that every user of the host can write is a problem', async (
   const { problems } = await loadAsteriskConfig(join(folder, 'pjsip.conf'))
   t.match(problems, [/pjsip\.conf:1: .*more\.conf: has mode 662: .*chmod o-w/])
 })
+
+/** Seconds of processor for `extensions` of one template, and the turns that others had meanwhile. */
+const measure = async (t: Test, extensions: number) => {
+  const lines = ['[auth](!)', 'type=auth']
+  for (let n = 0; n < extensions; n++) lines.push(`[${n}](auth)`, `username=${n}`, 'password=x')
+  const folder = t.testdir({ 'pjsip.conf': lines.join('\n') })
+  let turns = 0
+  let isOver = false
+  const count = (): void => {
+    if (!isOver) setImmediate(count)
+    turns++
+  }
+  setImmediate(count)
+  const before = process.cpuUsage()
+  const { sections } = await loadAsteriskConfig(join(folder, 'pjsip.conf'))
+  isOver = true
+  t.equal(sections.length, extensions + 1)
+  return { seconds: process.cpuUsage(before).user / 1e6, turns }
+}
+
+void t.test('ten thousand extensions are linear work, and checks go on meanwhile', async (t) => {
+  await measure(t, 2000) // warm
+  const few = await measure(t, 3000)
+  const many = await measure(t, 30_000)
+  t.ok(many.seconds < 40 * few.seconds, `${many.seconds} s for ten times ${few.seconds} s`)
+  t.ok(many.turns > 100, `${many.turns} turns`)
+})
