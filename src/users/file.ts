@@ -3,7 +3,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { findWriters } from '../files/writers.ts'
 import { type PasswordPool, QUEUE_RETRY } from '../passwords/pool.ts'
 import { holdUsers, type Reading, readFileMark, type SourceEvents } from './hold-users.ts'
-import { type FileUser, parseUsers } from './parse-users.ts'
+import { type FileUser, parseUsersInSlices } from './parse-users.ts'
 import type { UserSource } from './source.ts'
 
 export interface UsersFileOptions extends SourceEvents {
@@ -47,7 +47,7 @@ const load = async (file: string): Promise<Reading<FileUser>> => {
     (mode & 0o004) === 0
       ? []
       : [`${file}: every user of this host can read the hashes: chmod o= ${file}`]
-  return { ...reading, mark, warnings, ...parseUsers(content, file) }
+  return { ...reading, mark, warnings, ...(await parseUsersInSlices(content, file)) }
 }
 
 export interface UsersFile extends UserSource {

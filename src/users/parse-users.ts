@@ -1,6 +1,7 @@
 // The users file as text → users, or every problem at once: `name:hash:role:display name`, as htpasswd
 // writes it and a little more. No problem ever quotes the file: a hash or a password may stand there.
 import { createHash } from 'node:crypto'
+import { nextTurn } from '../clock.ts'
 import { isWeak, parseHash, type StoredHash } from '../passwords/hash.ts'
 import type { HeldUser, User } from './source.ts'
 
@@ -98,26 +99,46 @@ const parseLine = (bytes: Uint8Array): FileUser | { problem: string } | undefine
   }
 }
 
-export const parseUsers = (
-  content: Uint8Array,
-  file: string,
-): { users: ReadonlyMap<string, FileUser> } | { problems: readonly string[] } => {
+// Latin-1 keeps every byte: a line that is not UTF-8 is told from the others.
+const splitLines = (content: Uint8Array): string[] =>
+  Buffer.from(content).toString('latin1').split('\n')
+
+const createUsersParser = (file: string) => {
   const problems: string[] = [] // `file:line: what is wrong: the cure`
   const users = new Map<string, FileUser>()
   const lineOf = new Map<string, number>()
-  // Latin-1 keeps every byte: a line that is not UTF-8 is told from the others.
-  for (const [index, line] of Buffer.from(content).toString('latin1').split('\n').entries()) {
-    const number = index + 1
-    const parsed = parseLine(Buffer.from(line, 'latin1'))
-    if (parsed === undefined) continue
-    if ('problem' in parsed) {
-      problems.push(`${file}:${number}: ${parsed.problem}`)
-      continue
-    }
-    const first = lineOf.get(parsed.name)
-    if (first === undefined) lineOf.set(parsed.name, number)
-    else problems.push(`${file}:${number}: the same name as in line ${first}: remove one of them`)
-    users.set(parsed.name, parsed)
+  return {
+    take(line: string, number: number): void {
+      const parsed = parseLine(Buffer.from(line, 'latin1'))
+      if (parsed === undefined) return
+      if ('problem' in parsed) {
+        problems.push(`${file}:${number}: ${parsed.problem}`)
+        return
+      }
+      const first = lineOf.get(parsed.name)
+      if (first === undefined) lineOf.set(parsed.name, number)
+      else problems.push(`${file}:${number}: the same name as in line ${first}: remove one of them`)
+      users.set(parsed.name, parsed)
+    },
+    finish: (): { users: ReadonlyMap<string, FileUser> } | { problems: readonly string[] } =>
+      problems.length > 0 ? { problems } : { users },
   }
-  return problems.length > 0 ? { problems } : { users }
+}
+
+export const parseUsers = (content: Uint8Array, file: string) => {
+  const parser = createUsersParser(file)
+  for (const [index, line] of splitLines(content).entries()) parser.take(line, index + 1)
+  return parser.finish()
+}
+
+const SLICE = 200 // lines: 4 ms
+
+/** The same beside checks that must not wait: 100,000 lines take 1.9 s. */
+export const parseUsersInSlices = async (content: Uint8Array, file: string) => {
+  const parser = createUsersParser(file)
+  for (const [index, line] of splitLines(content).entries()) {
+    if (index % SLICE === SLICE - 1) await nextTurn()
+    parser.take(line, index + 1)
+  }
+  return parser.finish()
 }

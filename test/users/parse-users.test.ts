@@ -1,6 +1,6 @@
 // The users file as text: who is in it, or every problem with its line, and never a hash.
 import t from 'tap'
-import { parseUsers } from '../../src/users/parse-users.ts'
+import { parseUsers, parseUsersInSlices } from '../../src/users/parse-users.ts'
 
 const ARGON2 =
   '$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE'
@@ -111,4 +111,20 @@ void t.test('a name stands once', async (t) => {
     problems: ['users:3: the same name as in line 1: remove one of them'],
   })
   t.match(parse(`anna:${ARGON2}\nAnna:${ARGON2}\n`), { users: Map }, 'names are not folded')
+})
+
+void t.test('the daemon reads it in slices, with the same outcome', async (t) => {
+  const lines = Array.from({ length: 5000 }, (_, n) => `user-${n}:${BCRYPT}:user`)
+  let turns = 0
+  let isOver = false
+  const count = (): void => {
+    if (!isOver) setImmediate(count)
+    turns++
+  }
+  setImmediate(count)
+  const content = Buffer.from(lines.join('\n'))
+  const parsed = await parseUsersInSlices(content, 'users')
+  isOver = true
+  t.same(parsed, parseUsers(content, 'users'))
+  t.ok(turns >= 20, `checks had ${turns} turns`)
 })
