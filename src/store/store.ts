@@ -178,7 +178,7 @@ export interface StoreVerbs {
    */
   countTime(now: number, elapsed: number): Promise<number>
   /**
-   * Forgets what ended up to `past`, a slice at a time; how many sessions went (0: nothing is left). `past` comes
+   * Forgets what ended up to `past`, a slice at a time; how much went (0: nothing is left). `past` comes
    * from `countTime`: whoever asks for less finds nothing, and must refuse what would depend on it.
    */
   prune(now: number, past: number): Promise<number>

@@ -647,6 +647,18 @@ export const runStoreContract = ({ open, reopen }: Adapter): void => {
   })
 
   void t.test(
+    'used tickets go as fast as they come: slice by slice until none is left',
+    async (t) => {
+      const store = await open(t)
+      const ids = Array.from({ length: 2500 }, (_, n) => `many-${n}`)
+      await Promise.all(ids.map((id) => store.useTicket(id, 'r', NOW, NOW + 60)))
+      while ((await store.prune(NOW + 60, NOW + 60)) > 0);
+      const again = await Promise.all(ids.map((id) => store.useTicket(id, 'x', NOW, NOW + 60)))
+      t.same([...new Set(again)], ['first'])
+    },
+  )
+
+  void t.test(
     'subscriptions are remembered from when they open until they are closed',
     async (t) => {
       let store = await open(t)

@@ -268,7 +268,7 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
       return past
     },
     prune(now, past) {
-      deleteTickets.run(past, PRUNE_SLICE)
+      const tickets = deleteTickets.run(past, PRUNE_SLICE)
       dropOldSealed.run(now - KEEP_SEALED, PRUNE_SLICE)
       let sessions = 0
       let rows = 0
@@ -277,7 +277,7 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
         rows += deleteTokens.run(sid as string)
         sessions += deleteSession.run(sid as string)
       }
-      return sessions
+      return sessions + tickets
     },
     ping() {
       if (!existsSync(file)) {
