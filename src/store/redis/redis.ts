@@ -2,12 +2,13 @@
 // so every verb is one script. Tokens are kept as hashes only.
 
 import { systemClock, type Time } from '../../clock.ts'
+import { COUNT_TIME } from './counted-time.ts'
 import { createFeed, type Feed, MARK } from './feed.ts'
 import { inspectRedis } from './inspect.ts'
 import { MOVE } from './journal.ts'
 import { createLayout, FORMAT } from './layout.ts'
 import { type LinkSettings, openLink } from './link.ts'
-import { atRoot, COUNT_TIME, plain, PRUNE } from './scripts.ts'
+import { atRoot, plain, PRUNE } from './scripts.ts'
 import { createRedisSessions } from './sessions.ts'
 import { createRedisStreams } from './streams.ts'
 import { createRedisThrottle } from './throttle.ts'

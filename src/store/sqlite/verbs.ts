@@ -3,14 +3,13 @@
 import { existsSync } from 'node:fs'
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite'
 
+import { createCountedTime } from './counted-time.ts'
 import { type Row, sessionValues, subscriptionValues, toSession, toSubscription } from './rows.ts'
 import { SCHEMA_VERSION } from './schema.ts'
 import {
   type EndCause,
   type EndedSession,
   type Found,
-  HOUR,
-  HOURS_TO_PASS,
   KEEP_SEALED,
   type Renewal,
   REPEAT_WITHIN,
@@ -116,18 +115,6 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
   const deleteTickets = statement(
     'DELETE FROM used_tickets WHERE id IN (SELECT id FROM used_tickets WHERE until <= ? LIMIT ?)',
   )
-  const selectCounted = statement('SELECT seconds, past FROM counted_time')
-  const upsertCounted = statement(
-    `INSERT INTO counted_time VALUES (1, ?, ?)
-     ON CONFLICT DO UPDATE SET seconds = excluded.seconds, past = excluded.past`,
-  )
-  const upsertHour = statement(
-    'INSERT INTO counted_hours VALUES (?, ?) ON CONFLICT DO UPDATE SET earliest = min(earliest, excluded.earliest)',
-  )
-  const deleteHours = statement('DELETE FROM counted_hours WHERE hour < ?')
-  const selectHours = statement(
-    'SELECT count(*) AS hours, min(earliest) AS earliest FROM counted_hours',
-  )
   const selectEpoch = statement('SELECT since FROM epoch')
   const upsertEpoch = statement(
     'INSERT INTO epoch VALUES (1, ?) ON CONFLICT DO UPDATE SET since = max(since, excluded.since)',
@@ -140,6 +127,8 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
     `SELECT u.*, max(u.until, coalesce(s.access_until, 0)) AS latest
      FROM subscriptions u LEFT JOIN sessions s USING (sid) ORDER BY u.started_at, u.kick`,
   )
+
+  const countedTime = createCountedTime(db)
 
   /** For a row that this same transaction has written or seen. */
   const one = (row: Row | undefined): Row => row as Row
@@ -232,8 +221,7 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
     epoch: () => (selectEpoch.get()?.['since'] as number | undefined) ?? 0,
     moveEpoch(since) {
       upsertEpoch.run(since)
-      deleteHours.run(Infinity)
-      upsertCounted.run(0, 0)
+      countedTime.beginAnew()
     },
     useTicket(id, requestId, now, until) {
       if (insertTicket.run(id, requestId, now, until) === 1) return 'first'
@@ -254,19 +242,7 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
       selectSubscriptions
         .all()
         .map((row) => ({ ...toSubscription(row), until: row['latest'] as number })),
-    countTime(now, elapsed) {
-      const row = selectCounted.get()
-      const seconds = Number(row?.['seconds'] ?? 0) + Math.min(elapsed, HOUR)
-      const hour = Math.floor(seconds / HOUR)
-      upsertHour.run(hour, now)
-      deleteHours.run(hour - HOURS_TO_PASS)
-      const { hours, earliest } = one(selectHours.get())
-      const before = Number(row?.['past'] ?? 0)
-      // The hour under way is one more: without it the last of them may have begun a moment ago.
-      const past = Number(hours) > HOURS_TO_PASS ? Math.max(before, Number(earliest)) : before
-      upsertCounted.run(seconds, past)
-      return past
-    },
+    countTime: (now, elapsed) => countedTime.count(now, elapsed),
     prune(now, past) {
       const tickets = deleteTickets.run(past, PRUNE_SLICE)
       dropOldSealed.run(now - KEEP_SEALED, PRUNE_SLICE)

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import t from 'tap'
 
+import * as countedTime from '../../../src/store/redis/counted-time.ts'
 import * as feed from '../../../src/store/redis/feed.ts'
 import * as journal from '../../../src/store/redis/journal.ts'
 import * as sessions from '../../../src/store/redis/scripts.ts'
@@ -13,7 +14,14 @@ void t.test(
   NEEDS_REDIS,
   async (t) => {
     const server = await startRedis(t)
-    const scripts = Object.entries({ ...feed, ...journal, ...sessions, ...streams, ...throttle })
+    const scripts = Object.entries({
+      ...countedTime,
+      ...feed,
+      ...journal,
+      ...sessions,
+      ...streams,
+      ...throttle,
+    })
     for (const [name, script] of scripts) {
       if (typeof script === 'function') continue // what makes one, and what calls them
       t.equal(server.cli('SCRIPT', 'LOAD', script.text), script.sha, name)
@@ -26,10 +34,22 @@ void t.test('a replica answers no question about a session', NEEDS_REDIS, async 
   const server = await startRedis(t)
   server.cli('REPLICAOF', '127.0.0.1', '1')
   const { FIND, RENEW, END, DETAILS, MEMBERS, COUNT } = sessions
+  const { COUNT_TIME } = countedTime
   const { SUBSCRIPTIONS } = streams
   const { READ_FEED } = journal
   const { TRY } = throttle
-  const asking = { FIND, RENEW, END, DETAILS, MEMBERS, COUNT, SUBSCRIPTIONS, READ_FEED, TRY }
+  const asking = {
+    COUNT_TIME,
+    FIND,
+    RENEW,
+    END,
+    DETAILS,
+    MEMBERS,
+    COUNT,
+    SUBSCRIPTIONS,
+    READ_FEED,
+    TRY,
+  }
   for (const [name, { text }] of Object.entries(asking)) {
     t.match(server.cli('EVAL', text, '1', 'x{0}', 'a', 'b', 'c'), /^READONLY/, name)
   }
