@@ -26,6 +26,7 @@ const measure = async (count: number): Promise<RegistryReport> => {
         return () => undefined
       },
     },
+    workers: { asks() {}, foundNobody() {}, mayLinger: () => false, reloadDue: () => false },
     limits: () => ({ perSession: 16, streamsPerSession: 64 }),
     observe: () => undefined,
     onFault: () => undefined,
@@ -50,6 +51,7 @@ const measure = async (count: number): Promise<RegistryReport> => {
             'Linphone-Desktop/5.2.6 (Debian GNU/Linux 12, Qt 5.15.8) LinphoneSDK/5.3.70',
           ),
           exclusive: false,
+          worker: fresh('31415'),
         })
       }
     }

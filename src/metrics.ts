@@ -5,7 +5,12 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
 
 export interface MetricSources {
   store: { countSessions(now: number): Promise<number> }
-  registry: { count(): number; countByKind(): Readonly<Record<string, number>> }
+  registry: {
+    count(): number
+    countByKind(): Readonly<Record<string, number>>
+    countUnsure(): number
+  }
+  workers: { deaths(): number; reloadDue(): boolean }
   /** NaN while nginx cannot be reached to end streams. */
   kickWatch: { channels(): number }
   pool: { queued(): number }
@@ -37,6 +42,9 @@ counter postern_sessions_ended_total{cause} Sessions that ended before their tim
 gauge postern_streams{kind} Live streams, by kind: websocket, shared (all others of a session on one resource), or adopted (opened before the last start).
 gauge postern_subscriptions The sum of postern_streams, for one version more.
 gauge postern_nchan_channels Nchan's channels, the private ones included; NaN while nginx cannot be reached to end streams.
+gauge postern_streams_unsure Streams that were to be ended and may go on, since a worker of nginx died.
+counter postern_nginx_worker_deaths_total Workers of nginx that died.
+gauge postern_nginx_reload_due Whether a worker of nginx died and the others are still those of then (1), until nginx is reloaded (0).
 counter postern_kicks_total{cause,result} Live subscriptions ended, by cause and result.
 histogram postern_kick_duration_seconds Time from the end of a right to the end of its live subscription.
 counter postern_http_requests_total{route,status} Requests answered, by route and status, checks left out.
@@ -69,6 +77,8 @@ const BUCKETS = {
 const GAUGES: Readonly<Record<string, (sources: MetricSources) => number | Promise<number>>> = {
   sessions: ({ store, now }) => store.countSessions(now()),
   subscriptions: ({ registry }) => registry.count(),
+  streams_unsure: ({ registry }) => registry.countUnsure(),
+  nginx_reload_due: ({ workers }) => Number(workers.reloadDue()),
   nchan_channels: ({ kickWatch }) => kickWatch.channels(),
   hash_queue: ({ pool }) => pool.queued(),
   ready: ({ ready }) => Number(ready()),
@@ -78,6 +88,7 @@ const GAUGES: Readonly<Record<string, (sources: MetricSources) => number | Promi
 /** Counted elsewhere and read at each scrape. */
 const TOTALS: Readonly<Record<string, (sources: MetricSources) => number>> = {
   log_lines_lost_total: ({ lost }) => lost.lines,
+  nginx_worker_deaths_total: ({ workers }) => workers.deaths(),
   store_losses_total: ({ peers }) => peers.losses(),
 }
 

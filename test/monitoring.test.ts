@@ -51,7 +51,8 @@ const createTestMetrics = () => {
   const metrics = createMetrics({ version: '0', actions: ['read'], reasons: ['expired'] })
   metrics.watch({
     store: { countSessions: async () => 1 },
-    registry: { count: () => 0, countByKind: () => ({ websocket: 1 }) },
+    registry: { count: () => 0, countByKind: () => ({ websocket: 1 }), countUnsure: () => 0 },
+    workers: { deaths: () => 0, reloadDue: () => false },
     kickWatch: { channels: () => 0 },
     pool: { queued: () => 0 },
     peers: { state: () => 'ok', age: () => 0, losses: () => 0 },

@@ -19,6 +19,7 @@ import { inspectSharedStore } from '../daemon/open-state.ts'
 import { inspectStore } from '../store/sqlite/copy.ts'
 import { StoreError } from '../store/store.ts'
 import { createKicker } from '../streams/kicker.ts'
+import type { WorkersReport } from '../streams/workers.ts'
 import { type Command, verb } from './command.ts'
 import { askDaemon } from './control-client.ts'
 import { OK, REFUSED, WrongUsage } from './io.ts'
@@ -73,19 +74,33 @@ const checkState = async (config: Config): Promise<Finding[]> => {
   return [...keys, ...(await remembered)]
 }
 
-const checkDaemon = async (config: Config): Promise<Finding> => {
+const judgeWorkers = (config: Config, { reloadDue, guessed, unsure }: WorkersReport): Finding => {
+  const { processes } = config.streams
+  if (reloadDue) {
+    const text = `a worker of nginx died${guessed ? ', as far as can be guessed' : ''}: streams on the others may go on after their session has ended (${unsure} do, as far as is known)`
+    return problem('worker-died', processes, text, 'systemctl reload nginx')
+  }
+  if (!guessed) return ok('worker-died', processes, 'no worker of nginx died since its last reload')
+  const text = 'nginx’s processes cannot be read there: the death of a worker is only guessed'
+  const cure = 'name cgroup.procs of the unit that nginx runs in as streams.processes'
+  return warning('worker-died', processes, text, cure)
+}
+
+const checkDaemon = async (config: Config): Promise<Finding[]> => {
   const { control } = config.listen
   const told = await askDaemon(control, 'GET', '/ready')
   const start = 'systemctl start postern, and look at its log'
-  if (told === 'not_running') return problem('daemon', control, 'nobody answers', start)
+  if (told === 'not_running') return [problem('daemon', control, 'nobody answers', start)]
   if ('problem' in told) {
     const cure = 'run doctor as root, and look at the daemon’s log'
-    return problem('daemon', control, told.problem, cure)
+    return [problem('daemon', control, told.problem, cure)]
   }
-  const { obstacle } = told.body as { obstacle?: string | null }
-  return obstacle === null
-    ? ok('daemon', control, 'it runs and can decide')
-    : problem('daemon', control, `it cannot decide: ${obstacle}`, 'see its log')
+  const { obstacle, nginx } = told.body as { obstacle?: string | null; nginx?: WorkersReport }
+  const daemon =
+    obstacle === null
+      ? ok('daemon', control, 'it runs and can decide')
+      : problem('daemon', control, `it cannot decide: ${obstacle}`, 'see its log')
+  return nginx ? [daemon, judgeWorkers(config, nginx)] : [daemon]
 }
 
 const linesOf = (text: string, level: string): string[] =>
@@ -174,7 +189,7 @@ const inspect = async (file: string, nginx: string | undefined, url: URL | undef
     const doubts = warnings.map((said) => doubtful('config', file, said))
     const state = await checkState(config)
     const daemon = await checkDaemon(config)
-    const looks = [...state, daemon, ...(await checkNginx(config, nginx))]
+    const looks = [...state, ...daemon, ...(await checkNginx(config, nginx))]
     return [ok('config', file, 'good'), ...doubts, ...looks]
   })
   return [node, checkClock(), ...here, ...(url ? await probe(url) : [])]

@@ -77,6 +77,16 @@ export const createObserver = (parts: {
         log.error({ problem: fault.message }, 'no new stream is let in: nothing could end it')
       } else log.info('nginx answers on its kick socket again: new streams are let in')
     },
+    /** `guessed`: nginx's processes cannot be read. */
+    workerDied(pids: readonly string[], guessed: boolean): void {
+      log.error(
+        { pids, guessed },
+        'a worker of nginx died: streams on the others may go on after their session has ended, until `systemctl reload nginx`',
+      )
+    },
+    workersReplaced(): void {
+      log.info('nginx has new workers: no stream is left that could not be ended')
+    },
     /** At the start. Nothing of an HTTP source is loaded: it is asked at each login. */
     usersLoaded(sources: readonly UserSource['name'][]): void {
       for (const source of sources) {

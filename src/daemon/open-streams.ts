@@ -8,6 +8,7 @@ import { createKeeps, type Keeps } from '../streams/kept.ts'
 import { type KickWatch, openKickWatch } from '../streams/kick-watch.ts'
 import { createKicker } from '../streams/kicker.ts'
 import { createRegistry, type Registry } from '../streams/registry.ts'
+import { createWorkers, type Workers } from '../streams/workers.ts'
 import type { TermsInForce } from './in-force.ts'
 import type { Observer } from './observe.ts'
 import type { Sharing } from './sharing.ts'
@@ -24,15 +25,23 @@ export const openStreams = async (
     clock: Time
   },
   opened: AsyncDisposableStack,
-): Promise<{ registry: Registry; kickWatch: KickWatch; keeps: Keeps }> => {
+): Promise<{ registry: Registry; kickWatch: KickWatch; keeps: Keeps; workers: Workers }> => {
   const { store, revocations, terms, renew, observer, metrics, clock } = parts
   const kicker = createKicker(terms.now().config.streams.kickSocket)
   opened.defer(() => kicker.close())
   const kickWatch = await openKickWatch({ kicker, clock, onChange: observer.kickSocket })
   opened.defer(() => kickWatch.close())
+  const workers = createWorkers({
+    file: terms.now().config.streams.processes,
+    clock,
+    onDeath: observer.workerDied,
+    onReplaced: observer.workersReplaced,
+  })
+  opened.defer(() => workers.close())
   const registry = createRegistry({
     store,
     ender: kicker,
+    workers,
     clock,
     limits: () => terms.now().config.streams,
     observe: metrics.kicked,
@@ -42,5 +51,5 @@ export const openStreams = async (
     renew,
   })
   opened.defer(() => registry.close())
-  return { registry, kickWatch, keeps: createKeeps(kicker, clock) }
+  return { registry, kickWatch, keeps: createKeeps(kicker, clock), workers }
 }

@@ -11,6 +11,7 @@ import { STATUS } from '../http/reply.ts'
 import type { Peers } from './peers.ts'
 import type { Session, Store } from '../store/store.ts'
 import type { Registry } from '../streams/registry.ts'
+import type { Workers, WorkersReport } from '../streams/workers.ts'
 import type { Directory } from '../users/directory.ts'
 
 const AT_ONCE = 256 // of what is asked of the store, shares a commit
@@ -20,6 +21,7 @@ export const createOperations = (parts: {
   sessions: Sessions
   revocations: Revocations
   registry: Registry
+  workers: Pick<Workers, 'reloadDue' | 'areGuessed'>
   users: Pick<Directory, 'names'>
   follower: Pick<UserFollower, 'reload'>
   peers: Pick<Peers, 'kick'>
@@ -28,6 +30,7 @@ export const createOperations = (parts: {
   clock: Clock
 }) => {
   const { store, sessions, revocations, registry, users, follower, peers, inForce, clock } = parts
+  const { workers } = parts
   /** Whom the operator means: neither id nor user is everybody. */
   const chosen = async ({ id, user }: SessionSelector): Promise<Session[]> => {
     const all = await store.listSessions(clock.now(), user)
@@ -56,6 +59,11 @@ export const createOperations = (parts: {
   return {
     reload: () => inForce.reload(),
     listSessions: parts.listSessions,
+    nginx: (): WorkersReport => ({
+      reloadDue: workers.reloadDue(),
+      guessed: workers.areGuessed(),
+      unsure: registry.countUnsure(),
+    }),
     async endSessions(which: SessionSelector): Promise<number> {
       try {
         return await endChosen(which)

@@ -75,7 +75,7 @@ const build = async (config: Config, parts: DaemonParts) => {
   const terms = createTermsInForce(config, users.peek)
   const { throttle, renew, openPeers } = createSharing(shared, { clock, terms })
   const streams = { store, revocations, terms, renew, observer, metrics, clock }
-  const { registry, kickWatch, keeps } = await openStreams(streams, opened)
+  const { registry, kickWatch, keeps, workers } = await openStreams(streams, opened)
   const sessions = createSessions({
     store,
     revocations,
@@ -107,10 +107,10 @@ const build = async (config: Config, parts: DaemonParts) => {
     readConfig: parts.readConfig,
   })
   const { findObstacle, ready } = createReadiness(store, peers, clock)
-  metrics.watch({ ...core, kickWatch, pool, peers, lost, ready })
+  metrics.watch({ ...core, kickWatch, workers, pool, peers, lost, ready })
   await peers.join()
 
-  const operations = createOperations({ ...core, follower, peers, inForce, listSessions })
+  const operations = createOperations({ ...core, workers, follower, peers, inForce, listSessions })
   const doors = { ...core, sockets, observer, inForce, operations, findObstacle }
   const listeners = await openListeners(config.listen, doors, opened)
   const windows = { limitWindow: LOG_LIMIT.window, securityWindow: SECURITY_LIMIT.window }

@@ -38,6 +38,8 @@ export interface Admissions {
     agent: string
     /** Whether the id is for this stream only. */
     exclusive: boolean
+    /** The pid of nginx's worker in which it opens; empty with nginx files of the version before. */
+    worker: string
   }): string | Promise<string> | undefined
   kickSession(sid: string, cause: 'session_ended'): Promise<number>
   /** Whether the channel keeps a message right now, so that a client may go on from an id. */
@@ -147,6 +149,7 @@ export const createCheckHandlers = (parts: {
     const resource = asked.resource ?? ''
     const channel = channelOf(resource, claims.sub)
     if (channel === undefined) return refuse('bad_resource')
+    const worker = headers.get('x-original-worker') ?? ''
     const kick = await admissions.admit({
       sid: claims.sid,
       username: claims.username,
@@ -158,6 +161,7 @@ export const createCheckHandlers = (parts: {
       agent: readAgent(headers),
       // A long-poll that offers h2c (Java's client does) would have a stream of its own at each poll.
       exclusive: mayBeWebSocket(headers),
+      worker,
     })
     if (kick === undefined) return refuse('limit')
     // As late as possible: nginx acts on the answer at once.
@@ -165,7 +169,6 @@ export const createCheckHandlers = (parts: {
       headers.get('x-original-resume') ?? '||',
       headers.get('x-original-uri') ?? '',
     )
-    const worker = headers.get('x-original-worker') ?? ''
     const resumes = from !== undefined && (await admissions.keeps(channel, worker))
     const now = await today().check(asked)
     if ('refused' in now) {

@@ -67,6 +67,8 @@ export const createControlRoutes = (parts: {
     resource?: string,
   ): Promise<{ status: number; answer: string }>
   findObstacle(): Promise<string | undefined>
+  /** What is known of nginx's workers, for doctor. */
+  nginx(): object
   now(): number
 }): Route[] => {
   const refuse = (status: 400 | 409, why: string): Reply => failure(shape, status, why, parts.now())
@@ -103,7 +105,8 @@ export const createControlRoutes = (parts: {
     const text = (value: unknown) => (typeof value === 'string' ? value : undefined)
     return json(200, await parts.inspect(token, text(asked.action), text(asked.resource)))
   }
-  const ready: Handler = async () => json(200, { obstacle: (await parts.findObstacle()) ?? null })
+  const ready: Handler = async () =>
+    json(200, { obstacle: (await parts.findObstacle()) ?? null, nginx: parts.nginx() })
 
   return routesBelow('', shape, [
     ['reload', 'POST', '/reload', reload],

@@ -40,6 +40,8 @@ interface Kick {
   tries: number
   /** Somebody was there and is gone, or it failed: counted once. */
   observed: boolean
+  /** Somebody was there. */
+  found: boolean
 }
 
 /** What is being ended of one session. */
@@ -56,8 +58,8 @@ export const createKicks = (parts: {
   clock: Pick<Time, 'after' | 'every' | 'monotonic'>
   observe(kick: KickObservation): void
   onFault(error: unknown): void
-  /** It is gone, and no other can open on its id. */
-  onOver(stream: LiveStream): void
+  /** No other can open on its id. `found`: somebody was there, and is gone. */
+  onOver(stream: LiveStream, found: boolean): void
 }) => {
   const { ender, outage, clock, observe, onFault, onOver } = parts
   /** By sid: a second end of a session waits for the streams that the first one closes. */
@@ -91,7 +93,10 @@ export const createKicks = (parts: {
     try {
       const outcome = await ending
       outage.answered()
-      if (outcome === 'ended') settle(kick, 'ended')
+      if (outcome === 'ended') {
+        kick.found = true
+        settle(kick, 'ended')
+      }
       const wasTheOnly = outcome === 'ended' && stream.exclusive
       const last = stream.issuedAt + IN_FLIGHT
       if (!wasTheOnly && askedAt < last) {
@@ -101,7 +106,7 @@ export const createKicks = (parts: {
       }
       settle(kick, 'nobody')
       remove(kick)
-      onOver(stream)
+      onOver(stream, kick.found)
     } catch (error) {
       // nginx is away, and its streams with it, or it may not be reached: tried until it answers.
       again.set(kick, askedAt + RETRY_SLOW)
@@ -142,7 +147,10 @@ export const createKicks = (parts: {
         underWay.set(sid, ends)
         ends.kicks++
         ends.unobserved++
-        queue.add({ stream, cause, startedAt, tries: 0, observed: false }, RANK[cause])
+        queue.add(
+          { stream, cause, startedAt, tries: 0, observed: false, found: false },
+          RANK[cause],
+        )
       }
       pump()
     },

@@ -9,6 +9,10 @@ export interface LiveStream extends Subscription {
   readonly place: string
   /** Whether only one stream can ever hang on the id. */
   readonly exclusive: boolean
+  /** The pid of the worker that it opened in; empty where that is not known, or there is more than one. */
+  worker: string
+  /** Whether nginx told the end of what hung on the id. */
+  endTold: boolean
   /** How many times in a row nginx counted nobody. */
   misses: number
   /** By the monotonic clock: when a check last handed the id out; its stream may still open. */

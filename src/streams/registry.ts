@@ -14,6 +14,8 @@ import { createOutage } from './outage.ts'
 import { createPendingCloses } from './pending-closes.ts'
 import type { StreamEnder } from './stream-ender.ts'
 import type { KickCause, Subscription } from './subscription.ts'
+import { createUnsure } from './unsure.ts'
+import type { Workers } from './workers.ts'
 
 export interface SubscriptionStore {
   openSubscription(subscription: Subscription): Promise<void>
@@ -23,6 +25,8 @@ export interface SubscriptionStore {
 export interface Admission extends Omit<Subscription, 'kick' | 'startedAt'> {
   /** A WebSocket: the id is for this one stream. */
   exclusive: boolean
+  /** The pid of the worker that asks; empty where nginx does not say it. */
+  worker: string
 }
 
 const TICK = 0.2 // seconds: an expired stream is closed within half a second
@@ -35,6 +39,7 @@ const createKickId = (): string => `kick-${randomBytes(16).toString('base64url')
 export const createRegistry = (parts: {
   store: SubscriptionStore
   ender: StreamEnder
+  workers: Pick<Workers, 'asks' | 'foundNobody' | 'mayLinger' | 'reloadDue'>
   clock: Time
   limits(): Limits
   observe(kick: KickObservation): void
@@ -50,7 +55,8 @@ export const createRegistry = (parts: {
       ) => Promise<ReadonlyMap<string, { role: string; until: number }>>)
     | undefined
 }) => {
-  const { store, ender, clock, limits, observe, onFault, isEnded, stillAllowed, renew } = parts
+  const { store, ender, workers, clock, limits, observe, onFault } = parts
+  const { isEnded, stillAllowed, renew } = parts
   const live = createLiveList()
   /** When the right to it ends, by the wall clock. */
   const ends = createAgenda<LiveStream>()
@@ -68,7 +74,9 @@ export const createRegistry = (parts: {
   const markClosed = (stream: LiveStream): void => {
     if (!closed) closes.markClosed(stream.kick)
   }
-  const kicks = createKicks({ ender, outage, clock, observe, onFault, onOver: markClosed })
+  const unsure = createUnsure({ workers, clock, onOver: markClosed })
+  const onOver = unsure.judge
+  const kicks = createKicks({ ender, outage, clock, observe, onFault, onOver })
 
   const forget = (stream: LiveStream): void => {
     live.delete(stream)
@@ -94,6 +102,7 @@ export const createRegistry = (parts: {
     stream.misses = there === 0 ? stream.misses + 1 : 0
     if (clock.monotonic() < stream.issuedAt + IN_FLIGHT) return
     if (there === 'unknown') {
+      if (!stream.endTold && workers.mayLinger(stream)) return // Nchan may not know of it any more
       forget(stream)
       markClosed(stream)
     } else if (stream.misses >= MISSES) {
@@ -126,6 +135,7 @@ export const createRegistry = (parts: {
   const tick = (): void => {
     const wall = clock.now()
     const now = clock.monotonic()
+    unsure.review()
     void closes.flush()
     const expired = [...ends.due(wall)].filter(({ renewing }) => !renewing)
     let room: number | undefined
@@ -152,15 +162,14 @@ export const createRegistry = (parts: {
   /** Known to a logout from now on. */
   const insert = (
     subscription: Subscription,
-    place: string,
-    exclusive: boolean,
+    where: Pick<LiveStream, 'place' | 'exclusive' | 'worker'>,
     askAt?: number,
   ): LiveStream => {
     const now = clock.monotonic()
     const stream: LiveStream = {
       ...subscription,
-      place,
-      exclusive,
+      ...where,
+      endTold: false,
       misses: 0,
       issuedAt: now,
       openedAt: now - Math.max(0, clock.now() - subscription.startedAt),
@@ -200,10 +209,13 @@ export const createRegistry = (parts: {
      */
     admit(admission: Admission): string | Promise<string> | undefined {
       const now = clock.monotonic()
+      if (admission.worker !== '') workers.asks(admission.worker)
       const known = admission.exclusive ? undefined : live.at(admission.sid, admission.resource)
       if (known) {
         known.issuedAt = now
         known.openedAt = now
+        known.endTold = false
+        if (known.worker !== admission.worker) known.worker = ''
         prolong(known, admission.until)
         return known.written ? known.written.then(() => known.kick) : known.kick
       }
@@ -217,10 +229,10 @@ export const createRegistry = (parts: {
       if (!surplus || unseen.length > 0) return undefined
       kick(surplus, 'limit')
       const id = createKickId()
-      const { exclusive, ...rest } = admission
+      const { exclusive, worker, ...rest } = admission
       const subscription: Subscription = { ...rest, kick: id, startedAt: clock.now() }
       const place = exclusive ? id : rest.resource
-      const stream = insert(subscription, place, exclusive)
+      const stream = insert(subscription, { place, exclusive, worker })
       stream.written = store.openSubscription(subscription)
       return stream.written.then(
         () => {
@@ -251,13 +263,17 @@ export const createRegistry = (parts: {
       if (stream?.exclusive) {
         forget(stream)
         markClosed(stream)
-      } else if (stream) asks.set(stream, Math.max(clock.monotonic(), stream.issuedAt + IN_FLIGHT))
-      return stream !== undefined
+      } else if (stream) {
+        stream.endTold = true
+        asks.set(stream, Math.max(clock.monotonic(), stream.issuedAt + IN_FLIGHT))
+      }
+      return stream !== undefined || unsure.ended(id)
     },
     list: (): Subscription[] => live.all(),
     ofSession: (sid: string): Subscription[] => live.ofSession(sid),
     count: live.count,
     countByKind: live.countByKind,
+    countUnsure: unsure.count,
     /**
      * Streams that an earlier process, or one beside us, handed out: ended like any other, but never shared, since
      * they may have been kicked already. Their right may have ended meanwhile.
@@ -267,7 +283,7 @@ export const createRegistry = (parts: {
         if (live.get(subscription.kick)) continue
         // Spread over a minute, so that a restart with 10,000 streams asks nginx gently.
         const askAt = clock.monotonic() + IN_FLIGHT + clock.chance() * SWEEP_EVERY
-        insert(subscription, subscription.kick, false, askAt)
+        insert(subscription, { place: subscription.kick, exclusive: false, worker: '' }, askAt)
       }
       review(({ sid }) => !isEnded(sid), 'session_ended')
       review()

@@ -2,6 +2,7 @@
 
 import { spawnSync } from 'node:child_process'
 import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer as createHttpServer } from 'node:http'
 import { createServer } from 'node:net'
 import { once } from 'node:events'
 import { userInfo } from 'node:os'
@@ -163,6 +164,41 @@ void t.test('a daemon that does not talk, and an nginx that warns', async (t) =>
   t.same(stateOf(findings, 'keys'), ['problem'], 'a store without keys')
   t.same(stateOf(findings, 'store'), ['problem'])
   t.ok((await report()).findings.length > 2, 'without --config it is the one of /etc')
+})
+
+void t.test('what is known of nginx and its Nchan', async (t) => {
+  const place = makePlace(t)
+  place.configure({ subscriptions: `kick_socket = "${place.at('kick.sock')}"` })
+  let nginx: object | undefined
+  const control = createHttpServer((_, response) => {
+    response.end(JSON.stringify({ obstacle: null, nginx }))
+  }).listen(place.at('control.sock'))
+  const kick = createHttpServer((_, response) => {
+    response.end('channels: 0\nnchan version: 1.3.8\n')
+  }).listen(place.at('kick.sock'))
+  t.teardown(() => control.close())
+  t.teardown(() => kick.close())
+  const dump = (main: string, listen = 'nchan_subscriber;'): void => {
+    const text = `${main} http { server { listen unix:${place.at('kick.sock')}; location /x { ${listen} } } }`
+    writeFileSync(place.at('dump'), `# configuration file /n:\n${text}\n`)
+  }
+  const look = async (rule: string) => {
+    const { findings } = await report('--config', place.config, '--nginx', place.at('dump'))
+    return findings.filter((found) => found.rule === rule)
+  }
+  dump('')
+  t.same(await look('worker-died'), [], 'a daemon of the version before')
+  nginx = { reloadDue: false, guessed: false, unsure: 0 }
+  t.match(await look('worker-died'), [{ state: 'ok' }])
+  nginx = { reloadDue: false, guessed: true, unsure: 0 }
+  t.match(await look('worker-died'), [
+    { state: 'warning', where: /cgroup\.procs$/, text: /only guessed/, cure: /streams\./ },
+  ])
+  nginx = { reloadDue: true, guessed: false, unsure: 3 }
+  const died = { state: 'problem', text: /died: .*3/, cure: 'systemctl reload nginx' }
+  t.match(await look('worker-died'), [died])
+  nginx = { reloadDue: true, guessed: true, unsure: 3 }
+  t.match(await look('worker-died'), [{ ...died, text: /died, as far as can be guessed: .*3/ }])
 })
 
 void t.test('a daemon that cannot decide, and sockets that cannot be asked', async (t) => {

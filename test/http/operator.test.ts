@@ -60,7 +60,8 @@ void t.test('what keeps it from deciding is said, with a 503', async (t) => {
 void t.test('the control socket tells the same as readyz', async (t) => {
   const answer = await daemon.control('/ready')
   t.equal(answer.status, 200)
-  t.same(answer.json(), { obstacle: null })
+  const nginx = { reloadDue: false, guessed: true, unsure: 0 }
+  t.same(answer.json(), { obstacle: null, nginx })
   const routes = createControlRoutes({
     reload: async () => ({ problems: [] }),
     reloadUsers: async () => ({ ended: 0 }),
@@ -70,12 +71,13 @@ void t.test('the control socket tells the same as readyz', async (t) => {
     kickSessions: async () => 0,
     inspect: async () => ({ status: 401, answer: '' }),
     findObstacle: async () => 'the store cannot write',
+    nginx: () => nginx,
     now: () => 0,
   })
   const { handler } = routes.find(({ path }) => path === '/ready') as Route
   t.match(await handler(requestOf([])), {
     status: 200,
-    body: '{"obstacle":"the store cannot write"}',
+    body: JSON.stringify({ obstacle: 'the store cannot write', nginx }),
   })
 })
 

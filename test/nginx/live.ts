@@ -50,6 +50,8 @@ export const openSite = async (
   t: Test,
   options: {
     sections?: Readonly<Record<string, string>>
+    /** More lines of [streams]. */
+    streams?: string
     users?: readonly string[]
     nginx?: Partial<NginxOptions>
     /** What stands between nginx and the daemon's socket. */
@@ -58,7 +60,7 @@ export const openSite = async (
 ): Promise<Site> => {
   const place = makePlace(t)
   place.configure({
-    streams: `kick_socket = "${place.at('kick.sock')}"`,
+    streams: `kick_socket = "${place.at('kick.sock')}"\n${options.streams ?? ''}`,
     // Logins under way count as failures until they are judged, and here many come at once.
     throttle: 'pair_failures = 1000000\naddress_failures = 1000000\naccount_failures = 1000000',
     'roles.user': `grants = ["${ROOMS}", "subscribe:me/*", "read:recordings/**"]`,

@@ -120,6 +120,8 @@ const setUp = (t: Test, options: Partial<Limits> = {}) => {
   const limits = { perSession: 16, streamsPerSession: 64, ...options }
   const ended = new Set<string>()
   const right = { stillAllowed: (_subscription: Subscription): boolean => true }
+  const told: string[] = []
+  let reloadDue = false
   /** What is done how often. */
   const beats: { every: number; beat(): void }[] = []
   let stopped = 0
@@ -127,6 +129,12 @@ const setUp = (t: Test, options: Partial<Limits> = {}) => {
     createRegistry({
       store: written.store,
       ender: nginx.ender,
+      workers: {
+        asks: (pid) => void told.push(`asks ${pid}`),
+        foundNobody: (pid) => void told.push(`nobody ${pid}`),
+        mayLinger: ({ worker }) => reloadDue && worker !== 'dead',
+        reloadDue: () => reloadDue,
+      },
       clock: {
         ...clock,
         every(seconds, beat) {
@@ -158,6 +166,7 @@ const setUp = (t: Test, options: Partial<Limits> = {}) => {
     address: '192.0.2.1',
     agent: 'a page',
     exclusive: false,
+    worker: '',
     ...changes,
   })
   let step = 0
@@ -178,6 +187,12 @@ const setUp = (t: Test, options: Partial<Limits> = {}) => {
     faults,
     limits,
     settle,
+    /** What the workers' watcher was told. */
+    told,
+    /** A worker of nginx died, or it was reloaded. */
+    needReload(isNeeded: boolean) {
+      reloadDue = isNeeded
+    },
     isStopped: () => stopped === beats.length,
     /** Time goes by in steps of 0.1 s. */
     async pass(seconds: number): Promise<void> {
@@ -214,7 +229,7 @@ void t.test('an id is random, written down before it is given, and shared', asyn
   const kick = String(await first)
   t.match(kick, /^kick-[A-Za-z0-9_-]{22}$/)
   t.equal(await second, kick)
-  const { until: _until, exclusive: _exclusive, ...rest } = admission()
+  const { until: _until, exclusive: _exclusive, worker: _worker, ...rest } = admission()
   t.same(written.rows.get(kick), { ...rest, until: NOW + 60, kick, startedAt: NOW })
   t.equal(registry.admit(admission()), kick, 'at once where there is one')
   t.match(registry.list(), [{ kick, until: NOW + 90 }])
@@ -869,6 +884,85 @@ void t.test('a store that cannot forget is said, and harms nothing', async (t) =
   t.equal(written.rows.size, 0, 'it is not forgotten to forget it')
 })
 
+void t.test('after the death of a worker nobody found is not nobody there', async (t) => {
+  const { registry, nginx, written, clock, admit, listen, needReload, pass, settle, told } =
+    setUp(t)
+  const open = { exclusive: true, until: NOW + YEAR }
+  const zombies = [
+    await listen({ ...open, sid: 'kicked', worker: '7' }),
+    await listen({ ...open, sid: 'told later', worker: '7' }),
+    await listen({ sid: 'told before', until: NOW + YEAR, worker: '7' }),
+    await listen({ ...open, sid: 'of the dead', worker: 'dead' }),
+    await listen({ ...open, sid: 'stays', worker: '7' }),
+  ]
+  await pass(20)
+  needReload(true)
+  for (const kick of zombies) nginx.forget(kick) // it knows nothing of them, and they go on
+  t.ok(registry.streamEnded(String(zombies[2])))
+  for (const sid of ['kicked', 'told later', 'told before', 'of the dead']) {
+    await registry.kickSession(sid, 'session_ended')
+  }
+  await settle()
+  t.equal(registry.countUnsure(), 2, 'but what was told to have ended, and what the dead one held')
+  t.same([...written.rows.keys()], [zombies[0], zombies[1], zombies[4]], 'they stay on the list')
+  t.same(
+    told.filter((line) => line.startsWith('nobody')),
+    ['nobody 7', 'nobody 7', 'nobody dead'],
+  )
+  t.ok(registry.streamEnded(String(zombies[1])), 'its client went')
+  t.notOk(registry.streamEnded(String(zombies[1])), 'once')
+  t.equal(registry.countUnsure(), 1)
+  await pass(120)
+  t.equal(registry.count(), 1, 'nor is one forgotten that was not to be ended')
+
+  needReload(false)
+  await pass(0.2)
+  t.equal(registry.countUnsure(), 0, 'a reload ends them all')
+  t.same([...written.rows.keys()], [zombies[4]])
+  await pass(120)
+  t.equal(registry.count(), 0)
+  t.equal(await admit({ sid: 'new' }), await admit({ sid: 'new' }))
+  clock.advance(1)
+})
+
+void t.test('a death is noticed up to 5 s late', async (t) => {
+  const { registry, nginx, written, listen, needReload, pass } = setUp(t)
+  const first = await listen({ sid: 'long ago', exclusive: true, until: NOW + YEAR })
+  await pass(20)
+  nginx.forget(first)
+  await registry.kickSession('long ago', 'session_ended')
+  await pass(5)
+  const second = await listen({ sid: 'just now', exclusive: true, until: NOW + YEAR })
+  await pass(20)
+  nginx.forget(second)
+  await registry.kickSession('just now', 'session_ended')
+  t.equal(registry.countUnsure(), 0)
+  await pass(2)
+  needReload(true)
+  await pass(0.2)
+  t.equal(registry.countUnsure(), 1)
+  needReload(false)
+  await pass(0.2)
+  t.equal(registry.countUnsure(), 0)
+  t.equal(written.rows.size, 0)
+})
+
+void t.test('an id that streams of several workers share is of none', async (t) => {
+  const { registry, admit, needReload, pass, told } = setUp(t)
+  await admit({ worker: 'dead' })
+  await admit({ worker: 'dead' })
+  await pass(20)
+  needReload(true)
+  await registry.kickSession('s1', 'session_ended')
+  t.equal(registry.countUnsure(), 0)
+  await admit({ worker: 'dead', until: NOW + YEAR })
+  await admit({ worker: '7', until: NOW + YEAR })
+  await pass(20)
+  await registry.kickSession('s1', 'session_ended')
+  t.equal(registry.countUnsure(), 1)
+  t.same(told, ['asks dead', 'asks dead', 'nobody dead', 'asks dead', 'asks 7', 'nobody '])
+})
+
 void t.test('a fault of the observer stops no kick', async (t) => {
   const nginx = createNginx()
   const clock = createTestClock()
@@ -876,6 +970,7 @@ void t.test('a fault of the observer stops no kick', async (t) => {
   const registry = createRegistry({
     store: createStore().store,
     ender: nginx.ender,
+    workers: { asks() {}, foundNobody() {}, mayLinger: () => false, reloadDue: () => false },
     clock,
     limits: () => ({ perSession: 16, streamsPerSession: 64 }),
     observe() {
@@ -895,6 +990,7 @@ void t.test('a fault of the observer stops no kick', async (t) => {
     address: '',
     agent: '',
     exclusive: false,
+    worker: '',
   }
   const kick = String(await registry.admit(admission))
   nginx.open(kick)

@@ -1,0 +1,50 @@
+// Where nginx's processes cannot be read: a worker's death, told by checks and kicks. Neither tells alone: a quiet
+// worker asks nothing for hours (of two, one may hold 11 of 12 connections), and nobody is found where a client left.
+
+import type { Clock } from '../clock.ts'
+
+const OVERLAP = 2 // seconds in which workers of before a reload still ask
+const QUIET = 60 // seconds without a check by which survivors are taken for gone, once there are new workers
+
+export const createWorkerGuess = (
+  clock: Pick<Clock, 'monotonic'>,
+  onDeath: (pid: string, others: readonly string[]) => void,
+) => {
+  const seen = new Map<string, { first: number; last: number }>()
+  const suspects = new Set<string>()
+
+  /** When a worker came that was not there at that time. */
+  const replacedAt = (last: number): number =>
+    Math.min(...Array.from(seen.values(), ({ first }) => (first > last ? first : Infinity)))
+
+  /** What a check proves of a worker that came then: it was there before a suspect's successor, so that was no reload. */
+  const judge = (first: number): void => {
+    const now = clock.monotonic()
+    for (const pid of suspects) {
+      const at = replacedAt(Number(seen.get(pid)?.last))
+      if (first >= at || now <= at + OVERLAP) continue
+      suspects.delete(pid)
+      seen.delete(pid)
+      const others = [...seen.keys()].filter((other) => Number(seen.get(other)?.first) < at)
+      onDeath(pid, others)
+    }
+  }
+
+  return {
+    asks(pid: string): void {
+      const now = clock.monotonic()
+      const witness = { first: seen.get(pid)?.first ?? now, last: now }
+      seen.set(pid, witness)
+      suspects.delete(pid)
+      judge(witness.first)
+    },
+    suspect(pid: string): void {
+      if (seen.has(pid)) suspects.add(pid)
+    },
+    /** Those of them that are not all replaced by now, as far as can be told. */
+    stillThere(pids: readonly string[]): readonly string[] {
+      const last = Math.max(...pids.map((pid) => Number(seen.get(pid)?.last)))
+      return clock.monotonic() > replacedAt(last) + QUIET ? [] : pids
+    },
+  }
+}
