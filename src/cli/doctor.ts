@@ -122,18 +122,29 @@ const readNginx = (file: string | undefined) => {
   return problem('nginx', 'nginx -T', why === '' ? 'nginx is not installed' : why, cure)
 }
 
+const TRIED: ReadonlySet<string> = new Set(['1.3.6', '1.3.7'])
+const NCHAN_FAULTS =
+  'ids of clients can kill a worker (the shipped files let none through), streams outlive a worker’s death (the daemon looks for it), and each stream that is ended leaves two channels until a reload'
+
+const judgeNchan = (path: string, version: string): Finding => {
+  const text = `Nchan ${version}: ${NCHAN_FAULTS}`
+  return TRIED.has(version)
+    ? ok('nchan', path, text)
+    : warning('nchan', path, `not tried: ${text}`, 'take the one that your Debian has')
+}
+
 /** A file that is there says nothing: nginx may have been killed, or listen no more under that name. */
-const checkKickSocket = async (path: string): Promise<Finding> => {
+const checkKickSocket = async (path: string): Promise<Finding[]> => {
   const found = checkSocket('kick-socket', path, 'postern', idsOf('postern'), {
     absent:
       'start nginx, or where it runs, `systemctl restart nginx` (a reload does not bring the socket back)',
     closed: 'systemd-tmpfiles --create postern.conf',
   })
-  if (found.state === 'problem' || !existsSync(path)) return found
+  if (found.state === 'problem' || !existsSync(path)) return [found]
   const kicker = createKicker(path)
-  const judged = await kicker.countChannels().then(
-    () => found,
-    (error: Error) => problem('kick-socket', path, 'no stream can be ended', error.message),
+  const judged = await kicker.version().then(
+    (version) => [found, judgeNchan(path, version)],
+    (error: Error) => [problem('kick-socket', path, 'no stream can be ended', error.message)],
   )
   kicker.close()
   return judged
@@ -152,6 +163,12 @@ const checkNginx = async (config: Config, file: string | undefined): Promise<Fin
     findings.push(warning('nginx-warning', 'nginx -T', text, cure))
   }
   const directives = Array.from(walk(tree), ({ directive }) => directive)
+  const workers = directives.find((one) => one.name === 'worker_processes')?.args[0] ?? '1'
+  if (workers !== '1' && directives.some((one) => one.name === 'nchan_subscriber')) {
+    const text = `worker_processes ${workers}: a stream that opens while messages flow may stay behind them`
+    const cure = 'where every message counts, write `worker_processes 1;` (Nchan 1.3.6, 1.3.7)'
+    findings.push(warning('workers', 'nginx -T', text, cure))
+  }
   const name = directives.find((one) => one.name === 'user')?.args[0] ?? 'nobody'
   if ('path' in config.listen.http) {
     findings.push(
@@ -162,7 +179,7 @@ const checkNginx = async (config: Config, file: string | undefined): Promise<Fin
     )
   }
   if (directives.some((one) => one.name === 'listen' && one.args[0] === `unix:${kick}`)) {
-    return [...findings, await checkKickSocket(kick), folder]
+    return [...findings, ...(await checkKickSocket(kick)), folder]
   }
   const text = 'nginx does not listen there: no stream can be ended'
   const cure = 'make the path in postern-local.conf the one of streams.kick_socket'

@@ -42,6 +42,16 @@ export const NCHAN: readonly Trap[] = [
     cure: 'include postern/postern-subscribe.conf there, and no nchan_channel_id of your own',
   },
   {
+    rule: 'buffering',
+    find: (spot, all) =>
+      has(spot, /^nchan_subscriber\b/) &&
+      all.some(({ directive }) => directive.name === 'set_real_ip_from') &&
+      !inForce(spot, 'add_header').some(({ args }) => /^x-accel-buffering$/i.test(args[0] ?? '')),
+    text: 'the proxy in front may keep event streams back: an nginx at its defaults lets not a byte through',
+    cure: 'include postern/postern-subscribe.conf there, which says `X-Accel-Buffering: no`',
+    isWarning: true,
+  },
+  {
     rule: 'publisher-open',
     find: (spot) =>
       has(spot, /^nchan_publisher\b/) &&

@@ -165,6 +165,13 @@ const ANYWHERE: readonly Trap[] = [
     cure: 'leave it out',
   },
   {
+    rule: 'buffering',
+    find: is(/^proxy_ignore_headers .*\bX-Accel-Buffering\b/i),
+    text: 'event streams that pass through here are kept back until they end',
+    cure: 'leave X-Accel-Buffering out of it',
+    isWarning: true,
+  },
+  {
     rule: 'keepalive',
     find: (spot) => isUpstream(spot) && !has(spot, /^keepalive\b/),
     text: 'every check opens a connection of its own',

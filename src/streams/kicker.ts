@@ -14,6 +14,8 @@ export interface Kicker extends StreamEnder {
    * answers when the socket can no longer be reached.
    */
   countChannels(): Promise<number>
+  /** Nchan's, as it says it. */
+  version(): Promise<string>
   close(): void
 }
 
@@ -107,6 +109,15 @@ export const createKicker = (socketPath: string): Kicker => {
     return 'ended'
   }
 
+  /** What Nchan says of itself, and what of it fits. */
+  const read = async (pattern: RegExp): Promise<string> => {
+    const { status, body } = await ask('GET', '/nchan', true)
+    // Another server's 200 is no sign that streams can be ended.
+    const found = status === 200 ? pattern.exec(body)?.[1] : undefined
+    if (found === undefined) throw unexpected(status)
+    return found
+  }
+
   return {
     end: (streams) => streams.map(({ kick: id }) => kick(id)),
     async count({ kick: id }) {
@@ -121,13 +132,8 @@ export const createKicker = (socketPath: string): Kicker => {
       const newest = /"messages": *[1-9][^]*"last_message_id": *"(\d+):/.exec(body)?.[1]
       return newest === undefined ? undefined : Number(newest) + messageLife
     },
-    async countChannels() {
-      const { status, body } = await ask('GET', '/nchan', true)
-      // Another server's 200 is no sign that streams can be ended.
-      const found = status === 200 ? /^channels: (\d+)/m.exec(body)?.[1] : undefined
-      if (found === undefined) throw unexpected(status)
-      return Number(found)
-    },
+    countChannels: async () => Number(await read(/^channels: (\d+)/m)),
+    version: () => read(/^nchan version: (\S+)/m),
     close() {
       agent.destroy()
       fresh.destroy()

@@ -68,6 +68,14 @@ void t.test('a machine that is set up', { skip: nginxMissing() }, async (t) => {
     t.same(stateOf(findings, rule), ['ok'], rule)
   }
   t.notMatch(stateOf(findings, 'kick-socket'), ['problem'], 'a user postern or not')
+  t.match(
+    findings.find(({ rule }) => rule === 'nchan'),
+    { state: 'ok', text: /^Nchan 1\.3\.6: / },
+  )
+  t.match(
+    findings.find(({ rule }) => rule === 'workers'),
+    { state: 'warning', text: /^worker_processes 2: /, cure: /worker_processes 1/ },
+  )
   const { out } = await runCommand(doctor, ['--config', place.config, '--nginx', dump])
   t.match(out, /^ok {4}.*postern\.toml: good$/m)
   await kick.close()
@@ -199,6 +207,13 @@ void t.test('what is known of nginx and its Nchan', async (t) => {
   t.match(await look('worker-died'), [died])
   nginx = { reloadDue: true, guessed: true, unsure: 3 }
   t.match(await look('worker-died'), [{ ...died, text: /died, as far as can be guessed: .*3/ }])
+
+  t.match(await look('nchan'), [{ state: 'warning', text: /^not tried: Nchan 1\.3\.8: / }])
+  t.same(await look('workers'), [], 'one worker')
+  dump('worker_processes auto;')
+  t.match(await look('workers'), [{ state: 'warning', text: /^worker_processes auto: / }])
+  dump('worker_processes auto;', '')
+  t.same(await look('workers'), [], 'no streams')
 })
 
 void t.test('a daemon that cannot decide, and sockets that cannot be asked', async (t) => {

@@ -197,3 +197,21 @@ void t.test('a check location with nothing set is wrong in every way', (t) => {
   }
   t.end()
 })
+
+void t.test('an event stream that a proxy keeps back', (t) => {
+  const rules = (listen: string, server = '') =>
+    findTraps(
+      parseNginxDump(
+        `# configuration file /n:\nhttp { server { ${server} location @x { nchan_subscriber; ${listen} } } }`,
+      ),
+    ).filter(({ rule }) => rule === 'buffering')
+  const front = 'set_real_ip_from 192.0.2.1;'
+  t.same(rules(''), [], 'no proxy in front')
+  t.match(rules('', front), [{ state: 'warning', cure: /postern-subscribe\.conf/ }])
+  t.match(rules('add_header; add_header X-Other no;', front), [{ state: 'warning' }])
+  t.same(rules('add_header X-Accel-Buffering $postern_accel_buffering;', front), [])
+  t.match(rules('', 'proxy_ignore_headers Expires X-Accel-Buffering;'), [
+    { state: 'warning', cure: /leave X-Accel-Buffering out/ },
+  ])
+  t.end()
+})
