@@ -58,7 +58,7 @@ void t.test('old sessions go slice by slice, until none is left', async (t) => {
   t.same(lines, [])
   stop()
   t.equal(jobs.size, 0)
-  t.same(done, ['revocations', 'looked', 'left out'], 'what was left out is said before the end')
+  t.equal(done.at(-1), 'left out', 'what was left out is said before the end')
 })
 
 void t.test('time is counted by the monotonic clock, whatever the other says', async (t) => {
