@@ -291,8 +291,12 @@ void t.test('a file that cannot be read or written is 74', async (t) => {
 })
 
 void t.test('somebody who may not is told to be root', async (t) => {
-  const { file, config } = place(t, TEXT)
-  chmodSync(file, 0o600)
+  const folder = makeSocketFolder(t) // where also nobody comes in: the source may lie in root's home
+  chmodSync(folder, 0o755)
+  const [file, config] = [join(folder, 'users'), join(folder, 'postern.toml')]
+  writeFileSync(file, TEXT, { mode: 0o600 })
+  writeFileSync(config, `[users]\nfile = "${file}"\n`)
+  chmodSync(config, 0o644)
   // Root may: the test is somebody else for as long as it asks.
   const isRoot = process.geteuid?.() === 0
   if (isRoot) process.seteuid?.(NOBODY)
