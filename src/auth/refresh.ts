@@ -140,6 +140,8 @@ export const createRefresh = (
     if (found.state === 'unknown') return { refused: 'invalid' }
     if (found.state !== 'live') return { refused: found.state }
     if (found.session.dialect !== terms.dialect) return { refused: 'invalid' }
+    // The store is back, and has yet to hear of a logout that it could not write.
+    if (sessions.owes(found.session)) return { refused: 'ended' }
     const renewal = await judgeSession(found.session, now)
     if (!('idleTtl' in renewal)) return renewal
     return terms.rotate ? rotate(presented, hash, found.session, renewal) : renew(hash, renewal)

@@ -102,6 +102,9 @@ export const createSessions = (parts: {
     },
     /** Whether all of the user's sessions are to end, and that could not be written yet. */
     owesAllOf: (username: string): boolean => owed.has(allOf(username)),
+    /** Whether this one is to end, likewise: the store does not know yet that it has. */
+    owes: ({ sid, username }: { sid: string; username: string }): boolean =>
+      owed.has(sid) || owed.has(allOf(username)),
     ended,
     close: stop,
   }

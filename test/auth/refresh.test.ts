@@ -125,6 +125,17 @@ void t.test('a session that somebody else ends meanwhile is not ended twice', as
   t.match(rig.told, [{ cause: 'logout' }])
 })
 
+void t.test('a logout that the store has yet to hear of is one', async (t) => {
+  const rig = await openRig(t)
+  const { refreshToken } = await enter(rig.login())
+  const refresh = createRefresh(
+    { ...rig, sessions: { ...rig.sessions, owes: () => true } },
+    SOFTPHONE,
+  )
+  t.same(await refresh(refreshToken), { refused: 'ended' })
+  t.match(await rig.refresh()(refreshToken), { accessToken: String }, 'and nothing was changed')
+})
+
 void t.test('a new role comes with the next token', async (t) => {
   const rig = await openRig(t)
   const { refreshToken } = await enter(rig.login())

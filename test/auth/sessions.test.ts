@@ -119,6 +119,8 @@ void t.test(
     const { sessions, steps, beat, mend } = openBroken(t, async () => [])
     await t.rejects(sessions.end('s1', 'logout'), StoreError, 'and is not acknowledged')
     t.same(steps.splice(0), ['write s1 fails', 'refuse s1 86400', 'close s1'])
+    t.ok(sessions.owes(sessionOf('s1')))
+    t.notOk(sessions.owes(sessionOf('s2')))
     await t.rejects(sessions.end('s3', 'operator'), StoreError)
     steps.splice(0)
     await beat()
@@ -146,6 +148,7 @@ void t.test(
     const refused = ['refuse s1 86400', 'refuse s4 86400', 'refuse s2 86400']
     t.same(known.steps.splice(0, 4), ['write all of 201 fails', ...refused])
     t.ok(known.sessions.owesAllOf('201'))
+    t.ok(known.sessions.owes(sessionOf('s9')), 'each of them')
     t.notOk(known.sessions.owesAllOf('202'))
     known.mend()
     known.steps.splice(0)

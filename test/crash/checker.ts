@@ -9,7 +9,8 @@
 //     after the grace, none once the successor was used, and none twice for different tokens or sessions.
 //  3. Over is over. After an acknowledged logout, a refused refresh or a check that said `session_ended` no
 //     refresh of that session that begins later succeeds on any host; no check that begins later on the host
-//     that knew of it; no check on any other host that begins later than the bound.
+//     that knew of it; no check on any other host that begins later than the bound. A refusal after a logout that
+//     was answered 503 counts for nothing: its host holds it in memory alone, and may be killed before it is written.
 //  4. Nothing else is answered. 2xx and 401 as above; 503 always ("cannot decide"); anything else never. A wrong
 //     password never succeeds, a right one is never refused, and a logout of one's own session neither.
 //

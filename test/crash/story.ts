@@ -98,6 +98,16 @@ export const tellStory = (
   )
   const enders = [...logouts.filter(mayHaveHappened), ...reuses]
 
+  const overByAnswersFrom = earliest(
+    enders.filter((one) => !isUnanswered(one)).map(({ start }) => start),
+  )
+  // A host that could not write a logout refuses the session itself until it can, and forgets that when it is killed.
+  const heldFrom = earliest(
+    logouts.filter(({ answer }) => answer === 'away').map(({ start }) => start),
+  )
+  const isLasting = ({ start, end }: Operation): boolean =>
+    end < heldFrom || overByAnswersFrom < start
+
   const endings: Ending[] = [
     ...logouts
       .filter(({ answer }) => answer === 'yes')
@@ -105,9 +115,13 @@ export const tellStory = (
       .map(({ end, host }) => ({ at: end, host })),
     ...checks
       .filter(({ reason }) => reason === 'session_ended')
+      .filter(isLasting)
       .map(({ end, host }) => ({ at: end, host })),
     // It looked into the store; its own memory may not have heard of it yet.
-    ...refreshes.filter(({ answer }) => answer === 'no').map(({ end }) => ({ at: end })),
+    ...refreshes
+      .filter(({ answer }) => answer === 'no')
+      .filter(isLasting)
+      .map(({ end }) => ({ at: end })),
   ]
   const overSince = earliest(endings.map(({ at }) => at))
   const knownTo = new Map<string, number>()
@@ -122,9 +136,7 @@ export const tellStory = (
     logouts,
     byToken,
     mayBeOverFrom: earliest(enders.map(({ start }) => start)),
-    overByAnswersFrom: earliest(
-      enders.filter((one) => !isUnanswered(one)).map(({ start }) => start),
-    ),
+    overByAnswersFrom,
     overSince,
     acceptedUntil: (host) => Math.min(overSince + terms.bound, knownTo.get(host) ?? Infinity),
   }
