@@ -159,6 +159,7 @@ void t.test('README is read in minutes, and what it points to is there', (t) => 
   for (const document of [
     'README.md',
     'CONTRIBUTING.md',
+    'SECURITY.md',
     ...globSync('docs/*.md', { cwd: ROOT }),
   ]) {
     const path = join(ROOT, document)
@@ -183,3 +184,30 @@ void t.test('the files that the architecture names are there', (t) => {
   }
   t.end()
 })
+
+void t.test(
+  'every test that SECURITY.md names is there, and one stands beside each attacker',
+  (t) => {
+    const text = readFileSync(join(ROOT, 'SECURITY.md'), 'utf8')
+    t.ok(text.split('\n').length <= 200, 'read once, so at most 200 lines')
+    const named = [...text.matchAll(/`(test\/[^`:]+)(?::\s([^`]+))?`/g)]
+    t.ok(named.length > 40)
+    for (const [, file = '', title] of named) {
+      const path = join(ROOT, file)
+      if (!existsSync(path)) t.fail(`${file} is gone`)
+      else if (title !== undefined) {
+        const words = title.replaceAll(/\s+/g, ' ')
+        const source = readFileSync(path, 'utf8')
+        const isThere = [`'${words}'`, `"${words}"`, `\`${words}\``].some((it) =>
+          source.includes(it),
+        )
+        t.ok(isThere, `${file}: ${words}`)
+      }
+    }
+    const [, attackers = ''] = text.split(/^## Who attacks.*$/m)
+    const rows = attackers.split(/^## /m)[0]?.match(/^\| (?!who \|).*$/gm) ?? []
+    t.ok(rows.length > 10)
+    for (const row of rows) t.match(row, /\| `test\/[^|]+\|$/)
+    t.end()
+  },
+)
