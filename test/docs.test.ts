@@ -6,6 +6,7 @@ import t, { type Test } from 'tap'
 import { REASONS } from '../src/auth/decision.ts'
 import { usageLines } from '../src/cli/command.ts'
 import { COMMANDS } from '../src/cli/postern.ts'
+import { formerSections, retired } from '../src/config/retired.ts'
 import { settings } from '../src/config/schema.ts'
 import { type SecurityEvent, STATUS } from '../src/http/reply.ts'
 import { openKickSocket } from './fixtures/kick-socket.ts'
@@ -211,3 +212,14 @@ void t.test(
     t.end()
   },
 )
+
+void t.test('what an upgrade shows names every setting that means something else now', (t) => {
+  const news = readFileSync(join(ROOT, 'packaging', 'debian', 'NEWS'), 'utf8')
+  for (const name of Object.keys(retired)) t.match(news, name)
+  for (const [now, before] of Object.entries(formerSections)) {
+    t.match(news, `[${before}]`)
+    t.match(news, `[${now}]`)
+  }
+  for (const line of news.split('\n')) t.ok(line.startsWith(' -- ') || line.length <= 80, line)
+  t.end()
+})
