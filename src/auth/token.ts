@@ -72,8 +72,15 @@ const HOUR = 3600
 export const MAX_LIFE: Readonly<Record<TokenType, number>> = {
   access: 24 * HOUR, // the config's limit: a longer one is not ours, or its exp is in milliseconds
   refresh: 400 * 24 * HOUR,
-  ticket: HOUR,
+  ticket: 24 * HOUR, // the config's limit for SIP
 }
+const MAX_SHORT = HOUR // the life of any other ticket
+
+/**
+ * Whether it is a ticket for SIP: JsSIP and SIP.js connect again with the URL they were given first, for as long as they
+ * run. So it may be shown until its session ends, and lives too long to be believed without asking for that session.
+ */
+export const isForSip = (pattern: Grant | undefined): boolean => pattern?.text === 'connect:sip'
 
 const readTicket = (payload: Members): TicketClaims | undefined => {
   const { action, resource, until } = payload as Record<'action' | 'resource' | 'until', unknown>
@@ -104,7 +111,9 @@ const readClaims = (
   const claims = { type, sub, username, role, sid, jti, iat, nbf, exp }
   if (type !== 'ticket') return Object.freeze(claims)
   const ticket = readTicket(payload)
-  return ticket ? Object.freeze({ ...claims, ticket }) : refuse('bad_claims')
+  if (!ticket) return refuse('bad_claims')
+  if (exp - iat > MAX_SHORT && !isForSip(ticket.pattern)) return refuse('bad_claims')
+  return Object.freeze({ ...claims, ticket })
 }
 
 const BAD_VERDICTS = 1000 // apart from the good ones, so that a flood of garbage evicts none of them

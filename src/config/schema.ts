@@ -106,6 +106,7 @@ export const settings = [
   row('sessions.per_user', kinds.whole(0, 1_000_000), 50, RELOAD, 'live sessions that a user may have, the oldest ends; 0: any number'),
 
   row('tickets.max_ttl', kinds.whole(1, 3600), 600, RELOAD, 'the longest life that a client may ask for'),
+  row('tickets.connect_ttl', kinds.whole(1, DAY), 43_200, RELOAD, 'the longest life of one for connect:sip, which may be shown until its session ends'),
 
   row('streams.kick_socket', kinds.socketPath, '/run/postern-nginx/kick.sock', RESTART, 'the private socket of nginx on which a live stream is ended'),
   row('streams.nginx', kinds.nameOrNone, '', RESTART, 'the nginx that holds the streams, by a name of its own; empty: the name of this host'),

@@ -57,7 +57,7 @@ export interface GateParts {
 const DIALECTS: readonly Dialect[] = [softphone, mikopbx]
 
 export const createGate = (
-  { config, policy, isForeign }: Terms,
+  { config, policy, isForeign, stillGranted }: Terms,
   keyring: Keyring,
   issuers: readonly TrustedIssuer[],
   parts: GateParts,
@@ -97,7 +97,9 @@ export const createGate = (
   const onRenewed = ({ sid, role, accessUntil }: Session): void => {
     registry.extend({ sid, role, until: accessUntil })
   }
-  const tickets = createTickets({ tokens, store, policy, clock, ...config.tickets })
+  const { idleTtl } = config.refresh
+  const limits = { ...config.tickets, idleTtl }
+  const tickets = createTickets({ tokens, store, policy, stillGranted, clock, ...limits })
 
   const routesOf = ({ routes, basePath, terms }: (typeof dialects)[number]): Route[] =>
     routes({

@@ -4,6 +4,7 @@
 import type { CheckRequest, Decision, Guard, Identity } from '../auth/check.ts'
 import { type Refusal, refuse } from '../auth/decision.ts'
 import type { Tickets } from '../auth/ticket.ts'
+import { isForSip } from '../auth/token.ts'
 import { type CookieSecurity, isSecure } from './cookie.ts'
 import { readCredential } from './credential.ts'
 import type { Headers } from './headers.ts'
@@ -96,7 +97,11 @@ const channelOf = (resource: string, userId: string): string | undefined => {
   return CHANNEL.test(channel) ? channel : undefined
 }
 
-/** `atOnce` answers a remembered token; `handler` a token seen for the first time, and whoever needs a kick id. */
+/** Memory may know too little: a ticket for SIP outlives what is remembered of its session. */
+const needsSession = (decision: Decision): decision is Identity =>
+  !('refused' in decision) && isForSip(decision.claims.ticket?.pattern)
+
+/** `atOnce` answers a remembered token; `handler` all else: one seen first, whoever needs a kick id or the store. */
 export const createCheckHandlers = (parts: {
   guard: Guard
   /** The rules in force now: a reload may have come while a kick id was being stored. */
@@ -196,6 +201,7 @@ export const createCheckHandlers = (parts: {
       if ('refused' in asked) return answer(action, began, asked)
       if (action === 'subscribe') return undefined
       const decision = guard.checkRemembered(asked)
+      if (decision && needsSession(decision)) return undefined
       return decision && answer(action, began, decision)
     },
     async handler(request) {
@@ -204,6 +210,11 @@ export const createCheckHandlers = (parts: {
       const asked = read(request, action)
       if ('refused' in asked) return answer(action, began, asked)
       const decision = await guard.check(asked)
+      if (needsSession(decision)) {
+        // The right may end while the store is asked.
+        const ended = await tickets.redeem(decision, '')
+        return answer(action, began, ended ?? (await today().check(asked)))
+      }
       if ('refused' in decision || action !== 'subscribe') {
         return answer(action, began, decision)
       }

@@ -619,11 +619,15 @@ void t.test('a ticket says what it is for, and is taken for nothing else', async
   t.equal(verdict.ticket?.pattern.text, 'read:recordings/201/a.mp3')
   t.equal((await goodClaims(good)).ticket, undefined)
   const asAccess = { header: header(), payload: claims({ type: 'ticket' }) }
+  const SIP = { action: 'connect', resource: 'sip' }
   await judge(t, [
     ['under the header of an access token', token(asAccess), 'wrong_type'],
     ['an access token under its header', tokenUnder({ typ: 'tk+jwt' }), 'wrong_type'],
     ['an hour', ticket({ exp: NOW + 3600 }), 'good'],
     ['more than an hour', ticket({ exp: NOW + 3601 }), 'bad_claims'],
+    ['a day for SIP', ticket({ ...SIP, exp: NOW + 86_400 }), 'good'],
+    ['more than a day', ticket({ ...SIP, exp: NOW + 86_401 }), 'bad_claims'],
+    ['all of connect', ticket({ ...SIP, resource: '**', exp: NOW + 3601 }), 'bad_claims'],
     ['no action', ticket({ action: undefined }), 'bad_claims'],
     ['an action that is none', ticket({ action: 'delete' }), 'bad_claims'],
     ['no resource', ticket({ resource: undefined }), 'bad_claims'],

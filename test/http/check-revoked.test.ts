@@ -2,12 +2,14 @@
 
 import t from 'tap'
 
-import type { Decision } from '../../src/auth/check.ts'
-import { type Reason, refuse } from '../../src/auth/decision.ts'
+import type { Decision, Identity } from '../../src/auth/check.ts'
+import { type Reason, type Refusal, refuse } from '../../src/auth/decision.ts'
+import { parseGrant } from '../../src/auth/grants.ts'
 import type { Claims } from '../../src/auth/token.ts'
 import { createCheckHandlers } from '../../src/http/check.ts'
 import { readHeaders } from '../../src/http/headers.ts'
 import { NOW } from '../fixtures/clock.ts'
+import { requestOf } from '../fixtures/daemon.ts'
 
 const claims: Claims = {
   type: 'access',
@@ -90,6 +92,58 @@ void t.test(
     }
   },
 )
+
+void t.test('a ticket for SIP waits for word of its session, and is judged again', async (t) => {
+  const grant = parseGrant('connect:sip')
+  if ('problem' in grant) throw new Error(grant.problem)
+  const ticket = { action: grant.action, pattern: grant, until: NOW + 60 }
+  const shown: Identity = { claims: { ...claims, type: 'ticket', ticket }, role: 'user' }
+  const sip = (spent: Refusal | undefined, second: Decision) => {
+    const observed: Decision[] = []
+    const guard = {
+      identify: async () => refuse('no_credential'),
+      checkRemembered: () => shown,
+      check: async () => shown,
+    }
+    const { atOnce, handler } = createCheckHandlers({
+      guard,
+      today: () => ({ check: async () => second }),
+      tickets: { redeem: async () => spent },
+      admissions: {
+        obstacle: () => undefined,
+        admit: () => undefined,
+        kickSession: async () => 0,
+        keeps: async () => false,
+      },
+      cookieSecurity: 'auto',
+      observe: ({ decision }) => void observed.push(decision),
+      monotonic: () => 0,
+    })
+    const request = requestOf([
+      'X-Original-URI',
+      '/x?ticket=x',
+      'X-Auth-Accept',
+      'ticket',
+      'X-Auth-Action',
+      'connect',
+      'X-Auth-Resource',
+      'sip',
+    ])
+    t.equal(atOnce?.(request), undefined, 'memory alone does not decide')
+    return { reply: handler(request), observed }
+  }
+  const rows: [spent: Refusal | undefined, second: Decision, status: number][] = [
+    [undefined, shown, 204],
+    [refuse('session_ended'), shown, 401],
+    [undefined, refuse('session_ended'), 401],
+    [refuse('no_grant'), shown, 403],
+  ]
+  for (const [spent, second, status] of rows) {
+    const { reply, observed } = sip(spent, second)
+    t.match(await reply, { status })
+    t.same(observed, [spent ?? second], 'counted once')
+  }
+})
 
 void t.test('what still holds passes, with its id', async (t) => {
   const check = setUp({ claims, role: 'user' })

@@ -476,6 +476,26 @@ export const runStoreContract = ({ open, reopen }: Adapter): void => {
     t.equal(await store.countSessions(NOW), 3)
   })
 
+  void t.test(
+    'one that ended or ran out is never listed as live, forgotten or not, opened anew or not',
+    async (t) => {
+      let store = await open(t)
+      await login(store, 'live')
+      await login(store, 'ended')
+      await login(store, 'over', { expiresAt: NOW + HOUR, accessUntil: NOW + HOUR })
+      await store.endSession('ended', 'logout', NOW)
+      const live = async () => (await store.listSessions(NOW + HOUR, '201')).map(({ sid }) => sid)
+      t.same(await live(), ['live'])
+      store = await reopen(t, store)
+      t.same(await live(), ['live'])
+      while ((await store.prune(NOW + HOUR, NOW + DAY)) > 0);
+      t.same(await store.listEnded(), [])
+      t.same(await live(), ['live'])
+      store = await reopen(t, store)
+      t.same(await live(), ['live'])
+    },
+  )
+
   void t.test('credential marks are listed once each, and only of live sessions', async (t) => {
     const store = await open(t)
     await login(store, 'a')

@@ -137,6 +137,25 @@ void t.test('it is nothing but a ticket, and dies with its session', async (t) =
   t.equal(await use(ticket, 'read', RECORDING), '401 session_ended')
 })
 
+void t.test('for SIP it is shown again and again, until its session ends', async (t) => {
+  const { access } = await daemon.softphone()
+  const ticket = await get(access, { action: 'connect', resource: 'sip' })
+  const connect = (): Promise<string> => use(ticket, 'connect', 'sip')
+  t.equal(await connect(), '204')
+  t.equal(await use(ticket, 'connect', 'door'), '401 ticket_mismatch')
+  daemon.clock.advance(11 * 3600)
+  t.equal(await connect(), '204', 'long after its access token')
+  await daemon.restart()
+  t.equal(await connect(), '204')
+  t.equal(await connect(), '204')
+  const logout = { method: 'POST', headers: bearer(access) }
+  t.equal((await daemon.ask(`${V1}/auth/logout`, logout)).status, 200)
+  t.equal(await connect(), '401 session_ended')
+  await daemon.restart()
+  t.equal(await connect(), '401 session_ended')
+  t.equal(await connect(), '401 session_ended')
+})
+
 void t.test('what it was given for may be taken away', async (t) => {
   const { access } = await daemon.softphone()
   const ticket = await get(access, { action: 'read', resource: RECORDING, ttl: 600 })

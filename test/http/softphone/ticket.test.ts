@@ -34,13 +34,13 @@ void t.test('a ticket names its one action and resource and dies with its token'
     resource: 'recordings/2026/**',
     exp: NOW + 30,
   })
-  t.match((await order({ action: 'connect', resource: 'sip', ttl: 600 })).json(), {
-    expires_in: 600,
-  })
+  const file = { action: 'read', resource: 'recordings/a.wav', ttl: 600 }
+  t.match((await order(file)).json(), { expires_in: 600 })
   daemon.clock.advance(3590)
-  t.match((await order({ action: 'connect', resource: 'sip', ttl: 600 })).json(), {
-    expires_in: 10,
-  })
+  t.match((await order(file)).json(), { expires_in: 10 })
+  const sip = { action: 'connect', resource: 'sip' }
+  t.match((await order(sip)).json(), { expires_in: 43_200 }, 'with its session instead')
+  t.match((await order({ ...sip, ttl: 600 })).json(), { expires_in: 600 })
   daemon.clock.advance(-3590)
 })
 
@@ -58,7 +58,8 @@ void t.test('what is no order is a 400', async (t) => {
     'a life as text': { action: 'connect', resource: 'sip', ttl: '30' },
     'no life': { action: 'connect', resource: 'sip', ttl: 0 },
     'half a second': { action: 'connect', resource: 'sip', ttl: 0.5 },
-    'too long a life': { action: 'connect', resource: 'sip', ttl: 601 },
+    'too long a life': { action: 'read', resource: 'recordings/a.wav', ttl: 601 },
+    'too long a life for SIP': { action: 'connect', resource: 'sip', ttl: 43_201 },
   }
   for (const [what, body] of Object.entries(rows)) {
     const answer = await order(body)
