@@ -229,7 +229,7 @@ void t.test('the own channel is named by the daemon', async (t) => {
   t.match(answer.header('x-auth-kick'), /^kick-[\w-]{22}$/)
   const again = await daemon.check(access, own)
   t.equal(again.header('x-auth-kick'), answer.header('x-auth-kick'), 'shared')
-  const alone = { ...own, 'X-Original-Upgrade': 'x' }
+  const alone = { ...own, 'X-Original-Upgrade': 'websocket' }
   const first = (await daemon.check(access, alone)).header('x-auth-kick')
   const second = (await daemon.check(access, alone)).header('x-auth-kick')
   t.equal(new Set([first, second, again.header('x-auth-kick')]).size, 3, 'a WebSocket has its own')
