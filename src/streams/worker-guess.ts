@@ -5,6 +5,7 @@ import type { Clock } from '../clock.ts'
 
 const OVERLAP = 2 // seconds in which workers of before a reload still ask
 const QUIET = 60 // seconds without a check by which survivors are taken for gone, once there are new workers
+const WORKERS = 256 // that are remembered, those that asked last; each reload brings new ones
 
 export const createWorkerGuess = (
   clock: Pick<Clock, 'monotonic'>,
@@ -34,8 +35,14 @@ export const createWorkerGuess = (
     asks(pid: string): void {
       const now = clock.monotonic()
       const witness = { first: seen.get(pid)?.first ?? now, last: now }
-      seen.set(pid, witness)
+      seen.delete(pid)
       suspects.delete(pid)
+      const [silent = ''] = seen.keys()
+      if (seen.size >= WORKERS) {
+        seen.delete(silent)
+        suspects.delete(silent)
+      }
+      seen.set(pid, witness)
       judge(witness.first)
     },
     suspect(pid: string): void {
@@ -43,7 +50,7 @@ export const createWorkerGuess = (
     },
     /** Those of them that are not all replaced by now, as far as can be told. */
     stillThere(pids: readonly string[]): readonly string[] {
-      const last = Math.max(...pids.map((pid) => Number(seen.get(pid)?.last)))
+      const last = Math.max(...pids.map((pid) => seen.get(pid)?.last ?? 0))
       return clock.monotonic() > replacedAt(last) + QUIET ? [] : pids
     },
   }

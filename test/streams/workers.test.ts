@@ -185,6 +185,28 @@ void t.test('one that asks again was not dead', (t) => {
   t.end()
 })
 
+void t.test('of workers that reloads have replaced the last 256 are remembered', (t) => {
+  const { workers, said, pass } = setUp(t)
+  workers.asks('1')
+  workers.asks('2')
+  workers.foundNobody('1')
+  pass(1)
+  for (let pid = 1000; pid < 1256; pid++) workers.asks(String(pid))
+  workers.asks('2')
+  pass(3)
+  workers.asks('2')
+  t.same(said, [], 'nothing is known of the first any more')
+  workers.foundNobody('1100')
+  workers.asks('3')
+  pass(3)
+  workers.asks('2')
+  t.same(said, ['guessed death of 1100'])
+  for (let pid = 2000; pid < 2256; pid++) workers.asks(String(pid))
+  pass(62)
+  t.same(said, ['guessed death of 1100', 'replaced'])
+  t.end()
+})
+
 void t.test('where the file is read nobody guesses', (t) => {
   const { workers, said, pass } = setUp(t, 1, 2)
   workers.asks('1')
