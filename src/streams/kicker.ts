@@ -59,15 +59,18 @@ const explain = (socketPath: string, error: NodeJS.ErrnoException): KickSocketEr
 }
 
 export const createKicker = (socketPath: string): Kicker => {
-  const agent = new Agent({ keepAlive: true, maxSockets: SOCKETS })
+  const kicks = new Agent({ keepAlive: true, maxSockets: SOCKETS })
+  // After a reload of nginx 10,000 clients come back at once, and no end may wait behind what is asked for them.
+  const looks = new Agent({ keepAlive: true, maxSockets: SOCKETS })
   // nginx closes all idle connections at the same moment: after a dead one, the next kept one would be dead as well.
   const fresh = new Agent({ maxSockets: SOCKETS })
 
   const ask = (method: 'DELETE' | 'GET', path: string, anew = false): Promise<Answer> => {
     const { promise, resolve, reject } = Promise.withResolvers<Answer>()
+    const kept = method === 'DELETE' ? kicks : looks
     const asked = request({
       socketPath,
-      agent: anew ? fresh : agent,
+      agent: anew ? fresh : kept,
       method,
       path,
       headers: { Accept: 'text/json', Host: 'nginx' },
@@ -135,7 +138,8 @@ export const createKicker = (socketPath: string): Kicker => {
     countChannels: async () => Number(await read(/^channels: (\d+)/m)),
     version: () => read(/^nchan version: (\S+)/m),
     close() {
-      agent.destroy()
+      kicks.destroy()
+      looks.destroy()
       fresh.destroy()
     },
   }

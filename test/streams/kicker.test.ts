@@ -234,6 +234,15 @@ void t.test('all kept connections close at once, as at a reload of nginx', async
   t.equal(connections(), kept + 1)
 })
 
+void t.test('no end waits behind what is asked for clients that come back', async (t) => {
+  const { kicker } = await pretend(t, (asked) =>
+    asked.startsWith('DELETE') ? http(404) : undefined,
+  )
+  const looks = Array.from({ length: 16 }, (_, n) => kicker.keepsUntil(`room-${n}`))
+  const late = Promise.allSettled(looks).then(() => 'late')
+  t.equal(await Promise.race([end(kicker, 'kick-x'), late]), 'nobody')
+})
+
 void t.test('an answer that takes as long as Nchan’s second try is one', async (t) => {
   const { kicker } = await pretend(t, (_asked, socket) => {
     setTimeout(() => socket.write(http(404)), 1200)
