@@ -7,6 +7,7 @@ import type { Kicker } from './kicker.ts'
 
 const MARGIN = 1 // seconds: what expires between the answer and the stream
 const OVERLAP = 1 // second in which workers from before a reload still answer (nginx ends them after 0.1)
+const AT_ONCE = 1000 // channels asked about, 0.8 s of nginx's time (measured): it waits 5 s for a check, then refuses
 const WORKERS = 256 // that are remembered; each reload brings new ones
 
 /** `worker` is the pid of the one that asks, in whose memory the stream will open. */
@@ -29,8 +30,10 @@ export const createKeeps = (
     return until !== undefined && time.now() + MARGIN < until
   }
 
-  const share = (channel: string): Promise<boolean> => {
-    const asked = underWay.get(channel) ?? ask(channel)
+  const share = async (channel: string): Promise<boolean> => {
+    const shared = underWay.get(channel)
+    if (!shared && underWay.size >= AT_ONCE) return false
+    const asked = shared ?? ask(channel)
     underWay.set(channel, asked)
     return asked
   }

@@ -84,6 +84,25 @@ void t.test(
   },
 )
 
+void t.test(
+  'who comes back with too many others begins with what is kept, and waits for none',
+  async (t) => {
+    let asked = 0
+    const answer = Promise.withResolvers<number | undefined>()
+    const keepsUntil = (): Promise<number | undefined> => {
+      asked++
+      return answer.promise
+    }
+    const keeps = createKeeps({ keepsUntil }, createTime())
+    const all = Array.from({ length: 1000 }, (_, n) => keeps(`users-state-user-${n}`, '1'))
+    const shared = keeps('users-state-user-0', '1')
+    t.equal(await Promise.race([keeps('users-state-user-1000', '1'), shared]), false)
+    t.equal(asked, 1000)
+    answer.resolve(NOW + 300)
+    t.same(new Set(await Promise.all([...all, shared])), new Set([true]))
+  },
+)
+
 void t.test('an nginx that does not answer keeps nothing', async (t) => {
   const keeps = createKeeps({ keepsUntil: () => Promise.reject(new Error('away')) }, createTime())
   t.equal(await keeps('x', '1'), false)
