@@ -30,10 +30,10 @@ const nextStop = (onSecond: () => void, onHangup: () => void): Promise<string> =
   return promise
 }
 
-/** What keeps a reload from being judged is told like what is wrong with it: the old config stays in force. */
+/** logrotate sends the signal, and means no change of users. What keeps a reload from being judged is told like what is wrong with it: the old config stays in force. */
 const reload = async (daemon: Daemon, log: Log): Promise<void> => {
   try {
-    await daemon.reload()
+    await daemon.reload(undefined, false)
   } catch (error) {
     log.error({ problems: [String(error)] }, NOT_RELOADED)
   }

@@ -71,10 +71,10 @@ export const followUsers = (parts: {
      * Reads every source now: how many sessions that ended, and what is wrong with which source. One reading at a
      * time: else it would count what another has ended.
      */
-    reload() {
+    reload(isMeant: boolean) {
       const reading = turn.then(async () => {
         const before = ended
-        const problems = await users.reread()
+        const problems = await users.reread(isMeant)
         return { ended: ended - before, problems }
       })
       turn = reading.catch(() => undefined)

@@ -86,10 +86,10 @@ export const openInForce = async (parts: {
   countKeys(keyring)
   metrics.reloaded(true) // what it starts with is in force
 
-  const applyConfig = async (next: Config): Promise<Reloaded> => {
+  const applyConfig = async (next: Config, isMeant: boolean): Promise<Reloaded> => {
     const keys = await loadKeys(started.state.directory, { mustExist: true })
     // Before the swap: where the store cannot end what the users file asks for, nothing changes.
-    const { problems } = await follower.reload()
+    const { problems } = await follower.reload(isMeant)
     if (problems.size > 0) throw new ConfigError([...problems.values()].flat())
     issuers = await openIssuers(next.issuers, observer.issuers, issuers)
     const nextTerms = terms.prepare(next)
@@ -104,10 +104,11 @@ export const openInForce = async (parts: {
     return { ignored }
   }
 
-  const reload = async (given: Config | undefined): Promise<Reloaded> => {
+  const reload = async (given: Config | undefined, isMeant: boolean): Promise<Reloaded> => {
     let ok = false
     try {
-      const applied = await applyConfig(given ?? parts.readConfig?.() ?? terms.now().config)
+      const next = given ?? parts.readConfig?.() ?? terms.now().config
+      const applied = await applyConfig(next, isMeant)
       ok = true
       return applied
     } catch (error) {
@@ -125,10 +126,11 @@ export const openInForce = async (parts: {
     gate: (): Gate => gate,
     /**
      * Brings a new config, keys and users into force, or changes nothing. Reopens the log files. One reload at a time,
-     * so that what was read last is what stays.
+     * so that what was read last is what stays. `isMeant`: somebody asks for it, and means also a change that removes
+     * most users.
      */
-    reload(given?: Config): Promise<Reloaded> {
-      const reloaded = turn.then(() => reload(given))
+    reload(given?: Config, isMeant = true): Promise<Reloaded> {
+      const reloaded = turn.then(() => reload(given, isMeant))
       turn = reloaded.catch(() => undefined)
       return reloaded
     },

@@ -89,7 +89,7 @@ export const createOperations = (parts: {
         : { status: 204, answer: `allowed, for ${decision.claims.username} as ${decision.role}` }
     },
     async reloadUsers(): Promise<{ ended: number } | { problems: readonly string[] }> {
-      const { ended, problems } = await follower.reload()
+      const { ended, problems } = await follower.reload(true)
       // The command that asks has changed the users file: a problem with another source is not its failure.
       const found = problems.get('file')
       return found ? { problems: found } : { ended }

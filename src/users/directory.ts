@@ -10,7 +10,7 @@ export interface Directory extends Omit<UserSource, 'name' | 'reread'> {
    * Every source reads again, even if one of them throws; that error is thrown afterwards. The sources with problems,
    * and what they are.
    */
-  reread(): Promise<ReadonlyMap<UserSource['name'], readonly string[]>>
+  reread(isMeant: boolean): Promise<ReadonlyMap<UserSource['name'], readonly string[]>>
 }
 
 const isUnknown = (answer: object): boolean =>
@@ -62,8 +62,10 @@ export const createDirectory = (
 
     names: () => new Set(sources.flatMap((source) => [...source.names()])),
 
-    async reread() {
-      const readings = sources.map(async (source) => [source.name, await source.reread()] as const)
+    async reread(isMeant) {
+      const readings = sources.map(
+        async (source) => [source.name, await source.reread(isMeant)] as const,
+      )
       await Promise.allSettled(readings)
       const found = await Promise.all(readings)
       return new Map(found.filter(([, problems]) => problems.length > 0))

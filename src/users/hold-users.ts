@@ -180,7 +180,7 @@ export const holdUsers = async <Held extends HeldUser>(
     peek,
     lookup: async (name) => peek(name),
     names: () => users.keys(),
-    reread: () => readInTurn(true),
+    reread: readInTurn,
     close() {
       closed = true
       stop()

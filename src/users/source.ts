@@ -43,8 +43,9 @@ export interface UserSource {
   names(): Iterable<string>
   /**
    * Reads its files again, after any reading under way, and answers what is wrong with them: the last good state then
-   * stays in force. Rejects if the change could not be applied.
+   * stays in force. Rejects if the change could not be applied. `isMeant`: whoever asks means what the files say now,
+   * also where that removes most users.
    */
-  reread(): Promise<readonly string[]>
+  reread(isMeant: boolean): Promise<readonly string[]>
   close(): void
 }

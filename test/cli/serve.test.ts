@@ -94,6 +94,17 @@ void t.test('it reloads at SIGHUP and stops at SIGINT and SIGTERM', async (t) =>
   }
 })
 
+void t.test('SIGHUP, which logrotate sends, means no change that removes most users', async (t) => {
+  const place = makePlace(t)
+  const daemon = await serve(t, place, { covered: true })
+  writeFileSync(place.at('users'), '')
+  daemon.child.kill('SIGHUP')
+  await until('it reloads', () => daemon.out().includes('"msg":"reloaded"'))
+  t.match(daemon.out(), /would remove most users/)
+  t.notMatch(daemon.out(), /users were read again/)
+  t.same(await daemon.end(), { code: 0, signal: null })
+})
+
 void t.test('a setting of an earlier version ends nothing, and the log names it', async (t) => {
   const place = makePlace(t, { tokens: 'leeway = 1' })
   const daemon = await serve(t, place, { covered: true })

@@ -111,13 +111,13 @@ void t.test('changes and problems are told with the name of their source', async
   const text = readFileSync(pbx, 'utf8')
   place.users(`201:${HASH}:user:Anna`)
   writeFileSync(pbx, text.replace(SECRET, 'another-secret-0123456789'))
-  await users.reread()
+  await users.reread(true)
   t.match(changes.find(([source]) => source === 'file')?.[1], [{ name: '900', change: 'removed' }])
   t.match(changes.find(([source]) => source === 'asterisk')?.[1], [
     { name: '201', change: 'password' },
   ])
   place.users('broken')
-  await users.reread()
+  await users.reread(true)
   t.match(problems, [['file', [/users:1: /]]])
 })
 
@@ -128,14 +128,14 @@ void t.test(
     place.users(`201:${HASH}:user:Anna`)
     const users = await open(async (opened) => {
       place.users(`202:${HASH}:user:Bea`)
-      await t.rejects(opened.reread(), /nobody follows the users yet/)
+      await t.rejects(opened.reread(true), /nobody follows the users yet/)
       place.users('203:plain:user:Carl')
-      await opened.reread()
+      await opened.reread(true)
     })
     t.match(problems, [['file', [/users:1: /]]], 'a problem is told to whoever follows')
     t.same(changes, [])
     place.users(`202:${HASH}:user:Bea`)
-    await users.reread()
+    await users.reread(true)
     t.match(changes, [
       [
         'file',
@@ -272,7 +272,7 @@ void t.test('a stranger costs what the hashes of the file cost', async (t) => {
   for (const name of ['201', 'nobody', '']) await users.authenticate(name, 'wrong')
   t.same(hashed.splice(0), [old, old, old])
   place.users('')
-  await users.reread().catch(() => undefined) // nobody follows them
+  await users.reread(true).catch(() => undefined) // nobody follows them
   await users.authenticate('nobody', 'wrong')
   t.same(hashed, ['as configured'], 'of an empty file there is none')
 })

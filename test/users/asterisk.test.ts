@@ -76,7 +76,7 @@ void t.test('an emptied file removes nobody until it is meant', async (t) => {
   for (let second = 0; second < 3; second++) await look()
   t.same([heldBack, diffs], [['2 of 2'], []])
   t.match(await source.authenticate('a', 'p'), { user: { name: 'a' } })
-  await source.reread()
+  await source.reread(true)
   t.same(await source.authenticate('a', 'p'), { refused: 'unknown_user' })
 })
 
@@ -110,7 +110,7 @@ void t.test('whoever is removed while the hash runs stays out', async (t) => {
   const { source, write } = await open(t, GOOD, {
     hashDecoy: async () => {
       write('[b]\ntype=auth\npassword=q\n')
-      await source.reread()
+      await source.reread(true)
     },
   })
   t.same(await source.authenticate('a', 'p'), { refused: 'unknown_user' })
@@ -172,6 +172,6 @@ void t.test('a broken file keeps the last good state and is told once', async (t
   for (let second = 0; second < 3; second++) await look()
   t.same(diffs, [[]], 'whole again, and nothing changed')
   write('[a\n')
-  await source.reread()
+  await source.reread(true)
   t.equal(problems.length, 3, 'a new break is told again')
 })

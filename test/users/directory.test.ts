@@ -135,13 +135,13 @@ void t.test('every source reads again and closes, also beside one that faults', 
   const calls: Calls = []
   const broken = { ...source(calls), reread: () => Promise.reject(new Error('disk')) }
   const directory = createDirectory([broken, source(calls)], () => undefined)
-  await t.rejects(directory.reread(), { message: 'disk' })
+  await t.rejects(directory.reread(true), { message: 'disk' })
   directory.close()
   t.same(calls, ['reread', 'close', 'close'])
   const sources: UserSource[] = [
     { ...source(calls), reread: async () => ['users:1: broken'] },
     { ...source(calls), name: 'asterisk' },
   ]
-  const problems = await createDirectory(sources, () => undefined).reread()
+  const problems = await createDirectory(sources, () => undefined).reread(true)
   t.same([...problems], [['file', ['users:1: broken']]], 'those with which something is wrong')
 })

@@ -109,7 +109,7 @@ void t.test('a login that waited while its user changed gets the answer of today
     })
     const answer = source.authenticate('201', 'secret')
     writeFileSync(file, text)
-    await source.reread()
+    await source.reread(true)
     hashed.resolve(true)
     t.match(await answer, expected, what)
   }
@@ -150,7 +150,7 @@ void t.test(
     t.match(problems, [[/users:1: the hash is neither/]])
     t.equal(problems.length, 1)
     t.match(source.peek('201'), { user: { name: '201' } }, 'the last good state stays')
-    await source.reread()
+    await source.reread(true)
     t.equal(problems.length, 1)
 
     rmSync(file)
@@ -160,7 +160,7 @@ void t.test(
     t.match(problems[1], [/no such file: make it with `postern user add`/])
     t.equal(problems.length, 2)
     mkdirSync(file)
-    await source.reread()
+    await source.reread(true)
     t.match(problems[2], [/is a folder/])
     rmSync(file, { recursive: true })
 
@@ -169,7 +169,7 @@ void t.test(
     await look()
     t.same(diffs, [[]], 'whole again, and nothing changed')
     writeFileSync(file, '201:plain\n')
-    await source.reread()
+    await source.reread(true)
     t.equal(problems.length, 4, 'the same problem anew is reported anew')
   },
 )
@@ -199,10 +199,10 @@ void t.test('a broken or missing file does not open', async (t) => {
 
 void t.test('a file that everybody can read is in force, with a warning', async (t) => {
   const { source, file, warnings } = await open(t, `201:${SECRET}\n`)
-  await source.reread()
+  await source.reread(true)
   t.same(warnings, [])
   chmodSync(file, 0o644)
-  await source.reread()
+  await source.reread(true)
   t.match(warnings, [/every user of this host can read the hashes: chmod o= /])
 
   source.close()
@@ -226,7 +226,7 @@ void t.test(
     const { file, source, problems, diffs } = await open(t, `a:${SECRET}:user:A\n`)
     appendFileSync(file, `b:${SECRET}:admin:B\n`)
     chmodSync(file, 0o666)
-    await source.reread()
+    await source.reread(true)
     t.match(problems, [[/users: has mode 666: .*chmod o-w/]])
     t.same(source.peek('b'), { refused: 'unknown_user' }, 'the last good state stays')
     t.match(source.peek('a'), { user: { name: 'a' } })
@@ -243,7 +243,7 @@ void t.test(
       /has mode 666/,
     )
     chmodSync(file, 0o640)
-    await source.reread()
+    await source.reread(true)
     t.match(source.peek('b'), { user: { role: 'admin' } }, 'mended, it counts')
     t.equal(diffs.length, 1)
   },

@@ -125,14 +125,14 @@ void t.test('a broken state changes nothing and is told once', async (t) => {
   const { disk, look, diffs, said, users } = await open(t)
   Object.assign(disk, { mark: 'b', names: [], problems: ['x:1: broken'] })
   for (let second = 0; second < 4; second++) await look()
-  t.same(await users.reread(), ['x:1: broken'])
+  t.same(await users.reread(true), ['x:1: broken'])
   t.same(said, ['x:1: broken'])
   t.match(users.peek('anna'), { user: { name: 'anna' } }, 'the last good state stays')
   Object.assign(disk, { names: ['anna'], problems: [] })
-  t.same(await users.reread(), [])
+  t.same(await users.reread(true), [])
   t.same(diffs, [[]], 'whole again, and nothing changed')
   disk.problems = ['x:1: broken']
-  await users.reread()
+  await users.reread(true)
   t.equal(said.length, 2, 'the same problem anew is told anew')
 })
 
@@ -140,7 +140,7 @@ void t.test('a change that fails is handed over again at each look', async (t) =
   const { disk, look, diffs, said, users, break: breakDown } = await open(t)
   breakDown(new Error('the store is away'))
   Object.assign(disk, { mark: 'b', names: [] })
-  await t.rejects(users.reread(), { message: 'the store is away' })
+  await t.rejects(users.reread(true), { message: 'the store is away' })
   t.same(users.peek('anna'), { refused: 'unknown_user' }, 'in force all the same')
   for (let second = 0; second < 3; second++) await look()
   t.same(said, ['/etc/x: its changes could not be applied: retrying every second'])
@@ -150,7 +150,7 @@ void t.test('a change that fails is handed over again at each look', async (t) =
   for (const diff of diffs) t.same(diff, [{ name: 'anna', change: 'removed' }])
   await look()
   t.equal(diffs.length, 4, 'and then no more')
-  await users.reread()
+  await users.reread(true)
   t.same(diffs[4], [], 'each change is told once')
 })
 
@@ -164,8 +164,8 @@ void t.test('looks do not pile up, and readings wait for each other', async (t) 
   t.equal(reads(), 1)
   disk.names = ['bob']
   breakDown(new Error('of this one'))
-  const refused = users.reread()
-  const next = users.reread()
+  const refused = users.reread(true)
+  const next = users.reread(true)
   await t.rejects(refused, /of this one/)
   breakDown(undefined)
   t.same(await next, [], 'the one before does not stop it')
@@ -174,10 +174,10 @@ void t.test('looks do not pile up, and readings wait for each other', async (t) 
 
 void t.test('warnings are told once for each set of them', async (t) => {
   const { disk, warned, users } = await open(t, { warnings: ['a', 'b'] })
-  await users.reread()
+  await users.reread(true)
   t.same(warned, ['a', 'b'])
   disk.warnings = ['b']
-  await users.reread()
+  await users.reread(true)
   t.same(warned, ['a', 'b', 'b'])
 })
 
@@ -186,9 +186,9 @@ void t.test('nothing is said once it is closed', async (t) => {
   users.close()
   t.ok(isStopped())
   disk.names = []
-  await users.reread()
+  await users.reread(true)
   disk.problems = ['broken']
-  await users.reread()
+  await users.reread(true)
   t.same([said, diffs], [[], []])
 })
 
@@ -219,7 +219,9 @@ void t.test('what would remove most users is held back until it is meant', async
 
   await write([], 'none')
   t.same(heldBack.splice(0), ['2 of 2'])
-  t.same(await users.reread(), [])
+  t.same(await users.reread(false), [])
+  t.same(heldBack.splice(0), ['2 of 2'], 'whoever asks means something else')
+  t.same(await users.reread(true), [])
   t.same([[...users.names()], diffs.splice(0)[0]?.length], [[], 2], 'somebody means it')
   await write([], 'a comment in an empty file')
   t.same([heldBack, diffs], [[], [[]]])
@@ -236,6 +238,6 @@ void t.test('a stranger has a stand-in among the users, the same each time', asy
     standIns,
   )
   disk.names = []
-  await users.reread()
+  await users.reread(true)
   t.equal(users.standIn('stranger'), undefined)
 })

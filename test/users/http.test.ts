@@ -193,7 +193,7 @@ void t.test('nothing can be told without asking, and there is nothing to read ag
   const { server, source } = await open(t, [answer(200, alice)])
   t.equal(source.name, 'http')
   t.equal(source.peek('alice'), undefined)
-  t.same(await source.reread(), [])
+  t.same(await source.reread(true), [])
   t.same([...source.names()], [])
   t.equal(server.requests.length, 0)
 })
