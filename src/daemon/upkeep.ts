@@ -49,6 +49,7 @@ export const startUpkeep = (parts: {
     // A slice at a time, so that a login never waits long behind it.
     while ((await store.prune(now, past)) > 0);
   }
+  let pruning = false
   const stops = [
     clock.every(limitWindow, () => {
       for (const { kind, count } of limit.takeSuppressed()) {
@@ -58,9 +59,15 @@ export const startUpkeep = (parts: {
     clock.every(securityWindow, observer.sayLeftOut),
     clock.every(PRUNE_EVERY, () => {
       void findObstacle()
-      prune().catch((error: unknown) => {
-        log.warn({ err: error }, 'old sessions could not be pruned')
-      })
+      if (pruning) return // behind a disk that hangs the same seconds would be counted again and again
+      pruning = true
+      prune()
+        .catch((error: unknown) => {
+          log.warn({ err: error }, 'old sessions could not be pruned')
+        })
+        .finally(() => {
+          pruning = false
+        })
     }),
   ]
   return () => {

@@ -76,6 +76,26 @@ void t.test('time is counted by the monotonic clock, whatever the other says', a
   ])
 })
 
+void t.test('no second is counted twice where the store takes minutes', async (t) => {
+  const slice = Promise.withResolvers<number>()
+  const { jobs, clock, counted } = setUp(() => slice.promise)
+  const look = (): void => {
+    clock.advance(30)
+    jobs.get(30)?.()
+  }
+  look()
+  look()
+  await settle()
+  look()
+  slice.resolve(0)
+  await settle()
+  look()
+  t.same(counted, [
+    [NOW + 30, 30],
+    [NOW + 120, 90],
+  ])
+})
+
 void t.test('a clock that stands before what is past is told, with the cure', async (t) => {
   const { jobs, lines } = setUp(async () => 0, NOW + 1)
   jobs.get(30)?.()
@@ -86,6 +106,7 @@ void t.test('a clock that stands before what is past is told, with the cure', as
 void t.test('a store that cannot prune is told, and asked again', async (t) => {
   const { jobs, lines } = setUp(() => Promise.reject(new Error('disk full')))
   jobs.get(30)?.()
+  await settle()
   jobs.get(30)?.()
   await settle()
   t.equal(lines.length, 2)
