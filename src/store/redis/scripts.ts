@@ -259,7 +259,7 @@ return found
 
 export const COUNT = atRoot(`return redis.call('ZCOUNT', root .. ':live', '(' .. ARGV[1], '+inf')`)
 
-/** The instant up to which things may be forgotten, how many sessions at most, prefix → how many went. */
+/** The instant up to which things may be forgotten, how many sessions and tickets at most, prefix → how many went. */
 export const PRUNE = atRoot(`
 local cut, most = ARGV[1], number(ARGV[2])
 local tickets = redis.call('ZRANGEBYSCORE', root .. ':tickets', '-inf', cut, 'LIMIT', 0, most)
@@ -284,5 +284,5 @@ for _, sid in ipairs(gone) do
   redis.call('UNLINK', root .. ':s:' .. sid, root .. ':k:' .. sid, root .. ':p:' .. sid, ARGV[3] .. 'sid:' .. sid)
   for _, index in ipairs({ ':live', ':ended', ':keep', ':feed' }) do redis.call('ZREM', root .. index, sid) end
 end
-return #gone
+return #gone + #tickets
 `)
