@@ -226,6 +226,17 @@ systemctl start postern@two`)
       systemctl restart postern`)
       t.equal(await ask(`curl -s -H 'Authorization: Bearer ${token}' ${RECORDING}`), 'sound')
       t.equal(await ask('stat -c %s /var/lib/postern/keys.json'), '0', 'no copy is left')
+
+      const old = await pid()
+      await ask(`
+      rm -f /usr/sbin/policy-rc.d
+      echo 'no TOML' > /etc/postern/never.toml
+      systemctl start --no-block postern@never
+      until systemctl is-active postern@never | grep -q activating; do sleep 0.1; done`)
+      const upgrade = await run(`sh ${TREE}/packaging/debian/postinst configure 0.1.0 2>&1`)
+      t.equal(upgrade.status, 0, upgrade.out)
+      t.not(await pid(), old, 'an upgrade looks where the unit does, and at what runs')
+      await ask('systemctl stop postern@never.socket postern@never; rm /etc/postern/never.toml')
       await ask('rm -r /run/systemd/system/postern.service.d && systemctl daemon-reload')
       await ask('systemctl stop postern && rm /var/lib/postern/keys.json') // the place that the key was laid over
     },
