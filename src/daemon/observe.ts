@@ -17,6 +17,9 @@ import type { UserSource } from '../users/source.ts'
 
 const NOBODY = '-'
 
+/** What anybody can cause without a credential, and so flood a log with. Who was let in stands, each of them. */
+const REFUSAL = /^(?:AUTH_FAILED|BANNED|.+_DENIED)$/
+
 /** The metric label of a fault. */
 const kindOf = (error: unknown): string => {
   if (error instanceof IssuerAwayError) return 'issuer_away'
@@ -29,7 +32,7 @@ export const createObserver = (parts: {
   log: Log
   security: SecurityLog
   limit: LogLimit
-  /** Of the security log: by address (IPv6: /64) and reason. */
+  /** Of refusals in the security log: by address (IPv6: /64) and reason. */
   addressLimit: LogLimit
   clock: Time
 }) => {
@@ -37,8 +40,10 @@ export const createObserver = (parts: {
 
   const securityEvent = (event: SecurityEvent, address: string): void => {
     const { name, message, sid, user = '-' } = event
-    // What has no address nobody sends: the ends of sessions stand all of them.
-    if (address === NOBODY || addressLimit.allows(`${throttleAddress(address)} ${name} ${message}`))
+    if (
+      !REFUSAL.test(name) ||
+      addressLimit.allows(`${throttleAddress(address)} ${name} ${message}`)
+    )
       security.write({ event: name, message, address, user }, clock.date())
     if (!limit.allows(name)) return
     log.info({ event: name, user: user.slice(0, 256), address, sid }, message)

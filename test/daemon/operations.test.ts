@@ -176,6 +176,14 @@ void t.test('what is refused over and over fills no log', async (t) => {
   ])
 })
 
+void t.test('who was let in stands in the security log, however many they are', async (t) => {
+  const daemon = await startTestDaemon(t)
+  for (let time = 0; time < 24; time++) await daemon.softphone('201')
+  await daemon.softphone('202')
+  t.equal((await daemon.securityLog()).match(/^\[AUTH_SUCCESS\] .* User: 201 /gm)?.length, 24)
+  t.match(await daemon.securityLog(), /^\[AUTH_SUCCESS\] .* User: 202 /m)
+})
+
 void t.test(
   'the numbers of 1,000 users are asked for together, and share their commits',
   async (t) => {
