@@ -6,8 +6,8 @@ import {
   accessSync,
   closeSync,
   constants,
-  existsSync,
   fstatSync,
+  lstatSync,
   openSync,
   readFileSync,
   statSync,
@@ -82,11 +82,16 @@ export const loadKeys = async (
 
 /** What a start would find there, and nothing is made. */
 export const judgeKeys = async (directory: string): Promise<void> => {
-  sayCure(keysFile(directory), () => {
-    checkDirectory(directory)
+  const file = keysFile(directory)
+  const isThere = sayCure(file, () => {
+    const owner = checkDirectory(directory)
     accessSync(directory, constants.W_OK | constants.X_OK)
+    const found = lstatSync(file, { throwIfNoEntry: false })
+    // Root looks from outside at what systemd lays a credential over: an empty file of root's, in the service's folder.
+    const isPlace = found?.size === 0 && found.uid === 0 && owner.uid !== 0
+    return found !== undefined && !isPlace
   })
-  if (existsSync(keysFile(directory))) await loadKeys(directory, { mustExist: true })
+  if (isThere) await loadKeys(directory, { mustExist: true })
 }
 
 /** The text of the key file, where nobody else could have written or read it. */

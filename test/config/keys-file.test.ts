@@ -98,6 +98,19 @@ void t.test(
   },
 )
 
+void t.test(
+  'the place of a credential, seen from outside of the unit, is no bad key file',
+  { skip: !isRoot && 'as root' },
+  async (t) => {
+    const directory = makeState(t, '', 0o644)
+    chownSync(keysFile(directory), 0, 0)
+    await t.rejects(judgeKeys(directory), ConfigError, 'in a folder of root’s')
+    chownSync(directory, 12_345, 12_345)
+    await judgeKeys(directory)
+    await t.rejects(loadKeys(directory), ConfigError, 'a start reads it all the same')
+  },
+)
+
 void t.test('a file that others may read or write is refused', async (t) => {
   for (const mode of [0o644, 0o640, 0o660, 0o606, 0o601, 0o620]) {
     await t.test(mode.toString(8), async (t) => {

@@ -226,6 +226,7 @@ systemctl start postern@two`)
       systemctl restart postern`)
       t.equal(await ask(`curl -s -H 'Authorization: Bearer ${token}' ${RECORDING}`), 'sound')
       t.equal(await ask('stat -c %s /var/lib/postern/keys.json'), '0', 'no copy is left')
+      t.match(await ask('postern check-config'), /: ok$/)
 
       const old = await pid()
       await ask(`
