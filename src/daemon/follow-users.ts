@@ -6,6 +6,7 @@ import type { Clock } from '../clock.ts'
 import type { EndCause, Store } from '../store/store.ts'
 import type { Registry } from '../streams/registry.ts'
 import type { UserChange, UsersDiff } from '../users/diff-users.ts'
+import type { IsMeant } from '../users/directory.ts'
 import type { UserSource } from '../users/source.ts'
 import type { Observer } from './observe.ts'
 import type { FollowedUsers } from './open-users.ts'
@@ -71,7 +72,7 @@ export const followUsers = (parts: {
      * Reads every source now: how many sessions that ended, and what is wrong with which source. One reading at a
      * time: else it would count what another has ended.
      */
-    reload(isMeant: boolean) {
+    reload(isMeant: IsMeant) {
       const reading = turn.then(async () => {
         const before = ended
         const problems = await users.reread(isMeant)

@@ -89,8 +89,8 @@ export const createOperations = (parts: {
         : { status: 204, answer: `allowed, for ${decision.claims.username} as ${decision.role}` }
     },
     async reloadUsers(): Promise<{ ended: number } | { problems: readonly string[] }> {
-      const { ended, problems } = await follower.reload(true)
-      // The command that asks has changed the users file: a problem with another source is not its failure.
+      const { ended, problems } = await follower.reload('file')
+      // The command that asks has changed the users file: it means no other source, whose problem is not its failure.
       const found = problems.get('file')
       return found ? { problems: found } : { ended }
     },

@@ -4,13 +4,15 @@ import { findPasswordProblem } from '../passwords/hash.ts'
 import { QUEUE_RETRY } from '../passwords/pool.ts'
 import type { UserSource } from './source.ts'
 
+export type IsMeant = boolean | UserSource['name']
+
 /** `names`: of all sources, each once. */
 export interface Directory extends Omit<UserSource, 'name' | 'reread'> {
   /**
    * Every source reads again, even if one of them throws; that error is thrown afterwards. The sources with problems,
-   * and what they are.
+   * and what they are. `isMeant`: for all of them, or for the one named.
    */
-  reread(isMeant: boolean): Promise<ReadonlyMap<UserSource['name'], readonly string[]>>
+  reread(isMeant: IsMeant): Promise<ReadonlyMap<UserSource['name'], readonly string[]>>
 }
 
 const isUnknown = (answer: object): boolean =>
@@ -64,7 +66,8 @@ export const createDirectory = (
 
     async reread(isMeant) {
       const readings = sources.map(
-        async (source) => [source.name, await source.reread(isMeant)] as const,
+        async (source) =>
+          [source.name, await source.reread(isMeant === true || isMeant === source.name)] as const,
       )
       await Promise.allSettled(readings)
       const found = await Promise.all(readings)

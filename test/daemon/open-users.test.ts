@@ -242,6 +242,23 @@ void t.test('a users file that is emptied ends nobody until it is meant', async 
   t.equal((await daemon.check(access)).header('x-auth-reason'), 'session_ended')
 })
 
+void t.test('a command about the users file means no change of another source', async (t) => {
+  const pbx = samples(t)
+  const place = makePlace(t, {
+    users: 'sources = ["file", "asterisk"]',
+    asterisk: `file = "${pbx}"`,
+  })
+  place.users(`900:${HASH}:user:Zoe`)
+  await serve(t, place, { covered: true })
+  const { access } = await login(place.ask, '201', SECRET)
+  const status = async () => (await place.ask(`${V1}/profile`, { headers: bearer(access) })).status
+  writeFileSync(pbx, '')
+  await askDaemon(place.at('control.sock'), 'POST', '/users/reload')
+  t.equal(await status(), 200)
+  t.match(await askDaemon(place.at('control.sock'), 'POST', '/reload'), { status: 200 })
+  t.equal(await status(), 401)
+})
+
 void t.test('what is held back before anybody follows is not lost', async (t) => {
   const { open, place, heldBack } = setUp(t, {})
   const users = await open(async () => {
