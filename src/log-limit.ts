@@ -6,20 +6,24 @@ import type { Clock } from './clock.ts'
 const MAX_KINDS = 10_000 // where a kind begins with an address: 3 MiB
 const FORGOTTEN = '- others' // stands for all kinds that made room
 
+interface Count {
+  startedAt: number
+  written: number
+  suppressed: number
+}
+
 export const createLogLimit = (
   clock: Pick<Clock, 'monotonic'>,
   { most, window }: { most: number; window: number },
 ) => {
-  const kinds = new Map<string, { startedAt: number; written: number; suppressed: number }>()
+  const kinds = new Map<string, Count>()
   let forgotten = 0
 
   /** Whose window began first. A newcomer's first lines stand, however many addresses a flood has. */
   const forgetOldest = (): void => {
-    for (const [kind, { suppressed }] of kinds) {
-      forgotten += suppressed
-      kinds.delete(kind)
-      return
-    }
+    const [kind, { suppressed }] = kinds.entries().next().value as [string, Count]
+    forgotten += suppressed
+    kinds.delete(kind)
   }
 
   return {

@@ -16,10 +16,10 @@ export const createSessions = (parts: {
   onEnd(session: EndedSession): void | Promise<void>
   /** The session ends here, and that is not written yet: its streams must not wait for it. */
   onRefused(sid: string): void | Promise<unknown>
-  /** Sessions of the user that have live streams here. */
-  streaming(username: string): readonly string[]
+  /** What is live here. */
+  streams(): readonly { sid: string; username: string }[]
 }) => {
-  const { store, revocations, clock, onEnd, onRefused, streaming } = parts
+  const { store, revocations, clock, onEnd, onRefused, streams } = parts
   /** By session, or by user after a blank, which no sid has: at most one entry for each. */
   const owed = new Map<string, () => Promise<unknown>>()
   const allOf = (username: string): string => `user ${username}`
@@ -54,7 +54,8 @@ export const createSessions = (parts: {
   /** A full disk can still be read; of a store that is away only those are known that listen here. */
   const findSessionsOf = async (username: string): Promise<readonly string[]> => {
     const known = await store.listSessions(clock.now(), username).catch(() => [])
-    return [...known.map(({ sid }) => sid), ...streaming(username)]
+    const live = streams().filter((stream) => stream.username === username)
+    return [...known, ...live].map(({ sid }) => sid)
   }
 
   let writing = false

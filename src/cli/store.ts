@@ -21,7 +21,7 @@ import { renameDurably, syncPath } from '../files/replace-file.ts'
 import {
   copyDatabase,
   endSessionsIn,
-  findLive,
+  readLive,
   inspectStore,
   whileIdle,
 } from '../store/sqlite/copy.ts'
@@ -75,9 +75,18 @@ const backup = (store: string, file: string, io: Io): number => {
   return OK
 }
 
+/** Of a store that cannot be read: none, so that all of the backup's live again. */
+const findLive = (store: string, now: number): readonly Session[] => {
+  try {
+    return readLive(store, now)
+  } catch {
+    return []
+  }
+}
+
 /** What ended since the backup does not stand in it, and lives again. */
 const tellRevived = (live: readonly Session[], store: string, now: number, io: Io): void => {
-  const known = new Set(findLive(store, now)?.map(({ sid }) => sid)) // unreadable: all of them live again
+  const known = new Set(findLive(store, now).map(({ sid }) => sid))
   const revived = live.filter(({ sid }) => !known.has(sid))
   io.err(`Sessions that live again by this restore: ${revived.length}`)
   for (const { sid, username, createdAt, address } of revived) {
@@ -103,7 +112,7 @@ const restore = (
   const copy = join(own, 'store.db')
   copyDatabase(file, copy)
   if (!keep) endSessionsIn(copy, now)
-  const live = findLive(copy, now) ?? []
+  const live = readLive(copy, now)
   const whole = openSync(copy, 'r')
   undo.defer(() => {
     closeSync(whole)

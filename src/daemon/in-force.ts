@@ -105,19 +105,17 @@ export const openInForce = async (parts: {
   }
 
   const reload = async (given: Config | undefined, isMeant: boolean): Promise<Reloaded> => {
-    let ok = false
     try {
       const next = given ?? parts.readConfig?.() ?? terms.now().config
       const applied = await applyConfig(next, isMeant)
-      ok = true
+      metrics.reloaded(true)
       return applied
     } catch (error) {
+      metrics.reloaded(false)
       /* c8 ignore next: a fault is the server's to answer */
       if (!(error instanceof ConfigError)) throw error
       log.error({ problems: error.problems }, NOT_RELOADED)
       return { problems: error.problems }
-    } finally {
-      metrics.reloaded(ok)
     }
   }
 

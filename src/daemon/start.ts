@@ -85,8 +85,7 @@ const build = async (config: Config, parts: DaemonParts) => {
       await registry.kickSession(ended.sid, 'session_ended')
     },
     onRefused: (sid) => registry.kickSession(sid, 'session_ended'),
-    streaming: (username) =>
-      registry.list().flatMap((stream) => (stream.username === username ? [stream.sid] : [])),
+    streams: registry.list,
   })
   opened.defer(() => sessions.close())
   const listSessions = createSessionView({ store, registry, now })

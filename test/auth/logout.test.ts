@@ -121,7 +121,7 @@ void t.test('a logout everywhere that could not be written is asked again', asyn
     store: { ...store, endSessionsOf },
     onEnd: () => undefined,
     onRefused: () => undefined,
-    streaming: () => [],
+    streams: () => [],
   })
   t.teardown(() => sessions.close())
   const logout = createLogout({ ...rig, sessions, now: rig.clock.now })

@@ -92,7 +92,7 @@ export const openRig = async (t: Test) => {
       told.push(session)
     },
     onRefused: () => undefined,
-    streaming: () => [],
+    streams: () => [],
   })
   t.teardown(() => sessions.close())
   const tokens = await createTestTokens()

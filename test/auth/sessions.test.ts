@@ -35,7 +35,7 @@ void t.test('an end is remembered, revoked and told, in this order', async (t) =
       steps.push(`tell ${sid}`)
     },
     onRefused: () => undefined,
-    streaming: () => [],
+    streams: () => [],
   })
   t.teardown(() => sessions.close())
 
@@ -97,7 +97,10 @@ const openBroken = (t: Test, listSessions: Store['listSessions']) => {
     },
     onEnd: ({ sid, cause }) => void steps.push(`tell ${sid} ${cause}`),
     onRefused: (sid) => void steps.push(`close ${sid}`),
-    streaming: () => ['s2'],
+    streams: () => [
+      { sid: 's2', username: '201' },
+      { sid: 's8', username: '208' },
+    ],
   })
   t.teardown(() => sessions.close())
   return {

@@ -175,7 +175,7 @@ const openDaemon = async (store: Store, clock: TestClock, tokens: Map<string, Cl
     clock,
     onEnd: () => undefined,
     onRefused: () => undefined,
-    streaming: () => [],
+    streams: () => [],
   })
   await createLearner({
     store,

@@ -293,3 +293,34 @@ void t.test('a stranger costs what the hashes of the file cost', async (t) => {
   await users.authenticate('nobody', 'wrong')
   t.same(hashed, ['as configured'], 'of an empty file there is none')
 })
+
+void t.test('what is held back before anybody follows is told later', async (t) => {
+  const place = makePlace(t)
+  place.configure()
+  const names = Array.from({ length: 12 }, (_, index) => String(200 + index))
+  place.users(...names.map((name) => `${name}:${HASH}:user`))
+  const jobs: (() => unknown)[] = []
+  const pool = { hash: async () => '', verify: async () => false }
+  const users = await openUsers(
+    loadConfig(place.config),
+    pool,
+    () => undefined,
+    (_, job) => {
+      jobs.push(job)
+      return () => undefined
+    },
+  )
+  t.teardown(() => users.close())
+  place.users('')
+  for (let look = 0; look < 4; look++) await Promise.all(jobs.map(async (job) => job()))
+  t.equal([...users.names()].length, 12)
+  let told = 0
+  users.follow({
+    onChange: async () => undefined,
+    onProblem: () => undefined,
+    onHeldBack: () => void told++,
+  })
+  for (let look = 0; look < 64; look++) await Promise.all(jobs.map(async (job) => job()))
+  t.equal(told, 1, 'a minute later')
+  t.equal([...users.names()].length, 12)
+})

@@ -138,3 +138,12 @@ void t.test('the mark follows the secret, tells it not, and differs between user
   t.equal(again, a)
   t.not(changed, b)
 })
+
+void t.test('a thousand of them are read in slices, and all of them', async (t) => {
+  const text = Array.from(
+    { length: 1000 },
+    (_, index) => `[${index}]\ntype=auth\nusername=${index}\npassword=secret-${index}\n`,
+  )
+  const { accounts } = await read(t, text.join('\n'))
+  t.equal(accounts.size, 1000)
+})

@@ -45,16 +45,12 @@ export const endSessionsIn = (file: string, now: number): void => {
 }
 
 /** The live sessions in it; undefined where it cannot be read. */
-export const findLive = (file: string, now: number): Session[] | undefined => {
-  try {
-    using db = new DatabaseSync(file, { readOnly: true })
-    const select = db.prepare(
-      'SELECT * FROM sessions WHERE ended_at IS NULL AND expires_at > ? ORDER BY username, created_at',
-    )
-    return select.all(now).map((row: Row) => toSession(row))
-  } catch {
-    return undefined
-  }
+export const readLive = (file: string, now: number): Session[] => {
+  using db = new DatabaseSync(file, { readOnly: true })
+  const select = db.prepare(
+    'SELECT * FROM sessions WHERE ended_at IS NULL AND expires_at > ? ORDER BY username, created_at',
+  )
+  return select.all(now).map((row: Row) => toSession(row))
 }
 
 /** Runs `work` while no daemon has the store open, and none can open it. Throws `locked` where one has. */

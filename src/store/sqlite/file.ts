@@ -24,7 +24,7 @@ export const lockStore = (file: string): DatabaseSync => {
     if (primaryCode(cause) === SQLITE_READONLY) {
       throw new StoreError(
         'unavailable',
-        `${file}.lock cannot be written, so it would keep no second Postern out: chown --reference=${dirname(file)} ${file}.lock`,
+        `${file}.lock cannot be written, so it would keep no second Postern out: chown --reference=${dirname(file)} ${file}.lock, unless its disk is read-only`,
         { cause },
       )
     }

@@ -173,7 +173,7 @@ void t.test('a read-only disk is refused at the start, with its cure', namespace
   const script = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
   const before = [...NAMESPACE, 'sh', '-c', script, dirname(file)]
   const puppet = await startPuppet(t, file, { before })
-  t.match(puppet.opening, /^unavailable .*writable for the user that Postern runs as$/)
+  t.match(puppet.opening, /^unavailable .*\.lock cannot be written.* unless its disk is read-only$/)
   const without = await startPuppet(t, join(empty, 'store.db'), { before })
   t.match(without.opening, /^unavailable .*writable for the user that Postern runs as$/)
   t.same(readdirSync(empty), [])

@@ -119,6 +119,15 @@ void t.test('the same when it is stopped without a word', async (t) => {
   t.equal(deaths.length, 1, 'whoever opened it is told')
 })
 
+void t.test('whoever opened it need not be told', async (t) => {
+  const created = new Promise<Worker>((resolve) => {
+    process.once('worker', resolve)
+  })
+  const store = await openSqliteStore(fileIn(t))
+  await (await created).terminate()
+  await t.rejects(store.ping(), { code: 'unavailable', message: /died/ })
+})
+
 void t.test('a thread that ends or fails before the store is open', async (t) => {
   const cases = [
     { code: 'process.exit(0)', message: /died/ },

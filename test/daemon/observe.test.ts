@@ -1,0 +1,23 @@
+// What was seen, and what is told of it where too much is.
+
+import t from 'tap'
+
+import { createObserver } from '../../src/daemon/observe.ts'
+import { StoreError } from '../../src/store/store.ts'
+
+void t.test('a fault that everybody meets is counted each time and told seldom', (t) => {
+  const counted: string[] = []
+  const told: unknown[] = []
+  let room = 1
+  const { requests } = createObserver({
+    metrics: { faulted: (kind: string) => counted.push(kind) },
+    log: { error: (line: unknown) => told.push(line) },
+    limit: { allows: () => room-- > 0 },
+  } as unknown as Parameters<typeof createObserver>[0])
+  for (let check = 0; check < 3; check++) {
+    requests.onFault(new StoreError('unavailable', 'away'), 'check')
+  }
+  t.same(counted, ['store_unavailable', 'store_unavailable', 'store_unavailable'])
+  t.same(told, [{ problem: 'away', route: 'check' }])
+  t.end()
+})
