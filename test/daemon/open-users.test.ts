@@ -324,3 +324,21 @@ void t.test('what is held back before anybody follows is told later', async (t) 
   t.equal(told, 1, 'a minute later')
   t.equal([...users.names()].length, 12)
 })
+
+void t.test('without a users file a stranger costs what is configured', async (t) => {
+  const place = makePlace(t)
+  place.configure({ users: 'sources = ["asterisk"]', asterisk: `file = "${samples(t)}"` })
+  const hashed: string[] = []
+  const pool = {
+    hash: async (text: string) => {
+      hashed.push(text)
+      return ''
+    },
+    verify: async () => false,
+  }
+  const ignore = (): undefined => undefined
+  const users = await openUsers(loadConfig(place.config), pool, ignore, () => ignore)
+  t.teardown(() => users.close())
+  await users.authenticate('nobody', 'wrong')
+  t.equal(hashed.length, 1)
+})
