@@ -129,7 +129,10 @@ const pollFrom = ({ headers }: { headers: Headers | NodeJS.Dict<string | string[
 
 void t.test('resumes', { skip: nginxMissing() }, async (t) => {
   const site = await openSite(t, {
-    sections: { 'roles.user': 'grants = ["subscribe:*"]' },
+    sections: {
+      'roles.user': 'grants = ["subscribe:*"]',
+      streams: 'per_session = 5000\nstreams_per_session = 5000', // one session is everybody here
+    },
   })
   const { nginx, publish } = site
   const workers = await workersOf(nginx)
