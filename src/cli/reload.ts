@@ -7,8 +7,8 @@ import { orderDaemon } from './control-client.ts'
 import { type Io, IO_FAILED, OK, Stop } from './io.ts'
 
 /** False where no daemon runs. Throws a Stop where it keeps what it had. */
-const tell = async (control: string, io: Io): Promise<boolean> => {
-  const told = await orderDaemon(control, 'POST', '/reload').catch((error: Stop): never => {
+const tell = async (control: string, path: string, io: Io): Promise<boolean> => {
+  const told = await orderDaemon(control, 'POST', path).catch((error: Stop): never => {
     throw new Stop(
       error.code,
       `not reloaded: the running daemon keeps what it had:\n${error.message}`,
@@ -21,9 +21,12 @@ const tell = async (control: string, io: Io): Promise<boolean> => {
   return true
 }
 
-/** After a change in a file of the daemon's. That none runs is no failure. */
+/**
+ * After a change in a file of the daemon's. That none runs is no failure. It means that file alone: a change of users
+ * that is held back stays so.
+ */
 export const tellReload = async (control: string, io: Io): Promise<void> => {
-  if (!(await tell(control, io)))
+  if (!(await tell(control, '/reload?users=held', io)))
     io.out('the daemon is not running: this takes effect when it starts')
 }
 
@@ -35,7 +38,7 @@ export const reload: Command = {
       options: { config: '[FILE]' },
       async run({ file }, io) {
         const { control } = loadConfig(file).listen
-        if (await tell(control, io)) return OK
+        if (await tell(control, '/reload', io)) return OK
         throw new Stop(
           IO_FAILED,
           `the daemon is not running: nobody answers on ${control}; it reads everything when it starts. If it does run, listen.control has changed since it started: restart it`,

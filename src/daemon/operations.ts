@@ -57,7 +57,7 @@ export const createOperations = (parts: {
     return ended
   }
   return {
-    reload: () => inForce.reload(),
+    reload: (isMeant: boolean) => inForce.reload(undefined, isMeant),
     listSessions: parts.listSessions,
     nginx: (): WorkersReport => ({
       reloadDue: workers.reloadDue(),

@@ -51,7 +51,10 @@ const readSelector = (query: string): SessionSelector | undefined => {
 
 export const createControlRoutes = (parts: {
   /** Applies config, keys and users anew: which settings wait for a restart, or why nothing was changed. */
-  reload(): Promise<{ ignored: readonly string[] } | { problems: readonly string[] }>
+  /** `isMeant`: also a change of users that is held back. */
+  reload(
+    isMeant: boolean,
+  ): Promise<{ ignored: readonly string[] } | { problems: readonly string[] }>
   /** Reads the user sources now: how many sessions that ended, or why the change was not applied. */
   reloadUsers(): Promise<{ ended: number } | { problems: readonly string[] }>
   userIds(): Promise<Readonly<Record<string, number>>>
@@ -74,8 +77,8 @@ export const createControlRoutes = (parts: {
   const refuse = (status: 400 | 409, why: string): Reply => failure(shape, status, why, parts.now())
   const notApplied = (problems: readonly string[]): Reply => refuse(409, problems.join('\n'))
 
-  const reload: Handler = async () => {
-    const result = await parts.reload()
+  const reload: Handler = async ({ query }) => {
+    const result = await parts.reload(new URLSearchParams(query).get('users') !== 'held')
     if ('problems' in result) return notApplied(result.problems)
     return json(200, { reloaded: true, ignored: result.ignored })
   }

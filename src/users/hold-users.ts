@@ -81,7 +81,7 @@ export const holdUsers = async <Held extends HeldUser>(
   if (reading.problems.length > 0) throw new ConfigError(reading.problems)
   let { users } = reading // in force
   let announced = users // what onChange was last told of
-  let pending = false // onChange rejected
+  let pending = false // onChange has yet to take it
   let lastSeen = reading.mark
   let reported = ''
   let warned = ''
@@ -105,9 +105,16 @@ export const holdUsers = async <Held extends HeldUser>(
     saidLooks = 0
     events.onHeldBack(removing, users.size)
   }
+  const announce = async (): Promise<void> => {
+    pending = true
+    await events.onChange(diffUsers(announced, users))
+    announced = users
+    pending = false
+    if (reading.problems.length === 0) report([])
+  }
   const read = async (isMeant: boolean): Promise<readonly string[]> => {
     reading = await load()
-    pending = false
+    removing = 0
     const { problems } = reading
     if (problems.length > 0) report(problems)
     if (problems.length > 0 || closed) return problems
@@ -119,21 +126,15 @@ export const holdUsers = async <Held extends HeldUser>(
     }
     // In force before onChange: a login in between would else open a session that nothing ends.
     ;({ users } = reading)
-    try {
-      await events.onChange(diffUsers(announced, users))
-    } catch (error) {
-      pending = true
-      throw error
-    }
-    announced = users
-    report([])
+    await announce()
     return problems
   }
-  const readInTurn = (isMeant: boolean): Promise<readonly string[]> => {
-    const turn = tail.then(() => read(isMeant))
+  const inTurn = <Result>(work: () => Promise<Result>): Promise<Result> => {
+    const turn = tail.then(work)
     tail = turn.catch(() => undefined)
     return turn
   }
+  const readInTurn = (isMeant: boolean) => inTurn(() => read(isMeant))
   /**
    * A change is read once two looks agree: an editor writes a file in place, a PBX several one after the other, and
    * reading half of them would log the other half of the users out.
@@ -142,7 +143,9 @@ export const holdUsers = async <Held extends HeldUser>(
     const mark = await reading.readMark()
     const settled = mark === lastSeen
     lastSeen = mark
-    if (settled && (pending || mark !== reading.mark)) await readInTurn(false)
+    if (settled && mark !== reading.mark) await readInTurn(false)
+    // What is in force is owed whatever the files say now: a broken or held-back one must not forget it.
+    else if (settled && pending) await inTurn(announce)
     else if (removing > 0 && ++saidLooks >= SAY_AGAIN) sayHeldBack()
   }
 

@@ -3,9 +3,9 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import t from 'tap'
-import { reload } from '../../src/cli/reload.ts'
+import { reload, tellReload } from '../../src/cli/reload.ts'
 import { makePlace } from '../fixtures/postern.ts'
-import { runCommand } from './run.ts'
+import { capture, runCommand } from './run.ts'
 
 void t.test('the answer of the daemon becomes lines and an exit code', async (t) => {
   const place = makePlace(t)
@@ -44,6 +44,11 @@ void t.test('the answer of the daemon becomes lines and an exit code', async (t)
   answer = [200, 'no JSON']
   t.match(await run(), { status: 74, err: /not reloaded: .*\nunexpected reply from the daemon/ })
   t.same(new Set(asked), new Set(['POST /reload']))
+
+  answer = [200, '{}']
+  const control = place.at('control.sock')
+  t.match(await capture(async (io) => (await tellReload(control, io), 0)), { out: 'reloaded' })
+  t.equal(asked.at(-1), 'POST /reload?users=held', 'a key says nothing of users')
 })
 
 void t.test('wrong words and a bad file reach no daemon', async (t) => {

@@ -1,7 +1,7 @@
 // The operator's endpoints and the control routes, against the real daemon: each on its own listener, and on
 // no other.
 
-import { chmodSync } from 'node:fs'
+import { chmodSync, writeFileSync } from 'node:fs'
 import t from 'tap'
 
 import { createControlRoutes, createOperatorRoutes } from '../../src/http/operator.ts'
@@ -187,4 +187,15 @@ void t.test('a token can be asked about', async (t) => {
 
 void t.test('no password and no token stands in a log', async (t) => {
   t.same(await daemon.leaks(), [])
+})
+
+void t.test('a reload for another file leaves held-back users as they are', async (t) => {
+  const own = await startTestDaemon(t)
+  const { access } = await own.softphone('201')
+  writeFileSync(own.place.at('users'), '')
+  const reload = async (path: string) => (await own.control(path, { method: 'POST' })).status
+  t.equal(await reload('/reload?users=held'), 200)
+  t.equal((await own.check(access)).status, 204)
+  t.equal(await reload('/reload'), 200)
+  t.equal((await own.check(access)).status, 401)
 })

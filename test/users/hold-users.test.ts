@@ -154,6 +154,39 @@ void t.test('a change that fails is handed over again at each look', async (t) =
   t.same(diffs[4], [], 'each change is told once')
 })
 
+void t.test('a change that failed is owed whatever the files say next', async (t) => {
+  const all = Array.from({ length: 12 }, (_, at) => `user${at}`)
+  const {
+    disk,
+    look,
+    diffs,
+    said,
+    heldBack,
+    reads,
+    users,
+    break: breakDown,
+  } = await open(t, {
+    names: all,
+  })
+  breakDown(new Error('the store is away'))
+  Object.assign(disk, { mark: 'b', names: all.slice(1) })
+  await t.rejects(users.reread(true))
+  Object.assign(disk, { mark: 'c', problems: ['x:1: broken'] })
+  for (let second = 0; second < 5; second++) await look()
+  Object.assign(disk, { mark: 'd', names: [], problems: [] })
+  for (let second = 0; second < 5; second++) await look()
+  t.equal(reads(), 3, 'each state of the files is read once')
+  t.equal(heldBack.length, 1)
+  t.equal(said.filter((line) => line === 'x:1: broken').length, 1)
+  const tries = diffs.length
+  breakDown(undefined)
+  await look()
+  t.equal(diffs.length, tries + 1)
+  t.same(diffs.at(-1), [{ name: 'user0', change: 'removed' }])
+  await look()
+  t.equal(diffs.length, tries + 1, 'and then no more')
+})
+
 void t.test('looks do not pile up, and readings wait for each other', async (t) => {
   const { disk, look, reads, diffs, users, break: breakDown } = await open(t)
   disk.mark = 'b'
