@@ -55,7 +55,7 @@ export const createLogout = (parts: {
       // A refresh token outlives our memory of ended sessions: the store knows whether it is still valid.
       if (claims.type === 'refresh' && everywhere) return byRefreshToken(token, everywhere)
       // A logout that waits to be written has ended this token here, and is asked again until it is.
-      if (everywhere && !sessions.owesAllOf(claims.username)) {
+      if (everywhere && !sessions.owes(claims)) {
         const standing = await guard.identify(token, claims.type)
         if ('refused' in standing) return NOT_OURS
       }

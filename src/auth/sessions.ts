@@ -101,9 +101,7 @@ export const createSessions = (parts: {
         throw fault
       }
     },
-    /** Whether all of the user's sessions are to end, and that could not be written yet. */
-    owesAllOf: (username: string): boolean => owed.has(allOf(username)),
-    /** Whether this one is to end, likewise: the store does not know yet that it has. */
+    /** Whether it is to end, alone or with all of its user's, and the store could not be told yet. */
     owes: ({ sid, username }: { sid: string; username: string }): boolean =>
       owed.has(sid) || owed.has(allOf(username)),
     ended,
