@@ -197,9 +197,9 @@ export const createCheckHandlers = (parts: {
     atOnce(request) {
       const began = monotonic()
       const action = request.headers.get('x-auth-action')
+      if (action === 'subscribe') return undefined // needs a kick id
       const asked = read(request, action)
       if ('refused' in asked) return answer(action, began, asked)
-      if (action === 'subscribe') return undefined
       const decision = guard.checkRemembered(asked)
       if (decision && needsSession(decision)) return undefined
       return decision && answer(action, began, decision)

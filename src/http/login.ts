@@ -88,20 +88,10 @@ export const createLoginHandler = <Fields extends LoginFields>(
   return async (request) => {
     const asked = await read(request)
     if ('status' in asked) return asked
-    const { username, password, language, persistent, replaces } = asked
     const { address, headers } = request
-    const agent = readAgent(headers)
-    const result = await login({
-      username,
-      password,
-      address,
-      agent,
-      language,
-      persistent,
-      replaces,
-    })
+    const result = await login({ ...asked, address, agent: readAgent(headers) })
     observe.login(result)
-    const events = loginEvents(username, result)
+    const events = loginEvents(asked.username, result)
     if ('issued' in result) return { ...welcome(result.issued, asked, request), events }
     if ('refused' in result) return refuseLogin(shape, now(), events)
     const more = { headers: retryAfter(result.retryAfter), events }
