@@ -16,14 +16,16 @@ export interface SecurityLine {
 
 const MAX_TEXT = 256
 
+/** As JSON writes it, each UTF-16 unit by itself. */
+const escape = (char: string): string =>
+  Array.from(
+    { length: char.length },
+    (_, at) => `\\u${char.charCodeAt(at).toString(16).padStart(4, '0')}`,
+  ).join('')
+
 /** One line, printable, unambiguous: what cannot be said plainly is written as \uXXXX, and so is the separator. */
 export const plainText = (text: string): string =>
-  text
-    .slice(0, MAX_TEXT)
-    .replaceAll(
-      /[^ -~]|[\\|[\]]/g,
-      (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
-    )
+  text.slice(0, MAX_TEXT).replaceAll(/[^ -~]|[\\|[\]]/g, escape)
 
 /** The form that jails read: `[EVENT] message | From: <ip> | User: <name> | Time: <RFC 3339>`. */
 export const formatSecurityLine = (line: SecurityLine, time: Date): string =>
@@ -76,13 +78,7 @@ export const openLogStream = (
 const UNSEEN = /[\p{Cf}\p{Cs}\p{Zl}\p{Zp}\x7f-\x9f]/gu
 
 /** The same JSON. Letters of any language stay; what cannot be seen is written as \uXXXX. */
-const spellOut = (json: string): string =>
-  json.replaceAll(UNSEEN, (char) =>
-    Array.from(
-      { length: char.length },
-      (_, at) => `\\u${char.charCodeAt(at).toString(16).padStart(4, '0')}`,
-    ).join(''),
-  )
+const spellOut = (json: string): string => json.replaceAll(UNSEEN, escape)
 
 export const createLog = (level: string, stream: DestinationStream): Log =>
   pino(
