@@ -19,7 +19,7 @@ import t, { type Test } from 'tap'
 import { session } from '../../src/cli/session.ts'
 import { createStoreCommand, store } from '../../src/cli/store.ts'
 import { bearer, startTestDaemon, V1 } from '../fixtures/daemon.ts'
-import { isRoot } from '../fixtures/needs.ts'
+import { isRoot, needs } from '../fixtures/needs.ts'
 import { makePlace } from '../fixtures/postern.ts'
 import { traceFs } from '../fixtures/trace-fs.ts'
 import { runCommand } from './run.ts'
@@ -151,7 +151,7 @@ void t.test('a shared store is no file to back up or restore', async (t) => {
 
 void t.test(
   'root follows no link of the service out of its folder',
-  { skip: isRoot ? false : 'only root can become the owner' },
+  needs(isRoot, 'only root can become the owner'),
   async (t) => {
     const daemon = await startTestDaemon(t)
     const { place } = daemon

@@ -25,8 +25,7 @@ import { generateKeySet } from '../../src/auth/keyring.ts'
 import { ConfigError } from '../../src/config/config-error.ts'
 import { editKeys, judgeKeys, keysFile, loadKeys } from '../../src/config/keys-file.ts'
 import { jwk, keySet } from '../fixtures/keys.ts'
-
-const isRoot = process.geteuid?.() === 0
+import { isRoot, needs } from '../fixtures/needs.ts'
 
 /** A state directory as systemd makes it. */
 const makeState = (t: Test, text?: string, mode = 0o600): string => {
@@ -88,7 +87,7 @@ void t.test('a key of the operator’s is taken, also when root has put it', asy
 
 void t.test(
   'reads a credential as Debian 13 hands it over',
-  { skip: !isRoot && 'as root' },
+  needs(isRoot, 'only root may give files away'),
   async (t) => {
     const directory = makeState(t, keySet(jwk('mine')), 0o440)
     chownSync(keysFile(directory), 0, 0)
@@ -100,7 +99,7 @@ void t.test(
 
 void t.test(
   'the place of a credential, seen from outside of the unit, is no bad key file',
-  { skip: !isRoot && 'as root' },
+  needs(isRoot, 'only root may give files away'),
   async (t) => {
     const directory = makeState(t, '', 0o644)
     chownSync(keysFile(directory), 0, 0)
