@@ -142,8 +142,8 @@ void t.test(
   needs(KEYS),
   async (t) => {
     // 14 and 15 are good keys of algorithms that we do not use. 7 is of a faulty smart card (ROCA), which
-    // Postern never made and cannot tell.
-    const loaded = new Set([2, 3, 5, 7, 13])
+    // Postern never made and cannot tell. 13 is text: its bytes are 00, 01, 02 …
+    const loaded = new Set([2, 3, 5, 7])
     for (const group of groupsOf(KEYS)) {
       const keyring = await parseKeyring(JSON.stringify(group.private))
       for (const { tcId, comment, jws } of group.tests) {
