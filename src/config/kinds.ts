@@ -214,6 +214,31 @@ export const keysUrl = text<string>('https://…, or http:// to this machine, or
   return found
 })
 
+const readOrigin = (found: string): string | Problem => {
+  if (!/^https?:\/\/./.test(found)) return { problem: 'must begin with https:// or http://' }
+  const url = /[\s*]/.test(found) ? null : URL.parse(found)
+  if (!url) return { problem: 'must name one host, without * or blanks: list each' }
+  if (url.origin === found) return found
+  const rest = /^[a-z]+:\/\/[^/?#@]+(?<port>:\d+)?(?<more>[/?#@].*)?$/.exec(found)?.groups
+  if (rest?.['more'] !== undefined)
+    return { problem: 'must end with the host or its port: no path, no / behind it, no login' }
+  return {
+    problem:
+      'must be written as browsers do: in lower case, a name beyond ASCII as xn--…, an address in its shortest form, and no port that the scheme has anyway',
+  }
+}
+
+/** What browsers call this site. A Host does not say whether http or https was meant: each has one of them. */
+export const origins: Kind<readonly string[]> = {
+  expected: 'a list such as ["https://pbx.example.com"], each host once, as https or as http',
+  schema: v.pipe(
+    v.array(textSchema<string>(readOrigin)),
+    v.check(
+      (found) => new Set(found.map((one) => one.replace(/^https?/, ''))).size === found.length,
+    ),
+  ),
+}
+
 const MAPPING = /^([!-~](?:[ -~]{0,126}[!-~])?)=([A-Za-z0-9][A-Za-z0-9_-]{0,63})$/
 
 /** Many of theirs may be one of ours; of two that a token has, the first written here counts. */

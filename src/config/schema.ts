@@ -114,6 +114,8 @@ export const settings = [
   row('streams.per_session', kinds.whole(1, 10_000), 16, RELOAD, 'resources that a session may listen to at once; the oldest gives way'),
   row('streams.streams_per_session', kinds.whole(1, 10_000), 64, RELOAD, 'streams that a session may have of all of them, never less than per_session; the oldest gives way'),
 
+  row('site.origins', kinds.origins, [], RELOAD, 'the addresses that browsers have for this site; none: what nginx says of each request'),
+
   row('cookies.secure', kinds.oneOf(['auto', 'always']), 'auto', RELOAD, 'when cookies are marked Secure'),
 
   row('passwords.memory_kib', kinds.whole(7168, 1_048_576), 19_456, RESTART, 'KiB of memory for one argon2id hash'),

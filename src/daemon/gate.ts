@@ -22,6 +22,7 @@ import { mikopbx } from '../http/mikopbx/routes.ts'
 import { refreshLabel } from '../http/refresh.ts'
 import { createRouter, type Route, routesBelow } from '../http/routes.ts'
 import { shape } from '../http/softphone/reply.ts'
+import { createSite } from '../http/site.ts'
 import { softphone } from '../http/softphone/routes.ts'
 import type { SessionParts } from '../http/softphone/sessions.ts'
 import { createSubscriptionEndedHandler } from '../http/subscription-ended.ts'
@@ -63,7 +64,7 @@ export const createGate = (
   parts: GateParts,
 ) => {
   const { store, sessions, revocations, users, throttle, metrics, registry, clock } = parts
-  const cookieSecurity = config.cookies.secure
+  const site = createSite(config.site.origins, config.cookies.secure)
   const now = (): number => clock.now()
   const cacheSize = config.checks.verdictCache
   const trusted = createTrustedIssuers(issuers, { cacheSize, identify: store.identify })
@@ -109,7 +110,7 @@ export const createGate = (
       tickets,
       sessions,
       list: parts.listSessions,
-      cookieSecurity,
+      site,
       login: createLogin({ users: ownUsers, store, sessions, tokens, throttle, clock }, terms),
       refresh: createRefresh({ users, store, sessions, tokens, clock, onRenewed }, terms),
       logout,
@@ -131,7 +132,7 @@ export const createGate = (
       today: parts.today,
       tickets,
       admissions: { ...registry, obstacle: parts.kickWatch.obstacle, keeps: parts.keeps },
-      cookieSecurity,
+      site,
       observe({ action, decision, took }) {
         metrics.decided(action ?? 'unknown', 'refused' in decision ? decision.refused : '', took)
       },

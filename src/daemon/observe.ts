@@ -1,5 +1,6 @@
 // What was seen → metric, log line, security line. Nothing is decided here, and nobody waits for it.
 
+import type { Reason } from '../auth/decision.ts'
 import { IssuerAwayError } from '../auth/issuer.ts'
 import { throttleAddress } from '../auth/throttle.ts'
 import type { Time } from '../clock.ts'
@@ -19,6 +20,11 @@ const NOBODY = '-'
 
 /** What anybody can cause without a credential, and so flood a log with. Who was let in stands, each of them. */
 const REFUSAL = /^(?:AUTH_FAILED|BANNED|.+_DENIED)$/
+
+/** Words for a reason whose cure is the operator's, beside the plain ones. */
+const REFUSED: Partial<Readonly<Record<Reason, string>>> = {
+  cross_site: 'refused as another site: if the origin is this site, add it to site.origins',
+}
 
 /** The metric label of a fault. */
 const kindOf = (error: unknown): string => {
@@ -128,10 +134,11 @@ export const createObserver = (parts: {
     } satisfies IssuerEvents,
     /** What a server tells of its requests. */
     requests: {
-      observe({ route, status, reason }) {
+      observe({ route, status, reason, detail }) {
         if (route !== 'check') metrics.answered(route, status)
         if (reason === undefined) log.debug({ route, status }, 'answered')
-        else if (limit.allows(`${route} ${reason}`)) log.info({ route, status, reason }, 'refused')
+        else if (limit.allows(`${route} ${reason}`))
+          log.info({ route, status, reason, ...detail }, REFUSED[reason] ?? 'refused')
       },
       onEvents(events: readonly SecurityEvent[], { address }: Request) {
         for (const event of events) securityEvent(event, address)

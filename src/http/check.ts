@@ -5,13 +5,13 @@ import type { CheckRequest, Decision, Guard, Identity } from '../auth/check.ts'
 import { type Refusal, refuse } from '../auth/decision.ts'
 import type { Tickets } from '../auth/ticket.ts'
 import { isForSip } from '../auth/token.ts'
-import { type CookieSecurity, isSecure } from './cookie.ts'
 import { readCredential } from './credential.ts'
 import type { Headers } from './headers.ts'
 import { challenge, type Reply, type SecurityEvent, STATUS } from './reply.ts'
 import { readAgent, type Request } from './request.ts'
 import { readResume } from './resume.ts'
 import type { Route } from './routes.ts'
+import type { Site } from './site.ts'
 
 export interface CheckObservation {
   action: string | undefined
@@ -108,11 +108,11 @@ export const createCheckHandlers = (parts: {
   today(): Pick<Guard, 'check'>
   tickets: Pick<Tickets, 'redeem'>
   admissions: Admissions
-  cookieSecurity: CookieSecurity
+  site: Site
   observe(observation: CheckObservation): void
   monotonic(): number
 }): Pick<Route, 'atOnce' | 'handler'> => {
-  const { guard, today, tickets, admissions, cookieSecurity, observe, monotonic } = parts
+  const { guard, today, tickets, admissions, site, observe, monotonic } = parts
 
   const read = ({ headers }: Request, action: string | undefined): CheckRequest | Refusal => {
     const credential = readCredential({
@@ -120,7 +120,7 @@ export const createCheckHandlers = (parts: {
       // Missing, or sent twice: no way to show a credential counts.
       accept: headers.get('x-auth-accept') ?? '',
       uri: headers.get('x-original-uri') ?? '',
-      secure: isSecure(headers, cookieSecurity),
+      site,
       isWebSocket: action === 'connect' || mayBeWebSocket(headers),
     })
     if ('refused' in credential) return credential
@@ -139,6 +139,17 @@ export const createCheckHandlers = (parts: {
       ? deny(decision, action)
       : { status: 204, headers: [...allow(decision), ...more] }
   }
+
+  /** Where no credential of the request counts, nothing is asked. */
+  const turnAway = (
+    { headers }: Request,
+    action: string | undefined,
+    began: number,
+    refusal: Refusal,
+  ): Reply => ({
+    ...answer(action, began, refusal),
+    ...(refusal.refused === 'cross_site' && site.blame(headers)),
+  })
 
   /** An allowed subscribe needs a kick id; while it is being stored, the right to subscribe may end. */
   const admit = async (
@@ -199,7 +210,7 @@ export const createCheckHandlers = (parts: {
       const action = request.headers.get('x-auth-action')
       if (action === 'subscribe') return undefined // needs a kick id
       const asked = read(request, action)
-      if ('refused' in asked) return answer(action, began, asked)
+      if ('refused' in asked) return turnAway(request, action, began, asked)
       const decision = guard.checkRemembered(asked)
       if (decision && needsSession(decision)) return undefined
       return decision && answer(action, began, decision)
@@ -208,7 +219,7 @@ export const createCheckHandlers = (parts: {
       const began = monotonic()
       const action = request.headers.get('x-auth-action')
       const asked = read(request, action)
-      if ('refused' in asked) return answer(action, began, asked)
+      if ('refused' in asked) return turnAway(request, action, began, asked)
       const decision = await guard.check(asked)
       if (needsSession(decision)) {
         // The right may end while the store is asked.

@@ -1,16 +1,7 @@
 // Cookies in and out. Names are compared byte by byte (a browser's prefix rule does not know case, so
 // `__host-x` may be anybody's), and two values under one name mean that somebody planted one of them.
 
-import { type Headers, trimBlanks } from './headers.ts'
-
-/** When cookies are marked Secure: where the client spoke https to nginx, or always. */
-export type CookieSecurity = 'auto' | 'always'
-
-/** A scheme that is said twice is in doubt, and counts as https: no plain page can set the cookie that counts then. */
-export const isSecure = (headers: Headers, security: CookieSecurity): boolean =>
-  security === 'always' ||
-  headers.isRepeated('x-forwarded-proto') ||
-  headers.get('x-forwarded-proto') === 'https'
+import { trimBlanks } from './headers.ts'
 
 export type CookieRead = { value: string } | { problem: 'missing' | 'ambiguous' }
 

@@ -3,8 +3,8 @@
 
 import { type Refusal, refuse } from '../auth/decision.ts'
 import { readCookie } from './cookie.ts'
-import { isCrossSite } from './cross-site.ts'
 import type { Headers } from './headers.ts'
+import type { Site } from './site.ts'
 
 export type Credential = { token: string; type: 'access' | 'ticket' } | Refusal
 
@@ -78,28 +78,20 @@ const NOTHING = refuse('no_credential')
 
 const isShown = (way: Credential): boolean => !('refused' in way && way.refused === 'no_credential')
 
-/**
- * The access cookie, where a page of this very site sent it. A WebSocket must prove it by its Origin, which browsers
- * always send there; they omit it from same-origin GETs, so elsewhere its absence means nothing.
- */
-export const readAccessCookie = (
-  headers: Headers,
-  secure: boolean,
-  isWebSocket: boolean,
-): Credential => {
-  const cookie = readCookie(headers.get('cookie'), accessCookieName(secure))
+/** The access cookie, where a page of this very site sent it. */
+export const readAccessCookie = (headers: Headers, site: Site, isWebSocket = false): Credential => {
+  const cookie = readCookie(headers.get('cookie'), accessCookieName(site.isSecure(headers)))
   if ('problem' in cookie) {
     return refuse(cookie.problem === 'missing' ? 'no_credential' : 'invalid_request')
   }
-  const lacksOrigin = isWebSocket && headers.get('origin') === undefined
-  if (lacksOrigin || isCrossSite(headers)) return refuse('cross_site')
+  if (site.isCrossSite(headers, isWebSocket)) return refuse('cross_site')
   return { token: cookie.value, type: 'access' }
 }
 
 /** On our own endpoints: the Authorization header, else the cookie. */
-export const readHolder = (headers: Headers, secure: boolean): Credential => {
+export const readHolder = (headers: Headers, site: Site): Credential => {
   const bearer = readBearer(headers)
-  return isShown(bearer) ? bearer : readAccessCookie(headers, secure, false)
+  return isShown(bearer) ? bearer : readAccessCookie(headers, site)
 }
 
 export interface ProtectedRequest {
@@ -108,14 +100,13 @@ export interface ProtectedRequest {
   accept: string
   /** The request target as the client wrote it. */
   uri: string
-  /** Whether the site is https, and its cookies are named so. */
-  secure: boolean
+  site: Site
   isWebSocket: boolean
 }
 
 /** The credential of a protected request; an explicit one beats the cookie and never falls back to it. */
 export const readCredential = (asked: ProtectedRequest): Credential => {
-  const { headers, accept, uri, secure, isWebSocket } = asked
+  const { headers, accept, uri, site, isWebSocket } = asked
   if (accept === 'header') return readBearer(headers)
   const ways = accept.split(' ')
   const header = ways.includes('header') ? readBearer(headers) : NOTHING
@@ -126,6 +117,6 @@ export const readCredential = (asked: ProtectedRequest): Credential => {
   if (isShown(header)) return isShown(inUri) ? refuse('invalid_request') : header
   if (isShown(inUri)) return inUri
   return ways.includes('cookie')
-    ? readAccessCookie(headers, secure, isWebSocket)
+    ? readAccessCookie(headers, site, isWebSocket)
     : refuse('no_credential')
 }

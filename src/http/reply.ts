@@ -30,6 +30,8 @@ export interface Reply {
   events?: readonly SecurityEvent[]
   /** For the log line. */
   reason?: Reason | undefined
+  /** Beside the reason, what the operator needs to see. */
+  detail?: Readonly<Record<string, string | undefined>> | undefined
 }
 
 /** The credential is good, or means nothing here: another one would not help. Any other reason is a 401. */
@@ -73,7 +75,7 @@ export const failure = (
   status: number,
   error: string,
   now: number,
-  { headers, ...more }: Partial<Pick<Reply, 'headers' | 'events' | 'reason'>> = {},
+  { headers, ...more }: Partial<Pick<Reply, 'headers' | 'events' | 'reason' | 'detail'>> = {},
 ): Reply => ({ ...json(status, shape(error, now), headers), ...more })
 
 /** In how many seconds to try again. */

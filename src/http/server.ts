@@ -20,7 +20,7 @@ export interface ServerParts {
   /** What a fault of ours is answered with: 503 means "cannot decide", and nginx never lets anyone in on it. */
   statusOfFault(error: unknown): { status: 500 | 503; retryIn?: number }
   /** Once per request, after the answer was written. */
-  observe(seen: { route: string; status: number; reason: string | undefined }): void
+  observe(seen: { route: string; status: number } & Pick<Reply, 'reason' | 'detail'>): void
   onEvents(events: readonly SecurityEvent[], request: Request): void
   onFault(error: unknown, route: string): void
   now(): number
@@ -110,7 +110,7 @@ export const createHttpServer = (parts: ServerParts): Server => {
     error: string,
   ): void => {
     write(message, response, failure(parts.shape, status, error, now()), true)
-    observe({ route: 'unknown', status, reason: undefined })
+    observe({ route: 'unknown', status })
   }
 
   const behind = new WeakMap<Socket, number>()
@@ -155,7 +155,7 @@ export const createHttpServer = (parts: ServerParts): Server => {
     const finish = (reply: Reply): void => {
       // A body that was not read would be parsed as the next request: the connection ends with the answer.
       write(message, response, reply, !readsBody && hasBody(message))
-      observe({ route: name, status: reply.status, reason: reply.reason })
+      observe({ route: name, status: reply.status, reason: reply.reason, detail: reply.detail })
       if (reply.events) onEvents(reply.events, request)
     }
 

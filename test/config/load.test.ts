@@ -27,6 +27,9 @@ const GRANTS = 'a list of grants, such as ["subscribe:users-state", "read:record
 const ADDRESS = '"unix:/path/of.sock", "127.0.0.1:9477" or "[::1]:9477"'
 const ENTRY = 'must be named by 1 to 64 letters, digits, _ or -, the first a letter or digit'
 
+const AS_BROWSERS =
+  'must be written as browsers do: in lower case, a name beyond ASCII as xn--…, an address in its shortest form, and no port that the scheme has anyway'
+
 /** Fixture → its lines, without the file name that starts each. */
 const EXPECTED: Readonly<Record<string, readonly string[]>> = {
   'syntax-error-beside-a-secret': ['3:12: not TOML: invalid value'],
@@ -116,6 +119,20 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
     '3: refresh.idle_ttl: must be 0, or longer than softphone.access_ttl: clients refresh when their token is about to end',
   ],
 
+  'bad-origins': [
+    '3: site.origins[0]: must end with the host or its port: no path, no / behind it, no login',
+    `4: site.origins[1]: ${AS_BROWSERS}`,
+    `5: site.origins[2]: ${AS_BROWSERS}`,
+    '6: site.origins[3]: must name one host, without * or blanks: list each',
+    '7: site.origins[4]: must begin with https:// or http://',
+    `8: site.origins[5]: ${AS_BROWSERS}`,
+    `9: site.origins[6]: ${AS_BROWSERS}`,
+    '10: site.origins[7]: must end with the host or its port: no path, no / behind it, no login',
+  ],
+  'origin-as-http-and-https': [
+    '2: site.origins: must be a list such as ["https://pbx.example.com"], each host once, as https or as http',
+  ],
+
   'bad-grants': [
     '2: roles.user.grants[1]: names no action: use one of read, write, subscribe, connect, publish',
     '3: roles.user.grants[2]: has an empty segment: no leading, trailing or double slash',
@@ -174,6 +191,7 @@ void t.test('no problem ever shows what was found in the file', async (t) => {
     'refresh.grace',
     'log.level',
     'cookies.secure',
+    'site.origins',
     'state.directory',
     'softphone.base_path',
     'roles.a.grants',

@@ -8,6 +8,7 @@ import { parseGrant } from '../../src/auth/grants.ts'
 import type { Claims } from '../../src/auth/token.ts'
 import { createCheckHandlers } from '../../src/http/check.ts'
 import { readHeaders } from '../../src/http/headers.ts'
+import { createSite } from '../../src/http/site.ts'
 import { NOW } from '../fixtures/clock.ts'
 import { requestOf } from '../fixtures/daemon.ts'
 
@@ -47,7 +48,7 @@ const setUp = (second: Decision) => {
       },
       keeps: async () => true,
     },
-    cookieSecurity: 'auto',
+    site: createSite([], 'auto'),
     observe: ({ decision }) => void observed.push(decision),
     monotonic: () => 0,
   })
@@ -115,7 +116,7 @@ void t.test('a ticket for SIP waits for word of its session, and is judged again
         kickSession: async () => 0,
         keeps: async () => false,
       },
-      cookieSecurity: 'auto',
+      site: createSite([], 'auto'),
       observe: ({ decision }) => void observed.push(decision),
       monotonic: () => 0,
     })

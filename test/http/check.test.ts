@@ -8,6 +8,7 @@ import { refuse } from '../../src/auth/decision.ts'
 import type { Claims } from '../../src/auth/token.ts'
 import { createCheckHandlers } from '../../src/http/check.ts'
 import type { Reply } from '../../src/http/reply.ts'
+import { createSite } from '../../src/http/site.ts'
 import { NOW } from '../fixtures/clock.ts'
 import {
   type Answer,
@@ -480,7 +481,7 @@ const handlerUnder = (
       keeps: async () => true,
       ...admissions,
     },
-    cookieSecurity: 'auto',
+    site: createSite([], 'auto'),
     observe: () => undefined,
     monotonic: () => 0,
   })

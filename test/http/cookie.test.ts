@@ -2,8 +2,7 @@
 
 import t from 'tap'
 
-import { isSecure, readCookie, writeCookie } from '../../src/http/cookie.ts'
-import { readHeaders } from '../../src/http/headers.ts'
+import { readCookie, writeCookie } from '../../src/http/cookie.ts'
 
 void t.test('one value is found however the line is written', (t) => {
   const rows: Record<string, string> = {
@@ -68,20 +67,3 @@ void t.test(
     t.end()
   },
 )
-
-void t.test('a cookie is Secure where nginx says https, or always', (t) => {
-  const rows: [lines: string[], security: 'auto' | 'always', due: boolean][] = [
-    [['X-Forwarded-Proto', 'https'], 'auto', true],
-    [['X-Forwarded-Proto', 'http'], 'auto', false],
-    [['X-Forwarded-Proto', 'HTTPS'], 'auto', false],
-    [['X-Forwarded-Proto', 'https', 'x-forwarded-proto', 'https'], 'auto', true],
-    [['X-Forwarded-Proto', 'http', 'x-forwarded-proto', 'http'], 'auto', true],
-    [[], 'auto', false],
-    [[], 'always', true],
-    [['X-Forwarded-Proto', 'http'], 'always', true],
-  ]
-  for (const [lines, security, due] of rows) {
-    t.equal(isSecure(readHeaders(lines), security), due, `${lines.join(' ')} ${security}`)
-  }
-  t.end()
-})

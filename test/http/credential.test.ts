@@ -10,6 +10,7 @@ import {
   readHolder,
 } from '../../src/http/credential.ts'
 import { readHeaders } from '../../src/http/headers.ts'
+import { createSite } from '../../src/http/site.ts'
 
 const A = 'aaa.bbb.ccc'
 const B = 'xxx.yyy.zzz'
@@ -20,6 +21,8 @@ const TWO = { refused: 'invalid_request' }
 
 const bearer = (...values: string[]): string[] =>
   values.flatMap((value) => ['Authorization', value])
+
+const siteOf = (secure: boolean) => createSite([], secure ? 'always' : 'auto')
 
 interface Asked {
   lines?: string[]
@@ -33,7 +36,7 @@ const read = ({ lines = [], uri = '', accept = 'header', ...asked }: Asked) =>
     headers: readHeaders(lines),
     uri,
     accept,
-    secure: asked.secure ?? false,
+    site: siteOf(asked.secure ?? false),
     isWebSocket: asked.isWebSocket ?? false,
   })
 
@@ -228,13 +231,13 @@ void t.test('the cookie does not count for another site’s page', (t) => {
   )
   const explicit = { lines: [...bearer(`Bearer ${A}`), 'Sec-Fetch-Site', 'cross-site'] }
   t.same(read({ ...explicit, accept: 'header cookie' }), ACCESS, 'a token needs no such rule')
-  t.same(readAccessCookie(readHeaders([]), true, false), NONE)
+  t.same(readAccessCookie(readHeaders([]), siteOf(true)), NONE)
   t.end()
 })
 
 void t.test('our own endpoints take the header, else the cookie', (t) => {
   const cookie = ['Cookie', `postern=${B}`]
-  const holder = (lines: string[]) => readHolder(readHeaders(lines), false)
+  const holder = (lines: string[]) => readHolder(readHeaders(lines), siteOf(false))
   t.same(holder([...bearer(`Bearer ${A}`), ...cookie]), ACCESS)
   t.same(holder(cookie), { token: B, type: 'access' })
   t.same(holder([...bearer('junk'), ...cookie]), BAD)

@@ -2,8 +2,7 @@
 
 import type { IssuedTokens } from '../../auth/login.ts'
 import { parseFormBody, parseJsonBody } from '../body.ts'
-import { type CookieSecurity, isSecure, readCookie } from '../cookie.ts'
-import { isCrossSite } from '../cross-site.ts'
+import { readCookie } from '../cookie.ts'
 import {
   createLoginHandler as createHandler,
   type LoginFields,
@@ -13,6 +12,7 @@ import {
 } from '../login.ts'
 import { failure, type Reply } from '../reply.ts'
 import type { Handler, Request } from '../request.ts'
+import { crossSiteWords, type Site } from '../site.ts'
 import { REFRESH_COOKIE, refreshCookie, shape, success } from './reply.ts'
 
 const LANGUAGE = /^[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})?$/
@@ -25,16 +25,14 @@ const readReplaced = ({ headers }: Request): string | undefined => {
 
 const TRUE = new Set<unknown>([true, 'true', '1', 'on'])
 
-export const createLoginHandler = (
-  parts: LoginParts & { cookieSecurity: CookieSecurity },
-): Handler => {
-  const { cookieSecurity, now } = parts
+export const createLoginHandler = (parts: LoginParts & { site: Site }): Handler => {
+  const { site, now } = parts
   const bad = (error: string): Reply => failure(shape, 400, error, now())
 
   const read = async (request: Request): Promise<LoginFields | Reply> => {
     // Login CSRF: another site's form would log its visitor in as somebody else (ASVS 3.5.1).
-    if (isCrossSite(request.headers)) {
-      return failure(shape, 403, 'Cross-site login is refused', now())
+    if (site.isCrossSite(request.headers)) {
+      return failure(shape, 403, crossSiteWords('login'), now(), site.blame(request.headers))
     }
     const body = await request.body()
     if (!Buffer.isBuffer(body)) return body
@@ -64,7 +62,7 @@ export const createLoginHandler = (
     const lifetime = session.persistent ? session.expiresAt - session.createdAt : undefined
     return success(
       { accessToken, tokenType: 'Bearer', expiresIn, login: session.username },
-      refreshCookie(refreshToken, isSecure(headers, cookieSecurity), lifetime),
+      refreshCookie(refreshToken, site.isSecure(headers), lifetime),
     )
   }
 

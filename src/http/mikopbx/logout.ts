@@ -3,11 +3,11 @@
 
 import type { Logout, LogoutResult } from '../../auth/logout.ts'
 import { isTextBody, parseFormBody, parseJsonBody } from '../body.ts'
-import { type CookieSecurity, isSecure, readCookie } from '../cookie.ts'
+import { readCookie } from '../cookie.ts'
 import { readBearer } from '../credential.ts'
-import { isCrossSite } from '../cross-site.ts'
 import { challenge, failure } from '../reply.ts'
 import type { Handler, Request } from '../request.ts'
+import { crossSiteWords, type Site } from '../site.ts'
 import { clearedCookie, REFRESH_COOKIE, shape, success } from './reply.ts'
 
 const TRUE = new Set<unknown>([true, 'true', '1'])
@@ -19,17 +19,23 @@ const wantsAll = ({ headers, query }: Request, body: Buffer): boolean => {
 
 export const createLogoutHandler = (parts: {
   logout: Logout
-  cookieSecurity: CookieSecurity
+  site: Site
   now(): number
 }): Handler => {
-  const { logout, cookieSecurity, now } = parts
+  const { logout, site, now } = parts
   return async (request) => {
     const { headers } = request
     const bearer = readBearer(headers)
     const cookie = readCookie(headers.get('cookie'), REFRESH_COOKIE)
-    const foreign = isCrossSite(headers) || isTextBody(headers)
+    const foreign = site.isCrossSite(headers) || isTextBody(headers)
     if (foreign && 'refused' in bearer) {
-      return failure(shape, 403, 'Cross-site use of the refresh cookie is refused', now())
+      return failure(
+        shape,
+        403,
+        crossSiteWords('use of the refresh cookie'),
+        now(),
+        site.blame(headers),
+      )
     }
     const body = await request.body()
     if (!Buffer.isBuffer(body)) return body
@@ -39,7 +45,7 @@ export const createLogoutHandler = (parts: {
     if ('value' in cookie && !foreign) {
       results.push(await logout.byRefreshToken(cookie.value, everywhere))
     }
-    const cleared = clearedCookie(isSecure(headers, cookieSecurity))
+    const cleared = clearedCookie(site.isSecure(headers))
     const done = results.find((result) => 'username' in result)
     if (!done) {
       const refusal = 'refused' in bearer ? bearer : { refused: 'bad_signature' as const }

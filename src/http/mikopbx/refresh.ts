@@ -2,23 +2,27 @@
 // dialect's clients send their expired token along.
 
 import { isTextBody } from '../body.ts'
-import { type CookieSecurity, isSecure, readCookie } from '../cookie.ts'
-import { isCrossSite } from '../cross-site.ts'
+import { readCookie } from '../cookie.ts'
 import { type RefreshParts, refuseRefresh } from '../refresh.ts'
 import { failure } from '../reply.ts'
 import type { Handler } from '../request.ts'
+import { crossSiteWords, type Site } from '../site.ts'
 import { clearedCookie, REFRESH_COOKIE, refreshCookie, shape, success } from './reply.ts'
 
-export const createRefreshHandler = (
-  parts: RefreshParts & { cookieSecurity: CookieSecurity },
-): Handler => {
-  const { refresh, cookieSecurity, now, observe } = parts
+export const createRefreshHandler = (parts: RefreshParts & { site: Site }): Handler => {
+  const { refresh, site, now, observe } = parts
   return async (request) => {
     const { headers } = request
-    if (isCrossSite(headers) || isTextBody(headers)) {
-      return failure(shape, 403, 'Cross-site use of the refresh cookie is refused', now())
+    if (site.isCrossSite(headers) || isTextBody(headers)) {
+      return failure(
+        shape,
+        403,
+        crossSiteWords('use of the refresh cookie'),
+        now(),
+        site.blame(headers),
+      )
     }
-    const secure = isSecure(headers, cookieSecurity)
+    const secure = site.isSecure(headers)
     const cookie = readCookie(headers.get('cookie'), REFRESH_COOKIE)
     if ('problem' in cookie) {
       const invalid = { refused: 'invalid' } as const

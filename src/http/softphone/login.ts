@@ -2,8 +2,6 @@
 
 import type { IssuedTokens } from '../../auth/login.ts'
 import { parseJsonBody } from '../body.ts'
-import { type CookieSecurity, isSecure } from '../cookie.ts'
-import { isCrossSite } from '../cross-site.ts'
 import {
   createLoginHandler as createHandler,
   type LoginFields,
@@ -12,20 +10,19 @@ import {
 } from '../login.ts'
 import { failure, type Reply } from '../reply.ts'
 import type { Handler, Request } from '../request.ts'
+import { crossSiteWords, type Site } from '../site.ts'
 import { accessCookie, shape, success } from './reply.ts'
 
-// Where browsers treat plain http as a secure context, since nobody can listen in.
-const LOOPBACK = /^(?:127\.0\.0\.1|localhost|\[::1\])(?::\d+)?$/
+const NEEDS_HTTPS =
+  'A cookie needs https: open this site by https://, or log in without "cookie". Where something in front of nginx ends the TLS, the operator adds the https:// address to site.origins'
 
 interface Asked extends LoginFields {
   cookie: boolean
   secure: boolean
 }
 
-export const createLoginHandler = (
-  parts: LoginParts & { cookieSecurity: CookieSecurity },
-): Handler => {
-  const { cookieSecurity, now } = parts
+export const createLoginHandler = (parts: LoginParts & { site: Site }): Handler => {
+  const { site, now } = parts
   const bad = (error: string) => failure(shape, 400, error, now())
 
   const read = async (request: Request): Promise<Asked | Reply> => {
@@ -40,14 +37,14 @@ export const createLoginHandler = (
     if (username === '' || password === '') return bad('Username and password are required')
     const account = readAccount(username, password, 'Username')
     if ('problem' in account) return bad(account.problem)
-    const secure = isSecure(request.headers, cookieSecurity)
+    const secure = site.isSecure(request.headers)
     if (cookie === true) {
       // Login CSRF: another site's page would log its visitor in as somebody else.
-      if (isCrossSite(request.headers)) {
-        return failure(shape, 403, 'Cross-site login is refused', now())
+      if (site.isCrossSite(request.headers)) {
+        return failure(shape, 403, crossSiteWords('login'), now(), site.blame(request.headers))
       }
-      if (!secure && !LOOPBACK.test(request.headers.get('x-forwarded-host') ?? '')) {
-        return bad('A cookie needs https: use it, or log in without "cookie"')
+      if (!secure && !site.isLoopback(request.headers)) {
+        return bad(NEEDS_HTTPS)
       }
     }
     return { ...account, language: 'en', persistent: false, cookie: cookie === true, secure }

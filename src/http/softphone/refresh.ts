@@ -2,28 +2,27 @@
 
 import type { RefreshResult } from '../../auth/refresh.ts'
 import type { Tokens } from '../../auth/token.ts'
-import { type CookieSecurity, isSecure } from '../cookie.ts'
 import { readAccessCookie, readBearer } from '../credential.ts'
 import type { Headers } from '../headers.ts'
 import { type RefreshParts, refuseRefresh } from '../refresh.ts'
 import { challenge, failure } from '../reply.ts'
 import type { Handler } from '../request.ts'
+import type { Site } from '../site.ts'
 import { accessCookie, shape, success } from './reply.ts'
 
 export const createRefreshHandler = (
-  parts: RefreshParts & { tokens: Pick<Tokens, 'verify'>; cookieSecurity: CookieSecurity },
+  parts: RefreshParts & { tokens: Pick<Tokens, 'verify'>; site: Site },
 ): Handler => {
-  const { refresh, tokens, cookieSecurity, now, observe } = parts
+  const { refresh, tokens, site, now, observe } = parts
   /** Where a page logged in with a cookie, its cookie is renewed too, if it belongs to this session. */
   const renewCookie = async (
     headers: Headers,
     { session, accessToken, expiresIn }: Extract<RefreshResult, { outcome: unknown }>,
   ): Promise<string[]> => {
-    const secure = isSecure(headers, cookieSecurity)
-    const shown = readAccessCookie(headers, secure, false)
+    const shown = readAccessCookie(headers, site)
     const claims = 'refused' in shown ? shown : await tokens.verify(shown.token)
     const own = !('refused' in claims) && claims.sid === session.sid
-    return own ? accessCookie(accessToken, secure, expiresIn) : []
+    return own ? accessCookie(accessToken, site.isSecure(headers), expiresIn) : []
   }
 
   return async ({ headers }) => {

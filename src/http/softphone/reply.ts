@@ -4,6 +4,7 @@ import type { Refusal } from '../../auth/decision.ts'
 import { writeCookie } from '../cookie.ts'
 import { accessCookieName } from '../credential.ts'
 import { challenge, type ErrorShape, failure, json, type Reply } from '../reply.ts'
+import { crossSiteWords, type Site } from '../site.ts'
 
 export const shape: ErrorShape = (error, now) => ({ success: false, error, timestamp: now })
 
@@ -13,7 +14,11 @@ export const success = (
 ): Reply => json(200, { success: true, ...body }, headers)
 
 /** Whoever holds no valid access token: 403 for a refresh token and for another site's page, else 401. */
-export const refusal = ({ refused: reason }: Refusal, now: number): Reply => {
+export const refusal = (
+  { refused: reason }: Refusal,
+  now: number,
+  blame?: ReturnType<Site['blame']>,
+): Reply => {
   if (reason === 'wrong_type') {
     return failure(shape, 403, 'An access token is required, not a refresh token', now, {
       headers: ['WWW-Authenticate', challenge({ refused: 'no_grant' })],
@@ -21,7 +26,7 @@ export const refusal = ({ refused: reason }: Refusal, now: number): Reply => {
     })
   }
   if (reason === 'cross_site') {
-    return failure(shape, 403, 'Cross-site use of the cookie is refused', now, { reason })
+    return failure(shape, 403, crossSiteWords('use of the cookie'), now, { reason, ...blame })
   }
   return failure(shape, 401, 'Invalid or expired token', now, {
     headers: ['WWW-Authenticate', challenge({ refused: reason })],

@@ -4,6 +4,7 @@
 import t from 'tap'
 
 import { createRefreshHandler } from '../../../src/http/mikopbx/refresh.ts'
+import { createSite } from '../../../src/http/site.ts'
 import { NOW } from '../../fixtures/clock.ts'
 import {
   type Answer,
@@ -265,7 +266,7 @@ void t.test('with rotation off the cookie stays, and lives as long as its sessio
 void t.test('a user source that is away is a 503 and clears nothing', async (t) => {
   const handler = createRefreshHandler({
     refresh: async () => ({ unavailable: 'source_away', retryAfter: 5 }),
-    cookieSecurity: 'auto',
+    site: createSite([], 'auto'),
     now: () => NOW,
     observe: { refresh: () => undefined },
   })

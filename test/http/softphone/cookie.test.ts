@@ -58,6 +58,53 @@ void t.test("another site's page logs nobody in", async (t) => {
   t.equal((await enter({ ...HTTPS, Origin: 'https://pbx.test' })).status, 200)
 })
 
+void t.test('behind what ends the TLS the listed origin counts', async (t) => {
+  const before = daemon.log().length
+  // As the inner nginx sees a browser at https://pbx.test:8443: plain http, and a Host that lost its port.
+  const inner = { 'X-Forwarded-Proto': 'http', 'X-Forwarded-Host': 'pbx.test' }
+  const page = { ...inner, Origin: 'https://pbx.test:8443' }
+  const browser = { ...page, 'Sec-Fetch-Site': 'same-origin' }
+  const socket = (origin: string, token: string) =>
+    daemon.ask('/check', {
+      headers: {
+        ...inner,
+        'X-Auth-Action': 'connect',
+        'X-Auth-Resource': 'sip',
+        'X-Auth-Accept': 'cookie',
+        Cookie: `__Host-postern=${token}`,
+        Origin: origin,
+      },
+    })
+  t.match((await enter(browser)).json(), { error: /needs https.*site\.origins/ })
+  const refused = await enter(page)
+  t.equal(refused.status, 403)
+  t.match(refused.json(), { error: /^Cross-site login.*site\.origins/ })
+
+  await daemon.reload({ site: 'origins = ["https://pbx.test:8443"]' })
+  for (const headers of [browser, page]) {
+    const answer = await enter(headers)
+    t.equal(answer.status, 200)
+    t.match(answer.header('set-cookie'), /^__Host-postern=.*; Secure/)
+  }
+  t.equal((await enter({ ...page, Origin: 'https://pbx.test' })).status, 403, 'no other')
+  const [, token = ''] = /=([^;]*)/.exec((await enter(page)).header('set-cookie') ?? '') ?? []
+  t.equal((await socket('https://pbx.test:8443', token)).status, 204)
+  const stranger = await socket('https://evil.test', token)
+  t.match([stranger.status, stranger.header('x-auth-reason')], [403, 'cross_site'])
+
+  const lines = daemon
+    .log()
+    .slice(before)
+    .filter(({ reason }) => reason === 'cross_site')
+  t.match(lines, [
+    { route: 'login', status: 403, origin: 'https://pbx.test:8443', own: 'http://pbx.test' },
+    { route: 'login', origin: 'https://pbx.test', own: 'https://pbx.test:8443' },
+    { route: 'check', origin: 'https://evil.test', own: 'https://pbx.test:8443' },
+  ])
+  for (const { msg } of lines) t.match(msg, /site\.origins/)
+  await daemon.reload({})
+})
+
 void t.test('the cookie counts where it belongs, and only for this site', async (t) => {
   const { access } = await daemon.softphone()
   const cookie = (name: string, value = access) => ({ Cookie: `${name}=${value}` })

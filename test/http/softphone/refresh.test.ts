@@ -4,6 +4,7 @@
 import t from 'tap'
 
 import { createRefreshHandler } from '../../../src/http/softphone/refresh.ts'
+import { createSite } from '../../../src/http/site.ts'
 import { NOW } from '../../fixtures/clock.ts'
 import {
   type Answer,
@@ -228,7 +229,7 @@ void t.test('a user source that is away is a 503 and ends nothing', async (t) =>
   const handler = createRefreshHandler({
     refresh: async () => ({ unavailable: 'source_away', retryAfter: 5 }),
     tokens: { verify: async () => ({ refused: 'malformed_token' }) },
-    cookieSecurity: 'auto',
+    site: createSite([], 'auto'),
     now: () => NOW,
     observe: { refresh: (result) => void seen.push(result) },
   })
