@@ -9,6 +9,11 @@ import type { Site } from './site.ts'
 export type Credential = { token: string; type: 'access' | 'ticket' } | Refusal
 
 const BEARER = /^bearer +([^\s,]+)$/i // RFC 9110 §11.1: the scheme knows no case; RFC 6750 §2.1: 1*SP b64token
+/**
+ * One well-formed line of another scheme (RFC 9110 §11.4): browsers send Basic to everything, once nginx or an
+ * application has asked for it. With a comma it may hold a second credential.
+ */
+const OTHER_SCHEME = /^(?!bearer )[\w!#$%&'*+.^`|~-]+ +[^\s,]+$/i
 const USUAL = 'Bearer '
 const NOT_OF_A_TOKEN = /[\s,]/
 const TOKEN_NAMES: readonly string[] = ['authorization', 'token'] // the two that existing clients use
@@ -29,7 +34,8 @@ export const readBearer = (headers: Headers): Credential => {
   const value = headers.get('authorization')
   if (value === undefined) return refuse('no_credential')
   const token = bearerToken(value)
-  return token === undefined ? refuse('malformed_token') : { token, type: 'access' }
+  if (token !== undefined) return { token, type: 'access' }
+  return refuse(OTHER_SCHEME.test(value) ? 'no_credential' : 'malformed_token')
 }
 
 /** From application/x-www-form-urlencoded, as browsers write it; undefined where it is malformed. */

@@ -64,6 +64,33 @@ void t.test('the scheme knows no case, and one or more spaces follow it', (t) =>
   t.end()
 })
 
+void t.test('another scheme is no credential of ours', (t) => {
+  // What a browser sends everywhere once a site has asked it for a name and a password.
+  const others = [
+    'Basic dTpw',
+    'basic dTpw==',
+    'Basic  dTpw',
+    'Token aaa.bbb',
+    'Negotiate YIIZZ+/==',
+    'AWS4-HMAC-SHA256 Credential=x/y',
+    'Bearers x',
+    'Basic x;Bearer',
+  ]
+  const cookie = ['Cookie', `postern=${A}`]
+  for (const value of others) {
+    const lines = bearer(value)
+    t.same(readBearer(readHeaders(lines)), NONE, value)
+    for (const accept of ['header cookie', 'header ticket cookie', 'cookie']) {
+      t.same(read({ lines: [...lines, ...cookie], accept }), ACCESS, `${value}: ${accept}`)
+    }
+    const ticket = { token: B, type: 'ticket' }
+    t.same(read({ lines, uri: `/x?ticket=${B}`, accept: 'header ticket' }), ticket, value)
+    t.same(read({ lines, uri: `/x?token=${A}`, accept: 'header query' }), ACCESS, value)
+    t.same(readHolder(readHeaders([...lines, ...cookie]), siteOf(false)), ACCESS, value)
+  }
+  t.end()
+})
+
 void t.test('whatever else stands there is a bad token, not none', (t) => {
   for (const value of [
     `Bearer\t${A}`,
@@ -73,11 +100,19 @@ void t.test('whatever else stands there is a bad token, not none', (t) => {
     `Basic x, Bearer ${A}`,
     'Bearer',
     'Bearer ',
-    'Basic dTpw',
+    'bearer',
     A,
     '',
     `Bearer: ${A}`,
-    `Token ${A}`,
+    `Basic x Bearer ${A}`,
+    `Basic x,Bearer ${A}`,
+    'Digest username="u", realm="r"',
+    'Basic',
+    'Basic x y',
+    'Basic\tx',
+    `Bas(ic ${A}`,
+    `Bearer\u00a0${A}`,
+    'Basic x\u00a0y',
     `Bearer ${A}\u00a0x`,
   ]) {
     t.same(readBearer(readHeaders(bearer(value))), BAD, value)

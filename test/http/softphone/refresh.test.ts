@@ -92,7 +92,7 @@ void t.test('without a good refresh token it is a 401 with a challenge', async (
       { Authorization: [`Bearer ${token}`, `Bearer ${token}`] },
       'Bearer realm="postern", error="invalid_request"',
     ],
-    Basic: [{ Authorization: `Basic ${token}` }, invalid],
+    Basic: [{ Authorization: `Basic ${token}` }, 'Bearer realm="postern"'],
     'in a cookie': [{ Cookie: `refreshToken=${token}` }, 'Bearer realm="postern"'],
     garbage: [bearer('a.b.c'), invalid],
     'a byte changed': [bearer(`${token.slice(0, -3)}AAA`), invalid],
