@@ -20,28 +20,32 @@ export interface CheckObservation {
   took: number
 }
 
+export interface Admission {
+  sid: string
+  username: string
+  userId: number
+  role: string
+  resource: string
+  until: number
+  address: string
+  agent: string
+  /** Whether the id is for this stream only. */
+  exclusive: boolean
+  /** The pid of nginx's worker in which it opens; empty with nginx files of the version before. */
+  worker: string
+}
+
 /** The live streams, as far as a check needs them. */
 export interface Admissions {
   /** Why a stream that opens now could never be ended: thrown, before a ticket is used up. */
   obstacle(): Error | undefined
+  /** Whether `admit` would let it in; asked before a ticket is used up. */
+  hasRoom(admission: Admission): boolean
   /**
    * The kick id for an allowed subscribe: at once where the session has one for the resource. Undefined where it has
    * as many streams as it may.
    */
-  admit(admission: {
-    sid: string
-    username: string
-    userId: number
-    role: string
-    resource: string
-    until: number
-    address: string
-    agent: string
-    /** Whether the id is for this stream only. */
-    exclusive: boolean
-    /** The pid of nginx's worker in which it opens; empty with nginx files of the version before. */
-    worker: string
-  }): string | Promise<string> | undefined
+  admit(admission: Admission): string | Promise<string> | undefined
   kickSession(sid: string, cause: 'session_ended'): Promise<number>
   /** Whether the channel keeps a message right now, so that a client may go on from an id. */
   keeps(channel: string, worker: string): Promise<boolean>
@@ -68,8 +72,13 @@ const DENIED: Readonly<Record<string, SecurityEvent['name']>> = {
   write: 'MEDIA_ACCESS_DENIED',
   subscribe: 'SUBSCRIBE_DENIED',
 }
-// No attack: a client that comes a second late does this, and a jail must never count it.
-const NO_EVENT: ReadonlySet<string> = new Set(['no_credential', 'expired', 'session_ended'])
+// No attack: an honest client does this (it comes a second late), and a jail must never count it.
+const NO_EVENT: ReadonlySet<string> = new Set([
+  'no_credential',
+  'expired',
+  'session_ended',
+  'limit', // a page in many tabs
+])
 
 const deny = (refusal: Refusal, action: string | undefined): Reply => {
   const { refused } = refusal
@@ -160,13 +169,11 @@ export const createCheckHandlers = (parts: {
     const { claims, role } = identity
     const obstacle = admissions.obstacle()
     if (obstacle) throw obstacle
-    const spent = await tickets.redeem(identity, headers.get('x-request-id') ?? '')
-    if (spent) return spent
     const resource = asked.resource ?? ''
     const channel = channelOf(resource, claims.sub)
     if (channel === undefined) return refuse('bad_resource')
     const worker = headers.get('x-original-worker') ?? ''
-    const kick = await admissions.admit({
+    const wanted: Admission = {
       sid: claims.sid,
       username: claims.username,
       userId: Number(claims.sub),
@@ -178,7 +185,13 @@ export const createCheckHandlers = (parts: {
       // A long-poll that offers h2c (Java's client does) would have a stream of its own at each poll.
       exclusive: mayBeWebSocket(headers),
       worker,
-    })
+    }
+    // Before the ticket, which the client shows again once there is room; and the stream after it: else a used ticket
+    // would open streams in the list, at whose limit those that live give way.
+    if (claims.ticket && !admissions.hasRoom(wanted)) return refuse('limit')
+    const spent = await tickets.redeem(identity, headers.get('x-request-id') ?? '')
+    if (spent) return spent
+    const kick = await admissions.admit(wanted)
     if (kick === undefined) return refuse('limit')
     // As late as possible: nginx acts on the answer at once.
     const from = readResume(

@@ -66,3 +66,19 @@ export const findSurplus = (
   )
   return oldest && [...streams.filter((stream) => names.has(stream.resource)), ...oldest]
 }
+
+/** The same, with a look at nginx for those that it has not shown: it may refuse for their sake. */
+export const findRoom = (
+  streams: readonly LiveStream[],
+  resource: string,
+  limits: Limits,
+  now: number,
+  look: (stream: LiveStream) => void,
+): readonly LiveStream[] | undefined => {
+  const unseen = findUnseen(streams, limits)
+  for (const stream of unseen) {
+    if (stream.sighting === 'none') look(stream)
+    stream.sighting = 'asked'
+  }
+  return unseen.length > 0 ? undefined : findSurplus(streams, resource, limits, now)
+}

@@ -8,7 +8,7 @@ import { randomBytes } from 'node:crypto'
 import type { Time } from '../clock.ts'
 import { createAgenda } from './agenda.ts'
 import { createKicks, IN_FLIGHT, type KickObservation } from './kicks.ts'
-import { findSurplus, findUnseen, type Limits } from './limits.ts'
+import { findRoom, type Limits } from './limits.ts'
 import { createLiveList, type LiveStream } from './live-list.ts'
 import { createOutage } from './outage.ts'
 import { createPendingCloses } from './pending-closes.ts'
@@ -114,10 +114,8 @@ export const createRegistry = (parts: {
   const expire = (streams: readonly LiveStream[]): void => {
     for (const stream of streams) stream.renewing = false
     const now = clock.now()
-    kick(
-      streams.filter((stream) => now >= stream.until && live.has(stream)),
-      'expired',
-    )
+    const over = streams.filter((stream) => now >= stream.until && live.has(stream))
+    kick(over, 'expired')
   }
 
   /** The session got a token that lives until then: its subscriptions go on, where its role of today allows. */
@@ -196,13 +194,22 @@ export const createRegistry = (parts: {
 
   /** Kicks what is no longer allowed, by the rules of today where none are given. */
   const review = (isAllowed = stillAllowed, cause: KickCause = 'grant_removed'): void => {
-    kick(
-      live.all().filter((stream) => !isAllowed(stream)),
-      cause,
-    )
+    const denied = live.all().filter((stream) => !isAllowed(stream))
+    kick(denied, cause)
   }
 
+  /** Which streams give way to it; undefined: it is refused. */
+  const roomFor = ({ sid, resource }: Admission): readonly LiveStream[] | undefined => {
+    const now = clock.monotonic()
+    return findRoom(live.ofSession(sid), resource, limits(), now, (one) => asks.set(one, now))
+  }
+  const sharedBy = ({ exclusive, sid, resource }: Admission): LiveStream | undefined =>
+    exclusive ? undefined : live.at(sid, resource)
+
   return {
+    /** Whether `admit` would let it in now. */
+    hasRoom: (admission: Admission): boolean =>
+      (sharedBy(admission) ?? roomFor(admission)) !== undefined,
     /**
      * The kick id for a subscribe that the rules allow: at once where it may share one of its session. Undefined where
      * the session has as many streams as it may, all of them young.
@@ -210,7 +217,7 @@ export const createRegistry = (parts: {
     admit(admission: Admission): string | Promise<string> | undefined {
       const now = clock.monotonic()
       if (admission.worker !== '') workers.asks(admission.worker)
-      const known = admission.exclusive ? undefined : live.at(admission.sid, admission.resource)
+      const known = sharedBy(admission)
       if (known) {
         known.issuedAt = now
         known.openedAt = now
@@ -219,14 +226,8 @@ export const createRegistry = (parts: {
         prolong(known, admission.until)
         return known.written ? known.written.then(() => known.kick) : known.kick
       }
-      const ofSession = live.ofSession(admission.sid)
-      const unseen = findUnseen(ofSession, limits())
-      for (const stream of unseen) {
-        if (stream.sighting === 'none') asks.set(stream, now)
-        stream.sighting = 'asked'
-      }
-      const surplus = findSurplus(ofSession, admission.resource, limits(), now)
-      if (!surplus || unseen.length > 0) return undefined
+      const surplus = roomFor(admission)
+      if (!surplus) return undefined
       kick(surplus, 'limit')
       const id = createKickId()
       const { exclusive, worker, ...rest } = admission

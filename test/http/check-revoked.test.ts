@@ -41,6 +41,7 @@ const setUp = (second: Decision) => {
     tickets: { redeem: () => undefined },
     admissions: {
       obstacle: () => undefined,
+      hasRoom: () => true,
       admit: () => written.promise,
       async kickSession(sid) {
         kicked.push(sid)
@@ -112,6 +113,7 @@ void t.test('a ticket for SIP waits for word of its session, and is judged again
       tickets: { redeem: async () => spent },
       admissions: {
         obstacle: () => undefined,
+        hasRoom: () => false,
         admit: () => undefined,
         kickSession: async () => 0,
         keeps: async () => false,

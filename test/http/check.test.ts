@@ -9,7 +9,7 @@ import type { Claims } from '../../src/auth/token.ts'
 import { createCheckHandlers } from '../../src/http/check.ts'
 import type { Reply } from '../../src/http/reply.ts'
 import { createSite } from '../../src/http/site.ts'
-import { NOW } from '../fixtures/clock.ts'
+import { createTestClock, NOW } from '../fixtures/clock.ts'
 import {
   type Answer,
   type Ask,
@@ -476,6 +476,7 @@ const handlerUnder = (
     tickets: { redeem },
     admissions: {
       obstacle: () => undefined,
+      hasRoom: () => true,
       admit: () => 'kick-x',
       kickSession: async () => 0,
       keeps: async () => true,
@@ -748,6 +749,42 @@ void t.test('tickets: for exactly one action and resource, in a URL alone', asyn
     '401 ticket_used',
     'the mark survives a restart',
   )
+})
+
+void t.test('a refused stream costs no ticket, and a used ticket ends no stream', async (t) => {
+  const clock = createTestClock()
+  const streams = 'per_session = 1\nstreams_per_session = 1'
+  const daemon = await startTestDaemon(t, { clock, sections: { streams } })
+  const { access } = await daemon.softphone('201')
+  const by = async (ticket: string, resource: string): Promise<string> =>
+    reasonOf(
+      await daemon.ask('/check', {
+        headers: {
+          ...SUBSCRIBE,
+          'X-Auth-Resource': resource,
+          'X-Auth-Accept': 'ticket',
+          'X-Original-URI': `/x?ticket=${ticket}`,
+        },
+      }),
+    )
+  const ticketFor = async (resource: string): Promise<string> => {
+    const answer = await daemon.ask(`${V1}/auth/ticket`, {
+      headers: { ...JSON_TYPE, ...bearer(access) },
+      body: JSON.stringify({ action: 'subscribe', resource, ttl: 600 }),
+    })
+    return String(answer.json()['ticket'])
+  }
+  const first = await ticketFor('users-state')
+  const second = await ticketFor('contacts')
+  t.equal(await by(first, 'users-state'), '204')
+  t.equal(await by(second, 'contacts'), '403 limit')
+  t.notMatch(await daemon.securityLog(), /limit/, 'no event')
+  clock.advance(61)
+  t.equal(await by(second, 'contacts'), '204', 'the same ticket, once there is room')
+  clock.advance(61)
+  t.equal(await by(first, 'users-state'), '401 ticket_used')
+  const { body } = await daemon.ask(`${V1}/auth/sessions`, { headers: bearer(access) })
+  t.match(body, /"resource":"contacts"/, 'it listens on')
 })
 
 void t.test('an Upgrade is a plain question', async (t) => {

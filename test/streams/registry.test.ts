@@ -581,7 +581,8 @@ void t.test('many tabs on one channel are one resource, and end nobody', async (
 })
 
 void t.test('where all are young the new one is refused, and nobody ends', async (t) => {
-  const { listen, admit, nginx, pass, registry } = setUp(t, { perSession: 2, streamsPerSession: 5 })
+  const limits = { perSession: 2, streamsPerSession: 5 }
+  const { listen, admit, admission, nginx, pass, registry } = setUp(t, limits)
   const year = { exclusive: true, until: NOW + YEAR }
   for (let tab = 0; tab < 5; tab++) {
     await listen(year).catch(async () => {
@@ -591,13 +592,17 @@ void t.test('where all are young the new one is refused, and nobody ends', async
   }
   for (let tab = 0; tab < 200; tab++) await t.rejects(admit(year), /refused/)
   await t.rejects(admit({ until: NOW + YEAR }), /refused/, 'of whatever kind')
+  t.equal(registry.hasRoom(admission()), false)
   t.equal(registry.count(), 5)
   t.same(nginx.deleted, [])
   await pass(59)
   await t.rejects(admit(year), /refused/)
   await pass(1.2)
-  await listen(year)
+  t.equal(registry.hasRoom(admission()), true)
+  t.same(nginx.deleted, [], 'whoever only asks ends nobody')
+  await listen({ until: NOW + YEAR })
   t.equal(registry.count(), 5)
+  t.equal(registry.hasRoom(admission()), true, 'one id for both')
   t.equal(new Set(nginx.deleted).size, 1, 'one gave way')
   await listen({ ...year, sid: 's2' })
 })
