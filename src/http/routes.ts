@@ -56,6 +56,8 @@ export const createRouter = (
   for (const route of routes) {
     const known = byPath.get(route.path) ?? { shape: route.shape, methods: new Map() }
     known.methods.set(route.method, { ...route, id: '' })
+    // Monitors and health checks ask so; node:http leaves the body out.
+    if (route.method === 'GET') known.methods.set('HEAD', { ...route, id: '' })
     byPath.set(route.path, known)
   }
   const notFound: Match = {

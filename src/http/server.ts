@@ -91,7 +91,7 @@ export const createHttpServer = (parts: ServerParts): Server => {
       response.end(body)
       return
     }
-    if (body === undefined) response.flushHeaders()
+    if (body === undefined || message.method === 'HEAD') response.flushHeaders()
     else response.write(body)
     linger(message, () => response.end())
   }

@@ -6,7 +6,7 @@ import t from 'tap'
 
 import { createControlRoutes, createOperatorRoutes } from '../../src/http/operator.ts'
 import type { Route } from '../../src/http/routes.ts'
-import { HASH, JSON_TYPE, requestOf, startTestDaemon, USERS } from '../fixtures/daemon.ts'
+import { HASH, JSON_TYPE, requestOf, startTestDaemon, USERS, V1 } from '../fixtures/daemon.ts'
 
 const daemon = await startTestDaemon(t, { users: [`300:${HASH}:user`] })
 const sidOf = (token: string): string => String(daemon.claimsOf(token)['sid'])
@@ -25,6 +25,28 @@ const CONTROL = [
   '/sessions/kick',
   '/tokens/inspect',
 ]
+
+void t.test('HEAD is GET without a body, on each listener', async (t) => {
+  const rows: [path: string, ask: typeof daemon.ask][] = [
+    ...OPERATOR.map((path) => [path, daemon.operator] as [string, typeof daemon.ask]),
+    ...['/ready', '/users/ids', '/sessions'].map(
+      (path) => [path, daemon.control] as [string, typeof daemon.ask],
+    ),
+    [`${V1}/health`, daemon.ask],
+    [`${V1}/profile`, daemon.ask],
+    ['/.well-known/jwks.json', daemon.ask],
+    ['/check', daemon.ask],
+  ]
+  for (const [path, ask] of rows) {
+    const whole = await ask(path)
+    const head = await ask(path, { method: 'HEAD' })
+    t.equal(head.status, whole.status, path)
+    t.equal(head.body, '', path)
+    t.equal(head.header('content-type'), whole.header('content-type'), path)
+    // What is counted has grown in between.
+    if (path !== '/metrics') t.equal(head.header('content-length'), whole.header('content-length'))
+  }
+})
 
 void t.test('metrics, alive and ready', async (t) => {
   const metrics = await daemon.operator('/metrics')

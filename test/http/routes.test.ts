@@ -37,6 +37,8 @@ void t.test('a path is matched whole, with its method', async (t) => {
   t.match(router('GET', '/a/b'), { name: 'read', id: '' })
   t.match(router('POST', '/a/b'), { name: 'write' })
   t.equal((await answer(router('POST', '/a/b'))).body, 'write')
+  t.match(router('HEAD', '/a/b'), { name: 'read' }, 'HEAD is GET')
+  t.match(router('HEAD', '/a/items/x'), { name: 'wrong_method' }, 'where there is one')
 })
 
 void t.test('there is one spelling of a path', async (t) => {
@@ -79,12 +81,12 @@ void t.test('there is one spelling of a path', async (t) => {
 void t.test(
   'another method is a 405 that says which there are, in the words of its clients',
   async (t) => {
-    for (const method of ['PUT', 'get', 'HEAD', 'OPTIONS', 'TRACE', 'DELETE', '']) {
+    for (const method of ['PUT', 'get', 'head', 'OPTIONS', 'TRACE', 'DELETE', '']) {
       const match = router(method, '/a/b')
       t.equal(match.name, 'wrong_method', method)
       const { status, headers, body } = await answer(match)
       t.equal(status, 405)
-      t.same(headers.slice(-2), ['Allow', 'GET, POST'])
+      t.same(headers.slice(-2), ['Allow', 'GET, HEAD, POST'])
       t.equal(body, '{"own":"Method not allowed"}')
     }
     t.same((await answer(router('GET', '/a/items/x'))).headers.slice(-2), ['Allow', 'DELETE'])

@@ -492,6 +492,18 @@ void t.test('an answer has its length in bytes', async (t) => {
   t.equal(answer.body, 'Ã¼', 'two bytes, here as latin-1')
 })
 
+void t.test('the answer to HEAD ends with its head', async (t) => {
+  const { port } = await startFaulty(t)
+  const wire = openWire(port)
+  const head = 'HEAD /fine HTTP/1.1\r\nHost: x\r\n'
+  // The second has a body that never comes: it is not waited for.
+  wire.write(`${head}\r\n${head}Content-Length: 5\r\n\r\n`)
+  const heads = /^HTTP\/1\.1 200 OK\r\n(?:[^\r]+\r\n)+\r\nHTTP\/1\.1 200 OK\r\n(?:[^\r]+\r\n)+\r\n$/
+  await postern.until('both are answered', () => heads.test(wire.text()))
+  t.match(wire.text(), /Content-Length: 2\r\n[^]*Content-Length: 2\r\n/)
+  await wire.closed()
+})
+
 void t.test('slow and silent connections are closed, and hold nobody up', async (t) => {
   const { server, port, ask } = await startFaulty(t)
   t.equal(server.headersTimeout, 10_000)

@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 
 import { nginxMissing, startNginx, type NginxOptions } from '../fixtures/nginx.ts'
 import { bearer, login, makePlace, nginxFound, serve } from '../fixtures/postern.ts'
-import { type Ask, ask, RECORDINGS, V1 } from './ask.ts'
+import { type Ask, ask, RECORDINGS, V1, V3 } from './ask.ts'
 
 const RECORDING = `${RECORDINGS}/a.wav`
 
@@ -90,3 +90,34 @@ void t.test(
     t.notMatch(application.body, /authorization/i, 'the application is told who it is by us alone')
   },
 )
+
+void t.test('HEAD is GET without a body', { skip: nginxMissing() }, async (t) => {
+  const { access, get } = await setUp(t)
+  const rows: [path: string, headers: Ask['headers'], status: number][] = [
+    [`${V1}/health`, {}, 200],
+    [`${V1}/profile`, bearer(access), 200],
+    [`${V1}/profile`, {}, 401],
+    [`${V1}/auth/sessions`, bearer(access), 200],
+    [`${V1}/check-media-access`, bearer(access), 200],
+    ['/.well-known/jwks.json', {}, 200],
+    [RECORDING, bearer(access), 200],
+    [RECORDING, {}, 401],
+    ['/app/x', bearer(access), 200],
+    [`${V3}/extensions`, bearer(access), 200],
+    // Nchan never answers it.
+    [`${V1}/sub/users-state`, bearer(access), 405],
+    // What has no GET has no HEAD.
+    [`${V1}/auth/login`, {}, 405],
+    [`${V3}/auth:login`, {}, 405],
+    [`${V1}/nothing`, {}, 404],
+  ]
+  for (const [path, headers, status] of rows) {
+    const head = await get(path, headers, 'HEAD')
+    t.match(head, { status, body: '' }, path)
+    if (status === 405) continue
+    const whole = await get(path, headers)
+    t.equal(whole.status, status, path)
+    t.equal(head.headers['content-type'], whole.headers['content-type'], path)
+    t.equal(head.headers['content-length'], whole.headers['content-length'], path)
+  }
+})
