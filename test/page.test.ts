@@ -11,7 +11,7 @@ import t, { type Test } from 'tap'
 
 import type { DemoReport } from './fixtures/demo-site.ts'
 import { compiled } from './fixtures/compiled.ts'
-import { nginxMissing } from './fixtures/nginx.ts'
+import { nginxMissing, startFront } from './fixtures/nginx.ts'
 import { V1 } from './nginx/ask.ts'
 
 const CHROMIUM = '/usr/bin/chromium'
@@ -38,7 +38,10 @@ const browserMissing = (): string | false => {
 // ---- the demo, as a process of its own
 
 interface Demo {
+  /** For a browser. */
   url: string
+  /** Of the demo's own nginx. */
+  inner: string
   password: string
   recordings: readonly string[]
   /** All that nginx and the daemon have written so far. */
@@ -79,6 +82,7 @@ const startDemo = async (t: Test, settings = ''): Promise<Demo> => {
       })
       return {
         ...report,
+        inner: report.url,
         logs: async () => {
           child.send('logs')
           const told = await hear(child)
@@ -123,13 +127,14 @@ const CONTRASTS = `
 
 const openBrowser = async (
   t: Test,
-  options: { javaScriptEnabled?: boolean } = {},
+  options: { javaScriptEnabled?: boolean; args?: readonly string[] } = {},
 ): Promise<{ context: BrowserContext; folder: string }> => {
   const folder = mkdtempSync(join(tmpdir(), 'postern-browser-'))
   const context = await chromium.launchPersistentContext(folder, {
     executablePath: CHROMIUM,
-    args: FLAGS,
+    ignoreHTTPSErrors: true,
     ...options,
+    args: [...FLAGS, ...(options.args ?? [])],
     timeout: 60_000,
   })
   context.setDefaultTimeout(SOON)
@@ -207,10 +212,19 @@ t.setTimeout(900_000)
 
 const skip = browserMissing() || nginxMissing()
 
-void t.test('the page', { skip }, async (t) => {
-  const demo = await startDemo(t)
-  const first = await openBrowser(t)
-  const second = await openBrowser(t)
+/** The demo behind another nginx that ends the TLS: the way that most have, and the harder one. */
+const startFronted = async (t: Test): Promise<{ demo: Demo; args: readonly string[] }> => {
+  const url = 'https://pbx.test'
+  const demo = await startDemo(t, `[site]\norigins = ["${url}"]\n`)
+  const front = await startFront(t, 'pbx.test', Number(new URL(demo.url).port))
+  const args = [`--host-resolver-rules=MAP pbx.test 127.0.0.1:${front.port}`]
+  return { demo: { ...demo, url }, args }
+}
+
+void t.test('the page, behind a front that ends the TLS', { skip }, async (t) => {
+  const { demo, args } = await startFronted(t)
+  const first = await openBrowser(t, { args })
+  const second = await openBrowser(t, { args })
   const secrets = new Set<string>([demo.password])
   for (const { context } of [first, second]) {
     context.on('response', (response) => {
@@ -227,7 +241,7 @@ void t.test('the page', { skip }, async (t) => {
   const { context } = first
 
   await t.test('comes with a policy that lets in nothing of another origin', async (t) => {
-    const response = await fetch(`${demo.url}/`)
+    const response = await fetch(`${demo.inner}/`)
     const html = await response.text()
     const policy = response.headers.get('content-security-policy') ?? ''
     t.match(policy, /default-src 'none'/)
@@ -247,6 +261,10 @@ void t.test('the page', { skip }, async (t) => {
     t.equal(await page.locator(':focus').getAttribute('id'), 'password')
     await logIn(page, demo)
     await page.getByText('201 (user)').waitFor()
+    const protocol = "performance.getEntriesByType('navigation')[0].nextHopProtocol"
+    t.equal(await page.evaluate(protocol), 'h2')
+    const cookies = (await context.cookies()).map(({ name, secure }) => [name, secure])
+    t.same(cookies, [['__Host-postern', true]])
     t.equal(await page.locator(':focus').innerText(), 'Live')
     await bothBecome(page, 'live')
     t.same(errors, [])
@@ -516,7 +534,7 @@ void t.test('the page', { skip }, async (t) => {
   })
 
   await t.test('without JavaScript it says what to do, and does not seem to wait', async (t) => {
-    const { context } = await openBrowser(t, { javaScriptEnabled: false })
+    const { context } = await openBrowser(t, { javaScriptEnabled: false, args })
     const page = await open(context, demo)
     t.match(await page.locator('main').innerText(), /^This page needs JavaScript: allow it[^]*curl/)
     t.equal(await page.getByText('Looking whether').isVisible(), false)

@@ -201,22 +201,24 @@ const readUrl = (text: string | undefined): URL | undefined => {
 
 const inspect = async (file: string, nginx: string | undefined, url: URL | undefined) => {
   const node = checkNode(process.version, process.execPath, systemClock.now())
+  const read: { config?: Config } = {}
   const here = await judge('config', 'postern.toml', async () => {
     const { config, warnings } = openConfig(file)
+    read.config = config
     const doubts = warnings.map((said) => doubtful('config', file, said))
     const state = await checkState(config)
     const daemon = await checkDaemon(config)
     const looks = [...state, ...daemon, ...(await checkNginx(config, nginx))]
     return [ok('config', file, 'good'), ...doubts, ...looks]
   })
-  return [node, checkClock(), ...here, ...(url ? await probe(url) : [])]
+  return [node, checkClock(), ...here, ...(url ? await probe(url, read.config) : [])]
 }
 
 export const doctor: Command = {
   name: 'doctor',
   summary: 'say what is right and wrong on this machine, with the cure',
   notes: [
-    '--url URL      a protected address, e.g. of a recording: tried as a stranger would',
+    '--url URL      a protected address, e.g. of a recording: tried as a stranger would, and as a page of it',
     '--nginx FILE   the saved output of `nginx -T`',
   ],
   verbs: {

@@ -1,5 +1,6 @@
-// What a stranger sees of a protected address, tried for real through nginx: without a token, with a bad one,
-// with headers of their own, and by other spellings of the same path. None of it may be let in.
+// What an address is to strangers and to pages, tried for real through nginx. A stranger without a token, with a bad one,
+// with headers of their own, by other spellings of the same path: none of it may be let in. A page of the address itself
+// must not be taken for another site's.
 
 import { findCertificateFault } from '../files/certificates.ts'
 import { sendRequest } from '../http-client.ts'
@@ -7,6 +8,37 @@ import { type Finding, ok, problem, warning } from './finding.ts'
 
 const TIMEOUT = 5 // seconds
 const CURE = 'protect this location: action, resource, and `include postern/postern-protect.conf`'
+
+/** What of the configuration a page depends on. */
+export interface PageTerms {
+  site: { origins: readonly string[] }
+  softphone: { basePath: string }
+  mikopbx: { basePath: string }
+}
+
+/** As a browser without Sec-Fetch-Site says it, with cookies that are none: they change nothing, and open nothing. */
+const probePage = async (url: URL, { site, softphone, mikopbx }: PageTerms): Promise<Finding> => {
+  const { origin } = url
+  const headers = { Origin: origin, Cookie: '__Host-postern=x; postern=x' }
+  const asked = { url, headers, timeout: TIMEOUT, maxBytes: 0 }
+  const exchanges = [
+    await sendRequest({ method: 'GET', path: `${softphone.basePath}/profile`, ...asked }),
+    await sendRequest({ method: 'POST', path: `${mikopbx.basePath}/auth:refresh`, ...asked }),
+  ]
+  const statuses = exchanges.map((exchange) => ('failed' in exchange ? 0 : exchange.status))
+  if (statuses.includes(403)) {
+    const written = site.origins.includes(origin)
+      ? `postern reload: site.origins has "${origin}", and the daemon has not read it`
+      : site.origins.length > 0
+        ? `add "${origin}" to site.origins in postern.toml, and postern reload`
+        : `write origins = ["${origin}"] below [site] in postern.toml, and postern reload`
+    const text = 'its pages count as another site’s: logins and WebSockets by cookie are refused'
+    return problem('origin', origin, text, written)
+  }
+  if (statuses.includes(401)) return ok('origin', origin, 'its pages count as this site’s own')
+  const text = 'no token endpoint answers there: whether its pages count as our own is not known'
+  return warning('origin', origin, text, 'look for cross_site in the log of the daemon')
+}
 
 const spellings = (path: string): string[] => {
   const last = path.lastIndexOf('/')
@@ -27,8 +59,8 @@ const spellings = (path: string): string[] => {
   ]
 }
 
-/** `url` names something that is there and protected. One finding a probe. */
-export const probe = async (url: URL): Promise<Finding[]> => {
+/** `url` names something that is there and protected; without `terms` no page is tried. One finding a probe. */
+export const probe = async (url: URL, terms?: PageTerms): Promise<Finding[]> => {
   const path = url.pathname
   const forged = 'eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.'
   const tries: readonly (readonly [string, string, Record<string, string>])[] = [
@@ -70,5 +102,6 @@ export const probe = async (url: URL): Promise<Finding[]> => {
   }
   const findings: Finding[] = []
   for (const one of tries) findings.push(await judge(...one))
+  if (terms) findings.push(await probePage(url, terms))
   return findings
 }

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
 import t, { type Test } from 'tap'
 
-import { probe } from '../../src/doctor/probe.ts'
+import { type PageTerms, probe } from '../../src/doctor/probe.ts'
 
 const serve = async (t: Test, listener: RequestListener): Promise<URL> => {
   const server = createServer(listener).listen(0, '127.0.0.1')
@@ -71,4 +71,47 @@ void t.test('an open or missing address, a bare 401 and silence are told apart',
   const deaf = await serve(t, (request) => void request.socket.destroy())
   t.match(await summary(deaf), [/^problem without a token: no answer/])
   t.match(await probe(new URL('https://127.0.0.1:1/x')), [{ state: 'problem', text: /no answer/ }])
+})
+
+void t.test('a page that counts as another site’s is told the line to write', async (t) => {
+  const seen: string[] = []
+  const answers = { status: 403 }
+  const url = await serve(t, (request, response) => {
+    const { method, headers } = request
+    if (headers.origin !== undefined) {
+      seen.push(`${method} ${request.url} ${headers.origin} ${headers['sec-fetch-site']}`)
+      response.writeHead(answers.status).end()
+    } else response.writeHead(401, { 'WWW-Authenticate': 'Bearer' }).end()
+  })
+  const { origin } = url
+  const terms = (origins: string[]): PageTerms => ({
+    site: { origins },
+    softphone: { basePath: '/soft' },
+    mikopbx: { basePath: '/pbx' },
+  })
+  const found = async (origins: string[] = []) => (await probe(url, terms(origins))).at(-1)
+  t.match(await found(), {
+    rule: 'origin',
+    state: 'problem',
+    where: origin,
+    cure: `write origins = ["${origin}"] below [site] in postern.toml, and postern reload`,
+  })
+  t.same(seen, [
+    `GET /soft/profile ${origin} undefined`,
+    `POST /pbx/auth:refresh ${origin} undefined`,
+  ])
+  t.match(await found(['https://other']), {
+    cure: `add "${origin}" to site.origins in postern.toml, and postern reload`,
+  })
+  t.match(await found([origin]), { state: 'problem', cure: /^postern reload: / })
+  answers.status = 401
+  t.match(await found(), { state: 'ok', where: origin })
+  answers.status = 404
+  t.match(await found(), { state: 'warning', text: /not known/, cure: /cross_site/ })
+  t.match((await probe(new URL('http://127.0.0.1:1/x'), terms([]))).at(-1), { state: 'warning' })
+  const blind = await probe(url)
+  t.notOk(
+    blind.some(({ rule }) => rule === 'origin'),
+    'nothing is tried where nothing is known',
+  )
 })
