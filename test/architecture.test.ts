@@ -37,6 +37,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   daemon: [
     'auth',
     'config',
+    'files',
     'http',
     'issuers',
     'passwords',

@@ -291,7 +291,7 @@ void t.test(
       t.equal(
         await ask('stat -c "%a %U %G %n" /etc/postern /etc/postern/users /run/postern/http.sock'),
         [
-          '750 postern postern /etc/postern',
+          '750 root postern /etc/postern',
           '640 root postern /etc/postern/users',
           '660 root www-data /run/postern/http.sock',
         ].join('\n'),
@@ -342,7 +342,8 @@ void t.test(
         await ask(`printf '[listen]\\noperator = "unix:/run/postern/2.operator.sock"\\ncontrol = "/run/postern/2.control.sock"\\n[state]\\ndirectory = "/var/lib/postern-2"\\n[log]\\nsecurity = "/var/log/postern-2/security.log"\\n' > /etc/postern/2.toml
       systemctl enable -q --now postern@2.socket postern-metrics@2.socket postern@2`)
         t.equal(await ask('curl -sf --max-time 5 http://127.0.0.1:9472/readyz'), 'ready')
-        // As 0.2.0 wrote it down.
+        // As an earlier version made it.
+        await ask('chown postern /etc/postern')
         await ask(`sed -i 's/"write:[*][*]", //' /etc/postern/postern.toml`)
         const pids = () => Promise.all([show('postern', 'MainPID'), show('postern@2', 'MainPID')])
         const old = await pids()
@@ -358,6 +359,7 @@ void t.test(
         )
 
         t.equal(await ask('postern --version'), `postern ${NEXT}`)
+        t.equal(await ask('stat -c "%a %U %G" /etc/postern'), '750 root postern')
         t.match(await ask('curl -s http://127.0.0.1:9478/metrics'), `version="${NEXT}"`)
         const now = await pids()
         t.not(now[0], old[0])

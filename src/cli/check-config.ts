@@ -14,7 +14,7 @@ export const checkConfig: Command = {
     '': verb({
       operands: ['[FILE]'],
       options: {},
-      async run({ operands: [file = CONFIG_FILE] }, io) {
+      async run({ file }, io) {
         const loaded = openConfig(file)
         const warnings = [...loaded.warnings, ...(await judgeConfig(loaded))]
         // A server that is away, or set up badly, does not keep the daemon from starting: it waits for it.

@@ -9,6 +9,7 @@ import { CONFIG_FILE } from '../config/load.ts'
 import { suggest } from '../config/suggest.ts'
 import { StartError } from '../daemon/open-state.ts'
 import { LockError } from '../files/lock-file.ts'
+import { asOwner } from '../files/owner.ts'
 import { StoreError } from '../store/store.ts'
 import { BAD_CONFIG, type Io, IO_FAILED, OK, Stop, WrongUsage } from './io.ts'
 
@@ -28,7 +29,7 @@ type Value<Shown> = Shown extends true
 interface Asked<O extends Options, P extends readonly string[]> {
   readonly values: { readonly [Name in keyof O]: Value<O[Name]> }
   readonly operands: { readonly [At in keyof P]: Value<P[At]> }
-  /** The configuration: --config, or the one of this host. */
+  /** The configuration: --config, or an operand [FILE], or the one of this host. */
   readonly file: string
 }
 
@@ -150,9 +151,12 @@ const readOptions = (
 const isFileError = (error: unknown): error is NodeJS.ErrnoException =>
   error instanceof Error && 'syscall' in error && 'code' in error
 
+const NEEDS_ROOT =
+  'run this as root (sudo); root works as the owner of that folder: if you are root, look at what stands there'
+
 const FILE_CURES: Readonly<Record<string, string>> = {
-  EACCES: 'run this as root (sudo)',
-  EPERM: 'run this as root (sudo)',
+  EACCES: NEEDS_ROOT,
+  EPERM: NEEDS_ROOT,
   ENOENT: 'no such file or folder',
   ENOSPC: 'make room on that disk; nothing was changed',
   EROFS: 'that disk cannot be written; nothing was changed',
@@ -191,8 +195,10 @@ export const runCommand = async (
     const { operands = [], options, run } = findVerb(verbs, '' in verbs ? '' : words.shift())
     const values = readOptions(options, tokens)
     readOperands(operands, words)
-    const { config = CONFIG_FILE } = values
-    return await run({ values, operands: words, file: String(config) }, io)
+    const file = String(values['config'] ?? words[operands.indexOf('[FILE]')] ?? CONFIG_FILE)
+    const ask = () => run({ values, operands: words, file }, io)
+    // The daemon is whoever starts it. Anything else does what the configuration says.
+    return await (command.name === 'serve' ? ask() : asOwner(file, ask, true))
   } catch (error) {
     const title = ['postern', name, ...(only === undefined ? [] : [only])].join(' ')
     const { code, text } = explain(error, title)

@@ -1,6 +1,7 @@
 // What a command says to the running daemon: HTTP over its control socket. Nobody listening is an answer,
 // not a fault: the command then acts on files alone, and says so.
 
+import { asOwner } from '../files/owner.ts'
 import { sendRequest } from '../http-client.ts'
 import { BAD_CONFIG, IO_FAILED, Stop } from './io.ts'
 
@@ -23,16 +24,18 @@ export const askDaemon = async (
   timeout = TIMEOUT,
   asked?: Readonly<Record<string, unknown>>,
 ): Promise<Told> => {
-  const exchange = await sendRequest({
-    method,
-    url: DAEMON,
-    path,
-    socketPath: socket,
-    headers: { 'content-type': 'application/json' },
-    body: asked === undefined ? '' : JSON.stringify(asked),
-    timeout,
-    maxBytes: MAX_ANSWER,
-  })
+  const send = () =>
+    sendRequest({
+      method,
+      url: DAEMON,
+      path,
+      socketPath: socket,
+      headers: { 'content-type': 'application/json' },
+      body: asked === undefined ? '' : JSON.stringify(asked),
+      timeout,
+      maxBytes: MAX_ANSWER,
+    })
+  const exchange = await asOwner(socket, send)
   if ('failed' in exchange) {
     switch (exchange.failed) {
       case 'ENOENT':

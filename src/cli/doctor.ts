@@ -15,7 +15,9 @@ import { checkClock, checkClosed, checkNode, checkSocket, idsOf } from '../docto
 import { parseNginxDump, walk } from '../doctor/nginx-config.ts'
 import { findTraps } from '../doctor/nginx-traps.ts'
 import { probe } from '../doctor/probe.ts'
+import { judgeConfig } from '../daemon/judge.ts'
 import { inspectSharedStore } from '../daemon/open-state.ts'
+import { asOwner } from '../files/owner.ts'
 import { inspectStore } from '../store/sqlite/copy.ts'
 import { StoreError } from '../store/store.ts'
 import { createKicker } from '../streams/kicker.ts'
@@ -42,7 +44,9 @@ const judge = async (
 
 /** A warning as the daemon words it: what, then the cure. */
 const doubtful = (rule: string, where: string, said: string): Finding => {
-  const [text = '', cure = 'see the message'] = said.split(/: (?=set |point |install |add )/)
+  const [text = '', cure = 'see the message'] = said.split(
+    /: (?=set |point |install |add |chmod |correct )/,
+  )
   return warning(rule, where, text, cure)
 }
 
@@ -62,13 +66,13 @@ const checkState = async (config: Config): Promise<Finding[]> => {
     return [warning('state', directory, text, cure)]
   }
   const keys = await judge('keys', directory, async () => {
-    await loadKeys(directory, { mustExist: true })
+    await asOwner(keysFile(directory), () => loadKeys(directory, { mustExist: true }))
     return [ok('keys', directory, 'the key file is good')]
   })
   const remembered = shared
     ? judge('store', 'store.url', () => checkSharedStore(config))
     : judge('store', store, async () => {
-        const { sessions } = inspectStore(store)
+        const { sessions } = await asOwner(store, () => inspectStore(store))
         return [ok('store', store, `whole; live sessions: ${sessions}`)]
       })
   return [...keys, ...(await remembered)]
@@ -203,13 +207,18 @@ const inspect = async (file: string, nginx: string | undefined, url: URL | undef
   const node = checkNode(process.version, process.execPath, systemClock.now())
   const read: { config?: Config } = {}
   const here = await judge('config', 'postern.toml', async () => {
-    const { config, warnings } = openConfig(file)
+    const loaded = openConfig(file)
+    const { config, warnings } = loaded
     read.config = config
-    const doubts = warnings.map((said) => doubtful('config', file, said))
+    const judged = await judge('config', file, async () => {
+      const doubts = [...warnings, ...(await judgeConfig(loaded))]
+      return [ok('config', file, 'good'), ...doubts.map((said) => doubtful('config', file, said))]
+    })
     const state = await checkState(config)
     const daemon = await checkDaemon(config)
     const looks = [...state, ...daemon, ...(await checkNginx(config, nginx))]
-    return [ok('config', file, 'good'), ...doubts, ...looks]
+    const told = ({ text }: Finding) => looks.some((other) => text.endsWith(other.text))
+    return [...judged.filter((found) => !told(found)), ...looks]
   })
   return [node, checkClock(), ...here, ...(url ? await probe(url, read.config) : [])]
 }

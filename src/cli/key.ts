@@ -11,11 +11,11 @@ import {
 } from '../auth/key-set.ts'
 import { type Algorithm, ALGORITHMS } from '../auth/keyring.ts'
 import { systemClock } from '../clock.ts'
-import { ConfigError } from '../config/config-error.ts'
 import type { Config } from '../config/config.ts'
 import { editKeys, keysFile } from '../config/keys-file.ts'
 import { loadConfig } from '../config/load.ts'
-import { LockError, lockFile } from '../files/lock-file.ts'
+import { lockFile } from '../files/lock-file.ts'
+import { asOwner } from '../files/owner.ts'
 import { type Command, verb } from './command.ts'
 import { type Io, OK, REFUSED, Stop, WrongUsage } from './io.ts'
 import { tellReload } from './reload.ts'
@@ -41,15 +41,7 @@ const underLock = async <Result extends object>(
   directory: string,
   edit: (text: string) => Result,
 ): Promise<Result> => {
-  const lock = `${keysFile(directory)}.lock`
-  let release
-  try {
-    release = await lockFile(lock)
-  } catch (error) {
-    if (error instanceof LockError) throw error
-    const { code = 'unknown' } = error as NodeJS.ErrnoException
-    throw new ConfigError([`${lock}: cannot be made (${code}): run this as root (sudo)`])
-  }
+  const release = await lockFile(`${keysFile(directory)}.lock`)
   try {
     return await editKeys(directory, edit)
   } finally {
@@ -75,7 +67,8 @@ const change = async (
   done: (kid: string) => string,
   io: Io,
 ): Promise<number> => {
-  const edited = await underLock(config.state.directory, edit)
+  const { directory } = config.state
+  const edited = await asOwner(keysFile(directory), () => underLock(directory, edit))
   if ('refused' in edited) throw new Stop(REFUSED, explain(edited))
   io.out(done(edited.kid))
   await tellReload(config.listen.control, io)
@@ -96,7 +89,8 @@ export const createKeyCommand = (now: () => number): Command => ({
       async run({ values: { json }, file }, io) {
         const config = loadConfig(file)
         const read = (text: string) => ({ rows: listKeys(text, lifeOf(config)) })
-        const { rows } = await editKeys(config.state.directory, read)
+        const { directory } = config.state
+        const { rows } = await asOwner(keysFile(directory), () => editKeys(directory, read))
         io.out(json ? JSON.stringify(rows) : formatKeys(rows))
         return OK
       },

@@ -6,6 +6,7 @@ import { systemClock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { loadConfig } from '../config/load.ts'
 import { openUsers } from '../daemon/open-users.ts'
+import { asOwner } from '../files/owner.ts'
 import { createPasswordPool } from '../passwords/pool.ts'
 import type { Lookup } from '../users/source.ts'
 import { type Command, verb } from './command.ts'
@@ -17,7 +18,8 @@ const lookUp = async (config: Config, name: string): Promise<Lookup> => {
   await using opened = new AsyncDisposableStack()
   const pool = createPasswordPool({ ...config.passwords, memory: config.passwords.memoryKib })
   opened.defer(() => pool.close())
-  const users = await openUsers(config, pool, () => {}, systemClock.every)
+  const open = () => openUsers(config, pool, () => {}, systemClock.every)
+  const users = await asOwner(config.users.file, open)
   opened.defer(() => users.close())
   return await users.lookup(name)
 }

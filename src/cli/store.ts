@@ -17,7 +17,8 @@ import { dirname, join } from 'node:path'
 
 import { type Clock, systemClock } from '../clock.ts'
 import { loadConfig } from '../config/load.ts'
-import { renameDurably, syncPath } from '../files/replace-file.ts'
+import { asOwner } from '../files/owner.ts'
+import { renameDurably } from '../files/replace-file.ts'
 import {
   copyDatabase,
   endSessionsIn,
@@ -30,30 +31,6 @@ import { type Command, verb } from './command.ts'
 import { type Io, OK, REFUSED, Stop } from './io.ts'
 import { timeText } from './table.ts'
 
-/**
- * Root works in the service's folder as its owner: a link that the service has put there leads root no further than
- * the service gets by itself, and what is made belongs to it.
- */
-const asOwner = (folder: string, work: () => void): void => {
-  const { uid, gid } = statSync(folder)
-  const groups = process.getgroups?.() as number[]
-  const isRoot = process.geteuid?.() === 0
-  if (isRoot) {
-    process.setgroups?.([gid])
-    process.setegid?.(gid)
-    process.seteuid?.(uid)
-  }
-  try {
-    work()
-  } finally {
-    if (isRoot) {
-      process.seteuid?.(0)
-      process.setegid?.(0)
-      process.setgroups?.(groups)
-    }
-  }
-}
-
 /** What is open already, to a file that is not there yet. */
 const copyTo = (file: string, from: number): void => {
   const to = openSync(file, 'wx', 0o600)
@@ -64,13 +41,36 @@ const copyTo = (file: string, from: number): void => {
   closeSync(to)
 }
 
-const backup = (store: string, file: string, io: Io): number => {
+/**
+ * A copy of a store, and what `look` sees in it or makes of it; open, and without a name by then. `beside`: the folder
+ * for it, which whoever works here can write.
+ */
+const openCopy = <Seen>(from: string, beside: string, look: (copy: string) => Seen) => {
+  statSync(from) // so that what is not there is what is named
+  const own = mkdtempSync(join(beside, 'postern-copy-'))
+  try {
+    const copy = join(own, 'store.db')
+    copyDatabase(from, copy)
+    return { seen: look(copy), whole: openSync(copy, 'r') }
+  } finally {
+    rmSync(own, { recursive: true })
+  }
+}
+
+const backup = async (store: string, file: string, io: Io): Promise<number> => {
   if (existsSync(file)) throw new Stop(REFUSED, `${file} is there already: name a new file`)
   process.umask(0o077) // names, addresses and hashes of tokens stand in it
-  copyDatabase(store, file)
-  syncPath(dirname(file))
+  const { seen, whole } = await asOwner(store, () => openCopy(store, dirname(store), inspectStore))
+  const draft = `${file}.part`
+  try {
+    copyTo(draft, whole)
+    renameDurably(draft, file)
+  } finally {
+    closeSync(whole)
+    rmSync(draft, { force: true })
+  }
   io.out(
-    `${file}: whole; live sessions: ${inspectStore(file).sessions}. The keys are not in it: back up keys.json too`,
+    `${file}: whole; live sessions: ${seen.sessions}. The keys are not in it: back up keys.json too`,
   )
   return OK
 }
@@ -96,24 +96,19 @@ const tellRevived = (live: readonly Session[], store: string, now: number, io: I
   io.err('logins live until they expire. `postern session end --all` ends all of it.')
 }
 
-const restore = (
+const restore = async (
   store: string,
   file: string,
   { keep, now }: { keep: boolean; now: number },
   io: Io,
-): number => {
+): Promise<number> => {
   const { sessions } = inspectStore(file) // throws where the backup is damaged: nothing is touched then
   const aside = `${store}.before-restore`
-  const own = mkdtempSync(join(tmpdir(), 'postern-restore-'))
-  using undo = new DisposableStack()
-  undo.defer(() => {
-    rmSync(own, { recursive: true })
+  const { seen: live, whole } = openCopy(file, tmpdir(), (copy) => {
+    if (!keep) endSessionsIn(copy, now)
+    return readLive(copy, now)
   })
-  const copy = join(own, 'store.db')
-  copyDatabase(file, copy)
-  if (!keep) endSessionsIn(copy, now)
-  const live = readLive(copy, now)
-  const whole = openSync(copy, 'r')
+  using undo = new DisposableStack()
   undo.defer(() => {
     closeSync(whole)
   })
@@ -130,7 +125,7 @@ const restore = (
     rmSync(`${store}-shm`, { force: true })
     renameDurably(draft, store)
   }
-  asOwner(dirname(store), () => {
+  await asOwner(store, () => {
     whileIdle(store, put)
   })
   const what = keep ? `live sessions: ${sessions}` : `sessions ended: ${sessions}`
@@ -165,10 +160,10 @@ export const createStoreCommand = (clock: Pick<Clock, 'now'>): Command => ({
     restore: verb({
       operands: ['FILE'],
       options: { 'keep-sessions': true, config: '[FILE]' },
-      run({ operands: [from], values, file }, io) {
+      async run({ operands: [from], values, file }, io) {
         const asked = { keep: values['keep-sessions'], now: clock.now() }
         try {
-          return restore(storeFile(file, 'restore'), from, asked, io)
+          return await restore(storeFile(file, 'restore'), from, asked, io)
         } catch (error) {
           if (!(error instanceof StoreError && error.code === 'locked')) throw error
           throw new Stop(

@@ -1,11 +1,12 @@
 // `postern user`: who may log in, by the users file. The running daemon is told at once, so that somebody
 // disabled is out before the command ends. A password never stands in argv or in any output.
 
-import { readFileSync, statSync } from 'node:fs'
+import { constants, readFileSync, statSync } from 'node:fs'
 
 import { ConfigError } from '../config/config-error.ts'
 import type { Config } from '../config/config.ts'
 import { loadConfig } from '../config/load.ts'
+import { asOwner } from '../files/owner.ts'
 import { findPasswordProblem, hashPassword } from '../passwords/hash.ts'
 import { addUser, type Edit, removeUser, setDisabled, setPassword } from '../users/edit-users.ts'
 import { findUserProblem, parseUsers } from '../users/parse-users.ts'
@@ -30,7 +31,8 @@ const decode = (content: Buffer, file: string): string => {
 
 const readUsers = (file: string): Buffer | undefined => {
   try {
-    return readFileSync(file)
+    // O_NONBLOCK: a FIFO in its place must not hang root's command.
+    return readFileSync(file, { flag: constants.O_RDONLY | constants.O_NONBLOCK })
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
     return undefined
@@ -108,13 +110,13 @@ const change = async (config: Config, asked: Change, io: Io): Promise<number> =>
   const { name, creates, readPassword, edit, done, already = done } = asked
   const { file } = config.users
   const { memoryKib: memory, passes } = config.passwords
-  const found = readUsers(file)
+  const found = await asOwner(file, () => readUsers(file))
   if (!found && creates !== true) throw noUsers(file)
   // Tried without a password first: nobody types one twice to hear that there is no such user.
   textOf(edit(decode(found ?? Buffer.alloc(0), file), name, ''), name, file)
   const hash = readPassword ? hashPassword(await readPassword(), { memory, passes }) : ''
 
-  const { unchanged, left } = await rewriteUsersFile(file, (content = Buffer.alloc(0)) => {
+  const rewrite = (content: Buffer = Buffer.alloc(0)) => {
     const before = decode(content, file)
     const text = textOf(edit(before, name, hash), name, file)
     const left = findProblems(text, file)
@@ -122,7 +124,8 @@ const change = async (config: Config, asked: Change, io: Io): Promise<number> =>
     if (left.length > 0 && left.length >= findProblems(before, file).length)
       throw new ConfigError([...left, `${file}: nothing was changed: mend these lines first`])
     return text === before ? { unchanged: true, left } : { text, unchanged: false, left }
-  })
+  }
+  const { unchanged, left } = await asOwner(file, () => rewriteUsersFile(file, rewrite))
   for (const problem of left) io.err(problem)
   warnIfOpen(file, io)
   await tell(config, `${name} ${unchanged ? already : done}`, io)
@@ -143,7 +146,7 @@ const askIds = async ({ listen }: Config, io: Io): Promise<Readonly<Record<strin
 
 const list = async (config: Config, json: boolean, io: Io): Promise<number> => {
   const { file } = config.users
-  const found = readUsers(file)
+  const found = await asOwner(file, () => readUsers(file))
   if (!found) throw noUsers(file)
   const parsed = parseUsers(found, file)
   if ('problems' in parsed) throw new ConfigError(parsed.problems)

@@ -26,8 +26,7 @@ const GONE =
 
 const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code
 
-/** `owner`: of the directory. */
-const readPrivate = (file: string, owner: number): string => {
+const readPrivate = (file: string): string => {
   // O_NOFOLLOW: a link could point where somebody else writes. O_NONBLOCK: a FIFO must not hang the start.
   const fd = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
   try {
@@ -43,9 +42,7 @@ const readPrivate = (file: string, owner: number): string => {
         `has mode ${(mode & 0o777).toString(8)}: others may have read the key; chmod 0600 it, and make a new key if they did`,
       )
     }
-    const self = process.geteuid?.()
-    // Root reads the service's own key: `postern key` is run by root.
-    if (uid !== self && uid !== 0 && !(self === 0 && uid === owner)) {
+    if (uid !== process.geteuid?.() && uid !== 0) {
       problems.push(`belongs to user ${uid}: chown it to the user of the service`)
     }
     if (problems.length > 0) throw new ConfigError(problems.map((what) => `${file}: ${what}`))
@@ -98,13 +95,13 @@ export const judgeKeys = async (directory: string): Promise<void> => {
 const readKeySet = (directory: string, { mustExist = false }: { mustExist?: boolean }): string => {
   const file = keysFile(directory)
   return sayCure(file, () => {
-    const { uid } = checkDirectory(directory)
+    checkDirectory(directory)
     if (statSync(file, { throwIfNoEntry: false }) === undefined) {
       // At a reload: a new key would log everybody out, and say nothing.
       if (mustExist) throw new ConfigError([`${file}: ${GONE}`])
       createFile(file, generateKeySet(systemClock.now()))
     }
-    return readPrivate(file, uid)
+    return readPrivate(file)
   })
 }
 

@@ -8,9 +8,10 @@ import { dirname } from 'node:path'
 
 import { ConfigError } from '../config/config-error.ts'
 import type { Config } from '../config/config.ts'
-import { judgeKeys } from '../config/keys-file.ts'
+import { judgeKeys, keysFile } from '../config/keys-file.ts'
 import type { LoadedConfig } from '../config/load.ts'
 import { readSecretFile } from '../config/secret-file.ts'
+import { asOwner } from '../files/owner.ts'
 import { findSocketFile, groupId, ListenError } from '../http/listen.ts'
 import { openIssuers } from '../issuers/open-issuers.ts'
 import { StoreError } from '../store/store.ts'
@@ -107,9 +108,10 @@ export const judgeConfig = async ({ config, place }: LoadedConfig): Promise<stri
       ? `${place(setting)}: ${setting}: ${problem}`
       : `${place(named)}: ${problem}`
   }
-  const judge = async (setting: string, look: () => unknown): Promise<void> => {
+  /** `path`: what is looked at, by root as its owner. */
+  const judge = async (setting: string, path: string, look: () => unknown): Promise<void> => {
     try {
-      await look()
+      await asOwner(path || '/', look)
     } catch (error) {
       if (!KINDS.some((kind) => error instanceof kind)) throw error
       const found = error instanceof ConfigError ? error.problems : [(error as Error).message]
@@ -117,27 +119,33 @@ export const judgeConfig = async ({ config, place }: LoadedConfig): Promise<stri
     }
   }
 
-  const { listen, store, streams, users, log } = config
-  await judge('listen.control', () => {
+  const { listen, state, store, streams, users, log } = config
+  const files = {
+    file: users.file,
+    asterisk: config.asterisk.file,
+    http: config.httpUsers.tokenFile,
+  }
+  await judge('listen.control', listen.control, () => {
     judgeSocket(listen.control)
   })
   for (const name of ['operator', 'http'] as const) {
     const address = listen[name]
-    if ('path' in address) await judge(`listen.${name}`, () => judgeSocket(address.path))
+    if (!('path' in address)) continue
+    await judge(`listen.${name}`, address.path, () => judgeSocket(address.path))
   }
   if (listen.socketGroup !== '') {
-    await judge('listen.socket_group', () => groupId(listen.socketGroup))
+    await judge('listen.socket_group', '/', () => groupId(listen.socketGroup))
   }
-  await judge('state.directory', () => judgeState(config))
+  await judge('state.directory', keysFile(state.directory), () => judgeState(config))
   if (store.url !== '') {
-    await judge('store.password_file', () =>
+    await judge('store.password_file', store.passwordFile, () =>
       readSecretFile(store.passwordFile, 'store.password_file'),
     )
-    await judge('store.ca_file', () => judgeRedis(store.caFile))
-    await judge('streams.nginx', () => nginxName(streams.nginx, hostname()))
+    await judge('store.ca_file', store.caFile, () => judgeRedis(store.caFile))
+    await judge('streams.nginx', '/', () => nginxName(streams.nginx, hostname()))
   }
   for (const source of users.sources) {
-    await judge(SOURCES[source], async () => {
+    await judge(SOURCES[source], files[source], async () => {
       const only = { ...config, users: { ...users, sources: [source] } }
       const pool = { hash: ignore, verify: ignore }
       const opened = await openUsers(
@@ -155,9 +163,11 @@ export const judgeConfig = async ({ config, place }: LoadedConfig): Promise<stri
   for (const [name, issuer] of config.issuers) {
     // A start does not wait for what is fetched over the network either.
     if (issuer.file === '') continue
-    await judge(`issuers.${name}`, () => openIssuers(new Map([[name, issuer]]), events))
+    await judge(`issuers.${name}`, issuer.file, () =>
+      openIssuers(new Map([[name, issuer]]), events),
+    )
   }
-  await judge('log.security', () => {
+  await judge('log.security', log.security, () => {
     judgeSecurityLog(log.security)
   })
   if (problems.length > 0) throw new ConfigError(problems)

@@ -1,6 +1,6 @@
 // One process at a time may change a file. A lock is a file that contains the number of its process; it must never be
 // taken from a process that still runs.
-import { linkSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
+import { constants, linkSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { randomBytes } from 'node:crypto'
 import { systemClock } from '../clock.ts'
 
@@ -22,7 +22,9 @@ const tryLink = (from: string, to: string): boolean => {
 
 const isStale = (lock: string): boolean => {
   try {
-    const pid = Number(readFileSync(lock, 'utf8'))
+    // O_NONBLOCK: a FIFO in its place must not hang root's command.
+    const flag = constants.O_RDONLY | constants.O_NONBLOCK
+    const pid = Number(readFileSync(lock, { encoding: 'utf8', flag }))
     // 0 and below mean groups of processes, and what is no lock is not ours to remove.
     if (!Number.isSafeInteger(pid) || pid <= 0) return false
     process.kill(pid, 0)

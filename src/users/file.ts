@@ -1,4 +1,5 @@
 // Users from the users file: `postern user` writes it, and so may any editor.
+import { constants } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import { findWriters } from '../files/writers.ts'
 import { type PasswordPool, QUEUE_RETRY } from '../passwords/pool.ts'
@@ -37,7 +38,8 @@ const load = async (file: string): Promise<Reading<FileUser>> => {
   try {
     mark = await readFileMark(file)
     ;({ mode } = await stat(file))
-    content = await readFile(file)
+    // O_NONBLOCK: a FIFO in its place must hang neither the start nor root's command.
+    content = await readFile(file, { flag: constants.O_RDONLY | constants.O_NONBLOCK })
   } catch (error) {
     return { ...reading, problems: [describe(file, error)] }
   }

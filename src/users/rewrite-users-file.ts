@@ -1,6 +1,6 @@
 // The users file is rewritten whole, under a lock: a reader sees the old file or the new one, and two commands at once
 // lose nothing. It must never let anybody read the hashes who could not before.
-import { readFileSync, realpathSync, statSync } from 'node:fs'
+import { constants, readFileSync, realpathSync, statSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { lockFile } from '../files/lock-file.ts'
 import { replaceFile } from '../files/replace-file.ts'
@@ -26,9 +26,12 @@ export const rewriteUsersFile = async <Result extends object>(
   const release = await lockFile(`${target}.lock`)
   try {
     const old = statSync(target, { throwIfNoEntry: false })
-    const result = edit(old && readFileSync(target))
+    const flag = constants.O_RDONLY | constants.O_NONBLOCK // a FIFO in its place must not hang root's command
+    const result = edit(old && readFileSync(target, { flag }))
     if ('text' in result) {
-      const owner = old ?? statSync(dirname(target))
+      const of = old ?? statSync(dirname(target))
+      // Only root gives a file away. Whoever else may write here could as well put their own in its place.
+      const owner = process.geteuid?.() === 0 ? of : { uid: -1, gid: of.gid }
       replaceFile(target, String(result.text), { owner, mode: old?.mode ?? NEW_MODE })
     }
     return result

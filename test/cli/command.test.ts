@@ -137,7 +137,11 @@ void t.test('what is thrown becomes lines and an exit code', async (t) => {
     [new WrongUsage('no'), 64, 'postern fail: no\nusage: postern fail'],
     [new LockError('held'), 74, 'postern fail: held'],
     [new StoreError('damaged', 'broken'), 74, 'postern fail: broken'],
-    [file('EACCES', '/a'), 74, 'postern fail: /a: EACCES: run this as root (sudo)'],
+    [
+      file('EACCES', '/a'),
+      74,
+      'postern fail: /a: EACCES: run this as root (sudo); root works as the owner of that folder: if you are root, look at what stands there',
+    ],
     [
       file('EIO'),
       74,

@@ -17,7 +17,7 @@ import { startTestDaemon, type TestDaemon } from '../fixtures/daemon.ts'
 import { NEEDS_REDIS, startRedis } from '../fixtures/redis.ts'
 import { openKickSocket } from '../fixtures/kick-socket.ts'
 import { nginxMissing } from '../fixtures/nginx.ts'
-import { makePlace } from '../fixtures/postern.ts'
+import { HASH, makePlace } from '../fixtures/postern.ts'
 import { runCommand } from './run.ts'
 
 const report = async (...argv: string[]): Promise<{ status: number; findings: Finding[] }> => {
@@ -134,6 +134,24 @@ void t.test('a machine that is not: each with its cure', async (t) => {
   t.match(
     narrow.findings.find(({ text }) => text.includes('roles.admin.grants')),
     { rule: 'config', state: 'warning', where: place.config, cure: /^add "write:api/ },
+  )
+
+  place.configure()
+  place.users(`201:${HASH}:nobody`)
+  chmodSync(place.at('users'), 0o644)
+  const doubts = (await report('--config', place.config)).findings.filter(
+    ({ rule, state }) => rule === 'config' && state === 'warning',
+  )
+  t.match(doubts, [
+    { text: /can read the hashes/, cure: /^chmod o= / },
+    { text: /201: may do nothing/, cure: /^correct the role/ },
+  ])
+  chmodSync(place.at('users'), 0o666)
+  const refused = await report('--config', place.config)
+  t.match(
+    refused.findings.find(({ rule }) => rule === 'config'),
+    { state: 'problem', text: /every user of this host can write it/ },
+    'what check-config refuses',
   )
 
   place.configure({ listen: 'http = "127.0.0.1:0"\nfrob = 1' })

@@ -1,17 +1,24 @@
 // Copies of a store's file, for backup and restore. A copy is one moment of the store, whole and checked,
 // whether or not a daemon writes to it meanwhile.
 
+import { statSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 
-import { toStoreError } from './error.ts'
+import { damaged, toStoreError } from './error.ts'
 import { inspectDatabase, lockStore, openDatabase } from './file.ts'
 import { type Row, toSession } from './rows.ts'
 import type { EndCause, Session } from '../store.ts'
 
+const openToRead = (file: string): DatabaseSync => {
+  // SQLite would wait for ever until somebody writes to a FIFO.
+  if (!statSync(file).isFile()) throw damaged(file, 'it is no file')
+  return new DatabaseSync(file, { readOnly: true })
+}
+
 /** Writes `to` anew from a consistent snapshot of `from`, its log included. */
 export const copyDatabase = (from: string, to: string): void => {
   try {
-    using db = new DatabaseSync(from, { readOnly: true })
+    using db = openToRead(from)
     db.prepare('VACUUM INTO ?').run(to)
   } catch (error) {
     throw toStoreError(error, from)
@@ -46,7 +53,7 @@ export const endSessionsIn = (file: string, now: number): void => {
 
 /** The live sessions in it; undefined where it cannot be read. */
 export const readLive = (file: string, now: number): Session[] => {
-  using db = new DatabaseSync(file, { readOnly: true })
+  using db = openToRead(file)
   const select = db.prepare(
     'SELECT * FROM sessions WHERE ended_at IS NULL AND expires_at > ? ORDER BY username, created_at',
   )
@@ -55,6 +62,11 @@ export const readLive = (file: string, now: number): Session[] => {
 
 /** Runs `work` while no daemon has the store open, and none can open it. Throws `locked` where one has. */
 export const whileIdle = (file: string, work: () => void): void => {
-  using _lock = lockStore(file)
+  using held = new DisposableStack()
+  try {
+    held.use(lockStore(file))
+  } catch (error) {
+    throw toStoreError(error, `${file}.lock`)
+  }
   work()
 }
