@@ -34,10 +34,12 @@ export interface Throttle {
 export interface LocalThrottle extends Throttle {
   begin(username: string, address: string): Attempt
   /**
-   * Whether the account has logged in from there, since this process began. The count of the account does not stop
+   * Whether the account has logged in from there, as far as is remembered. The count of the account does not stop
    * such a try: who asks 370 times a second from changing addresses would take every second's one from the owner.
    */
   hasLoggedIn(username: string, address: string): boolean
+  /** That it has: the latest last. */
+  remember(username: string, address: string): void
 }
 
 const MAX_ENTRIES = 100_000 // about 20 MB: a botnet of names and addresses cannot fill the memory
@@ -103,7 +105,8 @@ export const createThrottle = (limitsNow: () => ThrottleLimits, clock: Clock): L
   /** Pairs of account and address, the latest last. Each has cost a right password. */
   const owners = new Set<string>()
 
-  const remember = (pair: string): void => {
+  const remember = (username: string, address: string): void => {
+    const { pair } = throttleKeys(username, address)
     owners.delete(pair)
     owners.add(pair)
     if (owners.size <= MAX_ENTRIES) return
@@ -181,7 +184,7 @@ export const createThrottle = (limitsNow: () => ThrottleLimits, clock: Clock): L
       }
       return {
         settle(outcome) {
-          if (outcome === 'succeeded') remember(keys.pair)
+          if (outcome === 'succeeded') remember(username, address)
           for (const { window, forgiving } of opened) {
             window.pending--
             if (outcome === 'failed') window.failures++
@@ -197,6 +200,7 @@ export const createThrottle = (limitsNow: () => ThrottleLimits, clock: Clock): L
         },
       }
     },
+    remember,
     hasLoggedIn: (username, address) => owners.has(throttleKeys(username, address).pair),
   }
 }

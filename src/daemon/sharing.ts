@@ -4,10 +4,12 @@ import { createSharedThrottle } from '../auth/shared-throttle.ts'
 import { createThrottle } from '../auth/throttle.ts'
 import type { Time } from '../clock.ts'
 import type { SharedStore } from '../store/shared-store.ts'
+import type { Store } from '../store/store.ts'
 import type { Registry } from '../streams/registry.ts'
 import type { TermsInForce } from './in-force.ts'
 import { alone, createPeers, type Peers, type PeersParts, renewFrom } from './peers.ts'
 
+const OWNERS = 20_000 // sessions
 const THROTTLE_WINDOW = 900 // seconds over which failed logins are counted
 
 export const createSharing = (
@@ -18,6 +20,12 @@ export const createSharing = (
   const local = createThrottle(limits, clock)
   return {
     throttle: shared ? createSharedThrottle(local, shared.throttle, limits, clock) : local,
+    /** From where accounts have logged in, by their live sessions: after a restart an owner must be no stranger. */
+    async learnOwners(store: Pick<Store, 'listSessions'>): Promise<void> {
+      // Where the store is away they are strangers until they log in: no reason not to start.
+      const sessions = await store.listSessions(clock.now(), undefined, OWNERS).catch(() => [])
+      for (const { username, address } of sessions.toReversed()) local.remember(username, address)
+    },
     renew: shared && renewFrom(shared, clock),
     openPeers(
       parts: Pick<PeersParts, 'allows' | 'learn' | 'log' | 'onStanding' | 'revocations'> & {

@@ -73,7 +73,7 @@ const build = async (config: Config, parts: DaemonParts) => {
   observer.usersLoaded(config.users.sources)
 
   const terms = createTermsInForce(config, users.peek)
-  const { throttle, renew, openPeers } = createSharing(shared, { clock, terms })
+  const { throttle, learnOwners, renew, openPeers } = createSharing(shared, { clock, terms })
   const streams = { store, revocations, terms, renew, observer, metrics, clock }
   const { registry, kickWatch, keeps, workers } = await openStreams(streams, opened)
   const sessions = createSessions({
@@ -108,6 +108,7 @@ const build = async (config: Config, parts: DaemonParts) => {
   const { findObstacle, ready } = createReadiness(store, peers, clock)
   metrics.watch({ ...core, kickWatch, workers, pool, peers, lost, ready })
   await peers.join()
+  await learnOwners(store)
 
   const operations = createOperations({ ...core, workers, follower, peers, inForce, listSessions })
   const doors = { ...core, sockets, observer, inForce, operations, findObstacle }

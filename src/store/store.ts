@@ -148,8 +148,8 @@ export interface StoreVerbs {
    * among them has not ended, or its tokens are past for certain.
    */
   listEnded(): Promise<EndedSession[]>
-  /** Live sessions, newest first; of one user where a name is given. */
-  listSessions(now: number, username?: string): Promise<Session[]>
+  /** Live sessions, newest first; of one user where a name is given, else `most` or about as many where that is. */
+  listSessions(now: number, username?: string, most?: number): Promise<Session[]>
   countSessions(now: number): Promise<number>
   /** Who has live sessions, under which credential marks. */
   listCredentials(now: number): Promise<{ username: string; credential: string }[]>

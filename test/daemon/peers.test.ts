@@ -15,7 +15,14 @@ import type { StateChange } from '../../src/store/shared-store.ts'
 import type { EndedSession } from '../../src/store/store.ts'
 import type { Subscription } from '../../src/streams/subscription.ts'
 import { createTestClock, NOW } from '../fixtures/clock.ts'
-import { bearer, startTestDaemon, type TestDaemon, V1 } from '../fixtures/daemon.ts'
+import {
+  bearer,
+  JSON_TYPE,
+  PASSWORD,
+  startTestDaemon,
+  type TestDaemon,
+  V1,
+} from '../fixtures/daemon.ts'
 import { NEEDS_REDIS, type RedisServer, startRedis, until } from '../fixtures/redis.ts'
 
 const SUBSCRIBE = {
@@ -496,4 +503,32 @@ void t.test('a stream outlives its instance, and not its session', NEEDS_REDIS, 
   t.equal(await logout(one, token), 200)
   t.ok(kicked.includes(kick))
   await two.start()
+})
+
+/** Somebody else asks for the account until it is slowed to one try a second; then its owner comes. */
+const enterBesideStrangers = async (daemon: TestDaemon): Promise<readonly number[]> => {
+  const enter = async (from: number, password: string): Promise<number> => {
+    const body = JSON.stringify({ username: '201', password })
+    const headers = { ...JSON_TYPE, 'X-Real-IP': `192.0.2.${from}` }
+    return (await daemon.ask(`${V1}/auth/login`, { headers, body })).status
+  }
+  const strangers = []
+  for (const from of [7, 8, 9]) strangers.push(await enter(from, 'a wrong one'))
+  return [...strangers, await enter(1, PASSWORD)]
+}
+
+void t.test('after a restart an owner is no stranger: a store of its own', async (t) => {
+  const daemon = await startTestDaemon(t, { sections: { throttle: 'account_failures = 2' } })
+  await daemon.softphone()
+  await daemon.restart()
+  t.same(await enterBesideStrangers(daemon), [401, 401, 429, 200])
+})
+
+void t.test('after a restart an owner is no stranger: Redis', NEEDS_REDIS, async (t) => {
+  const redis = await startRedis(t)
+  const sections = { throttle: 'account_failures = 2', store: store(redis) }
+  const daemon = await startTestDaemon(t, { sections })
+  await daemon.softphone()
+  await daemon.restart()
+  t.same(await enterBesideStrangers(daemon), [401, 401, 429, 200])
 })

@@ -473,6 +473,9 @@ export const runStoreContract = ({ open, reopen }: Adapter): void => {
       sessionOf('newest', { createdAt: NOW - 10, username: '202' }),
     ])
     t.same(await store.listSessions(NOW, 'nobody'), [])
+    const few = sids(await store.listSessions(NOW, undefined, 1))
+    t.equal(few[0], 'newest')
+    t.ok(few.length < 3, 'about as many as asked for')
     t.equal(await store.countSessions(NOW), 3)
   })
 

@@ -69,10 +69,11 @@ export const createRedisSessions = (
     return found
   }
 
-  const viewsOf = async (index: string, now: number, from = roots): Promise<Seen[]> => {
+  /** `most`: of each root, those that expire last. */
+  const viewsOf = async (index: string, now: number, from = roots, most = 0): Promise<Seen[]> => {
     const views: Seen[] = []
     for (const { root, members } of await membersOf(index, now, from)) {
-      views.push(...(await detailsOf(root, members)))
+      views.push(...(await detailsOf(root, members.slice(-most))))
     }
     return views
   }
@@ -163,10 +164,10 @@ export const createRedisSessions = (
         toEndedSession([sid, username, String(cause), until, '']),
       )
     },
-    async listSessions(now, username) {
+    async listSessions(now, username, most = 0) {
       const views =
         username === undefined
-          ? await viewsOf('live', now)
+          ? await viewsOf('live', now, roots, Math.ceil(most / roots.length))
           : await viewsOf(`u:${userHash(username)}`, now, [rootOf(username)])
       return views
         .filter(([, view]) => stateOf(view, now) === 'live')

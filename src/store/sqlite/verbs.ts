@@ -86,7 +86,7 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
     'SELECT sid, username, cause, access_until FROM sessions WHERE +ended_at IS NOT NULL',
   )
   const selectLive = statement(
-    'SELECT * FROM sessions WHERE ended_at IS NULL AND expires_at > ? ORDER BY created_at DESC, sid',
+    'SELECT * FROM sessions WHERE ended_at IS NULL AND expires_at > ? ORDER BY created_at DESC, sid LIMIT ?',
   )
   const selectLiveOf = statement(
     'SELECT * FROM sessions WHERE ended_at IS NULL AND expires_at > ? AND username = ? ORDER BY created_at DESC, sid',
@@ -208,8 +208,8 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
       return ended
     },
     listEnded: () => selectEnded.all().map(toEnded),
-    listSessions: (now, username) =>
-      (username === undefined ? selectLive.all(now) : selectLiveOf.all(now, username)).map(
+    listSessions: (now, username, most = -1) =>
+      (username === undefined ? selectLive.all(now, most) : selectLiveOf.all(now, username)).map(
         toSession,
       ),
     countSessions: (now) => one(countLive.get(now))['live'] as number,
