@@ -67,10 +67,12 @@ export const createGuard = (parts: {
   /** A dialect's name for a role → ours. */
   ownRole: ReadonlyMap<string, string>
   clock: Clock
+  /** Whether the session is to end, and that could not be written yet. */
+  owes(session: { sid: string; username: string }): boolean
   /** Why ended sessions may be unknown to us: thrown instead of allowing, since it says nothing about the token. */
   obstacle?(): Error | undefined
 }) => {
-  const { tokens, revocations, policy, peek, ownRole, clock, obstacle } = parts
+  const { tokens, revocations, policy, peek, ownRole, clock, owes, obstacle } = parts
 
   const judge = (claims: Verdict, type: TokenType): Decision => {
     if ('refused' in claims) return claims
@@ -84,6 +86,7 @@ export const createGuard = (parts: {
     }
     const known = claims.foreign ? undefined : peek(claims.username)
     if (known && 'refused' in known) return refuse(GONE[known.refused])
+    if (!claims.foreign && owes(claims)) return refuse('session_ended')
     const fault = obstacle?.()
     if (fault) throw fault
     if (claims.foreign) return { claims, role: claims.role } // mapped already; the name is not one of ours

@@ -26,7 +26,7 @@ export const createLogout = (parts: {
     everywhere: boolean,
   ): Promise<LogoutResult> => {
     if (everywhere) {
-      const all = await sessions.endAllOf(username, 'logout_everywhere', sid)
+      const all = await sessions.endAllOf(username, 'logout_everywhere')
       return { username, ended: all.length }
     }
     const one = await sessions.end(sid, 'logout')

@@ -1,110 +1,166 @@
 // Ends sessions in the only order that leaves no gap: durably in the store, then revoked in memory, then whoever must
 // act on it is told (live streams, the security log). Only then may a caller answer. What the store cannot write now is
-// refused here at once all the same, and written as soon as that works; until then the caller gets the store's fault.
+// owed: refused here at once all the same, and written as soon as that works; until then the caller gets the store's
+// fault.
 
 import type { Time } from '../clock.ts'
 import type { EndCause, EndedSession, Store } from '../store/store.ts'
 import type { Revocations } from './revocations.ts'
 
-const LONGEST_ACCESS = 86_400 // seconds: the most that any access_ttl may be
 const WRITE_EVERY = 1 // second, while something is owed
+const AT_ONCE = 256 // writes: they share a commit
+const MOST_NAMED = 64 // of a user's own that are owed: while the store is away nobody can tell which ids are theirs
+
+interface Debt {
+  /** Everything that it ended. */
+  write(): Promise<readonly EndedSession[]>
+  /** Of a user's own, what they named. */
+  sids?: ReadonlySet<string>
+}
+
+// A blank, which no sid has, keeps them from being one.
+const EVERYBODY = ' '
+const allOf = (username: string): string => ` all ${username}`
+const ownOf = (username: string): string => ` own ${username}`
 
 export const createSessions = (parts: {
-  store: Pick<Store, 'endSession' | 'endSessionsOf' | 'listSessions'>
-  revocations: Pick<Revocations, 'add'>
+  store: Pick<Store, 'endSession' | 'endSessionsOf' | 'listSessions' | 'moveEpoch'>
+  revocations: Pick<Revocations, 'add' | 'moveEpoch'>
   clock: Pick<Time, 'now' | 'every'>
   onEnd(session: EndedSession): void | Promise<void>
-  /** The session ends here, and that is not written yet: its streams must not wait for it. */
-  onRefused(sid: string): void | Promise<unknown>
-  /** What is live here. */
-  streams(): readonly { sid: string; username: string }[]
+  /** More is owed, of that session or of any: its streams must not wait for the store. */
+  onOwed(sid?: string): void | Promise<unknown>
 }) => {
-  const { store, revocations, clock, onEnd, onRefused, streams } = parts
-  /** By session, or by user after a blank, which no sid has: at most one entry for each. */
-  const owed = new Map<string, () => Promise<unknown>>()
-  const allOf = (username: string): string => `user ${username}`
+  const { store, revocations, clock, onEnd, onOwed } = parts
+  const owed = new Map<string, Debt>()
 
-  /** For a session that the store has ended itself. */
-  const ended = async (session: EndedSession): Promise<void> => {
-    revocations.add(session.sid, session.until)
-    await onEnd(session)
-  }
-
-  const writeOne = async (sid: string, cause: EndCause): Promise<EndedSession | undefined> => {
-    const session = await store.endSession(sid, cause, clock.now())
-    owed.delete(sid)
-    if (session) await ended(session)
-    return session
-  }
-
-  const writeAll = async (username: string, cause: EndCause): Promise<EndedSession[]> => {
-    const sessions = await store.endSessionsOf(username, cause, clock.now())
-    owed.delete(allOf(username))
+  /** All are revoked before anybody is told. */
+  const ended = async (sessions: readonly EndedSession[]): Promise<void> => {
     for (const session of sessions) revocations.add(session.sid, session.until)
     await Promise.all(sessions.map(async (session) => onEnd(session)))
+  }
+
+  const pay = async (key: string, debt: Debt): Promise<readonly EndedSession[]> => {
+    const before = owed.get(key)
+    const sessions = await debt.write()
+    if (owed.get(key) === before) owed.delete(key) // else it was asked for again meanwhile
+    await ended(sessions)
     return sessions
   }
 
-  const refuse = async (sids: readonly string[]): Promise<void> => {
-    const until = clock.now() + LONGEST_ACCESS
-    for (const sid of sids) revocations.add(sid, until)
-    await Promise.all(sids.map(async (sid) => onRefused(sid)))
+  let isGrowing = false
+  /** A change of users may owe thousands in one step: one look at what is live is enough. */
+  const tellOwed = (): void => {
+    if (isGrowing) return
+    isGrowing = true
+    queueMicrotask(() => {
+      isGrowing = false
+      void onOwed()
+    })
   }
 
-  /** A full disk can still be read; of a store that is away only those are known that listen here. */
-  const findSessionsOf = async (username: string): Promise<readonly string[]> => {
-    const known = await store.listSessions(clock.now(), username).catch(() => [])
-    const live = streams().filter((stream) => stream.username === username)
-    return [...known, ...live].map(({ sid }) => sid)
-  }
-
-  let writing = false
-  const writeOwed = async (): Promise<void> => {
-    if (writing) return // a store that is away takes its time to say so
-    writing = true
-    for (const write of owed.values()) {
-      const written = await write().then(
-        () => true,
-        () => false,
-      )
-      if (!written) break
+  const endOrOwe = async (
+    key: string,
+    debt: Debt,
+    sid?: string,
+  ): Promise<readonly EndedSession[]> => {
+    try {
+      return await pay(key, debt)
+    } catch (fault) {
+      const isNew = !owed.has(key)
+      owed.set(key, debt)
+      if (sid !== undefined) await onOwed(sid)
+      else if (isNew) tellOwed()
+      throw fault
     }
-    writing = false
+  }
+
+  const endEach = async (sids: readonly string[], cause: EndCause): Promise<EndedSession[]> => {
+    const now = clock.now()
+    const found = await Promise.allSettled(sids.map((sid) => store.endSession(sid, cause, now)))
+    const sessions = found.flatMap((one) => (one.status === 'fulfilled' && one.value) || [])
+    const failed = found.find((one) => one.status === 'rejected')
+    if (!failed) return sessions
+    await ended(sessions) // asked again, the store has nothing to say of these
+    throw failed.reason
+  }
+
+  let isWriting = false
+  const writeOwed = async (): Promise<void> => {
+    if (isWriting) return // a store that is away takes its time to say so
+    isWriting = true
+    const left = [...owed]
+    // The first one alone: where the store is still away, that is said once.
+    for (let most = 1; left.length > 0; most = AT_ONCE) {
+      const slice = left.splice(0, most)
+      const paid = await Promise.allSettled(slice.map(([key, debt]) => pay(key, debt)))
+      const unpaid = slice.filter(
+        ([key, debt], at) => paid[at]?.status === 'rejected' && owed.get(key) === debt,
+      )
+      // Behind the others: one that fails by itself must not keep them from being written.
+      for (const [key, debt] of unpaid) if (owed.delete(key)) owed.set(key, debt)
+      if (unpaid.length > 0) break
+    }
+    isWriting = false
   }
   const stop = clock.every(WRITE_EVERY, () => void writeOwed())
 
   return {
     /** Resolves to undefined where it had ended before. */
     async end(sid: string, cause: EndCause): Promise<EndedSession | undefined> {
-      try {
-        return await writeOne(sid, cause)
-      } catch (fault) {
-        owed.set(sid, () => writeOne(sid, cause))
-        await refuse([sid])
-        throw fault
-      }
+      const [session] = await endOrOwe(sid, { write: () => endEach([sid], cause) }, sid)
+      return session
     },
-    /** `own`: the session that asks, where one does. */
-    async endAllOf(
-      username: string,
-      cause: EndCause,
-      own?: string,
-    ): Promise<readonly EndedSession[]> {
-      try {
-        return await writeAll(username, cause)
-      } catch (fault) {
-        // What follows from a change of users is repeated by whoever follows them, by what they are then.
-        if (own !== undefined) {
-          owed.set(allOf(username), () => writeAll(username, cause))
-          await refuse([...new Set([own, ...(await findSessionsOf(username))])])
-        }
-        throw fault
+    endAllOf: (username: string, cause: EndCause): Promise<readonly EndedSession[]> =>
+      endOrOwe(allOf(username), {
+        write: () => store.endSessionsOf(username, cause, clock.now()),
+      }),
+    /** By the user's own list; undefined where it is none of theirs, or had ended. */
+    async endOwn(username: string, sid: string): Promise<EndedSession | undefined> {
+      const sids = new Set(owed.get(ownOf(username))?.sids).add(sid)
+      const [oldest = ''] = sids
+      if (sids.size > MOST_NAMED) sids.delete(oldest)
+      const write = async (): Promise<EndedSession[]> => {
+        const own = await store.listSessions(clock.now(), username)
+        return endEach(
+          own.map((session) => session.sid).filter((one) => sids.has(one)),
+          'user',
+        )
       }
+      const sessions = await endOrOwe(ownOf(username), { write, sids }, sid)
+      return sessions.find((session) => session.sid === sid)
     },
-    /** Whether it is to end, alone or with all of its user's, and the store could not be told yet. */
+    /**
+     * How many that were. Also tokens without a session in the store count no more: a restored backup knows nothing of
+     * later logins.
+     */
+    async endEverybodys(): Promise<number> {
+      const since = clock.now() + 1
+      revocations.moveEpoch(since)
+      let count = 0
+      await endOrOwe(EVERYBODY, {
+        async write() {
+          await store.moveEpoch(since)
+          const sids = (await store.listSessions(clock.now())).map(({ sid }) => sid)
+          while (sids.length > 0) {
+            const sessions = await endEach(sids.splice(0, AT_ONCE), 'operator')
+            count += sessions.length
+            await ended(sessions)
+          }
+          return []
+        },
+      })
+      return count
+    },
+    /** Whether it is to end, and the store could not be told yet. */
     owes: ({ sid, username }: { sid: string; username: string }): boolean =>
-      owed.has(sid) || owed.has(allOf(username)),
-    ended,
+      owed.size > 0 &&
+      (owed.has(sid) ||
+        owed.has(allOf(username)) ||
+        owed.has(EVERYBODY) ||
+        owed.get(ownOf(username))?.sids?.has(sid) === true),
+    /** For a session that the store has ended itself. */
+    ended: (session: EndedSession): Promise<void> => ended([session]),
     close: stop,
   }
 }

@@ -86,6 +86,7 @@ export const createGate = (
       ),
     ),
     clock,
+    owes: sessions.owes,
     obstacle: parts.obstacle,
   })
   const logout = createLogout({ guard, tokens, store, sessions, now })

@@ -42,6 +42,12 @@ const statusOfFault: ServerParts['statusOfFault'] = (error) =>
     ? { status: 503, retryIn: 1 }
     : { status: 500 }
 
+/** To the operator's commands: what is wrong with the store, and the cure. */
+const tellFault: ServerParts['statusOfFault'] = (error) => ({
+  ...statusOfFault(error),
+  ...(error instanceof StoreError && { words: error.message }),
+})
+
 /** Resolves when all of them accept; `opened` closes them. What to call each, for the log. */
 export const openListeners = async (
   { http, operator, control, socketGroup }: Config['listen'],
@@ -61,13 +67,14 @@ export const openListeners = async (
     address: ListenAddress,
     router: Router,
     shape: ServerParts['shape'],
+    statusOf = statusOfFault,
   ): Promise<void> => {
     const seen = observer.requests
     const server = createHttpServer({
       router,
       shape,
       maxConnections: MAX_CONNECTIONS,
-      statusOfFault,
+      statusOfFault: statusOf,
       ...seen,
       now,
     })
@@ -81,7 +88,7 @@ export const openListeners = async (
     return 'path' in address ? { ...address, mode, group } : address
   }
   const openOperator = (address: ListenAddress, routes: readonly Route[]): Promise<void> =>
-    open(address, createRouter(routes, operatorShape, now), operatorShape)
+    open(address, createRouter(routes, operatorShape, now), operatorShape, tellFault)
   await openOperator(
     { path: control, mode: 0o600, group: '' },
     createControlRoutes({ ...operations, findObstacle, now }),

@@ -1,15 +1,13 @@
 // What the operator can do to a running daemon, over its control socket: the same steps as everybody else's,
 // in the operator's name.
 
-import type { Revocations } from '../auth/revocations.ts'
 import type { Sessions } from '../auth/sessions.ts'
-import type { Clock } from '../clock.ts'
 import type { UserFollower } from './follow-users.ts'
 import type { InForce } from './in-force.ts'
 import type { SessionSelector } from '../http/operator.ts'
 import { STATUS } from '../http/reply.ts'
 import type { Peers } from './peers.ts'
-import type { Session, Store } from '../store/store.ts'
+import { type Store, StoreError } from '../store/store.ts'
 import type { Registry } from '../streams/registry.ts'
 import type { Workers, WorkersReport } from '../streams/workers.ts'
 import type { Directory } from '../users/directory.ts'
@@ -19,7 +17,6 @@ const AT_ONCE = 256 // of what is asked of the store, shares a commit
 export const createOperations = (parts: {
   store: Store
   sessions: Sessions
-  revocations: Revocations
   registry: Registry
   workers: Pick<Workers, 'reloadDue' | 'areGuessed'>
   users: Pick<Directory, 'names'>
@@ -27,37 +24,34 @@ export const createOperations = (parts: {
   peers: Pick<Peers, 'kick'>
   inForce: InForce
   listSessions(username?: string): Promise<readonly unknown[]>
-  clock: Clock
 }) => {
-  const { store, sessions, revocations, registry, users, follower, peers, inForce, clock } = parts
+  const { store, sessions, registry, users, follower, peers, inForce } = parts
   const { workers } = parts
-  /** Whom the operator means: neither id nor user is everybody. */
-  const chosen = async ({ id, user }: SessionSelector): Promise<Session[]> => {
-    const all = await store.listSessions(clock.now(), user)
-    return all.filter(({ sid }) => (id ?? sid) === sid)
-  }
   const kick = async (which: SessionSelector): Promise<number> => {
     const [kicked] = await Promise.all([registry.kickSelected(which), peers.kick(which)])
     return kicked
   }
-  const endChosen = async (which: SessionSelector): Promise<number> => {
-    if (which.id === undefined && which.user === undefined) {
-      // Also tokens without a session in the store: a restored backup knows nothing of later logins.
-      const since = clock.now() + 1
-      revocations.moveEpoch(since) // first: where it cannot be written, it holds here
-      await store.moveEpoch(since)
+  /** Neither id nor user is everybody. */
+  const endChosen = async ({ id, user }: SessionSelector): Promise<number> => {
+    if (id !== undefined) return (await sessions.end(id, 'operator')) ? 1 : 0
+    if (user !== undefined) return (await sessions.endAllOf(user, 'operator')).length
+    return sessions.endEverybodys()
+  }
+  /** What the store's fault means for what was asked. */
+  const explained = async <Result>(work: Promise<Result>): Promise<Result> => {
+    try {
+      return await work
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error
+      throw new StoreError(
+        error.code,
+        `${error.message}. What was to end is refused by this daemon at once, and by others once it is written: that is tried each second, while this one runs`,
+        { cause: error },
+      )
     }
-    let ended = 0
-    const all = await chosen(which)
-    for (let at = 0; at < all.length; at += AT_ONCE) {
-      const slice = all.slice(at, at + AT_ONCE)
-      const results = await Promise.all(slice.map(({ sid }) => sessions.end(sid, 'operator')))
-      ended += results.filter(Boolean).length
-    }
-    return ended
   }
   return {
-    reload: (isMeant: boolean) => inForce.reload(undefined, isMeant),
+    reload: (isMeant: boolean) => explained(inForce.reload(undefined, isMeant)),
     listSessions: parts.listSessions,
     nginx: (): WorkersReport => ({
       reloadDue: workers.reloadDue(),
@@ -65,12 +59,14 @@ export const createOperations = (parts: {
       unsure: registry.countUnsure(),
     }),
     async endSessions(which: SessionSelector): Promise<number> {
-      try {
-        return await endChosen(which)
-      } finally {
-        // Also streams without a session in the store: another issuer's user, or the holder of a leaked key.
-        await kick(which)
-      }
+      const ending = explained(endChosen(which))
+      await ending.catch(() => undefined)
+      // Also streams without a session in the store: another issuer's user, or the holder of a leaked key.
+      const kicked = kick(which)
+      await kicked.catch(() => undefined)
+      const ended = await ending
+      await kicked
+      return ended
     },
     kickSessions: kick,
     async inspect(token: string, action?: string, resource?: string) {
@@ -89,7 +85,7 @@ export const createOperations = (parts: {
         : { status: 204, answer: `allowed, for ${decision.claims.username} as ${decision.role}` }
     },
     async reloadUsers(): Promise<{ ended: number } | { problems: readonly string[] }> {
-      const { ended, problems } = await follower.reload('file')
+      const { ended, problems } = await explained(follower.reload('file'))
       // The command that asks has changed the users file: it means no other source, whose problem is not its failure.
       const found = problems.get('file')
       return found ? { problems: found } : { ended }

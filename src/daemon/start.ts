@@ -84,8 +84,13 @@ const build = async (config: Config, parts: DaemonParts) => {
       observer.sessionEnded(ended)
       await registry.kickSession(ended.sid, 'session_ended')
     },
-    onRefused: (sid) => registry.kickSession(sid, 'session_ended'),
-    streams: registry.list,
+    async onOwed(sid) {
+      if (sid === undefined) {
+        registry.review((stream) => !sessions.owes(stream), 'session_ended')
+      } else if (registry.ofSession(sid).every(sessions.owes)) {
+        await registry.kickSession(sid, 'session_ended')
+      }
+    },
   })
   opened.defer(() => sessions.close())
   const listSessions = createSessionView({ store, registry, now })

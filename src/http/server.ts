@@ -18,7 +18,7 @@ export interface ServerParts {
   shape: ErrorShape
   maxConnections: number
   /** What a fault of ours is answered with: 503 means "cannot decide", and nginx never lets anyone in on it. */
-  statusOfFault(error: unknown): { status: 500 | 503; retryIn?: number }
+  statusOfFault(error: unknown): { status: 500 | 503; retryIn?: number; words?: string }
   /** Once per request, after the answer was written. */
   observe(seen: { route: string; status: number } & Pick<Reply, 'reason' | 'detail'>): void
   onEvents(events: readonly SecurityEvent[], request: Request): void
@@ -162,9 +162,12 @@ export const createHttpServer = (parts: ServerParts): Server => {
     const fail = (error: unknown): void => {
       if (error instanceof Aborted) return
       onFault(error, name)
-      const { status, retryIn } = statusOfFault(error)
+      const {
+        status,
+        retryIn,
+        words = status === 503 ? 'Try again later' : 'Internal error',
+      } = statusOfFault(error)
       const headers = retryIn === undefined ? [] : retryAfter(retryIn)
-      const words = status === 503 ? 'Try again later' : 'Internal error'
       // nginx asks /check: it needs an empty answer, and 503 is how "cannot decide" is spelled there.
       if (name === 'check') finish({ status: 503, headers: retryAfter(1) })
       else finish(failure(shape, status, words, now(), { headers }))

@@ -30,16 +30,18 @@ const setUp = async (peek: (username: string) => Lookup | undefined = () => unde
     ]),
   )
   const tokens = await createTestTokens()
+  const owed = new Set<string>()
   const guard = createGuard({
     tokens,
     revocations,
     policy,
     peek,
     ownRole: new Map([['bosses', 'boss']]),
+    owes: ({ username }) => owed.has(username),
     clock,
   })
   const stillGranted = createStillGranted({ policy, peek, isForeign: () => false })
-  return { clock, revocations, guard, stillGranted }
+  return { clock, revocations, owed, guard, stillGranted }
 }
 
 const ask = async (
@@ -298,4 +300,15 @@ void t.test('decisions on one user never serve another', async (t) => {
     t.equal(await ask(guard, two, 'read', 'recordings/foo/bar_baz'), 'allowed')
     t.equal(await ask(guard, one, 'read', 'recordings/foo/bar_baz'), 'no_grant')
   }
+})
+
+void t.test('a session whose end is not written yet opens nothing', async (t) => {
+  const { guard, owed } = await setUp()
+  const text = token()
+  t.equal(await ask(guard, text), 'allowed')
+  owed.add('201')
+  t.equal(await ask(guard, text), 'session_ended')
+  t.same(guard.checkRemembered({ token: text, action: 'read', resource: 'recordings/201/a' }), {
+    refused: 'session_ended',
+  })
 })

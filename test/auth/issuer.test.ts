@@ -109,6 +109,7 @@ const setUp = async (terms: Partial<IssuerTerms> = {}, text = SET) => {
     policy,
     peek,
     ownRole: new Map([['user', 'admin']]),
+    owes: ({ username }) => isForeignName(['acme'], username), // it is about our own
     clock,
   })
   const verdict = async (text: string): Promise<string> => {

@@ -91,8 +91,7 @@ export const openRig = async (t: Test) => {
     onEnd(session) {
       told.push(session)
     },
-    onRefused: () => undefined,
-    streams: () => [],
+    onOwed: () => undefined,
   })
   t.teardown(() => sessions.close())
   const tokens = await createTestTokens()
@@ -104,6 +103,7 @@ export const openRig = async (t: Test) => {
     policy,
     peek,
     ownRole: new Map(),
+    owes: sessions.owes,
     clock,
   })
   const throttle = createThrottle(

@@ -3,7 +3,7 @@
 import { setImmediate } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { createSessions } from '../../src/auth/sessions.ts'
-import { type EndCause, type EndedSession, type Store, StoreError } from '../../src/store/store.ts'
+import { type EndCause, type EndedSession, StoreError } from '../../src/store/store.ts'
 import { createTestClock, NOW } from '../fixtures/clock.ts'
 import { sessionOf } from '../store/sessions.ts'
 import { enter, openRig } from './rig.ts'
@@ -23,19 +23,20 @@ void t.test('an end is remembered, revoked and told, in this order', async (t) =
         return [session, another]
       },
       listSessions: async () => [],
+      moveEpoch: async () => undefined,
     },
     revocations: {
       add(sid, until) {
         steps.push(`revoke ${sid} ${until - NOW}`)
       },
+      moveEpoch: () => undefined,
     },
     clock: createTestClock(),
     onEnd: async ({ sid }) => {
       await Promise.resolve()
       steps.push(`tell ${sid}`)
     },
-    onRefused: () => undefined,
-    streams: () => [],
+    onOwed: () => undefined,
   })
   t.teardown(() => sessions.close())
 
@@ -65,9 +66,9 @@ void t.test('all sessions of a user end, nobody else’s', async (t) => {
   t.same(await rig.sessions.endAllOf('201', 'operator'), [], 'saying it twice is no error')
 })
 
-/** Ends on a store that takes nothing until it is mended. The beat of what is owed is the test's. */
-const openBroken = (t: Test, listSessions: Store['listSessions']) => {
-  let broken = true
+/** Ends on a store that takes nothing of these until it is mended. The beat of what is owed is the test's. */
+const openBroken = (t: Test, own: readonly string[] = []) => {
+  let isBroken = (_what: string): boolean => true
   let beat = (): void => {}
   const steps: string[] = []
   const ended = (sid: string, cause: EndCause): EndedSession => ({
@@ -76,18 +77,26 @@ const openBroken = (t: Test, listSessions: Store['listSessions']) => {
     cause,
     until: NOW + 900,
   })
-  const write = async <Result>(step: string, result: Result): Promise<Result> => {
-    steps.push(`${step}${broken ? ' fails' : ''}`)
-    if (broken) throw new StoreError('unavailable', 'full')
+  const ask = async <Result>(what: string, result: Result): Promise<Result> => {
+    steps.push(`${what}${isBroken(what) ? ' fails' : ''}`)
+    if (isBroken(what)) throw new StoreError('unavailable', 'away')
     return result
   }
   const sessions = createSessions({
     store: {
-      endSession: (sid, cause) => write(`write ${sid}`, ended(sid, cause)),
-      endSessionsOf: (name, cause) => write(`write all of ${name}`, [ended('s1', cause)]),
-      listSessions,
+      endSession: (sid, cause) => ask(`write ${sid}`, ended(sid, cause)),
+      endSessionsOf: (name, cause) => ask(`write all of ${name}`, [ended('s1', cause)]),
+      listSessions: (_, name) =>
+        ask(
+          `list ${name}`,
+          own.map((sid) => sessionOf(sid)),
+        ),
+      moveEpoch: (since) => ask(`epoch ${since - NOW}`, undefined),
     },
-    revocations: { add: (sid, until) => void steps.push(`refuse ${sid} ${until - NOW}`) },
+    revocations: {
+      add: (sid, until) => void steps.push(`revoke ${sid} ${until - NOW}`),
+      moveEpoch: (since) => void steps.push(`refuse before ${since - NOW}`),
+    },
     clock: {
       ...createTestClock(),
       every(_, job) {
@@ -96,75 +105,118 @@ const openBroken = (t: Test, listSessions: Store['listSessions']) => {
       },
     },
     onEnd: ({ sid, cause }) => void steps.push(`tell ${sid} ${cause}`),
-    onRefused: (sid) => void steps.push(`close ${sid}`),
-    streams: () => [
-      { sid: 's2', username: '201' },
-      { sid: 's8', username: '208' },
-    ],
+    onOwed: (sid) => void steps.push(`owed ${sid ?? 'of any'}`),
   })
   t.teardown(() => sessions.close())
   return {
     sessions,
-    steps,
+    take: () => steps.splice(0),
     async beat() {
       beat()
       await setImmediate()
     },
-    mend() {
-      broken = false
+    mend(butNot = '') {
+      isBroken = (what) => what === butNot
     },
   }
 }
 
-void t.test(
-  'an end that cannot be written holds here, and is written once it can be',
-  async (t) => {
-    const { sessions, steps, beat, mend } = openBroken(t, async () => [])
-    await t.rejects(sessions.end('s1', 'logout'), StoreError, 'and is not acknowledged')
-    t.same(steps.splice(0), ['write s1 fails', 'refuse s1 86400', 'close s1'])
-    t.ok(sessions.owes(sessionOf('s1')))
-    t.notOk(sessions.owes(sessionOf('s2')))
-    await t.rejects(sessions.end('s3', 'operator'), StoreError)
-    steps.splice(0)
-    await beat()
-    t.same(steps.splice(0), ['write s1 fails'], 'the next one would fail as well')
-    mend()
-    await Promise.all([beat(), beat()])
-    t.same(steps.splice(0), [
-      'write s1',
-      'refuse s1 900',
-      'tell s1 logout',
+void t.test('an end that cannot be written holds here, and is written once it can', async (t) => {
+  const { sessions, take, beat, mend } = openBroken(t)
+  await t.rejects(sessions.end('s1', 'logout'), StoreError, 'and is not acknowledged')
+  t.same(take(), ['write s1 fails', 'owed s1'])
+  t.ok(sessions.owes(sessionOf('s1')))
+  t.notOk(sessions.owes(sessionOf('s2')))
+  await t.rejects(sessions.end('s2', 'operator'), StoreError)
+  await t.rejects(sessions.end('s3', 'operator'), StoreError)
+  take()
+  await beat()
+  t.same(take(), ['write s1 fails'], 'the next ones would fail as well')
+  mend('write s2')
+  await Promise.all([beat(), beat()])
+  t.same(take(), ['write s2 fails'], 'the one that failed last is the last')
+  await beat()
+  t.same(
+    take(),
+    [
       'write s3',
-      'refuse s3 900',
+      'revoke s3 900',
       'tell s3 operator',
-    ])
-    await beat()
-    t.same(steps, [], 'nothing is owed any more')
-  },
-)
+      'write s1',
+      'write s2 fails',
+      'revoke s1 900',
+      'tell s1 logout',
+    ],
+    'one that fails by itself keeps nobody waiting, and who is left is asked at once',
+  )
+  t.notOk(sessions.owes(sessionOf('s1')))
+  t.ok(sessions.owes(sessionOf('s2')))
+  mend()
+  await beat()
+  take()
+  await beat()
+  t.same(take(), [], 'nothing is owed any more')
+})
 
-void t.test(
-  'all sessions of a user that cannot be ended are refused as far as known',
-  async (t) => {
-    const known = openBroken(t, async () => [sessionOf('s1'), sessionOf('s4')])
-    await t.rejects(known.sessions.endAllOf('201', 'logout_everywhere', 's1'), StoreError)
-    const refused = ['refuse s1 86400', 'refuse s4 86400', 'refuse s2 86400']
-    t.same(known.steps.splice(0, 4), ['write all of 201 fails', ...refused])
-    t.ok(known.sessions.owes({ sid: 's1', username: '201' }))
-    t.ok(known.sessions.owes(sessionOf('s9')), 'each of them')
-    t.notOk(known.sessions.owes({ sid: 's1', username: '202' }))
-    known.mend()
-    known.steps.splice(0)
-    await known.beat()
-    t.same(known.steps, ['write all of 201', 'refuse s1 900', 'tell s1 logout_everywhere'])
-    t.notOk(known.sessions.owes({ sid: 's1', username: '201' }))
+void t.test('all sessions of a user hold here, whatever the store can tell of them', async (t) => {
+  const { sessions, take, beat, mend } = openBroken(t)
+  const all = [sessions.endAllOf('201', 'password_changed'), sessions.endAllOf('202', 'operator')]
+  await Promise.all(all.map((one) => t.rejects(one, StoreError)))
+  t.ok(sessions.owes(sessionOf('s9')), 'each of them')
+  t.notOk(sessions.owes({ sid: 's9', username: '203' }))
+  t.same(take(), ['write all of 201 fails', 'write all of 202 fails', 'owed of any'], 'said once')
+  await t.rejects(sessions.endAllOf('201', 'operator'), StoreError)
+  t.same(take(), ['write all of 201 fails'], 'nothing more is owed')
+  mend()
+  await beat()
+  const told = (cause: EndCause) => ['revoke s1 900', `tell s1 ${cause}`]
+  t.same(take(), ['write all of 201', ...told('operator'), 'write all of 202', ...told('operator')])
+  t.notOk(sessions.owes(sessionOf('s9')))
+})
 
-    const away = openBroken(t, async () => Promise.reject(new StoreError('unavailable', 'away')))
-    await t.rejects(away.sessions.endAllOf('201', 'logout_everywhere', 's1'), StoreError)
-    t.same(away.steps.slice(1, 3), ['refuse s1 86400', 'refuse s2 86400'])
+void t.test('a user ends their own, also by ids that nobody can look up', async (t) => {
+  const { sessions, take, beat, mend } = openBroken(t, ['s1', 's2', 's3'])
+  await t.rejects(sessions.endOwn('201', 's1'), StoreError)
+  await t.rejects(sessions.endOwn('201', 'of-another'), StoreError)
+  t.same(take(), ['list 201 fails', 'owed s1', 'list 201 fails', 'owed of-another'])
+  t.ok(sessions.owes(sessionOf('s1')))
+  t.ok(sessions.owes({ sid: 'of-another', username: '201' }))
+  t.notOk(sessions.owes({ sid: 'of-another', username: '202' }), 'it is not theirs to end')
+  mend('write s1')
+  await t.rejects(sessions.endOwn('201', 's2'), StoreError)
+  t.same(
+    take(),
+    ['list 201', 'write s1 fails', 'write s2', 'revoke s2 900', 'tell s2 user', 'owed s2'],
+    'what was written of them is revoked: the store has no more to say of it',
+  )
+  mend()
+  await beat()
+  t.same(
+    take().filter((step) => step.startsWith('tell')),
+    ['tell s1 user', 'tell s2 user'],
+  )
+  t.notOk(sessions.owes(sessionOf('s1')))
+  t.match(await sessions.endOwn('201', 's3'), { sid: 's3' })
+  t.equal(await sessions.endOwn('201', 'of-another'), undefined)
 
-    await t.rejects(away.sessions.endAllOf('202', 'password_changed'), StoreError)
-    const other = { sid: 's1', username: '202' }
-    t.notOk(away.sessions.owes(other), 'whoever follows the users asks again by itself')
-  },
-)
+  const flood = openBroken(t)
+  for (let n = 0; n <= 64; n++) await t.rejects(flood.sessions.endOwn('201', `id-${n}`))
+  t.notOk(flood.sessions.owes(sessionOf('id-0')), 'so many at most')
+  t.ok(flood.sessions.owes(sessionOf('id-64')))
+})
+
+void t.test('everybody’s sessions end, in slices that share a commit', async (t) => {
+  const many = Array.from({ length: 300 }, (_, n) => `s${n}`)
+  const { sessions, take, beat, mend } = openBroken(t, many)
+  await t.rejects(sessions.endEverybodys(), StoreError)
+  t.same(take(), ['refuse before 1', 'epoch 1 fails', 'owed of any'])
+  t.ok(sessions.owes({ sid: 'any', username: 'anybody' }))
+  mend()
+  await beat()
+  const steps = take()
+  t.same(steps.slice(0, 2), ['epoch 1', 'list undefined'])
+  t.equal(steps.filter((step) => step.startsWith('tell')).length, 300)
+  t.equal(steps.indexOf('revoke s0 900'), 2 + 256)
+  t.notOk(sessions.owes({ sid: 'any', username: 'anybody' }))
+  t.equal(await sessions.endEverybodys(), 300)
+})

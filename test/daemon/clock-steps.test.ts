@@ -161,21 +161,21 @@ const openDaemon = async (store: Store, clock: TestClock, tokens: Map<string, Cl
   const revocations = createRevocations()
   const policy = createPolicy(new Map([['user', ['read:**']]]))
   const verify = async (text: string): Promise<Claims> => tokens.get(text) as Claims
+  const sessions = createSessions({
+    store,
+    revocations,
+    clock,
+    onEnd: () => undefined,
+    onOwed: () => undefined,
+  })
   const guard = createGuard({
     tokens: { remembered: () => undefined, verify },
     revocations,
     policy,
     peek: () => undefined,
     ownRole: new Map(),
+    owes: sessions.owes,
     clock,
-  })
-  const sessions = createSessions({
-    store,
-    revocations,
-    clock,
-    onEnd: () => undefined,
-    onRefused: () => undefined,
-    streams: () => [],
   })
   await createLearner({
     store,

@@ -14,7 +14,19 @@ import { startDaemon } from '../../src/daemon/start.ts'
 import { createLog } from '../../src/log.ts'
 import { createTestClock } from '../fixtures/clock.ts'
 import { bearer, JSON_TYPE, startTestDaemon, V1 } from '../fixtures/daemon.ts'
-import { HASH, makePlace } from '../fixtures/postern.ts'
+import {
+  CHEAP,
+  check,
+  HASH,
+  login,
+  makePlace,
+  post,
+  run,
+  serve,
+  until,
+} from '../fixtures/postern.ts'
+import { hashPassword } from '../../src/passwords/hash.ts'
+import { NEEDS_REDIS, startRedis } from '../fixtures/redis.ts'
 
 const subscribe = (more: Record<string, string> = {}) => ({
   'X-Auth-Action': 'subscribe',
@@ -203,5 +215,72 @@ void t.test(
     t.equal(Object.keys(ids).length, 1000)
     t.equal(ids['user-999'], 999)
     t.equal(most, 256)
+  },
+)
+
+void t.test(
+  'what is to end while Redis is away is over here at once, and is written once it is back',
+  { ...NEEDS_REDIS, timeout: 180_000 },
+  async (t) => {
+    const redis = await startRedis(t)
+    const place = makePlace(t, {
+      store: `url = "${redis.socketUrl}"\ntimeout = 0.5\nstale_seconds = 600`,
+    })
+    const lines = ['201', '202', '203', '204', '205', '900'].map((name) => `${name}:${HASH}:user`)
+    place.users(...lines)
+    await serve(t, place)
+    const enter = (name: string) => login(place.ask, name)
+    const sidOf = (token: string): string =>
+      String(JSON.parse(String(Buffer.from(String(token.split('.')[1]), 'base64url')))['sid'])
+    const byId = await enter('201')
+    const byUser = await enter('202')
+    const everywhere = [await enter('203'), await enter('203')] as const
+    const byList = [await enter('204'), await enter('204')] as const
+    const changed = await enter('205')
+    const [other, all] = [await enter('900'), await enter('900')]
+    const holds = async (token: string, how: string) =>
+      t.equal(await check(place, token), '401 session_ended', how)
+    const control = async (query: string) => {
+      const told = await askDaemon(place.at('control.sock'), 'POST', `/sessions/end?${query}`)
+      t.match(told, { status: 503, body: { error: /What was to end is refused by this daemon/ } })
+    }
+
+    redis.signal('SIGSTOP')
+    const ending = run(t, ['session', 'end', sidOf(byId.access), '--config', place.config])
+    t.match(await ending.ended, { code: 74 })
+    t.match(ending.err(), /does not answer.*refused by this daemon at once/s)
+    await holds(byId.access, 'session end ID')
+    await control('user=202')
+    await holds(byUser.access, 'session end --user')
+    t.equal(await post(place, '/auth/logout?all=true', everywhere[0].access), 503)
+    await holds(everywhere[1].access, 'logout everywhere')
+    const leave = (by: string, sid: string) =>
+      place.ask(`${V1}/auth/sessions/${sid}`, { method: 'DELETE', headers: bearer(by) })
+    t.equal((await leave(byList[0].access, sidOf(byList[1].access))).status, 503)
+    await holds(byList[1].access, 'one of the own list')
+    t.equal((await leave(byList[0].access, sidOf(other.access))).status, 503)
+    t.equal(await check(place, other.access), '204', 'and nobody else’s')
+    t.equal(await check(place, byList[0].access), '204')
+    place.users(...lines.with(4, `205:${hashPassword('another', CHEAP)}:user`))
+    await until('the password is another', async () =>
+      /session_ended/.test(await check(place, changed.access)),
+    )
+
+    redis.signal('SIGCONT')
+    const isOver = ({ refresh }: { refresh: string }) =>
+      until('it is written', async () => (await post(place, '/auth/refresh', refresh)) === 401)
+    for (const tokens of [byId, byUser, ...everywhere, byList[1], changed]) await isOver(tokens)
+    t.equal(await post(place, '/auth/refresh', other.refresh), 200, 'it was not theirs to end')
+    t.equal(await post(place, '/auth/refresh', byList[0].refresh), 200)
+
+    redis.signal('SIGSTOP')
+    await control('all=true')
+    await holds(all.access, 'session end --all')
+    redis.signal('SIGCONT')
+    for (const tokens of [other, all, byList[0]]) await isOver(tokens)
+    await until(
+      'who logs in again is in',
+      async () => (await check(place, (await enter('900')).access)) === '204',
+    )
   },
 )

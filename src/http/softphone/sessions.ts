@@ -8,7 +8,7 @@ import { forHolder, type HolderParts } from './holder.ts'
 import { shape, success } from './reply.ts'
 
 export interface SessionParts extends HolderParts {
-  sessions: Pick<Sessions, 'end'>
+  sessions: Pick<Sessions, 'endOwn'>
   /** All that a user may know of each. */
   list(username: string): Promise<readonly { readonly id: string }[]>
 }
@@ -23,8 +23,7 @@ export const createSessionsHandler = (parts: SessionParts): Handler =>
 
 export const createSessionEndHandler = (parts: SessionParts): Handler =>
   forHolder(parts, async ({ claims }, { id }) => {
-    const own = await parts.list(claims.username)
-    const ended = own.some((session) => session.id === id) && (await parts.sessions.end(id, 'user'))
+    const ended = await parts.sessions.endOwn(claims.username, id)
     return ended
       ? success({ message: 'Session ended' })
       : failure(shape, 404, 'No such session', parts.now())
