@@ -2,11 +2,12 @@
 // out, and whose role changed keeps only what the new one grants.
 
 import type { Sessions } from '../auth/sessions.ts'
-import type { Clock } from '../clock.ts'
+import type { Time } from '../clock.ts'
 import type { EndCause, Store } from '../store/store.ts'
 import type { Registry } from '../streams/registry.ts'
 import type { UserChange, UsersDiff } from '../users/diff-users.ts'
 import type { IsMeant } from '../users/directory.ts'
+import { isMassRemoval } from '../users/hold-users.ts'
 import type { UserSource } from '../users/source.ts'
 import type { Observer } from './observe.ts'
 import type { FollowedUsers } from './open-users.ts'
@@ -17,32 +18,55 @@ const CAUSES: Readonly<Partial<Record<UserChange['change'], EndCause>>> = {
   password: 'password_changed',
 }
 
+const SAY_EVERY = 60 // seconds, while most users are missing
+
 export const followUsers = (parts: {
   users: FollowedUsers
+  sources: readonly UserSource['name'][]
   sessions: Pick<Sessions, 'endAllOf'>
   store: Pick<Store, 'listCredentials'>
-  clock: Clock
+  clock: Pick<Time, 'now' | 'every'>
   registry: Pick<Registry, 'review'>
   observer: Observer
 }) => {
-  const { users, sessions, store, registry, clock, observer } = parts
+  const { users, sources, sessions, store, registry, clock, observer } = parts
+  /** Those whose users are all in memory. For the metric, the first of them: who is missing may be any one's. */
+  const held = sources.filter((name) => name !== 'http')
   let ended = 0
+  /** Users whose sessions are kept though no source knows them; of how many. */
+  let missing = { count: 0, of: 0 }
+
+  const sayMissing = (): void => {
+    if (missing.count > 0) observer.usersMissing(held[0] ?? 'file', missing.count, missing.of)
+  }
+  const stop = clock.every(SAY_EVERY, sayMissing)
 
   const endAllOf = async (username: string, cause: EndCause): Promise<void> => {
     ended += (await sessions.endAllOf(username, cause)).length
   }
 
-  /** Also what changed while the daemon was down: whoever is gone, disabled, or has another password than at login. */
-  const endSessionsOfChangedUsers = async (): Promise<void> => {
+  /**
+   * Also what changed while the daemon was down: whoever is gone, disabled, or has another password than at login. A
+   * source that lacks most of them may have lost them: until it is `meant`, they stay out, and no session ends.
+   */
+  const endSessionsOfChangedUsers = async (meant = false): Promise<void> => {
+    const causes = new Map<string, EndCause>()
     for (const { username, credential } of await store.listCredentials(clock.now())) {
       const today = users.peek(username)
       if (!today || 'unavailable' in today) continue
       if ('refused' in today) {
-        await endAllOf(username, today.refused === 'disabled' ? 'user_disabled' : 'user_removed')
-      } else if (today.user.credential !== credential) {
-        await endAllOf(username, 'password_changed')
-      }
+        causes.set(username, today.refused === 'disabled' ? 'user_disabled' : 'user_removed')
+      } else if (today.user.credential !== credential) causes.set(username, 'password_changed')
     }
+    const removed = [...causes].filter(([, cause]) => cause === 'user_removed')
+    const of = removed.length > 0 ? [...users.names()].length + removed.length : 0
+    const isKept = !meant && isMassRemoval(removed.length, of)
+    if (isKept) for (const [username] of removed) causes.delete(username)
+    else if (missing.count > 0) observer.usersFound(held[0] ?? 'file')
+    missing = { count: isKept ? removed.length : 0, of }
+    users.mayMiss(isKept)
+    sayMissing()
+    for (const [username, cause] of causes) await endAllOf(username, cause)
   }
 
   users.follow({
@@ -58,9 +82,11 @@ export const followUsers = (parts: {
       // A name that is new here may have come from another source: its sessions are those of that other user.
       if (diff.some(({ change }) => change === 'added')) await endSessionsOfChangedUsers()
       observer.usersRead(source, diff.length)
+      sayMissing()
     },
     onProblem(source: UserSource['name'], found: readonly string[]) {
       observer.usersBroken(source, found)
+      sayMissing()
     },
     onHeldBack: observer.usersHeldBack,
   })
@@ -68,6 +94,7 @@ export const followUsers = (parts: {
   let turn: Promise<unknown> = Promise.resolve()
   return {
     endSessionsOfChangedUsers,
+    close: stop,
     /**
      * Reads every source now: how many sessions that ended, and what is wrong with which source. One reading at a
      * time: else it would count what another has ended.
@@ -76,6 +103,10 @@ export const followUsers = (parts: {
       const reading = turn.then(async () => {
         const before = ended
         const problems = await users.reread(isMeant)
+        const isAllMeant = isMeant === true || (held.length === 1 && isMeant === held[0])
+        if (missing.count > 0 && isAllMeant && problems.size === 0) {
+          await endSessionsOfChangedUsers(true)
+        }
         return { ended: ended - before, problems }
       })
       turn = reading.catch(() => undefined)

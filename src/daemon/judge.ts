@@ -144,6 +144,7 @@ export const judgeConfig = async ({ config, place }: LoadedConfig): Promise<stri
     await judge('store.ca_file', store.caFile, () => judgeRedis(store.caFile))
     await judge('streams.nginx', '/', () => nginxName(streams.nginx, hostname()))
   }
+  let known = 0
   for (const source of users.sources) {
     await judge(SOURCES[source], files[source], async () => {
       const only = { ...config, users: { ...users, sources: [source] } }
@@ -155,8 +156,15 @@ export const judgeConfig = async ({ config, place }: LoadedConfig): Promise<stri
         () => ignore,
       )
       if (source === 'file') warnings.push(...findRoleless(users.file, config.roles, opened))
+      known += [...opened.names()].length
       opened.close()
     })
+  }
+  if (known === 0 && !users.sources.includes('http')) {
+    const file = users.sources.includes('file') ? users.file : config.asterisk.file
+    warnings.push(
+      `${file}: no user is there: nobody can log in, and a start keeps the sessions of those who were, and lets none of them in, until \`postern reload\` means it`,
+    )
   }
   const clock = { now: atOnce, monotonic: atOnce }
   const events = { clock, observe: ignore, onProblem: ignore }

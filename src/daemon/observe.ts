@@ -118,9 +118,24 @@ export const createObserver = (parts: {
         'a change that would remove most users is held back: mend the file, or run `postern reload` if it is meant',
       )
     },
+    /** Who is logged in is in no source. */
+    usersMissing(source: UserSource['name'], missing: number, of: number): void {
+      metrics.usersHeldBack(source, missing)
+      log.error(
+        { missing, of },
+        'most users are missing: who is logged in and in no user source stays out, and their sessions are kept: mend the users file, or run `postern reload` if it is meant',
+      )
+    },
+    usersFound(source: UserSource['name']): void {
+      metrics.usersHeldBack(source, 0)
+      log.info('no sessions of missing users are kept any more')
+    },
     usersBroken(source: UserSource['name'], problems: readonly string[]): void {
       if (source === 'http') metrics.faulted('user_source_away')
-      else metrics.usersLoaded(source, false)
+      else {
+        metrics.usersLoaded(source, false)
+        metrics.usersHeldBack(source, 0) // what was held back is gone with the reading that had it
+      }
       log.error({ source, problems }, 'a user source is broken: its last good state stays in force')
     },
     issuers: {

@@ -21,6 +21,11 @@ export interface UserEvents {
 export interface FollowedUsers extends Directory {
   /** From now on changes and problems are told. Earlier changes are found again; earlier problems are told at once. */
   follow(events: UserEvents): void
+  /**
+   * Whether those whom no source knows may only be missing, as they are until this was called: a refresh of theirs then
+   * ends nothing.
+   */
+  mayMiss(some: boolean): void
 }
 
 const NOBODYS = 'a password that nobody has'
@@ -84,8 +89,18 @@ export const openUsers = async (
     for (const source of sources) source.close()
     throw error
   }
+  const directory = createDirectory(sources, hashDecoy)
+  let missesSome = true
   return {
-    ...createDirectory(sources, hashDecoy),
+    ...directory,
+    async lookup(username) {
+      const found = await directory.lookup(username)
+      const isMissing = missesSome && 'refused' in found && found.refused === 'unknown_user'
+      return isMissing ? { unavailable: 'source_away' } : found
+    },
+    mayMiss(some) {
+      missesSome = some
+    },
     follow(next) {
       events = next
       for (const [source, problems] of missed) next.onProblem(source, problems)

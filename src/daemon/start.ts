@@ -95,7 +95,8 @@ const build = async (config: Config, parts: DaemonParts) => {
   opened.defer(() => sessions.close())
   const listSessions = createSessionView({ store, registry, now })
   const core = { store, revocations, registry, sessions, users, metrics, log, clock, now }
-  const follower = followUsers({ ...core, observer })
+  const follower = followUsers({ ...core, observer, sources: config.users.sources })
+  opened.defer(() => follower.close())
   const learn = createLearner({ ...core, follower })
   const peers = openPeers({ ...core, learn, onStanding, allows: limit.allows })
   opened.defer(() => peers.close())

@@ -61,14 +61,17 @@ export const readFileMark = (file: string): Promise<string> =>
     () => 'away',
   )
 
-/** How many users a change removes, where it is all of them, or more than half of many; else 0. */
+/** All of them, or more than half of many: rather a full disk, or an editor, than a wish. */
+export const isMassRemoval = (removed: number, of: number): boolean =>
+  removed > 0 && (removed === of || (of >= MANY && removed * 2 > of))
+
+/** How many users a change removes, where it is a mass removal; else 0. */
 const countMassRemoval = (
   before: ReadonlyMap<string, unknown>,
   after: ReadonlyMap<string, unknown>,
 ): number => {
   const removed = [...before.keys()].filter((name) => !after.has(name)).length
-  const isMost = before.size >= MANY && removed * 2 > before.size
-  return removed === before.size || isMost ? removed : 0
+  return isMassRemoval(removed, before.size) ? removed : 0
 }
 
 /** `file` is for messages. Throws a ConfigError with every problem: a daemon does not start on broken files. */
@@ -121,6 +124,7 @@ export const holdUsers = async <Held extends HeldUser>(
     warn()
     removing = isMeant ? 0 : countMassRemoval(users, reading.users)
     if (removing > 0) {
+      report([]) // the file can be read: if it breaks again, that is said again
       sayHeldBack()
       return problems
     }

@@ -358,6 +358,17 @@ void t.test('what is good is good, nothing is made, and what is odd is told', as
   t.match((await runHere(checkConfig, place.config)).err, [/users: 201: may do nothing/])
 })
 
+void t.test('an emptied source of all users is told', async (t) => {
+  const place = makePlace(t)
+  place.users('')
+  const told = await runHere(checkConfig, place.config)
+  t.match(told, { status: 0, err: [/^warning: .*users: no user is there: nobody can log in/] })
+  writeFileSync(place.at('pjsip.conf'), '')
+  const asterisk = { asterisk: `file = "${place.at('pjsip.conf')}"` }
+  place.configure({ users: 'sources = ["asterisk"]', ...asterisk })
+  t.match((await runHere(checkConfig, place.config)).err, [/pjsip\.conf: no user is there/])
+})
+
 void t.test('what only the running machine can tell is left to it', async (t) => {
   const place = makeWhole(t)
   const server = createServer().listen(0, '127.0.0.1')

@@ -8,6 +8,7 @@ import t, { type Test } from 'tap'
 import { askDaemon } from '../../src/cli/control-client.ts'
 import { systemClock } from '../../src/clock.ts'
 import { loadConfig } from '../../src/config/load.ts'
+import { followUsers } from '../../src/daemon/follow-users.ts'
 import { type FollowedUsers, openUsers } from '../../src/daemon/open-users.ts'
 import { createPasswordPool } from '../../src/passwords/pool.ts'
 import type { UsersDiff } from '../../src/users/diff-users.ts'
@@ -240,6 +241,105 @@ void t.test('a users file that is emptied ends nobody until it is meant', async 
   writeFileSync(place.at('users'), '')
   await askDaemon(daemon.controlSocket, 'POST', '/reload')
   t.equal((await daemon.check(access)).header('x-auth-reason'), 'session_ended')
+})
+
+void t.test('what was held back of a file is not held back once it is broken', async (t) => {
+  const daemon = await startTestDaemon(t)
+  const series = 'postern_users_held_back{source="file"}'
+  for (const broken of ['201:not-a-hash:user', '201:not-a-hash:user']) {
+    writeFileSync(daemon.place.at('users'), '')
+    await until('it is held back', async () => (await daemon.metric(series)) > 0)
+    writeFileSync(daemon.place.at('users'), broken)
+    await until('it is broken', async () => (await daemon.metric(series)) === 0)
+    t.equal(await daemon.metric('postern_users_load_success{source="file"}'), 0)
+  }
+})
+
+void t.test('a start on an emptied users file ends nobody until it is meant', async (t) => {
+  const daemon = await startTestDaemon(t)
+  const { place } = daemon
+  const whole = readFileSync(place.at('users'), 'utf8')
+  const series = 'postern_users_held_back{source="file"}'
+  const said = () => daemon.log().filter(({ msg }) => /most users are missing/.test(String(msg)))
+  const reason = async (access: string) =>
+    (await daemon.check(access)).header('x-auth-reason') ?? 'none'
+  const renew = async (refresh: string) =>
+    (await daemon.ask(`${V1}/auth/refresh`, { method: 'POST', headers: bearer(refresh) })).status
+  const restartOn = async (...lines: string[]) => {
+    await daemon.stop()
+    place.users(...lines)
+    await daemon.start()
+  }
+
+  const one = await daemon.softphone()
+  await restartOn('')
+  t.equal(await reason(one.access), 'user_removed', 'nobody is let in')
+  t.equal(await renew(one.refresh), 503, 'and nothing is over')
+  t.match(said(), [{ level: 50, missing: 1, of: 1 }])
+  t.equal(await daemon.metric(series), 1)
+  place.users('201:not-a-hash:user')
+  await until('it is broken', () => said().length > 1)
+  t.equal(await daemon.metric(series), 1, 'and still missing')
+  place.users(whole.trimEnd())
+  await until('it is whole again', async () => (await daemon.metric(series)) === 0)
+  t.equal(await reason(one.access), 'none')
+  t.equal(await renew(one.refresh), 200)
+
+  await restartOn(...Array.from({ length: 9 }, (_, n) => `70${n}:${HASH}:user`))
+  await restartOn(whole.trimEnd())
+  t.equal(await reason(one.access), 'session_ended', 'who alone is missing is gone')
+
+  const two = await daemon.softphone()
+  await restartOn('')
+  t.equal(await renew(two.refresh), 503)
+  const told = await askDaemon(daemon.controlSocket, 'POST', '/users/reload')
+  t.match(told, { status: 200, body: { ended: 1 } })
+  t.equal(await daemon.metric(series), 0)
+  await restartOn(whole.trimEnd())
+  t.equal(await reason(two.access), 'session_ended', 'it was meant')
+})
+
+void t.test('that most users are missing is said each minute, until they are found', async (t) => {
+  const jobs = new Map<number, () => void>()
+  const said: string[] = []
+  const known = new Set<string>()
+  const parts = {
+    users: {
+      peek: (name: string) =>
+        known.has(name)
+          ? { user: { name, role: 'user', displayName: '', credential: 'c' } }
+          : { refused: 'unknown_user' },
+      names: () => known.values(),
+      follow: () => undefined,
+      mayMiss: (some: boolean) => void said.push(`may miss ${some}`),
+    },
+    sources: ['http', 'asterisk'],
+    sessions: { endAllOf: () => Promise.reject(new Error('nothing ends')) },
+    store: {
+      listCredentials: async () =>
+        Array.from({ length: 12 }, (_, n) => ({ username: `u${n}`, credential: 'c' })),
+    },
+    clock: {
+      now: () => 0,
+      every: (seconds: number, job: () => void) => jobs.set(seconds, job),
+    },
+    observer: {
+      usersMissing: (source: string, count: number, of: number) =>
+        said.push(`${source} ${count} of ${of}`),
+      usersFound: (source: string) => said.push(`${source} found`),
+    },
+  }
+  const follower = followUsers(parts as unknown as Parameters<typeof followUsers>[0])
+  jobs.get(60)?.()
+  t.same(said, [])
+  for (let n = 0; n < 5; n++) known.add(`u${n}`)
+  await follower.endSessionsOfChangedUsers()
+  jobs.get(60)?.()
+  t.same(said.splice(0), ['may miss true', 'asterisk 7 of 12', 'asterisk 7 of 12'])
+  for (let n = 5; n < 12; n++) known.add(`u${n}`)
+  await follower.endSessionsOfChangedUsers()
+  jobs.get(60)?.()
+  t.same(said, ['asterisk found', 'may miss false'])
 })
 
 void t.test('a command about the users file means no change of another source', async (t) => {
