@@ -25,8 +25,10 @@ const probePage = async (url: URL, { site, softphone, mikopbx }: PageTerms): Pro
     await sendRequest({ method: 'GET', path: `${softphone.basePath}/profile`, ...asked }),
     await sendRequest({ method: 'POST', path: `${mikopbx.basePath}/auth:refresh`, ...asked }),
   ]
-  const statuses = exchanges.map((exchange) => ('failed' in exchange ? 0 : exchange.status))
-  if (statuses.includes(403)) {
+  const statuses = new Set(
+    exchanges.map((exchange) => ('failed' in exchange ? 0 : exchange.status)),
+  )
+  if (statuses.has(403)) {
     const written = site.origins.includes(origin)
       ? `postern reload: site.origins has "${origin}", and the daemon has not read it`
       : site.origins.length > 0
@@ -35,7 +37,7 @@ const probePage = async (url: URL, { site, softphone, mikopbx }: PageTerms): Pro
     const text = 'its pages count as another site’s: logins and WebSockets by cookie are refused'
     return problem('origin', origin, text, written)
   }
-  if (statuses.includes(401)) return ok('origin', origin, 'its pages count as this site’s own')
+  if (statuses.has(401)) return ok('origin', origin, 'its pages count as this site’s own')
   const text = 'no token endpoint answers there: whether its pages count as our own is not known'
   return warning('origin', origin, text, 'look for cross_site in the log of the daemon')
 }
