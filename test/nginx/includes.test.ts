@@ -1,4 +1,6 @@
 // Each file alone, each left out, all together, and beside the sites of others: nginx takes it without a warning.
+import { globSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
 
 import { type NginxOptions, nginxMissing, testNginx } from '../fixtures/nginx.ts'
@@ -117,4 +119,22 @@ void t.test('what is included', { skip: nginxMissing() }, async (t) => {
     takes(t, origin, { origins: [origin] })
     t.end()
   })
+})
+
+// nginx takes a map's variable over for the capture: the map's is empty in every location from then on, without a word. (A map of "" says no more than that.)
+void t.test('no capture is called as a map is', (t) => {
+  const folder = join(import.meta.dirname, '..', '..', 'nginx')
+  const text = globSync('*.conf', { cwd: folder })
+    .map((name) => readFileSync(join(folder, name), 'utf8'))
+    .join('\n')
+  const names = (pattern: RegExp): string[] =>
+    Array.from(text.matchAll(pattern), ([, name = '']) => name)
+  const captures = new Set(names(/\(\?<([a-z_]+)>/g))
+  const mapped = names(/^\s*#?\s*(?:map|geo|split_clients)\b(?! "")[^{]*\$([a-z_]+) \{/gm)
+  t.ok(captures.size > 0 && mapped.length > 0)
+  t.strictSame(
+    mapped.filter((name) => captures.has(name)),
+    [],
+  )
+  t.end()
 })
