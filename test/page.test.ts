@@ -6,6 +6,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } 
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { type BrowserContext, chromium, type Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 
@@ -205,6 +206,20 @@ const openStream = (page: Page, path: string): Promise<string> =>
     })`,
   )
 
+/**
+ * What was asked for by each stream that has ended, from nginx's own log: the browser counts a worker's requests for no
+ * page. With `after`: those that follow so many, once there are two.
+ */
+const endedStreams = async (demo: Demo, after?: number): Promise<string[]> => {
+  const deadline = Date.now() + SOON
+  for (;;) {
+    const lines = (await demo.logs()).matchAll(/"GET \S+\/sub\/(\S+) HTTP/g)
+    const asked = Array.from(lines, ([, words = '']) => words).slice(after ?? 0)
+    if (after === undefined || asked.length >= 2 || Date.now() > deadline) return asked
+    await delay(50)
+  }
+}
+
 const recordingOf = (demo: Demo): string => demo.recordings[0] ?? ''
 
 // Two demos and three browsers, on a machine that may run another test beside.
@@ -275,22 +290,23 @@ void t.test('the page, behind a front that ends the TLS', { skip }, async (t) =>
     await t.test(`hears live events over both transports, by ${proof}`, async (t) => {
       const page = await open(context, demo)
       await bothBecome(page, 'live')
-      const opened: string[] = []
-      page.on('request', (request) => opened.push(request.url()))
-      page.on('websocket', (socket) => opened.push(socket.url()))
-      await page.locator(`#by-${proof === 'cookie' ? 'ticket' : 'cookie'}`).check()
+      const before = (await endedStreams(demo)).length
+      await page.locator('#by-ticket').check()
+      await endedStreams(demo, before)
       await bothBecome(page, 'live')
-      opened.length = 0
-      await page.locator(`#by-${proof}`).check()
-      await bothBecome(page, 'live')
+      if (proof === 'cookie') {
+        await page.locator('#by-cookie').check()
+        await endedStreams(demo, before + 2)
+        await bothBecome(page, 'live')
+      }
       for (const stream of STREAMS) {
         const name = `${stream} by ${proof}`
         await published(demo, 'users-state', name, hears(page, stream, name))
       }
-      const subscribed = opened.filter((url) => url.includes('/sub/'))
-      t.equal(subscribed.length, 2)
-      for (const url of subscribed) t.equal(url.includes('ticket='), proof === 'ticket')
       await page.close()
+      const asked = await endedStreams(demo, before + (proof === 'cookie' ? 4 : 2))
+      t.equal(asked.length, 2)
+      for (const words of asked) t.equal(words.endsWith('?[masked]'), proof === 'ticket', words)
     })
   }
 
@@ -409,37 +425,93 @@ void t.test('the page, behind a front that ends the TLS', { skip }, async (t) =>
     await hears(page, 'EventSource', 'Before')
     await context.setOffline(true)
     await bothBecome(page, 'offline')
-    const resumed: string[] = []
-    page.on('request', (request) => resumed.push(request.url()))
-    page.on('websocket', (socket) => resumed.push(socket.url()))
+    const before = (await endedStreams(demo)).length
     await context.setOffline(false)
     await bothBecome(page, 'live')
     for (const stream of STREAMS) {
       await published(demo, 'users-state', 'After', hears(page, stream, 'After'))
     }
-    const last = resumed.filter((url) => url.includes('/sub/'))
-    t.ok(last.length >= 2)
-    for (const url of last) t.match(url, /last_event_id=\d+/)
     await page.close()
+    const resumed = await endedStreams(demo, before)
+    t.equal(resumed.length, 2)
+    for (const asked of resumed) t.match(asked, /last_event_id=\d+/)
   })
 
   await t.test('logging out closes the streams of every tab', async (t) => {
     const one = await open(context, demo)
     const other = await open(context, demo)
     await bothBecome(one, 'live')
-    const closed = Promise.withResolvers<void>()
-    other.on('websocket', (socket) => socket.on('close', () => closed.resolve()))
-    await other.reload()
     await bothBecome(other, 'live')
+    const before = (await endedStreams(demo)).length
     await one.getByRole('button', { name: 'Log out', exact: true }).click()
     await one.getByRole('heading', { name: 'Log in' }).waitFor()
     t.equal(await one.locator(':focus').getAttribute('id'), 'username')
-    await closed.promise
     await other.getByRole('heading', { name: 'Log in' }).waitFor()
+    t.equal((await endedStreams(demo, before)).length, 2)
     t.equal(await statusOf(other, `${V1}/profile`), 401)
     t.equal(await openStream(other, `${V1}/sub/users-state`), 'refused')
     await one.close()
     await other.close()
+  })
+
+  await t.test('twenty tabs over HTTP/1.1 share their streams, whichever closes', async (t) => {
+    const { context } = second
+    const first = await open(context, demo)
+    await logIn(first, demo)
+    await bothBecome(first, 'live')
+    const tabs: Page[] = []
+    while (tabs.length < 19) tabs.push(await open(context, demo))
+    for (const tab of tabs) await bothBecome(tab, 'live')
+    const before = (await endedStreams(demo)).length
+    const allHear = async (name: string): Promise<void> => {
+      const heard = tabs.flatMap((tab) => STREAMS.map((stream) => hears(tab, stream, name)))
+      await published(demo, 'users-state', name, Promise.all(heard))
+    }
+    await allHear('All')
+    const lifeOfFirst = await context.newCDPSession(first)
+    await lifeOfFirst.send('Page.setWebLifecycleState', { state: 'frozen' })
+    await allHear('While the first is frozen')
+    await first.close()
+    await allHear('Without the first')
+    t.equal((await endedStreams(demo)).length, before, 'by the streams that it had opened')
+
+    const [last] = tabs.slice(-1)
+    await last?.getByRole('button', { name: 'Log out', exact: true }).click()
+    for (const tab of tabs) await tab.getByRole('heading', { name: 'Log in' }).waitFor()
+    t.equal((await endedStreams(demo, before)).length, 2, 'one of each kind for all')
+    await Promise.all(tabs.map((tab) => tab.close()))
+  })
+
+  await t.test('a tab that dies with the shared streams takes them from no other', async (t) => {
+    const first = await open(second.context, demo)
+    await logIn(first, demo)
+    await bothBecome(first, 'live')
+    const other = await open(second.context, demo)
+    await bothBecome(other, 'live')
+    await published(demo, 'users-state', 'Before', hears(other, 'EventSource', 'Before'))
+    await hears(other, 'WebSocket', 'Before')
+    const before = (await endedStreams(demo)).length
+    await first.goto('chrome://crash').catch(() => {}) // and the worker, which lives in its process
+    await endedStreams(demo, before)
+    await other.locator('#notes').getByText('closed').first().waitFor({ timeout: 60_000 })
+    for (const stream of STREAMS) {
+      await published(demo, 'users-state', 'After', hears(other, stream, 'After'))
+    }
+    await other.close()
+    for (const asked of await endedStreams(demo, before + 2)) t.match(asked, /last_event_id=\d+/)
+  })
+
+  await t.test('without shared workers each tab has streams of its own', async (t) => {
+    const page = await second.context.newPage()
+    await page.addInitScript('delete globalThis.SharedWorker')
+    const own = new Set<string>()
+    page.on('request', (request) => own.add(request.resourceType()))
+    page.on('websocket', () => own.add('websocket'))
+    await page.goto(`${demo.url}/`)
+    await bothBecome(page, 'live')
+    await published(demo, 'users-state', 'Alone', hears(page, 'EventSource', 'Alone'))
+    t.ok(own.has('eventsource') && own.has('websocket'), [...own].join(', '))
+    await page.close()
   })
 
   await t.test('is used by keyboard alone', async (t) => {
@@ -634,16 +706,16 @@ void t.test('the page, where tokens live for seconds', { skip }, async (t) => {
     await logIn(page, demo)
     await bothBecome(page, 'live')
     await page.clock.pauseAt(Date.now() + 1000)
-    const opened: string[] = []
-    page.on('request', (request) => opened.push(request.url()))
-    page.on('websocket', (socket) => opened.push(socket.url()))
     await bothBecome(page, 'waiting')
     while ((await statusOf(page, `${V1}/profile`)) === 200);
     await page.clock.fastForward(20_000)
     await page.clock.resume()
     await page.locator('#notes').getByText('Renewed late').waitFor()
     await bothBecome(page, 'live')
-    const subscribed = opened.filter((url) => url.includes('/sub/'))
-    t.match(subscribed.at(-1), /ticket=/)
+    const before = (await endedStreams(demo)).length
+    await page.close()
+    const asked = await endedStreams(demo, before)
+    t.equal(asked.length, 2)
+    for (const words of asked) t.match(words, /\[masked\]$/)
   })
 })

@@ -3,7 +3,8 @@
 
 import { createPlayer } from './player.js'
 import { createSession, seconds } from './session.js'
-import { createStream, TRANSPORTS } from './stream.js'
+import { createStream } from './stream.js'
+import { TRANSPORTS } from './transports.js'
 
 const LIST_EVERY = 5 // seconds
 const NOTES = 60 // lines kept
@@ -106,7 +107,7 @@ const createCard = (kind) => {
     }
   }
   const stream = createStream({
-    transport: TRANSPORTS[kind],
+    kind,
     session,
     proof,
     show,

@@ -3,46 +3,20 @@
 // to a wider channel after a refusal, and never open a used ticket's address again.
 
 import { API, nextWait, seconds } from './session.js'
+import { openStream } from './transports.js'
 
 // A server that closes with one of these means: show yourself again. Anything else may be the network.
 const LOG_IN_AGAIN = new Set([1008, 4001, 4401, 4403])
 const STEADY = 5 // seconds that a stream must have lived for the next loss to count as the first
 
-/** Each takes an address and tells `on`; each returns how to close it. */
-export const TRANSPORTS = {
-  EventSource(url, on) {
-    const source = new EventSource(url)
-    source.addEventListener('open', on.open)
-    source.addEventListener('message', ({ data, lastEventId }) => on.message(data, lastEventId))
-    source.addEventListener('error', () => {
-      // Left alone it would come back by itself, with Last-Event-ID as a header; but to the same address,
-      // where a ticket is used up, and for ever. We come back with ?last_event_id= instead.
-      source.close()
-      on.close()
-    })
-    return () => source.close()
-  },
-  WebSocket(url, on) {
-    // With this subprotocol Nchan puts the message's id before it; a bare WebSocket could not resume.
-    const socket = new WebSocket(url.replace(/^http/, 'ws'), 'ws+meta.nchan')
-    socket.addEventListener('open', on.open)
-    socket.addEventListener('message', ({ data }) => {
-      const end = data.indexOf('\n\n')
-      on.message(data.slice(end + 2), /^id: (.*)$/m.exec(data.slice(0, end))?.[1])
-    })
-    socket.addEventListener('close', ({ code }) => on.close(code))
-    return () => socket.close()
-  },
-}
-
 /**
  * `show(state, detail)`: off, connecting, live, waiting (detail: seconds), offline (seconds), refused.
  * `proof()` says cookie or ticket at every attempt. What ends a session stops the stream from outside.
  */
-export const createStream = ({ transport, session, proof, show, receive, note }) => {
+export const createStream = ({ kind, session, proof, show, receive, note }) => {
   let attempt = 0 // whatever an older attempt still has to say is not listened to
   let channel
-  let lastId
+  let heard // the newest message, and its id
   let close
   let timer
   let wait
@@ -78,34 +52,39 @@ export const createStream = ({ transport, session, proof, show, receive, note })
       // Good for one stream, once: it may stand in an address, and in a log.
       if (proof() === 'ticket') query.set('ticket', body.ticket)
     }
-    if (lastId !== undefined) query.set('last_event_id', lastId)
+    if (heard?.[1]) query.set('last_event_id', heard[1])
     const url = `${location.origin}${API}/sub/${channel}${query.size > 0 ? `?${query}` : ''}`
-    close = transport(url, {
-      open() {
-        if (mine !== attempt) return
-        openedAt = seconds()
-        show('live')
+    // What one user hears is not for the next one at this browser.
+    const key = [kind, channel, session.state.user.username, proof()].join(' ')
+    close = openStream(
+      { kind, url, key, heard },
+      {
+        open() {
+          if (mine !== attempt) return
+          openedAt = seconds()
+          show('live')
+        },
+        message(data, id) {
+          if (mine !== attempt) return
+          heard = [data, id || heard?.[1]]
+          receive(data)
+        },
+        close(code) {
+          if (mine !== attempt) return
+          note(`closed${code === undefined ? '' : ` (${code})`}`)
+          if (openedAt !== undefined && seconds() - openedAt > STEADY) wait = undefined
+          openedAt = undefined
+          if (LOG_IN_AGAIN.has(code)) void connect(true)
+          else retry(navigator.onLine ? 'waiting' : 'offline')
+        },
       },
-      message(data, id) {
-        if (mine !== attempt) return
-        lastId = id || lastId
-        receive(data)
-      },
-      close(code) {
-        if (mine !== attempt) return
-        note(`closed${code === undefined ? '' : ` (${code})`}`)
-        if (openedAt !== undefined && seconds() - openedAt > STEADY) wait = undefined
-        openedAt = undefined
-        if (LOG_IN_AGAIN.has(code)) void connect(true)
-        else retry(navigator.onLine ? 'waiting' : 'offline')
-      },
-    })
+    )
   }
 
   return {
     start(name) {
       // An id belongs to its channel: shown to another it would skip messages there.
-      if (name !== channel) lastId = undefined
+      if (name !== channel) heard = undefined
       channel = name
       wait = undefined
       void connect(false)
@@ -126,7 +105,7 @@ export const createStream = ({ transport, session, proof, show, receive, note })
     },
     /** Of somebody else now: their place in the channel is not ours. */
     forget() {
-      lastId = undefined
+      heard = undefined
     },
   }
 }
