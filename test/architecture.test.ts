@@ -308,6 +308,7 @@ void t.test('every source file has a test of its name', (t) => {
     'store/sqlite/error.ts': 'store/sqlite/engine.test.ts',
     'store/sqlite/file.ts': 'store/sqlite/engine.test.ts',
     'store/sqlite/counted-time.ts': 'store/sqlite/sqlite.test.ts',
+    'store/sqlite/unseen.ts': 'store/sqlite/sqlite.test.ts',
     'store/redis/counted-time.ts': 'store/redis/redis.test.ts',
     'store/sqlite/rows.ts': 'store/sqlite/engine.test.ts',
     'store/sqlite/verbs.ts': 'store/sqlite/engine.test.ts',

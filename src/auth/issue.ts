@@ -15,6 +15,8 @@ export interface DialectTerms {
   rotate: boolean
   /** How long a rotated token still gets the same successor. */
   grace: number
+  /** The same, while nobody has seen that successor, nor an access token issued with it. */
+  unseenGrace: number
   /** Seconds without a refresh that end a session; 0: never. */
   idleTtl: number
   /** Live sessions that a user may have; one more ends the oldest. 0: any number. */
@@ -50,9 +52,11 @@ export const issueAccessToken = (
   session: Session,
   terms: DialectTerms,
   now: number,
+  gen?: number,
 ): Promise<string> =>
   tokens.issue({
     ...sharedClaims(session, now),
+    gen,
     type: 'access',
     role: terms.roleNames?.get(session.role) ?? session.role,
     exp: accessExpiry(terms, now, session),

@@ -7,6 +7,7 @@ import type { Lookup } from '../users/source.ts'
 import { accessExpiry, type DialectTerms, issueAccessToken, issueRefreshToken } from './issue.ts'
 import { hashRefreshToken, mayBeStored, sealSuccessor, unsealSuccessor } from './refresh-token.ts'
 import type { Sessions } from './sessions.ts'
+import type { Sights } from './sights.ts'
 import { judgeTime, type Tokens } from './token.ts'
 
 export type RefreshRefusal =
@@ -14,8 +15,11 @@ export type RefreshRefusal =
   | 'wrong_type' // an access token, properly signed
   | 'expired'
   | 'ended'
-  | 'reused' // a rotated token after its grace period: the session ends
+  | 'reused' // a rotated token after its grace, whose successor was seen: the session ends
   | 'user_gone'
+
+/** `recovered`: after the grace, by who had lost the answer of the refresh before. */
+type Outcome = 'renewed' | 'rotated' | 'replayed' | 'recovered'
 
 export type RefreshResult =
   | {
@@ -24,7 +28,7 @@ export type RefreshResult =
       expiresIn: number
       /** Only where the dialect rotates. */
       refreshToken?: string
-      outcome: 'renewed' | 'rotated' | 'replayed'
+      outcome: Outcome
     }
   | { refused: RefreshRefusal; ended?: EndedSession }
   | { unavailable: 'source_away'; retryAfter: number }
@@ -39,6 +43,7 @@ export const createRefresh = (
     users: { lookup(username: string): Promise<Lookup> }
     store: Pick<Store, 'findByRefresh' | 'renew' | 'rotate'>
     sessions: Sessions
+    sights: Pick<Sights, 'saw' | 'settle'>
     tokens: Tokens
     clock: Clock
     /** The session goes on, and so may the streams opened with its tokens. */
@@ -46,7 +51,7 @@ export const createRefresh = (
   },
   terms: DialectTerms,
 ): Refresh => {
-  const { users, store, sessions, tokens, clock, onRenewed } = parts
+  const { users, store, sessions, sights, tokens, clock, onRenewed } = parts
 
   /** What the token alone tells: of a JWT the signature, the type and the time. */
   const judgeText = async (token: string): Promise<{ refused: RefreshRefusal } | undefined> => {
@@ -69,13 +74,14 @@ export const createRefresh = (
   const answer = async (
     session: Session,
     now: number,
-    outcome: 'renewed' | 'rotated' | 'replayed',
+    outcome: Outcome,
+    generation?: number,
     refreshToken?: string,
   ): Promise<RefreshResult> => {
     onRenewed?.(session)
     return {
       session,
-      accessToken: await issueAccessToken(tokens, session, terms, now),
+      accessToken: await issueAccessToken(tokens, session, terms, now, generation),
       expiresIn: accessExpiry(terms, now, session) - now,
       outcome,
       ...(refreshToken !== undefined && { refreshToken }),
@@ -109,17 +115,18 @@ export const createRefresh = (
     const { now } = renewal
     const successor = await issueRefreshToken(tokens, session, terms, now)
     const next = { hash: hashRefreshToken(successor), sealed: sealSuccessor(presented, successor) }
-    const rotation = await store.rotate(hash, next, renewal, terms.grace)
+    // The store is back, and has yet to hear that somebody has shown what this token was traded for.
+    await sights.settle(session.sid)
+    const rotation = await store.rotate(hash, next, renewal, terms.grace, terms.unseenGrace)
     switch (rotation.outcome) {
       case 'rotated':
-        return answer(rotation.session, now, 'rotated', successor)
+        return answer(rotation.session, now, 'rotated', rotation.generation, successor)
       case 'replayed': // the first successor wins: all who still hold its predecessor get that one
-        return answer(
-          rotation.session,
-          now,
-          'replayed',
-          unsealSuccessor(presented, rotation.sealed),
-        )
+      case 'recovered': {
+        const { outcome, generation, sealed } = rotation
+        const first = unsealSuccessor(presented, sealed)
+        return answer(rotation.session, now, outcome, generation, first)
+      }
       case 'reused':
         await sessions.ended(rotation.ended)
         return { refused: 'reused', ended: rotation.ended }
@@ -143,7 +150,9 @@ export const createRefresh = (
     // The store is back, and has yet to hear of a logout that it could not write.
     if (sessions.owes(found.session)) return { refused: 'ended' }
     const renewal = await judgeSession(found.session, now)
-    if (!('idleTtl' in renewal)) return renewal
-    return terms.rotate ? rotate(presented, hash, found.session, renewal) : renew(hash, renewal)
+    const goesOn = 'idleTtl' in renewal
+    if (goesOn && terms.rotate) return rotate(presented, hash, found.session, renewal)
+    sights.saw(found.session.sid, found.generation) // where it rotates, that says so itself
+    return goesOn ? renew(hash, renewal) : renewal
   }
 }

@@ -58,6 +58,8 @@ export interface TokenRequest {
   jti: string
   iat: number
   exp: number
+  /** Of an access token: how many rotations led to the refresh token that was issued with it, where any did. */
+  gen?: number | undefined
   /** Further claims for a dialect's clients; they never replace ours. */
   extra?: Readonly<Record<string, string | number>> | undefined
 }
@@ -108,6 +110,7 @@ const readClaims = (
   if (!isName(username, 256) || !isName(role, 64)) return refuse('bad_claims')
   if (!isInstant(iat) || !isInstant(nbf) || !isInstant(exp)) return refuse('bad_claims')
   if (exp - iat > MAX_LIFE[type]) return refuse('bad_claims')
+  if (payload['gen'] !== undefined && !isInstant(payload['gen'])) return refuse('bad_claims')
   const claims = { type, sub, username, role, sid, jti, iat, nbf, exp }
   if (type !== 'ticket') return Object.freeze(claims)
   const ticket = readTicket(payload)
@@ -126,8 +129,10 @@ export const createTokens = (options: {
   cacheSize: number
   /** Whose tokens are accepted beside ours. */
   trusted?: TrustedIssuers | undefined
+  /** A token that was issued with the refresh token of this generation is shown, and none remembers it. */
+  onShown?(sid: string, generation: number): void
 }) => {
-  const { keyring, issuer, audience, trusted } = options
+  const { keyring, issuer, audience, trusted, onShown } = options
   const good = createVerdictCache<Claims>(options.cacheSize)
   const bad = createVerdictCache<Refusal>(BAD_VERDICTS)
   const underWay = new Map<string, Promise<Verdict>>()
@@ -164,7 +169,10 @@ export const createTokens = (options: {
     if ('refused' in read) return remember(token, read)
     const signed = await verifyCompact(token, read.key)
     if ('refused' in signed) return remember(token, signed)
-    return remember(token, readClaims(signed.payload, read.type, issuer, audience))
+    const verdict = readClaims(signed.payload, read.type, issuer, audience)
+    const { gen } = signed.payload as { gen?: number }
+    if (gen !== undefined && 'sid' in verdict) onShown?.(verdict.sid, gen)
+    return remember(token, verdict)
   }
 
   /** The verdict, where it is remembered and still holds: this keeps a check from waiting. */

@@ -101,6 +101,7 @@ export const settings = [
   row('mikopbx.role_names', kinds.pairs, ['admin=admins'], RELOAD, 'roles as this dialect\'s tokens name them, as role=name'),
 
   row('refresh.grace', kinds.whole(0, 60), 30, RELOAD, 'seconds in which a rotated refresh token still gets the same successor'),
+  row('refresh.unseen_grace', kinds.whole(0, DAY), DAY, RELOAD, 'seconds in which it still does while neither that successor nor its access token was ever shown'),
   row('refresh.idle_ttl', kinds.whole(0, YEAR), 0, RELOAD, 'seconds without a refresh that end a session; 0: never'),
 
   row('sessions.per_user', kinds.whole(0, 1_000_000), 50, RELOAD, 'live sessions that a user may have, the oldest ends; 0: any number'),

@@ -10,6 +10,7 @@ import { createLogout } from '../auth/logout.ts'
 import { createRefresh } from '../auth/refresh.ts'
 import type { Revocations } from '../auth/revocations.ts'
 import type { Sessions } from '../auth/sessions.ts'
+import type { Sights } from '../auth/sights.ts'
 import type { Throttle } from '../auth/throttle.ts'
 import { createTickets } from '../auth/ticket.ts'
 import { createTokens } from '../auth/token.ts'
@@ -38,6 +39,7 @@ import type { Terms } from './in-force.ts'
 export interface GateParts {
   store: Store
   sessions: Sessions
+  sights: Sights
   revocations: Revocations
   users: Directory
   throttle: Throttle
@@ -63,7 +65,7 @@ export const createGate = (
   issuers: readonly TrustedIssuer[],
   parts: GateParts,
 ) => {
-  const { store, sessions, revocations, users, throttle, metrics, registry, clock } = parts
+  const { store, sessions, sights, revocations, users, throttle, metrics, registry, clock } = parts
   const site = createSite(config.site.origins, config.cookies.secure)
   const now = (): number => clock.now()
   const cacheSize = config.checks.verdictCache
@@ -73,7 +75,8 @@ export const createGate = (
     const terms: DialectTerms = { ...form, ...settings, ...config.refresh, ...config.sessions }
     return { routes, basePath, terms }
   })
-  const tokens = createTokens({ keyring, ...config.tokens, cacheSize, trusted })
+  const onShown = sights.saw
+  const tokens = createTokens({ keyring, ...config.tokens, cacheSize, trusted, onShown })
   const guard = createGuard({
     tokens,
     revocations,
@@ -113,7 +116,7 @@ export const createGate = (
       list: parts.listSessions,
       site,
       login: createLogin({ users: ownUsers, store, sessions, tokens, throttle, clock }, terms),
-      refresh: createRefresh({ users, store, sessions, tokens, clock, onRenewed }, terms),
+      refresh: createRefresh({ ...parts, tokens, onRenewed }, terms),
       logout,
       now,
       observe: {

@@ -5,6 +5,7 @@ import { REASONS } from '../auth/decision.ts'
 import { ACTIONS } from '../auth/grants.ts'
 import { createRevocations } from '../auth/revocations.ts'
 import { createSessions } from '../auth/sessions.ts'
+import { createSights } from '../auth/sights.ts'
 import type { Time } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { ListenError } from '../http/listen.ts'
@@ -93,8 +94,10 @@ const build = async (config: Config, parts: DaemonParts) => {
     },
   })
   opened.defer(() => sessions.close())
+  const sights = createSights({ store, clock })
+  opened.defer(() => sights.close())
   const listSessions = createSessionView({ store, registry, now })
-  const core = { store, revocations, registry, sessions, users, metrics, log, clock, now }
+  const core = { store, revocations, registry, sessions, sights, users, metrics, log, clock, now }
   const follower = followUsers({ ...core, observer, sources: config.users.sources })
   opened.defer(() => follower.close())
   const learn = createLearner({ ...core, follower })

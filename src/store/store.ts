@@ -32,6 +32,8 @@ import type { Subscription } from '../streams/subscription.ts'
  * - Taking over a shorter `accessUntil`. It only grows: the longest access token counts, not the last one.
  * - Asking and then writing in `rotate`. Of fifty at once one is `rotated`; the others get its successor.
  * - Giving grace to any rotated token. Only the last one's predecessor has it, and only while the last one is unused.
+ * - Taking a successor for unseen because nothing says that it was seen. What is kept says that it is unseen, of which
+ *   number it is, and goes at the first sight: where it is missing, an older version's too, the older token is reused.
  * - Comparing ages with a sign. A clock that was set back would stretch the grace; `rotate` takes the distance.
  * - Believing an index. One that can lose an entry leaves out an end (SQLite's is read from the rows for that reason);
  *   one that outlives its row names nobody.
@@ -70,6 +72,8 @@ export const HOURS_TO_PASS = 24
 export const HOUR = 3600
 /** Past any grace (at most 300): until then a late tab may ask for the successor. */
 export const KEEP_SEALED = 600
+/** Past any `unseenGrace` (at most a day): until then who lost a successor that nobody has seen may ask for it. */
+export const KEEP_UNSEEN = DAY + HOUR
 /** Past the last token of a stream: of an instance that never comes back. */
 export const KEEP_SUBSCRIPTIONS = 90 * DAY
 
@@ -103,12 +107,24 @@ export interface Renewal {
   idleTtl: number
 }
 
-export type Found = { state: 'live' | 'ended' | 'expired'; session: Session } | { state: 'unknown' }
+export type Found =
+  /** `generation`: how many rotations of the session led to this token. */
+  | { state: 'live' | 'ended' | 'expired'; session: Session; generation: number }
+  | { state: 'unknown' }
 
 export type Rotation =
-  | { outcome: 'rotated'; session: Session }
-  /** Inside the grace window: the successor that the first rotation stored, sealed. */
-  | { outcome: 'replayed'; session: Session; sealed: Uint8Array }
+  /** `generation` is the successor's. */
+  | { outcome: 'rotated'; session: Session; generation: number }
+  /**
+   * The successor that the first rotation stored, sealed: `replayed` inside the grace, `recovered` after it, where
+   * nobody has seen that successor.
+   */
+  | {
+      outcome: 'replayed' | 'recovered'
+      session: Session
+      generation: number
+      sealed: Uint8Array
+    }
   /** An older token, or one past its grace: the session has been ended in this same step. */
   | { outcome: 'reused'; session: Session; ended: EndedSession }
   | { outcome: 'ended' | 'expired'; session: Session }
@@ -129,13 +145,22 @@ export interface StoreVerbs {
   findByRefresh(refreshHash: Uint8Array, now: number): Promise<Found>
   /** A refresh that keeps its refresh token; one that was ever traded for a successor is unknown to it. */
   renew(refreshHash: Uint8Array, renewal: Renewal): Promise<Found>
-  /** Trades a refresh token for its successor, exactly once; `grace` in seconds. */
+  /**
+   * Trades a refresh token for its successor, exactly once. For `grace` seconds it gets the same one again; for
+   * `unseenGrace` as well, while nobody has seen that one.
+   */
   rotate(
     presented: Uint8Array,
     next: { hash: Uint8Array; sealed: Uint8Array },
     renewal: Renewal,
     grace: number,
+    unseenGrace?: number,
   ): Promise<Rotation>
+  /**
+   * The refresh token of this generation, or an access token issued with it, was shown: its answer has arrived, and its
+   * predecessor has no more than the grace that it always has. Nothing where there is none such.
+   */
+  seeSuccessor(sid: string, generation: number): Promise<void>
   /**
    * Ends one session; undefined where it is not there or ended already. Also one that has expired: were the clock
    * ahead, it would come back to life with its tokens once that is corrected.
@@ -202,6 +227,7 @@ export const STORE_VERBS: Readonly<Record<StoreVerb, 'disk' | 'memory'>> = {
   findByRefresh: 'disk',
   renew: 'disk',
   rotate: 'disk',
+  seeSuccessor: 'disk',
   endSession: 'disk',
   endSessionsOf: 'disk',
   listEnded: 'disk',

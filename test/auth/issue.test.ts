@@ -56,6 +56,8 @@ void t.test('an access token of a session is one of ours', async (t) => {
     exp: NOW + 3600,
   })
   t.notOk('userId' in decodeJwt(text))
+  t.notOk('gen' in decodeJwt(text))
+  t.match(decodeJwt(await issueAccessToken(tokens, SESSION, SOFTPHONE, NOW, 3)), { gen: 3 })
   t.not(text, await issueAccessToken(tokens, SESSION, SOFTPHONE, NOW), 'two in a second')
 })
 

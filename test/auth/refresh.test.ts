@@ -104,7 +104,7 @@ void t.test('who the user is today decides', async (t) => {
 void t.test('a session that somebody else ends meanwhile is not ended twice', async (t) => {
   const rig = await openRig(t)
   const { refreshToken, session } = await enter(rig.login())
-  const { users, store, sessions, tokens, clock } = rig
+  const { users, store, sessions, sights, tokens, clock } = rig
   const refresh = createRefresh(
     {
       users: {
@@ -116,6 +116,7 @@ void t.test('a session that somebody else ends meanwhile is not ended twice', as
       },
       store,
       sessions,
+      sights,
       tokens,
       clock,
     },
@@ -161,6 +162,7 @@ void t.test('a rotated token is spent; used late, it ends its session', async (t
   if (!('accessToken' in second)) throw new Error('refused')
   t.match(second, { outcome: 'rotated', refreshToken: /^[0-9a-f]{64}$/ })
   t.not(second.refreshToken, first.refreshToken)
+  t.equal(await rig.opens(second.accessToken), 'opens')
   rig.clock.advance(31)
   t.match(await refresh(first.refreshToken), {
     refused: 'reused',

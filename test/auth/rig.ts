@@ -10,6 +10,7 @@ import { createLogout } from '../../src/auth/logout.ts'
 import { createRefresh, type Refresh } from '../../src/auth/refresh.ts'
 import { createRevocations } from '../../src/auth/revocations.ts'
 import { createSessions } from '../../src/auth/sessions.ts'
+import { createSights, type Sights } from '../../src/auth/sights.ts'
 import { createThrottle } from '../../src/auth/throttle.ts'
 import { mikopbx } from '../../src/http/mikopbx/routes.ts'
 import { openSqliteStore } from '../../src/store/sqlite/sqlite.ts'
@@ -24,6 +25,7 @@ export const SOFTPHONE: DialectTerms = {
   refreshTtl: 30 * 86_400,
   rotate: false,
   grace: 30,
+  unseenGrace: 86_400,
   idleTtl: 0,
   perUser: 0,
   opaqueRefresh: false,
@@ -55,6 +57,9 @@ const createUsers = () => {
     leave() {
       away = true
     },
+    come() {
+      away = false
+    },
     async authenticate(name: string, password: string): Promise<Authentication> {
       const found = lookup(name)
       if ('unavailable' in found) return { ...found, retryAfter: 5 }
@@ -74,8 +79,9 @@ export const REQUEST: LoginRequest = {
   persistent: false,
 }
 
-export const openRig = async (t: Test) => {
-  const store = await openSqliteStore(join(t.testdir(), 'store.sqlite'))
+/** On a store of its own where none is given. */
+export const openRig = async (t: Test, given?: Store) => {
+  const store = given ?? (await openSqliteStore(join(t.testdir(), 'store.sqlite')))
   t.teardown(() => store.close())
   const clock = createTestClock()
   const users = createUsers()
@@ -94,7 +100,9 @@ export const openRig = async (t: Test) => {
     onOwed: () => undefined,
   })
   t.teardown(() => sessions.close())
-  const tokens = await createTestTokens()
+  const sights = createSights({ store, clock })
+  t.teardown(() => sights.close())
+  const tokens = await createTestTokens({ onShown: sights.saw })
   const policy = createPolicy(new Map([['user', ['subscribe:users-state']]]))
   const { peek } = users
   const guard = createGuard({
@@ -120,6 +128,7 @@ export const openRig = async (t: Test) => {
     told,
     renewed,
     sessions,
+    sights,
     tokens,
     guard,
     logout,
@@ -135,12 +144,16 @@ export const openRig = async (t: Test) => {
         },
         terms,
       ),
-    refresh: (terms = SOFTPHONE, parts: { store?: Partial<Store> } = {}): Refresh =>
+    refresh: (
+      terms = SOFTPHONE,
+      parts: { store?: Partial<Store>; sights?: Pick<Sights, 'saw' | 'settle'> } = {},
+    ): Refresh =>
       createRefresh(
         {
           users,
           store: { ...store, ...parts.store },
           sessions,
+          sights: parts.sights ?? sights,
           tokens,
           clock,
           onRenewed: ({ sid }) => renewed.push(sid),

@@ -754,6 +754,29 @@ void t.test('a flood of garbage drives out no good token', async (t) => {
   t.ok(tokens.remembered(good))
 })
 
+void t.test('what was issued with a successor is told of when it is not remembered', async (t) => {
+  const shown: string[] = []
+  const onShown = (sid: string, generation: number) => void shown.push(`${sid} ${generation}`)
+  const tokens = await createTestTokens({ onShown, cacheSize: 1 })
+  const of = (gen: number, changes = {}) => tokenWith({ gen, sid: `s${gen}`, ...changes })
+  await Promise.all(Array.from({ length: 10 }, async () => tokens.verify(of(1))))
+  await tokens.verify(of(1))
+  t.same(shown, ['s1 1'], 'once')
+  await tokens.verify(of(2))
+  await tokens.verify(of(3))
+  await tokens.verify(of(1))
+  t.same(shown.splice(0), ['s1 1', 's2 2', 's3 3', 's1 1'], 'and again once it is forgotten')
+  await tokens.verify(tokenWith({ sid: 'of a login, or of an older version' }))
+  await tokens.verify(tokenWith({ gen: 4, sid: '' }))
+  await tokens.verify(token({ payload: claims({ gen: 4 }), key: secretOf('somebody else') }))
+  t.same(shown, [])
+  await tokens.verify(of(5, { exp: NOW }))
+  t.same(shown, ['s5 5'], 'also of one that has run out: it has arrived')
+  for (const gen of [0, -1, 1.5, '1', null, true, [1]]) {
+    await judge(t, [[`gen ${JSON.stringify(gen)}`, tokenWith({ gen }), 'bad_claims']])
+  }
+})
+
 void t.test('a verdict belongs to one spelling alone', async (t) => {
   const tokens = await createTestTokens()
   await tokens.verify(good)

@@ -44,7 +44,8 @@ const sections = (url: string): Readonly<Record<string, string>> => ({
   // No token ends by itself: the judge need not know the time.
   softphone: `rotate = true\naccess_ttl = ${DAY}`,
   mikopbx: `rotate = true\naccess_ttl = ${DAY}`,
-  refresh: `grace = ${GRACE}`,
+  // The judge knows of no sight: a traded token is good within its grace, and at no other time.
+  refresh: `grace = ${GRACE}\nunseen_grace = 0`,
   sessions: 'per_user = 0',
   // A kill leaves tries that were never judged: they must not add up to a ban of those who know the password.
   throttle: 'pair_failures = 1000000\naddress_failures = 1000000\naccount_failures = 1000000',

@@ -67,12 +67,12 @@ export const runStoreContract = ({ open, reopen }: Adapter): void => {
     for (const when of ['before', 'after']) {
       t.same(
         await store.findByRefresh(hashOf('plain/0'), NOW),
-        { state: 'live', session: plain },
+        { state: 'live', session: plain, generation: 0 },
         when,
       )
       t.same(
         await store.findByRefresh(hashOf('other/0'), NOW),
-        { state: 'live', session: other },
+        { state: 'live', session: other, generation: 0 },
         when,
       )
       t.same(await store.findByRefresh(hashOf('never issued'), NOW), { state: 'unknown' }, when)
@@ -87,7 +87,11 @@ export const runStoreContract = ({ open, reopen }: Adapter): void => {
       const session = await login(store, 'a')
       await t.rejects(store.openSession(sessionOf('a', { username: 'thief' }), hashOf('b'), 0))
       await t.rejects(store.openSession(sessionOf('b', { username: 'thief' }), hashOf('a/0')))
-      t.same(await store.findByRefresh(hashOf('a/0'), NOW), { state: 'live', session })
+      t.same(await store.findByRefresh(hashOf('a/0'), NOW), {
+        state: 'live',
+        session,
+        generation: 0,
+      })
       t.same(await store.findByRefresh(hashOf('b'), NOW), { state: 'unknown' })
       t.equal(await store.countSessions(NOW), 1, 'of the refused login nothing is left')
     },
@@ -132,6 +136,7 @@ export const runStoreContract = ({ open, reopen }: Adapter): void => {
       t.same(await store.renew(hashOf('a/0'), renewalAt(10, { role: 'admin' })), {
         state: 'live',
         session: renewed,
+        generation: 0,
       })
       t.same((await store.findByRefresh(hashOf('a/0'), NOW)).state, 'live', 'the token stays')
       const shorter = renewalAt(20, { accessUntil: NOW + 25 })
@@ -180,9 +185,14 @@ export const runStoreContract = ({ open, reopen }: Adapter): void => {
     t.same(await store.rotate(hashOf('a/0'), successor('a/1'), renewal, GRACE), {
       outcome: 'rotated',
       session: renewed,
+      generation: 1,
     })
     store = await reopen(t, store)
-    t.same(await store.findByRefresh(hashOf('a/1'), NOW + 10), { state: 'live', session: renewed })
+    t.same(await store.findByRefresh(hashOf('a/1'), NOW + 10), {
+      state: 'live',
+      session: renewed,
+      generation: 1,
+    })
     t.same(
       await store.renew(hashOf('a/0'), renewalAt(11)),
       { state: 'unknown' },
@@ -233,6 +243,80 @@ export const runStoreContract = ({ open, reopen }: Adapter): void => {
       )
     }
   })
+
+  void t.test('a token that comes again after its grace, whose successor is unseen', async (t) => {
+    // Rotated at NOW + 100.
+    const cases = [
+      { name: 'after ten minutes', after: 700, unseen: DAY, outcome: 'recovered' },
+      { name: 'after ten hours', after: 36_100, unseen: DAY, outcome: 'recovered' },
+      { name: 'in the last second', after: DAY + 100, unseen: DAY, outcome: 'recovered' },
+      { name: 'one second late', after: DAY + 101, unseen: DAY, outcome: 'reused' },
+      { name: 'where that is switched off', after: 131, unseen: 0, outcome: 'reused' },
+      { name: 'where it is shorter', after: 161, unseen: 60, outcome: 'reused' },
+      { name: 'inside the grace', after: 130, unseen: DAY, outcome: 'replayed' },
+      { name: 'with the clock set back', after: 69, unseen: DAY, outcome: 'recovered' },
+      { name: 'set back by more than a day', after: 99 - DAY, unseen: DAY, outcome: 'reused' },
+    ] as const
+    const store = await open(t)
+    for (const [index, { name, after, unseen, outcome }] of cases.entries()) {
+      const sid = `case ${index}`
+      await login(store, sid)
+      const rotate = (next: string, at: number) =>
+        store.rotate(hashOf(`${sid}/0`), successor(next), renewalAt(at), GRACE, unseen)
+      await rotate(`${sid}/1`, 100)
+      await store.prune(NOW + after, 0)
+      const again = await rotate(`${sid}/other`, after)
+      t.equal(again.outcome, outcome, name)
+      const { sealed } = successor(`${sid}/1`)
+      if (outcome !== 'reused') t.match(again, { sealed, generation: 1, session: { sid } }, name)
+      if (outcome === 'recovered') t.match(await rotate('x', after), { outcome, sealed }, 'again')
+      t.match(
+        await store.findByRefresh(hashOf(`${sid}/1`), NOW + after),
+        { state: outcome === 'reused' ? 'ended' : 'live' },
+        name,
+      )
+    }
+  })
+
+  void t.test(
+    'a successor that was seen is lost to nobody: its predecessor is reused',
+    async (t) => {
+      let store = await open(t)
+      const rotate = (sid: string, step: number, after: number) =>
+        store.rotate(
+          hashOf(`${sid}/${step}`),
+          successor(`${sid}/${step + 1}`),
+          renewalAt(after),
+          GRACE,
+          DAY,
+        )
+      for (const sid of ['seen', 'other', 'used', 'early']) {
+        await login(store, sid)
+        await rotate(sid, 0, 0)
+      }
+      await store.seeSuccessor('seen', 1)
+      for (const generation of [0, 2, 3]) await store.seeSuccessor('other', generation)
+      await store.seeSuccessor('nobody', 1)
+      store = await reopen(t, store)
+      t.match(await rotate('seen', 0, 30), { outcome: 'replayed' }, 'the grace is as it was')
+      t.match(await rotate('seen', 0, 31), { outcome: 'reused' }, 'also after a restart')
+      t.match(await rotate('other', 0, 600), { outcome: 'recovered' }, 'of another generation')
+
+      t.match(await rotate('used', 1, 600), { outcome: 'rotated', generation: 2 })
+      t.match(
+        await rotate('used', 1, 1200),
+        { outcome: 'recovered', generation: 2 },
+        'the next one',
+      )
+      t.match(await rotate('used', 0, 1200), { outcome: 'reused' }, 'and no older one')
+
+      await store.seeSuccessor('early', 2)
+      t.match(await rotate('early', 1, 600), { outcome: 'rotated', generation: 2 })
+      t.match(await rotate('early', 1, 1200), { outcome: 'recovered' }, 'what was not there yet')
+      await store.endSession('early', 'logout', NOW + 1200)
+      t.match(await rotate('early', 1, 1200), { outcome: 'ended' })
+    },
+  )
 
   void t.test('the replayed successor is the one and only way on', async (t) => {
     const store = await open(t)

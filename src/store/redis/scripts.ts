@@ -5,7 +5,7 @@
 
 import { createHash } from 'node:crypto'
 
-import { HOUR, HOURS_TO_PASS, KEEP_SEALED } from '../store.ts'
+import { HOUR, HOURS_TO_PASS, KEEP_SEALED, KEEP_UNSEEN } from '../store.ts'
 
 export interface Script {
   readonly text: string
@@ -19,6 +19,7 @@ export interface Script {
  *   root:s:<sid>    hash  one session
  *   root:k:<sid>    hash  its refresh tokens: hash → number
  *   root:p:<sid>    text  the sealed successor, for as long as grace can reach it
+ *   root:w:<sid>    text  its number and itself again, until somebody has seen it
  *   root:u:<user>   zset  a user's live sessions by expiry       root:c:<pair>  the same of one credential mark
  *   root:live, root:ended, root:keep, root:feed, root:cred, root:tickets   zsets: what the lists read
  *
@@ -65,7 +66,7 @@ local function finish(sid, cause, now)
   redis.call('ZADD', root .. ':feed', seq, sid)
   redis.call('ZREM', root .. ':live', sid)
   redis.call('ZREM', root .. ':u:' .. f[3], sid)
-  redis.call('DEL', root .. ':p:' .. sid)
+  redis.call('DEL', root .. ':p:' .. sid, root .. ':w:' .. sid)
   redis.call('PERSIST', key) -- an older version has given it a TTL
   redis.call('EXPIRE', root .. ':k:' .. sid, math.max(number(f[2]) - now, 0) + SPARE)
   local peers = root .. ':c:' .. f[4]
@@ -109,7 +110,7 @@ export const plain = (text: string): Script => ({
 
 export const script = (...parts: string[]): Script => plain([PRELUDE, ...parts].join(''))
 export const atRoot = (...parts: string[]): Script => script(AT_ROOT, ...parts)
-const byPointer = (...parts: string[]): Script => script(BY_POINTER, ...parts)
+export const byPointer = (...parts: string[]): Script => script(BY_POINTER, ...parts)
 
 /**
  * sid, token hash, created, user, user's hash, pair, d, role, seen, access, expires, most, keys of the pointers of the
@@ -155,13 +156,14 @@ return ended
 `,
 )
 
-/** KEYS[1] a token's pointer; prefix, token hash → the session; nil: unknown. */
+/** KEYS[1] a token's pointer; prefix, token hash → the session, the token's number; nil: unknown. */
 export const FIND = byPointer(`
-if not redis.call('HGET', root .. ':k:' .. sid, ARGV[2]) then return false end
-return view(sid)
+local at = redis.call('HGET', root .. ':k:' .. sid, ARGV[2])
+local f = at and view(sid)
+return f and { f, at }
 `)
 
-/** KEYS[1] a token's pointer; prefix, token hash, now, role, access, idle → state, session; nil: unknown. */
+/** KEYS[1] a token's pointer; prefix, token hash, now, role, access, idle → state, session, its number; nil: unknown. */
 export const RENEW = byPointer(
   STATE,
   `
@@ -171,13 +173,13 @@ local f = at and view(sid)
 if not f or at ~= redis.call('HGET', root .. ':s:' .. sid, 'last') then return false end
 local is = state(f, now, number(ARGV[6]))
 if is == 'live' then f = touch(sid, f, ARGV[4], now, number(ARGV[5])) end
-return { is, f }
+return { is, f, at }
 `,
 )
 
 /**
  * KEYS[1] a token's pointer; prefix, token hash, now, role, access, idle, next hash, sealed, grace, key of the pointer
- * of the next token → outcome, session, sealed or ended; nil: unknown.
+ * of the next token, grace while unseen → outcome, session, the successor's number, sealed or ended; nil: unknown.
  */
 export const ROTATE = script(
   `
@@ -189,7 +191,7 @@ redis.call('SET', ARGV[10] .. ':room', '', 'PX', 1)
   FINISH,
   `
 local now = number(ARGV[3])
-local key, sealedKey = root .. ':s:' .. sid, root .. ':p:' .. sid
+local key, sealedKey, unseenKey = root .. ':s:' .. sid, root .. ':p:' .. sid, root .. ':w:' .. sid
 local at = redis.call('HGET', root .. ':k:' .. sid, ARGV[2])
 local f = at and view(sid)
 if not f then return false end
@@ -204,14 +206,21 @@ if at == last then
   redis.call('HSET', key, 'last', last + 1, 'rotated', now)
   redis.call('HSET', root .. ':k:' .. sid, ARGV[7], last + 1)
   redis.call('SET', sealedKey, ARGV[8], 'EX', ${KEEP_SEALED})
-  return { 'rotated', touch(sid, f, ARGV[4], now, number(ARGV[5])) }
+  redis.call('SET', unseenKey, (last + 1) .. ' ' .. ARGV[8], 'EX', ${KEEP_UNSEEN})
+  return { 'rotated', touch(sid, f, ARGV[4], now, number(ARGV[5])), last + 1 }
 end
-local sealed = redis.call('GET', sealedKey)
-local age = math.abs(now - number(chain[2]))
-if at == last - 1 and sealed and age <= number(ARGV[9]) and age < ${KEEP_SEALED} then
-  return { 'replayed', touch(sid, f, ARGV[4], now, number(ARGV[5])), sealed }
+if at == last - 1 then
+  local age = math.abs(now - number(chain[2]))
+  local sealed = redis.call('GET', sealedKey)
+  if sealed and age <= number(ARGV[9]) and age < ${KEEP_SEALED} then
+    return { 'replayed', touch(sid, f, ARGV[4], now, number(ARGV[5])), last, sealed }
+  end
+  local of, unseen = string.match(redis.call('GET', unseenKey) or '', '^(%d+) (.*)$')
+  if number(of) == last and age <= number(ARGV[11]) then
+    return { 'recovered', touch(sid, f, ARGV[4], now, number(ARGV[5])), last, unseen }
+  end
 end
-return { 'reused', f, finish(sid, 'refresh_reused', now) }
+return { 'reused', f, 0, finish(sid, 'refresh_reused', now) }
 `,
 )
 
@@ -281,7 +290,8 @@ for _, sid in ipairs(gone) do
     redis.call('ZREM', root .. ':u:' .. f[1], sid)
     redis.call('ZREM', root .. ':c:' .. f[2], sid)
   end
-  redis.call('UNLINK', root .. ':s:' .. sid, root .. ':k:' .. sid, root .. ':p:' .. sid, ARGV[3] .. 'sid:' .. sid)
+  for _, kind in ipairs({ ':s:', ':k:', ':p:', ':w:' }) do redis.call('UNLINK', root .. kind .. sid) end
+  redis.call('UNLINK', ARGV[3] .. 'sid:' .. sid)
   for _, index in ipairs({ ':live', ':ended', ':keep', ':feed' }) do redis.call('ZREM', root .. index, sid) end
 end
 return #gone + #tickets

@@ -5,9 +5,27 @@ import type { Feed } from './feed.ts'
 import { type EndedRow, toEndedSession } from './journal.ts'
 import type { RedisLayout } from './layout.ts'
 import type { Link } from './link.ts'
-import { COUNT, DETAILS, END, END_ALL, FIND, MEMBERS, OPEN, RENEW, ROTATE } from './scripts.ts'
+import {
+  byPointer,
+  COUNT,
+  DETAILS,
+  END,
+  END_ALL,
+  FIND,
+  MEMBERS,
+  OPEN,
+  RENEW,
+  ROTATE,
+} from './scripts.ts'
 import type { SessionName, SharedVerbs } from '../shared-store.ts'
 import type { EndedSession, Found, Session, StoreVerbs } from '../store.ts'
+
+/** KEYS[1] a sid's pointer; prefix, the number of the token that was seen. */
+export const SEE = byPointer(`
+local key = root .. ':w:' .. sid
+if string.match(redis.call('GET', key) or '', '^%d+') == ARGV[2] then redis.call('DEL', key) end
+return false
+`)
 
 const DETAIL_SLICE = 500 // sessions a script: about 1 ms of the server
 
@@ -111,17 +129,19 @@ export const createRedisSessions = (
     },
     async findByRefresh(refreshHash, now): Promise<Found> {
       const args = [prefix, Buffer.from(refreshHash)]
-      const view = (await run(FIND, tokenKey(refreshHash), args)) as View | null
-      return view ? { state: stateOf(view, now), session: toSession(view) } : { state: 'unknown' }
+      const reply = await run(FIND, tokenKey(refreshHash), args)
+      if (!reply) return { state: 'unknown' }
+      const [view, at] = reply as [View, string]
+      return { state: stateOf(view, now), session: toSession(view), generation: Number(at) }
     },
     async renew(refreshHash, { now, role, accessUntil, idleTtl }): Promise<Found> {
       const args = [prefix, Buffer.from(refreshHash), now, role, accessUntil, idleTtl]
       const reply = await run(RENEW, tokenKey(refreshHash), args)
       if (!reply) return { state: 'unknown' }
-      const [state, view] = reply as ['live' | 'ended' | 'expired', View]
-      return { state, session: toSession(view) }
+      const [state, view, at] = reply as ['live' | 'ended' | 'expired', View, string]
+      return { state, session: toSession(view), generation: Number(at) }
     },
-    async rotate(presented, next, { now, role, accessUntil, idleTtl }, grace) {
+    async rotate(presented, next, { now, role, accessUntil, idleTtl }, grace, unseenGrace = 0) {
       const reply = await run(ROTATE, tokenKey(presented), [
         prefix,
         Buffer.from(presented),
@@ -133,18 +153,23 @@ export const createRedisSessions = (
         Buffer.from(next.sealed).toString('base64'),
         grace,
         tokenKey(next.hash),
+        unseenGrace,
       ])
       if (!reply) return { outcome: 'unknown' }
-      const [outcome, view, extra] = reply as
-        | ['rotated' | 'ended' | 'expired', View, undefined]
-        | ['replayed', View, string]
-        | ['reused', View, EndedRow]
+      const [outcome, view, generation, extra] = reply as
+        | ['rotated' | 'ended' | 'expired', View, number, undefined]
+        | ['replayed' | 'recovered', View, number, string]
+        | ['reused', View, number, EndedRow]
       const session = toSession(view)
-      if (outcome === 'replayed') {
-        return { outcome, session, sealed: new Uint8Array(Buffer.from(extra, 'base64')) }
+      if (outcome === 'replayed' || outcome === 'recovered') {
+        const sealed = new Uint8Array(Buffer.from(extra, 'base64'))
+        return { outcome, session, generation, sealed }
       }
       if (outcome === 'reused') return { outcome, session, ended: announce(extra) }
-      return { outcome, session }
+      return outcome === 'rotated' ? { outcome, session, generation } : { outcome, session }
+    },
+    async seeSuccessor(sid, generation) {
+      await run(SEE, sidKey(sid), [prefix, generation])
     },
     async endSession(sid, cause, now) {
       const row = (await run(END, sidKey(sid), [prefix, cause, now])) as EndedRow | null

@@ -79,7 +79,8 @@ export const SCHEMA_VERSION = MIGRATIONS.length
 
 /**
  * Tables that an older version may ignore, so they raise no version and it opens the file as before. `hour`: of
- * counted time, and the earliest instant that the wall clock stood at within it.
+ * counted time, and the earliest instant that the wall clock stood at within it. A session's last refresh token, where
+ * neither it nor an access token issued with it was ever shown, sealed under its predecessor.
  */
 export const ADDED = `
   CREATE TABLE IF NOT EXISTS counted_time (
@@ -88,6 +89,13 @@ export const ADDED = `
     past INTEGER NOT NULL
   ) STRICT;
   CREATE TABLE IF NOT EXISTS counted_hours (hour INTEGER PRIMARY KEY, earliest INTEGER NOT NULL) STRICT;
+  CREATE TABLE IF NOT EXISTS unseen_successors (
+    sid TEXT PRIMARY KEY,
+    seq INTEGER NOT NULL,
+    rotated_at INTEGER NOT NULL,
+    sealed BLOB NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX IF NOT EXISTS unseen_successors_age ON unseen_successors (rotated_at);
 `
 
 const SHAPE = 'SELECT name, sql FROM sqlite_schema ORDER BY name'

@@ -6,6 +6,7 @@ import type { DatabaseSync, SQLInputValue } from 'node:sqlite'
 import { createCountedTime } from './counted-time.ts'
 import { type Row, sessionValues, subscriptionValues, toSession, toSubscription } from './rows.ts'
 import { SCHEMA_VERSION } from './schema.ts'
+import { createUnseen } from './unseen.ts'
 import {
   type EndCause,
   type EndedSession,
@@ -129,9 +130,15 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
   )
 
   const countedTime = createCountedTime(db)
+  const unseen = createUnseen(db)
 
   /** For a row that this same transaction has written or seen. */
   const one = (row: Row | undefined): Row => row as Row
+
+  const dropCopies = (sid: string): void => {
+    dropSealed.run(sid)
+    unseen.forget(sid)
+  }
 
   const renewSession = (sid: string, { role, now, accessUntil }: Renewal): Session =>
     toSession(one(updateSession.get(role, now, accessUntil, sid)))
@@ -148,13 +155,15 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
       return selectSurplus
         .all(session.username, session.createdAt, session.sid, most - 1)
         .map(({ sid }) => {
-          dropSealed.run(sid as string)
+          dropCopies(sid as string)
           return toEnded(one(endOne.get(session.createdAt, 'limit', sid as string)))
         })
     },
     findByRefresh(refreshHash, now): Found {
       const row = selectByToken.get(refreshHash)
-      return row ? { state: stateOf(row, now), session: toSession(row) } : { state: 'unknown' }
+      if (!row) return { state: 'unknown' }
+      const generation = row['seq'] as number
+      return { state: stateOf(row, now), session: toSession(row), generation }
     },
     renew(refreshHash, renewal): Found {
       const row = selectByToken.get(refreshHash)
@@ -162,12 +171,13 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
       // A token with a successor stays dead, also where rotation was switched off since.
       if (row['rotated_at'] !== null) return { state: 'unknown' }
       const session = toSession(row)
+      const generation = row['seq'] as number
       const state = stateOf(row, renewal.now, renewal.idleTtl)
       return state === 'live'
-        ? { state, session: renewSession(session.sid, renewal) }
-        : { state, session }
+        ? { state, session: renewSession(session.sid, renewal), generation }
+        : { state, session, generation }
     },
-    rotate(presented, next, renewal, grace): Rotation {
+    rotate(presented, next, renewal, grace, unseenGrace = 0): Rotation {
       const row = selectByToken.get(presented)
       if (!row) return { outcome: 'unknown' }
       const session = toSession(row)
@@ -181,30 +191,42 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
         dropSealed.run(sid) // the successor is used: nobody needs its predecessor's copy
         markRotated.run(now, next.sealed, presented)
         insertToken.run(next.hash, sid, seq + 1)
-        return { outcome: 'rotated', session: renewSession(sid, renewal) }
+        unseen.keep(sid, seq + 1, now, next.sealed)
+        return { outcome: 'rotated', session: renewSession(sid, renewal), generation: seq + 1 }
       }
-      const sealed = row['sealed'] as Uint8Array | null
       // Absolute: a clock set back must not stretch the window.
       const age = Math.abs(now - (row['rotated_at'] as number))
-      if (seq === last - 1 && sealed && age <= grace) {
-        return { outcome: 'replayed', session: renewSession(sid, renewal), sealed }
+      if (seq === last - 1) {
+        const sealed = row['sealed'] as Uint8Array | null
+        const lost = unseen.find(sid, last)
+        if (sealed && age <= grace) {
+          const session = renewSession(sid, renewal)
+          return { outcome: 'replayed', session, generation: last, sealed }
+        }
+        if (lost && age <= unseenGrace) {
+          const session = renewSession(sid, renewal)
+          return { outcome: 'recovered', session, generation: last, sealed: lost }
+        }
       }
-      dropSealed.run(sid)
+      dropCopies(sid)
       return {
         outcome: 'reused',
         session,
         ended: toEnded(one(endOne.get(now, 'refresh_reused', sid))),
       }
     },
+    seeSuccessor(sid, generation) {
+      unseen.see(sid, generation)
+    },
     endSession(sid, cause, now) {
       const row = endOne.get(now, cause, sid)
       if (!row) return undefined
-      dropSealed.run(sid)
+      dropCopies(sid)
       return toEnded(row)
     },
     endSessionsOf(username, cause, now) {
       const ended = endOfUser.all(now, cause, username).map(toEnded)
-      for (const { sid } of ended) dropSealed.run(sid)
+      for (const { sid } of ended) dropCopies(sid)
       return ended
     },
     listEnded: () => selectEnded.all().map(toEnded),
@@ -246,10 +268,12 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
     prune(now, past) {
       const tickets = deleteTickets.run(past, PRUNE_SLICE)
       dropOldSealed.run(now - KEEP_SEALED, PRUNE_SLICE)
+      unseen.prune(now, PRUNE_SLICE)
       let sessions = 0
       let rows = 0
       for (const { sid } of selectPrunable.all(past, PRUNE_SLICE)) {
         if (rows >= PRUNE_SLICE) break // a session that rotated for 30 days has thousands of tokens
+        unseen.forget(sid as string)
         rows += deleteTokens.run(sid as string)
         sessions += deleteSession.run(sid as string)
       }

@@ -207,6 +207,7 @@ void t.test('a body over the limit is a 413 and rotates nothing', async (t) => {
 void t.test('after the grace the session ends with everything of it, said once', async (t) => {
   const { access, refresh: first } = await daemon.mikopbx('202')
   const second = await refresh(first)
+  t.equal((await daemon.check(accessOf(second))).status, 204)
   daemon.clock.advance(31)
   const reused = await refresh(first)
   t.equal(reused.status, 401)
@@ -241,7 +242,9 @@ void t.test('five rotations within one second keep their order', async (t) => {
 
 void t.test('a restart between the rotation and what comes after changes nothing', async (t) => {
   const [lost, copied] = [await daemon.mikopbx(), await daemon.mikopbx()]
-  const [after, next] = [nextOf(await refresh(lost.refresh)), nextOf(await refresh(copied.refresh))]
+  const [after, used] = [nextOf(await refresh(lost.refresh)), await refresh(copied.refresh)]
+  const next = nextOf(used)
+  t.equal((await daemon.check(accessOf(used))).status, 204)
   await daemon.restart()
   t.equal(nextOf(await refresh(lost.refresh)), after, 'the lost answer comes again')
   t.equal((await refresh(after)).status, 200)
@@ -250,6 +253,37 @@ void t.test('a restart between the rotation and what comes after changes nothing
   await daemon.restart()
   t.equal((await refresh(next)).status, 401)
   t.equal((await daemon.check(copied.access)).header('x-auth-reason'), 'session_ended')
+})
+
+void t.test('an answer that was lost is found again, hours later and over restarts', async (t) => {
+  for (const after of [600, 36_000]) {
+    const found = 'postern_refreshes_total{dialect="mikopbx",outcome="recovered"}'
+    const { refresh: first } = await daemon.mikopbx()
+    const lost = await refresh(first)
+    daemon.clock.advance(after)
+    await daemon.restart()
+    const again = await refresh(first)
+    t.equal(again.status, 200, `after ${after} s`)
+    t.equal(nextOf(again), nextOf(lost))
+    t.equal(await daemon.metric(found), 1)
+    t.equal((await daemon.check(accessOf(again))).status, 204)
+    await daemon.restart()
+    t.equal(
+      (await refresh(first)).status,
+      401,
+      'it has arrived: who comes with the older one now has copied it',
+    )
+    t.equal((await refresh(nextOf(again))).status, 401)
+  }
+})
+
+void t.test('what lets an answer be found again ends with its setting', async (t) => {
+  const { refresh: first } = await daemon.mikopbx()
+  await refresh(first)
+  daemon.clock.advance(600)
+  await daemon.reload({ refresh: 'unseen_grace = 0' })
+  t.equal((await refresh(first)).status, 401)
+  await daemon.reload({})
 })
 
 void t.test('with rotation off the cookie stays, and lives as long as its session', async (t) => {

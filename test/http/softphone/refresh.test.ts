@@ -204,6 +204,7 @@ void t.test('with rotation', async (t) => {
   await t.test('after the grace the session ends, once and said', async (t) => {
     const { refresh: first } = await rotating.softphone()
     const second = await turn(first)
+    t.equal((await rotating.check(second.access)).status, 204)
     rotating.clock.advance(31)
     for (const token of [first, first, second.refresh]) {
       const answer = await refresh(token, rotating)
@@ -217,6 +218,39 @@ void t.test('with rotation', async (t) => {
       .filter((line) => line.startsWith('[REFRESH_REUSED]') && line.includes(sid))
     t.equal(lines.length, 1)
     t.match(lines[0], /\| From: 192\.0\.2\.1 \| User: 201 \|/)
+  })
+
+  await t.test('its access token is seen at every door', async (t) => {
+    const subscribe = { 'X-Auth-Action': 'subscribe', 'X-Auth-Resource': 'users-state' }
+    const cookie = (access: string) => ({
+      Authorization: '',
+      Cookie: `__Host-postern=${access}`,
+      'X-Forwarded-Proto': 'https',
+      'X-Auth-Accept': 'cookie',
+    })
+    const ticket = { action: 'read', resource: 'recordings/a.wav' }
+    const doors: Record<string, (access: string) => Promise<Answer>> = {
+      'a check': (access) => rotating.check(access),
+      'one that is refused': (access) => rotating.check(access, { 'X-Auth-Action': 'write' }),
+      'a stream': (access) => rotating.check(access, subscribe),
+      'a stream by cookie': (access) => rotating.check(access, { ...subscribe, ...cookie(access) }),
+      'its own list of sessions': (access) =>
+        rotating.ask(`${V1}/auth/sessions`, { headers: bearer(access) }),
+      'a ticket': (access) =>
+        rotating.ask(`${V1}/auth/ticket`, {
+          headers: { ...bearer(access), 'Content-Type': 'application/json' },
+          body: JSON.stringify(ticket),
+        }),
+      'a refresh, by mistake': (access) => refresh(access, rotating),
+    }
+    for (const [what, show] of Object.entries(doors)) {
+      const { refresh: first } = await rotating.softphone()
+      const { access, refresh: second } = await turn(first)
+      rotating.clock.advance(31)
+      t.equal((await turn(first)).refresh, second, `${what}: unseen`)
+      const { status } = await show(access)
+      t.equal((await refresh(first, rotating)).status, 401, `${what}: ${status}`)
+    }
   })
 
   await t.test('no token stands in a log', async (t) => {

@@ -83,6 +83,31 @@ void t.test('a dump shows no token, and no name in a key', NEEDS_REDIS, async (t
   for (const key of keys) t.notMatch(server.cli('DUMP', key), /secret-/, key)
 })
 
+void t.test('what an older version rotated is not unseen', NEEDS_REDIS, async (t) => {
+  const server = await startRedis(t)
+  const store = await openAt(t, server.url)
+  const unseen = () => server.cli('KEYS', '*:w:*')
+  for (const leaves of ['nothing', 'the one before']) {
+    const sid = `after ${leaves}`
+    await store.openSession(sessionOf(sid), hashOf(`${sid}/0`))
+    const rotate = (step: number, after: number) =>
+      store.rotate(
+        hashOf(`${sid}/${step}`),
+        successor(`${sid}/${step + 1}`),
+        renewalAt(after),
+        30,
+        DAY,
+      )
+    await rotate(0, 0)
+    const before = server.cli('GET', unseen())
+    await rotate(1, 0)
+    if (leaves === 'nothing') server.cli('DEL', unseen())
+    else server.cli('SET', unseen(), before)
+    t.match(await rotate(1, 60), { outcome: 'reused' }, sid)
+    t.equal(unseen(), '', 'and what it left goes')
+  }
+})
+
 void t.test(
   "no end hangs on the server's clock, and tokens do not stay",
   NEEDS_REDIS,
@@ -106,6 +131,9 @@ void t.test(
     t.ok(ttl('*token:*').every(near(3600 + DAY)), 'pointers to tokens')
     t.ok(stays('*sid:*'), 'pointers to sessions')
     t.ok(ttl('*:p:*').every(near(600)), 'sealed successors')
+    t.ok(ttl('*:w:*').every(near(DAY + 3600)), 'those that nobody has seen')
+    await store.seeSuccessor('a', 1)
+    t.equal(server.cli('KEYS', '*:w:*'), '', 'which a sight removes')
     t.ok(stays('*:t:*'), 'tickets')
     t.ok(ttl('*subscriptions*').every(near(900 + 90 * DAY)), 'subscriptions')
     // As an older version leaves it.

@@ -5,6 +5,7 @@ import * as countedTime from '../../../src/store/redis/counted-time.ts'
 import * as feed from '../../../src/store/redis/feed.ts'
 import * as journal from '../../../src/store/redis/journal.ts'
 import * as sessions from '../../../src/store/redis/scripts.ts'
+import { SEE } from '../../../src/store/redis/sessions.ts'
 import * as streams from '../../../src/store/redis/streams.ts'
 import * as throttle from '../../../src/store/redis/throttle.ts'
 import { NEEDS_REDIS, startRedis } from '../../fixtures/redis.ts'
@@ -19,6 +20,7 @@ void t.test(
       ...feed,
       ...journal,
       ...sessions,
+      SEE,
       ...streams,
       ...throttle,
     })

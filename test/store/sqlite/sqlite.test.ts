@@ -1,6 +1,7 @@
 // The store as the daemon sees it: the contract, what is bounded, and what a death of its thread means.
 import { statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { pathToFileURL } from 'node:url'
 import type { Worker } from 'node:worker_threads'
 import t, { type Test } from 'tap'
@@ -9,8 +10,9 @@ import { openSqliteStore } from '../../../src/store/sqlite/sqlite.ts'
 import { StoreError } from '../../../src/store/store.ts'
 import { NOW } from '../../fixtures/clock.ts'
 import { runStoreContract } from '../contract.ts'
-import { hashOf, sessionOf } from '../sessions.ts'
+import { hashOf, renewalAt, sessionOf, successor } from '../sessions.ts'
 
+const DAY = 86_400
 const fileIn = (t: Test): string => join(t.testdir(), 'store.db')
 
 const never = (error: Error): void => {
@@ -50,6 +52,46 @@ const openWithWorker = async (t: Test) => {
   const store = await openAt(t, fileIn(t), (error) => deaths.push(error))
   return { store, worker: await created, deaths }
 }
+
+void t.test('of a session no more than one unseen successor is kept, for a day', async (t) => {
+  const file = fileIn(t)
+  const store = await openAt(t, file)
+  using db = new DatabaseSync(file, { readOnly: true })
+  const kept = () =>
+    db
+      .prepare('SELECT sid, seq FROM unseen_successors')
+      .all()
+      .map(({ sid, seq }) => `${String(sid)} ${String(seq)}`)
+  for (const sid of ['ended', 'of an ended user', 'long gone', 'reused', 'seen', 'z', 'live']) {
+    const username = sid === 'of an ended user' ? 'x' : 'y'
+    const expiresAt = NOW + (sid === 'long gone' ? 60 : 1e6)
+    await store.openSession(sessionOf(sid, { username, expiresAt }), hashOf(`${sid}/0`))
+    for (const step of [0, 1]) {
+      const next = successor(`${sid}/${step + 1}`)
+      await store.rotate(hashOf(`${sid}/${step}`), next, renewalAt(step), 30)
+    }
+  }
+  await store.endSession('ended', 'logout', NOW)
+  await store.endSessionsOf('x', 'operator', NOW)
+  await store.rotate(hashOf('reused/0'), successor('x'), renewalAt(99), 30)
+  await store.seeSuccessor('seen', 2)
+  await store.openSession(sessionOf('a new one', { username: 'y' }), hashOf('a new one'), 3)
+  t.same(kept(), ['live 2', 'long gone 2'], 'a session too many ended as well')
+  while ((await store.prune(NOW + 1000, NOW + 1000)) > 0);
+  t.same(kept(), ['live 2'])
+  // An older version has rotated since, and wrote nothing about that.
+  using older = new DatabaseSync(file)
+  older.exec("UPDATE unseen_successors SET seq = 1 WHERE sid = 'live'")
+  t.match(await store.rotate(hashOf('live/1'), successor('x'), renewalAt(99), 30, DAY), {
+    outcome: 'reused',
+  })
+  await store.openSession(sessionOf('kept'), hashOf('kept/0'))
+  await store.rotate(hashOf('kept/0'), successor('kept/1'), renewalAt(0), 30)
+  await store.prune(NOW + 89_999, 0)
+  t.same(kept(), ['kept 1'], 'not before')
+  await store.prune(NOW + 90_000, 0)
+  t.same(kept(), [])
+})
 
 void t.test('calls that wait together share one commit', async (t) => {
   const file = fileIn(t)
