@@ -18,7 +18,7 @@ import t, { type Test } from 'tap'
 
 import { session } from '../../src/cli/session.ts'
 import { createStoreCommand, store } from '../../src/cli/store.ts'
-import { bearer, startTestDaemon, V1 } from '../fixtures/daemon.ts'
+import { bearer, startTestDaemon, V1, V3 } from '../fixtures/daemon.ts'
 import { isRoot, needs } from '../fixtures/needs.ts'
 import { makePlace } from '../fixtures/postern.ts'
 import { traceFs } from '../fixtures/trace-fs.ts'
@@ -89,6 +89,26 @@ void t.test('--keep-sessions says which sessions live again', async (t) => {
     /live again by this restore: 1\n/,
     'what stood there cannot be read: all of them',
   )
+})
+
+void t.test('what was unseen when a backup was made may have been seen since', async (t) => {
+  const daemon = await startTestDaemon(t)
+  const { place } = daemon
+  const run = (...argv: string[]) => runCommand(store, [...argv, '--config', place.config])
+  const refresh = (token: string) =>
+    daemon.ask(`${V3}/auth:refresh`, {
+      method: 'POST',
+      headers: { Cookie: `refreshToken=${token}` },
+    })
+  const { refresh: first } = await daemon.mikopbx()
+  t.equal((await refresh(first)).status, 200)
+  t.equal((await run('backup', place.at('backup.db'))).status, 0)
+  daemon.clock.advance(60)
+  t.equal((await refresh(first)).status, 200, 'the backup takes nothing from the store itself')
+  await daemon.stop()
+  t.equal((await run('restore', '--keep-sessions', place.at('backup.db'))).status, 0)
+  await daemon.start()
+  t.equal((await refresh(first)).status, 401, 'it counts as stolen')
 })
 
 void t.test('a power cut takes back neither a backup nor a restored store', async (t) => {

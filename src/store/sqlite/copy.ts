@@ -7,6 +7,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { damaged, toStoreError } from './error.ts'
 import { inspectDatabase, lockStore, openDatabase } from './file.ts'
 import { type Row, toSession } from './rows.ts'
+import { ADDED } from './schema.ts'
 import type { EndCause, Session } from '../store.ts'
 
 const openToRead = (file: string): DatabaseSync => {
@@ -15,11 +16,16 @@ const openToRead = (file: string): DatabaseSync => {
   return new DatabaseSync(file, { readOnly: true })
 }
 
-/** Writes `to` anew from a consistent snapshot of `from`, its log included. */
+/**
+ * Writes `to` anew from a consistent snapshot of `from`, its log included. But for what nobody has seen yet: where the
+ * copy is put back, that may have been seen since.
+ */
 export const copyDatabase = (from: string, to: string): void => {
   try {
     using db = openToRead(from)
     db.prepare('VACUUM INTO ?').run(to)
+    using copy = new DatabaseSync(to)
+    copy.exec(`${ADDED}; DELETE FROM unseen_successors`)
   } catch (error) {
     throw toStoreError(error, from)
   }
