@@ -184,14 +184,15 @@ export const spoil = (token: string): string => {
   return `${header}.${payload}.${signature}`
 }
 
-/** What nginx sends with a check of a recording. */
+/** Where nginx asks about a recording, and what it sends along. */
+export const CHECK = '/check/recordings/a.wav'
+
 export const CHECK_HEADERS = {
   'X-Real-IP': '192.0.2.1',
   'X-Request-ID': '3f2b8c1e5d7a4f609b8c7d6e5f4a3b2c',
   'X-Forwarded-Proto': 'https',
   'X-Forwarded-Host': 'pbx.example.com',
   'X-Auth-Action': 'read',
-  'X-Auth-Resource': 'recordings/a.wav',
   'X-Auth-Accept': 'header ticket cookie',
   'User-Agent':
     'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Safari/537.36',

@@ -39,7 +39,6 @@ const otherLocations = (folder: string, compared: Readonly<Record<string, Compar
           lean
             ? `include postern/postern-daemon.conf;
         proxy_set_header X-Auth-Action read;
-        proxy_set_header X-Auth-Resource recordings/${RECORDING};
         proxy_set_header X-Auth-Accept "header ticket cookie";
         proxy_set_header User-Agent $http_user_agent;
         proxy_set_header X-Original-Method $request_method;

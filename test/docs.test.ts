@@ -10,7 +10,7 @@ import { formerSections, retired } from '../src/config/retired.ts'
 import { settings } from '../src/config/schema.ts'
 import { type SecurityEvent, STATUS } from '../src/http/reply.ts'
 import { openKickSocket } from './fixtures/kick-socket.ts'
-import { checkHeaders, login, makePlace, serve } from './fixtures/postern.ts'
+import { checkHeaders, checkPath, login, makePlace, serve } from './fixtures/postern.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const README = readFileSync(join(ROOT, 'README.md'), 'utf8')
@@ -85,10 +85,9 @@ void t.test('every metric of our own, and every header that the check answers wi
     const headers = {
       ...checkHeaders(token),
       'X-Auth-Action': 'subscribe',
-      'X-Auth-Resource': 'users-state',
       'X-Original-Resume': '||1795815721:[0],-',
     }
-    const reply = await place.ask('/check', { headers })
+    const reply = await place.ask(checkPath('users-state'), { headers })
     return new Set(Object.keys(reply.headers).filter((name) => /^(?:x-auth|www)-/.test(name)))
   }
   const allowed = await ask(access)

@@ -7,6 +7,7 @@ import { type Peers, openPeers } from '../peers.ts'
 import { type Part, until } from '../place.ts'
 import {
   BROWSER_HEADERS,
+  CHECK,
   CHECK_HEADERS,
   createMint,
   login,
@@ -179,7 +180,7 @@ export const check: Scenario = {
     const asked = (name: string, port: number, pid: number, own = directTokens): Variant => ({
       name,
       port,
-      path: '/check',
+      path: name === '**Postern**' ? CHECK : '/check',
       headers: CHECK_HEADERS,
       tokens: own,
       front: [],

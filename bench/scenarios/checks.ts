@@ -2,7 +2,15 @@
 // nginx files send.
 
 import { drive, requestText } from '../load.ts'
-import { CHECK_HEADERS, createMint, login, openPostern, type Postern, spoil } from '../postern.ts'
+import {
+  CHECK,
+  CHECK_HEADERS,
+  createMint,
+  login,
+  openPostern,
+  type Postern,
+  spoil,
+} from '../postern.ts'
 import { processorSeconds } from '../processor.ts'
 import type { Scenario } from '../scenario.ts'
 import { interleave, median, spread } from '../statistics.ts'
@@ -10,7 +18,7 @@ import { micros, percent, ratio, round } from '../table.ts'
 
 const TOKENS = 1010
 const CONNECTIONS = 8
-export const CHECK_REQUEST = requestText('GET', '/check', {
+export const CHECK_REQUEST = requestText('GET', CHECK, {
   ...CHECK_HEADERS,
   Authorization: 'Bearer @@',
 })

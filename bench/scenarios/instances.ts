@@ -9,6 +9,7 @@ import {
   BASE,
   BROWSER_HEADERS,
   CHEAP,
+  CHECK,
   CHECK_HEADERS,
   createMint,
   login,
@@ -40,7 +41,7 @@ interface Variant {
 
 const statusAt = async (one: Postern, token: string): Promise<number> =>
   (
-    await ask(one.http, '/check', {
+    await ask(one.http, CHECK, {
       headers: { ...CHECK_HEADERS, Authorization: `Bearer ${token}` },
     })
   ).status

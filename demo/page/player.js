@@ -3,6 +3,9 @@
 // What was loaded must never stay playable after the session.
 
 const RECORDINGS = '/pbxcore/softphone/recordings/'
+const address = (path) => path.split('/').map(encodeURIComponent).join('/')
+// As a ticket names it: a star of a name is no wildcard there.
+const pattern = (path) => address(path).replaceAll('*', '%2A')
 
 /** `show(state, detail)`: empty, loading, ready, refused, missing, offline. */
 export const createPlayer = ({ audio, session, proof, show, note }) => {
@@ -16,14 +19,14 @@ export const createPlayer = ({ audio, session, proof, show, note }) => {
     let query = ''
     if (proof() === 'ticket') {
       // Many uses within its life (every seek is a request), for this file alone.
-      const wanted = { action: 'read', resource: `recordings/${path}` }
+      const wanted = { action: 'read', resource: `recordings/${pattern(path)}` }
       const { status, body } = await session.ask('POST', '/auth/ticket', wanted)
       if (mine !== attempt) return
       if (status !== 200) return show(status === 403 ? 'refused' : 'offline')
       query = `?ticket=${body.ticket}`
       note(`ticket for ${path.split('/').at(-1)}, good for ${body.expires_in} s`)
     }
-    audio.src = `${RECORDINGS}${path}${query}`
+    audio.src = `${RECORDINGS}${address(path)}${query}`
     audio.currentTime = at
     if (playing) audio.play().catch(() => {})
   }
@@ -37,7 +40,9 @@ export const createPlayer = ({ audio, session, proof, show, note }) => {
     const mine = attempt
     const { currentTime, paused } = audio
     // The element does not say what the server said. Asking is cheap.
-    const response = await fetch(`${RECORDINGS}${path}`, { method: 'HEAD' }).catch(() => undefined)
+    const response = await fetch(`${RECORDINGS}${address(path)}`, { method: 'HEAD' }).catch(
+      () => undefined,
+    )
     if (mine !== attempt) return
     const status = response?.status ?? 0
     if (status === 404) return show('missing')

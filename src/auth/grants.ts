@@ -1,6 +1,6 @@
-// What a role may do: `action:pattern`. A pattern is matched segment by segment against a resource that
-// nginx has already decoded and captured from an allow-list; nothing here ever decodes, folds or
-// re-parses a path: every comparable project that did had bypasses.
+// What a role may do: `action:pattern`. A pattern is matched segment by segment against a resource as nginx has decoded
+// it; nothing here ever decodes, folds, normalises or re-parses a resource: every comparable project that did had
+// bypasses. A pattern is text of an operator or a client, and decoded once, when it is read.
 
 export const ACTIONS = ['read', 'write', 'subscribe', 'connect', 'publish'] as const
 export type Action = (typeof ACTIONS)[number]
@@ -22,25 +22,31 @@ export const isAction = (text: string): text is Action =>
   (ACTIONS as readonly string[]).includes(text)
 
 const MAX_RESOURCE = 1024 // longer than any recording path seen; bounds the work of a match
-const VISIBLE = /^[!-~]+$/ // visible ASCII: all that the shipped nginx files can capture
+const CONTROL = /\p{Cc}/u
 const EMPTY_OR_DOTS = /(?:^|\/)\.{0,2}(?:\/|$)/ // a segment that is empty, `.` or `..`
 const PLACEHOLDERS = ['username', 'id', 'role'] as const
-const PATTERN_TEXT = /^(?:[A-Za-z0-9._@+=,~-]|\*|\{(?:username|id|role)\})+$/
+const PATTERN_TEXT = /^(?:[^*{}]|\*|\{(?:username|id|role)\})+$/
 
 /** Empty and dot segments are refused here as well, so that no grant depends on nginx having resolved them. */
 export const isResource = (text: string): boolean =>
-  text.length <= MAX_RESOURCE && VISIBLE.test(text) && !EMPTY_OR_DOTS.test(text)
+  text.length <= MAX_RESOURCE && !CONTROL.test(text) && !EMPTY_OR_DOTS.test(text)
+
+/** Stands for a wildcard where a pattern is compared with a grant: no resource and no name of a user has it. */
+const ANY = '\0'
 
 type Piece = { text: string } | { star: true } | { value: keyof Subject }
 
 // A value with a slash would reach into other folders, `.` and `..` would climb: they match nothing.
 const usable = (value: string): boolean =>
-  value !== '' && value !== '.' && value !== '..' && !value.includes('/')
+  value !== '' && value !== '.' && value !== '..' && !/[/\0]/.test(value)
 
+/** Of text that was found good when it was parsed. */
 const parsePieces = (segment: string): Piece[] =>
   Array.from(segment.matchAll(/\*|\{[a-z]+\}|[^*{]+/g), ([part]) => {
     if (part === '*') return { star: true }
-    return part.startsWith('{') ? { value: part.slice(1, -1) as keyof Subject } : { text: part }
+    return part.startsWith('{')
+      ? { value: part.slice(1, -1) as keyof Subject }
+      : { text: decodeURIComponent(part) }
   })
 
 /** The pieces with the subject filled in: literals, with a star between each two. Undefined: matches nothing. */
@@ -75,6 +81,7 @@ const matchesSegment = (segment: string, parts: readonly string[]): boolean => {
 }
 
 const ACROSS = '**'
+const ANY_ACROSS = ANY + ANY
 
 /** One segment of a pattern for somebody; undefined: it matches nothing. */
 type Part = (subject: Subject) => readonly string[] | undefined
@@ -98,7 +105,7 @@ const parseParts = (segments: readonly string[]): Part[][] => {
   return runs
 }
 
-/** Whether the run stands in `names` from there on. A `**` in a name is a pattern's own: see coversPattern. */
+/** Whether the run stands in `names` from there on. */
 const standsAt = (
   names: readonly string[],
   at: number,
@@ -106,8 +113,8 @@ const standsAt = (
   subject: Subject,
 ): boolean =>
   run.every((part, offset) => {
-    const { [at + offset]: name = ACROSS } = names
-    const parts = name === ACROSS ? undefined : part(subject)
+    const { [at + offset]: name = ANY_ACROSS } = names
+    const parts = name === ANY_ACROSS ? undefined : part(subject)
     return parts !== undefined && matchesSegment(name, parts)
   })
 
@@ -146,6 +153,26 @@ const sparePrivate = (grant: Grant): Grant =>
       }
     : grant
 
+/** What is wrong with one segment of a pattern. */
+const findProblem = (segment: string): string | undefined => {
+  if (segment === '') return 'has an empty segment: no leading, trailing or double slash'
+  if (segment === ACROSS) return undefined
+  if (segment.includes(ACROSS)) return 'has `**` beside other text: it stands alone between slashes'
+  if (!PATTERN_TEXT.test(segment)) {
+    return `has a brace: ${PLACEHOLDERS.map((name) => `{${name}}`).join(' ')} are allowed, and %7B %7D for braces of a name`
+  }
+  let text
+  try {
+    text = decodeURIComponent(segment)
+  } catch {
+    return 'has a % that begins no character: write %25, and %2A for a star that is no wildcard'
+  }
+  if (text === '.' || text === '..') return 'has a `.` or `..` segment'
+  return CONTROL.test(text) || text.includes('/') || !text.isWellFormed()
+    ? 'has characters that no resource has'
+    : undefined
+}
+
 /** One grant as an operator writes it, or what is wrong with it, in words that name the cure. */
 export const parseGrant = (text: string): Grant | { problem: string } => {
   const colon = text.indexOf(':')
@@ -158,20 +185,12 @@ export const parseGrant = (text: string): Grant | { problem: string } => {
     return { problem: `has a pattern over ${MAX_RESOURCE} characters` }
   const segments = pattern.split('/')
   for (const segment of segments) {
-    if (segment === '')
-      return { problem: 'has an empty segment: no leading, trailing or double slash' }
-    if (segment === '.' || segment === '..') return { problem: 'has a `.` or `..` segment' }
-    if (segment === ACROSS) continue
-    if (segment.includes(ACROSS))
-      return { problem: 'has `**` beside other text: it stands alone between slashes' }
-    if (!PATTERN_TEXT.test(segment)) {
-      return {
-        problem: `has characters that no resource has: letters, digits, . _ @ + = , ~ - and *, ${PLACEHOLDERS.map((name) => `{${name}}`).join(' ')} are allowed`,
-      }
-    }
+    const problem = findProblem(segment)
+    if (problem !== undefined) return { problem }
   }
   if (!/[*{]/.test(pattern)) {
-    return { text, action, matches: (resource) => resource === pattern }
+    const name = decodeURIComponent(pattern)
+    return { text, action, matches: (resource) => resource === name }
   }
   if (pattern === ACROSS) return sparePrivate({ text, action, matches: () => true })
   const runs = parseParts(segments)
@@ -182,10 +201,21 @@ export const parseGrant = (text: string): Grant | { problem: string } => {
   })
 }
 
+/** A pattern without placeholders as a name, its wildcards as what only a wildcard of a grant matches. */
+const nameOf = (pattern: string): string =>
+  pattern
+    .split('/')
+    .flatMap((segment) => [
+      '/',
+      ...parsePieces(segment).map((piece) => ('text' in piece ? piece.text : ANY)),
+    ])
+    .slice(1)
+    .join('')
+
 /**
- * Whether everything that a pattern (one without placeholders) could match is granted. A `*` in it is text
- * that only a `*` or `**` of a grant covers; `**` is covered by `**` alone. It may miss a yes that more effort
- * would prove; it never says yes wrongly.
+ * Whether everything that a good pattern (one without placeholders) could match is granted. A `*` in it is covered by
+ * a `*` or `**` of a grant alone, and `**` by `**` alone. It may miss a yes that more effort would prove; it never
+ * says yes wrongly.
  */
 export const coversPattern = (
   grants: readonly Grant[],
@@ -193,11 +223,8 @@ export const coversPattern = (
   pattern: string,
   subject: Subject,
 ): boolean => {
-  // A star in a name would pass for one of the pattern's.
-  const literal = [subject.username, subject.id, subject.role].every((text) => !text.includes('*'))
-  return (
-    literal && grants.some((grant) => grant.action === action && grant.matches(pattern, subject))
-  )
+  const name = nameOf(pattern)
+  return grants.some((grant) => grant.action === action && grant.matches(name, subject))
 }
 
 /** What every role of the config may do. Unknown roles have no entry: they may do nothing. */

@@ -11,7 +11,7 @@ import { type Claims, isForSip, type Tokens } from './token.ts'
 
 export interface TicketRequest {
   action: string
-  /** A resource, or a grant's pattern without placeholders: `recordings/2026/**`. */
+  /** A resource as a grant would name it, or a grant's pattern without placeholders: `recordings/2026/**`. */
   resource: string
   /** Seconds; undefined: the default. */
   ttl?: number | undefined
@@ -63,7 +63,9 @@ export const createTickets = (parts: {
       if (!isAction(action)) return bad(`action must be one of ${ACTIONS.join(', ')}`)
       const pattern = parseGrant(`${action}:${resource}`)
       if ('problem' in pattern || /[{}]/.test(resource)) {
-        return bad('resource must be a resource, or a pattern of * and **')
+        return bad(
+          'resource must be a resource, or a pattern of * and **: write *, %, { and } of a name as %2A, %25, %7B and %7D',
+        )
       }
       // With two, what stands between them is searched for everywhere: its holder would choose what a check costs.
       if (resource.indexOf('**') !== resource.lastIndexOf('**')) {

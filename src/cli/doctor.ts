@@ -104,7 +104,18 @@ const checkDaemon = async (config: Config): Promise<Finding[]> => {
     obstacle === null
       ? ok('daemon', control, 'it runs and can decide')
       : problem('daemon', control, `it cannot decide: ${obstacle}`, 'see its log')
-  return nginx ? [daemon, judgeWorkers(config, nginx)] : [daemon]
+  if (!nginx) return [daemon]
+  const old = nginx.namesInHeader
+    ? [
+        problem(
+          'old-files',
+          control,
+          'nginx asks by files of 0.1.0: it serves no name beyond ASCII, and the next version answers none of it',
+          'nginx -t && systemctl reload nginx',
+        ),
+      ]
+    : []
+  return [daemon, ...old, judgeWorkers(config, nginx)]
 }
 
 const linesOf = (text: string, level: string): string[] =>

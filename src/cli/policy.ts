@@ -46,7 +46,7 @@ const explain = async (
   if (!isResource(resource)) {
     return refused(
       'bad_resource',
-      'no location may name this: visible ASCII, no empty or dot segment',
+      'no location may name this: at most 1024 characters, none of them a control character, no empty or dot segment',
     )
   }
   const found = await lookUp(config, user)

@@ -15,7 +15,7 @@ import type { Throttle } from '../auth/throttle.ts'
 import { createTickets } from '../auth/ticket.ts'
 import { createTokens } from '../auth/token.ts'
 import type { Clock } from '../clock.ts'
-import { createCheckHandlers } from '../http/check.ts'
+import { createCheckHandlers, readOldResource, readResource } from '../http/check.ts'
 import { createJwksHandler } from '../http/jwks.ts'
 import type { Dialect } from '../http/dialect.ts'
 import { loginLabel } from '../http/login.ts'
@@ -52,6 +52,8 @@ export interface GateParts {
   obstacle(): Error | undefined
   /** nginx reports the end of one stream. */
   streamEnded(kick: string): void
+  /** How nginx named the resource of a check: in a header by its files of 0.1.0, else in the path. */
+  resourceNamed(inHeader: boolean): void
   /** The rules in force: those of the latest gate. */
   today(): Guard
   clock: Clock
@@ -126,10 +128,10 @@ export const createGate = (
       },
     })
 
-  const check: Route = {
-    name: 'check',
+  const checkAt = (name: string, path: string, read: typeof readOldResource): Route => ({
+    name,
     method: 'GET',
-    path: '/check',
+    path,
     shape,
     ...createCheckHandlers({
       guard,
@@ -137,15 +139,20 @@ export const createGate = (
       tickets,
       admissions: { ...registry, obstacle: parts.kickWatch.obstacle, keeps: parts.keeps },
       site,
+      resourceOf(request) {
+        parts.resourceNamed(read === readOldResource)
+        return read(request)
+      },
       observe({ action, decision, took }) {
         metrics.decided(action ?? 'unknown', 'refused' in decision ? decision.refused : '', took)
       },
       monotonic: () => clock.monotonic(),
     }),
-  }
+  })
   const ended = createSubscriptionEndedHandler(parts.streamEnded)
   const routes = [
-    check,
+    checkAt('check', '/check/*', readResource),
+    checkAt('check_by_header', '/check', readOldResource),
     ...routesBelow('', shape, [
       ['subscription_ended', 'GET', '/subscription-ended', ended],
       ['jwks', 'GET', '/.well-known/jwks.json', createJwksHandler(keyring)],

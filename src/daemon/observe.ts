@@ -43,6 +43,7 @@ export const createObserver = (parts: {
   clock: Time
 }) => {
   const { metrics, log, security, limit, addressLimit, clock } = parts
+  let namesInHeader = false
 
   const securityEvent = (event: SecurityEvent, address: string): void => {
     const { name, message, sid, user = '-' } = event
@@ -70,6 +71,17 @@ export const createObserver = (parts: {
       if (cause === 'logout' || cause === 'refresh_reused') return
       securityEvent({ name: 'SESSION_ENDED', message: cause, user: username, sid }, NOBODY)
     },
+    /** Of a check; for one version. */
+    resourceNamed(inHeader: boolean): void {
+      if (inHeader && !namesInHeader && limit.allows('old_nginx_files')) {
+        log.warn(
+          'nginx asks by files of 0.1.0, which serve no name beyond ASCII, and which the next version will not answer: `nginx -t && systemctl reload nginx`',
+        )
+      }
+      namesInHeader = inHeader
+    },
+    /** Whether the last check did. */
+    namesInHeader: () => namesInHeader,
     hashingNotNiced(error: unknown): void {
       log.warn(
         { err: error },

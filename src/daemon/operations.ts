@@ -24,6 +24,7 @@ export const createOperations = (parts: {
   peers: Pick<Peers, 'kick'>
   inForce: InForce
   listSessions(username?: string): Promise<readonly unknown[]>
+  namesInHeader(): boolean
 }) => {
   const { store, sessions, registry, users, follower, peers, inForce } = parts
   const { workers } = parts
@@ -57,6 +58,7 @@ export const createOperations = (parts: {
       reloadDue: workers.reloadDue(),
       guessed: workers.areGuessed(),
       unsure: registry.countUnsure(),
+      namesInHeader: parts.namesInHeader(),
     }),
     async endSessions(which: SessionSelector): Promise<number> {
       const ending = explained(endChosen(which))

@@ -104,6 +104,8 @@ const build = async (config: Config, parts: DaemonParts) => {
   const peers = openPeers({ ...core, learn, onStanding, allows: limit.allows })
   opened.defer(() => peers.close())
   const { obstacle, streamEnded } = peers
+  const { resourceNamed, namesInHeader } = observer
+  const asked = { listSessions, streamEnded, obstacle, resourceNamed }
   const inForce = await openInForce({
     ...core,
     terms,
@@ -111,7 +113,7 @@ const build = async (config: Config, parts: DaemonParts) => {
     follower,
     observer,
     security,
-    gateParts: { ...core, kickWatch, keeps, throttle, listSessions, streamEnded, obstacle },
+    gateParts: { ...core, ...asked, kickWatch, keeps, throttle },
     readConfig: parts.readConfig,
   })
   const { findObstacle, ready } = createReadiness(store, peers, clock)
@@ -119,7 +121,8 @@ const build = async (config: Config, parts: DaemonParts) => {
   await peers.join()
   await learnOwners(store)
 
-  const operations = createOperations({ ...core, workers, follower, peers, inForce, listSessions })
+  const told = { listSessions, namesInHeader }
+  const operations = createOperations({ ...core, ...told, workers, follower, peers, inForce })
   const doors = { ...core, sockets, observer, inForce, operations, findObstacle }
   const listeners = await openListeners(config.listen, doors, opened)
   const windows = { limitWindow: LOG_LIMIT.window, securityWindow: SECURITY_LIMIT.window }

@@ -1,7 +1,7 @@
 // The traps of the location that asks the daemon: nothing of the client's but its credential may reach it, and none of
 // its failures may become a pass.
 
-import { has, inForce, isOff, type Trap, textOf, value } from './nginx-spots.ts'
+import { has, inForce, inside, isOff, type Trap, textOf, value } from './nginx-spots.ts'
 import type { Spot } from './nginx-config.ts'
 
 const setsHeader = (spot: Spot, line: string): boolean =>
@@ -35,8 +35,23 @@ export const CHECK: readonly Trap[] = [
   {
     rule: 'check-headers',
     find: (spot) => value(spot, 'proxy_pass_request_headers') !== 'off',
-    text: 'headers of the client reach the check, X-Auth-Resource among them',
+    text: 'headers of the client reach the check, X-Auth-Action among them',
     cure: 'write `proxy_pass_request_headers off;` and set the few that postern-daemon.conf names',
+  },
+  {
+    rule: 'check-resource',
+    find: (spot) =>
+      !has(spot, /^rewrite \^ \/check\/\$postern_resource\? break$/) ||
+      !has(spot, /^proxy_pass http:\/\/[^/]+$/),
+    text: 'the resource is not the path of the check, where alone nginx escapes it: names beyond ASCII are refused, and in the next version all',
+    cure: 'take postern-server.conf as shipped: `rewrite ^ /check/$postern_resource? break; proxy_pass http://postern;`',
+  },
+  {
+    // nginx computes the length of what follows as if it were no query, and writes it escaped (CVE-2026-42945).
+    rule: 'check-rewrite',
+    find: ({ directive }) => inside(directive, /^(?:set|if|rewrite|return)\b/).slice(1),
+    text: 'behind a rewrite with a question mark nginx may write beyond its memory',
+    cure: 'leave the rewrite of the check alone in its location',
   },
   {
     rule: 'check-http',

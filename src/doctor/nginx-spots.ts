@@ -27,8 +27,9 @@ export const isOff = (spot: Spot, name: string): boolean => (value(spot, name) ?
 
 export const isProtected = (spot: Spot): boolean => !isOff(spot, 'auth_request')
 
-/** The location that asks the daemon: by the path it passes on to. */
-export const isCheck = (spot: Spot): boolean => has(spot, /^proxy_pass http:\/\/[^/]+\/check$/)
+/** The location that asks the daemon: by the path it passes on to, also as 0.1.0 wrote it. */
+export const isCheck = (spot: Spot): boolean =>
+  has(spot, /^(?:rewrite \S+ |proxy_pass http:\/\/[^/]+)\/check(?:\/|$)/)
 
 /** Of a location that is a regular expression. */
 export const patternOf = ({ directive }: Spot): string | undefined =>

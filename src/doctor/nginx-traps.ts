@@ -24,7 +24,7 @@ import { NCHAN } from './nginx-streams.ts'
 
 /** What the client wrote, as it wrote it. */
 const UNSAFE =
-  /^set \$postern_(?:action|resource|accept) .*\$\{?(?:uri|document_uri|request_uri|args|query_string|is_args|arg_\w+|http_\w+|request|request_filename)\b/
+  /^set \$postern_(?:(?:action|accept) .*\$\{?(?:document_)?uri|(?:action|resource|accept) .*\$\{?(?:request_uri|args|query_string|is_args|arg_\w+|http_\w+|request|request_filename))\b/
 
 const PROTECTED: readonly Trap[] = [
   {
@@ -49,8 +49,15 @@ const PROTECTED: readonly Trap[] = [
   {
     rule: 'set-uri',
     find: ({ directive }) => inside(directive, UNSAFE),
-    text: 'takes what the client wrote: a %0d%0a in it becomes a header of the check',
-    cure: 'use a capture of an allow-list: location ~ "^/files/(?<name>[A-Za-z0-9._/-]+)\\z"',
+    text: 'takes what the client wrote, and not what nginx opens',
+    cure: 'use a capture: location ~ "^/files/(?<name>[^\\x00-\\x1f\\x7f/]+)\\z"',
+  },
+  {
+    rule: 'resource-slash',
+    find: ({ directive }) =>
+      inside(directive, /^set \$postern_resource (?:\/|\$\{?(?:document_)?uri\b)/),
+    text: 'the resource begins with a slash: everything here is refused',
+    cure: 'put a name before it: `set $postern_resource files$uri;`',
   },
   {
     rule: 'unanchored',

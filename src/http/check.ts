@@ -1,4 +1,4 @@
-// GET /check, what nginx's auth_request asks. With auth/check.ts this is the whole hot path: no body, no
+// GET /check/<resource>, what nginx's auth_request asks. With auth/check.ts this is the whole hot path: no body, no
 // waiting for a remembered token, and nothing but 204, 401 or 403 (a fault becomes the server's 503).
 
 import type { CheckRequest, Decision, Guard, Identity } from '../auth/check.ts'
@@ -106,6 +106,28 @@ const channelOf = (resource: string, userId: string): string | undefined => {
   return CHANNEL.test(channel) ? channel : undefined
 }
 
+/**
+ * The resource in the path: nginx has decoded and resolved what the client wrote, and escaped it again byte by byte. In
+ * a header it would be trimmed, and a CR LF in it would be a header of the client's choice. Undefined where it is not
+ * UTF-8, of which every byte sequence has one spelling alone.
+ */
+export const readResource = ({ id }: Request): string | undefined => {
+  if (!id.includes('%')) return id
+  try {
+    return decodeURIComponent(id)
+  } catch {
+    return undefined
+  }
+}
+
+const OLD_RESOURCE = /^[A-Za-z0-9._:/-]+$/ // all that the captures of 0.1.0 let through
+
+/** In a header, as nginx asks by the files of 0.1.0, which stay in force until it is reloaded. */
+export const readOldResource = ({ headers }: Request): string | undefined => {
+  const resource = headers.get('x-auth-resource')
+  return resource !== undefined && OLD_RESOURCE.test(resource) ? resource : undefined
+}
+
 /** Memory may know too little: a ticket for SIP outlives what is remembered of its session. */
 const needsSession = (decision: Decision): decision is Identity =>
   !('refused' in decision) && isForSip(decision.claims.ticket?.pattern)
@@ -118,12 +140,14 @@ export const createCheckHandlers = (parts: {
   tickets: Pick<Tickets, 'redeem'>
   admissions: Admissions
   site: Site
+  resourceOf: typeof readResource
   observe(observation: CheckObservation): void
   monotonic(): number
 }): Pick<Route, 'atOnce' | 'handler'> => {
   const { guard, today, tickets, admissions, site, observe, monotonic } = parts
 
-  const read = ({ headers }: Request, action: string | undefined): CheckRequest | Refusal => {
+  const read = (request: Request, action: string | undefined): CheckRequest | Refusal => {
+    const { headers } = request
     const credential = readCredential({
       headers,
       // Missing, or sent twice: no way to show a credential counts.
@@ -134,7 +158,7 @@ export const createCheckHandlers = (parts: {
     })
     if ('refused' in credential) return credential
     const { token, type } = credential
-    return { token, type, action, resource: headers.get('x-auth-resource') }
+    return { token, type, action, resource: parts.resourceOf(request) }
   }
 
   const answer = (

@@ -8,7 +8,7 @@ import type { Reply } from './reply.ts'
 export interface Request {
   readonly method: string
   readonly headers: Headers
-  /** What stands for `:id` in the route's path, else empty. */
+  /** What stands for `:id` or `*` in the route's path, as it came, else empty. */
   readonly id: string
   /** The text after `?`, raw. */
   readonly query: string

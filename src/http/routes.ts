@@ -1,5 +1,5 @@
-// All that one listener serves, as a table matched on the exact path: no prefix, no decoding, no trailing slash, so
-// every endpoint has one spelling and nothing gets around it.
+// All that one listener serves, as a table matched on the exact path: no decoding, no trailing slash, and no prefix but
+// the check's, so every endpoint has one spelling and nothing gets around it.
 
 import { isId } from '../auth/claims.ts'
 import { type ErrorShape, failure, type Reply } from './reply.ts'
@@ -9,7 +9,7 @@ export interface Route {
   /** Also the metric label: not the path, which the operator may change. */
   name: string
   method: 'GET' | 'POST' | 'DELETE'
-  /** Exact, or ending in `/:id`, which stands for an id. */
+  /** Exact, or ending in `/:id`, which stands for an id, or in `/*`, which stands for whatever follows, as it came. */
   path: string
   /** The answer, where nothing has to be waited for; undefined: `handler` answers. */
   atOnce?(request: Request): Reply | undefined
@@ -19,11 +19,12 @@ export interface Route {
 }
 
 export interface Match extends Pick<Route, 'name' | 'atOnce' | 'handler' | 'shape'> {
-  /** What stood for `:id`, else empty. */
-  id: string
+  /** Where in the path what stands for `:id` or `*` begins. */
+  idAt: number
 }
 
 const ANY_ID = '/:id'
+const ALL_BELOW = '/*'
 
 /** Routes as a table, all told of errors in one shape. */
 export const routesBelow = (
@@ -55,15 +56,20 @@ export const createRouter = (
   const byPath = new Map<string, Methods>()
   for (const route of routes) {
     const known = byPath.get(route.path) ?? { shape: route.shape, methods: new Map() }
-    known.methods.set(route.method, { ...route, id: '' })
+    const idAt = route.path.replace(/(?<=\/)(?::id|\*)$/, '').length
+    known.methods.set(route.method, { ...route, idAt })
     // Monitors and health checks ask so; node:http leaves the body out.
-    if (route.method === 'GET') known.methods.set('HEAD', { ...route, id: '' })
+    if (route.method === 'GET') known.methods.set('HEAD', { ...route, idAt })
     byPath.set(route.path, known)
   }
+  // Nearly all that is asked is a check: it is found without a look at the table.
+  const below = [...byPath].flatMap(([path, methods]) =>
+    path.endsWith(ALL_BELOW) ? [{ prefix: path.slice(0, -1), methods }] : [],
+  )
   const notFound: Match = {
     name: 'unknown',
     shape: fallback,
-    id: '',
+    idAt: Infinity,
     handler: async () => failure(fallback, 404, 'Not found', now()),
   }
   const wrongMethod = ({ shape, methods }: Methods): Match => {
@@ -71,18 +77,22 @@ export const createRouter = (
     return {
       name: 'wrong_method',
       shape,
-      id: '',
+      idAt: Infinity,
       handler: async () => failure(shape, 405, 'Method not allowed', now(), { headers }),
     }
   }
+  const pick = (found: Methods, method: string): Match =>
+    found.methods.get(method) ?? wrongMethod(found)
   return (method, path) => {
+    for (const { prefix, methods } of below) {
+      if (path.startsWith(prefix)) return pick(methods, method)
+    }
     const exact = path.endsWith(ANY_ID) ? undefined : byPath.get(path)
-    if (exact) return exact.methods.get(method) ?? wrongMethod(exact)
+    if (exact) return pick(exact, method)
     const slash = path.lastIndexOf('/')
-    const id = path.slice(slash + 1)
-    const below = isId(id) ? byPath.get(`${path.slice(0, slash)}${ANY_ID}`) : undefined
-    if (!below) return notFound
-    const match = below.methods.get(method)
-    return match ? { ...match, id } : wrongMethod(below)
+    const withId = isId(path.slice(slash + 1))
+      ? byPath.get(`${path.slice(0, slash)}${ANY_ID}`)
+      : undefined
+    return withId ? pick(withId, method) : notFound
   }
 }

@@ -138,12 +138,12 @@ export const createHttpServer = (parts: ServerParts): Server => {
       return
     }
     const path = mark < 0 ? url : url.slice(0, mark)
-    const { name, atOnce, handler, shape, id } = router(method, path)
+    const { name, atOnce, handler, shape, idAt } = router(method, path)
     let readsBody = false
     const request: Request = {
       method,
       headers,
-      id,
+      id: path.slice(idAt),
       query: mark < 0 ? '' : url.slice(mark + 1),
       address: readAddress(headers),
       body: () => {
@@ -168,8 +168,8 @@ export const createHttpServer = (parts: ServerParts): Server => {
         words = status === 503 ? 'Try again later' : 'Internal error',
       } = statusOfFault(error)
       const headers = retryIn === undefined ? [] : retryAfter(retryIn)
-      // nginx asks /check: it needs an empty answer, and 503 is how "cannot decide" is spelled there.
-      if (name === 'check') finish({ status: 503, headers: retryAfter(1) })
+      // nginx asks: it needs an empty answer, and 503 is how "cannot decide" is spelled there.
+      if (/^check(?:_by_header)?$/.test(name)) finish({ status: 503, headers: retryAfter(1) })
       else finish(failure(shape, status, words, now(), { headers }))
     }
 

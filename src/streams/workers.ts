@@ -26,6 +26,8 @@ export interface WorkersReport {
   guessed: boolean
   /** Streams that were to be ended and may go on. */
   unsure: number
+  /** It asks by files of 0.1.0. */
+  namesInHeader: boolean
 }
 
 export const createWorkers = (parts: {

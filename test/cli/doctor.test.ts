@@ -216,6 +216,11 @@ void t.test('what is known of nginx and its Nchan', async (t) => {
   t.same(await look('worker-died'), [], 'a daemon of the version before')
   nginx = { reloadDue: false, guessed: false, unsure: 0 }
   t.match(await look('worker-died'), [{ state: 'ok' }])
+  t.same(await look('old-files'), [])
+  nginx = { ...nginx, namesInHeader: true }
+  t.match(await look('old-files'), [
+    { state: 'problem', text: /^nginx asks by files of 0\.1\.0/, cure: /systemctl reload nginx$/ },
+  ])
   nginx = { reloadDue: false, guessed: true, unsure: 0 }
   t.match(await look('worker-died'), [
     { state: 'warning', where: /cgroup\.procs$/, text: /only guessed/, cure: /streams\./ },

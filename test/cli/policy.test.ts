@@ -60,7 +60,7 @@ void t.test('while the daemon is down, the files answer', async (t) => {
     ],
     [
       ...(['201', 'read', 'a/../b', 1] as const),
-      'refused (bad_resource): no location may name this: visible ASCII, no empty or dot segment',
+      'refused (bad_resource): no location may name this: at most 1024 characters, none of them a control character, no empty or dot segment',
     ],
   ]
   for (const [user, action, resource, status, out] of rows) {

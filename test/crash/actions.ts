@@ -1,7 +1,7 @@
 // What a client can do at a host, each act one request and one line in the journal. It holds the real tokens;
 // the journal gets their names only.
 
-import { bearer, checkHeaders, PASSWORD } from '../fixtures/postern.ts'
+import { bearer, CHECK, checkHeaders, PASSWORD } from '../fixtures/postern.ts'
 import { V1, V3 } from '../nginx/ask.ts'
 import type { Called, NotCalled } from './caller.ts'
 import type { Host } from './hosts.ts'
@@ -145,7 +145,7 @@ export const createActions = (journal: Journal): Actions => {
     async check(host, { sid }, access) {
       const start = journal.now()
       const { answer, status, reply } = read(
-        await host.caller.call('/check', { headers: checkHeaders(access) }),
+        await host.caller.call(CHECK, { headers: checkHeaders(access) }),
       )
       if (answer === 'unsent') return { answer }
       const said = (name: string): string => String(reply?.headers[name] ?? '')

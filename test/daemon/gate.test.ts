@@ -17,6 +17,7 @@ import {
   V1,
   V3,
 } from '../fixtures/daemon.ts'
+import { CHECK } from '../fixtures/postern.ts'
 
 const daemon = await startTestDaemon(t, {
   sections: { mikopbx: 'role_names = ["admin=admins", "user=users"]' },
@@ -61,7 +62,7 @@ void t.test('no token passes from one dialect’s refresh to the other’s', asy
 void t.test('every check is counted by what it asked and why it was refused', async (t) => {
   const { access } = await daemon.softphone()
   await daemon.check(access)
-  await daemon.ask('/check')
+  await daemon.ask(CHECK)
   await daemon.check('junk', { 'X-Auth-Action': 'dance' })
   for (const series of [
     '{action="read",result="allowed",reason=""}',
@@ -78,7 +79,7 @@ void t.test('a refresh lets live subscriptions go on', async (t) => {
   const asked = {
     'X-Auth-Accept': 'header',
     'X-Auth-Action': 'subscribe',
-    'X-Auth-Resource': 'users-state',
+    resource: 'users-state',
   }
   t.equal((await daemon.check(access, asked)).status, 204)
   const until = async (): Promise<number | undefined> => {

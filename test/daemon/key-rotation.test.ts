@@ -23,6 +23,7 @@ import {
 import {
   bearer,
   check,
+  CHECK,
   checkHeaders,
   login,
   makePlace,
@@ -48,7 +49,7 @@ const start = async (t: Test, sections: Readonly<Record<string, string>> = {}) =
     new Promise((resolve, reject) => {
       request({
         socketPath: place.at('http.sock'),
-        path: '/check',
+        path: CHECK,
         agent,
         headers: checkHeaders(token),
       })
@@ -204,7 +205,7 @@ void t.test('another system’s users pass as guests, and never as ours', async 
   place.configure({ 'issuers.acme': section })
   t.match(await reloadNow(), { status: 0 })
 
-  const { status, headers } = await place.ask('/check', {
+  const { status, headers } = await place.ask(CHECK, {
     headers: checkHeaders(text({ sub: '900' })),
   })
   t.equal(status, 204)
@@ -233,7 +234,7 @@ void t.test('an issuer that was never heard of is no refusal: nobody was judged'
     'issuers.acme': `issuer = "${FOREIGN_ISSUER}"\naudience = "pbx"\njwks_url = "http://127.0.0.1:1/"\nrole_claim = "role"\nroles = ["staff=user"]`,
   })
   const token = foreignToken(pairOf('EdDSA', 'a'))
-  const { status, headers } = await place.ask('/check', { headers: checkHeaders(token) })
+  const { status, headers } = await place.ask(CHECK, { headers: checkHeaders(token) })
   t.equal(status, 503)
   t.ok(headers['retry-after'])
   t.match(

@@ -30,7 +30,7 @@ import { NEEDS_REDIS, startRedis } from '../fixtures/redis.ts'
 
 const subscribe = (more: Record<string, string> = {}) => ({
   'X-Auth-Action': 'subscribe',
-  'X-Auth-Resource': 'users-state',
+  resource: 'users-state',
   ...more,
 })
 

@@ -28,7 +28,7 @@ import { NEEDS_REDIS, type RedisServer, startRedis, until } from '../fixtures/re
 const SUBSCRIBE = {
   'X-Auth-Accept': 'header',
   'X-Auth-Action': 'subscribe',
-  'X-Auth-Resource': 'users-state',
+  resource: 'users-state',
 }
 const WEBSOCKET = { ...SUBSCRIBE, 'X-Original-Upgrade': 'websocket' }
 const STREAM: Subscription = {

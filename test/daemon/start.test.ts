@@ -32,7 +32,9 @@ import { openKickSocket } from '../fixtures/kick-socket.ts'
 import {
   bearer,
   check,
+  CHECK,
   checkHeaders,
+  checkPath,
   CHEAP,
   HASH,
   login,
@@ -388,8 +390,8 @@ void t.test('the users file counts without a restart', async (t) => {
   await change(`201:${HASH}:admin:Anna`, admin)
   const fourth = await login(place.ask)
   const app = async () => {
-    const headers = { ...checkHeaders(fourth.access), 'X-Auth-Resource': 'app' }
-    return (await place.ask('/check', { headers })).status
+    const headers = checkHeaders(fourth.access)
+    return (await place.ask(checkPath('app'), { headers })).status
   }
   t.equal(await app(), 204)
   await change(anna, admin)
@@ -519,12 +521,8 @@ void t.test('it lets no stream in while it cannot reach nginx to end it', async 
   const daemon = await serve(t, place, { covered: true })
   const { access } = await login(place.ask)
   const subscribe = () =>
-    place.ask('/check', {
-      headers: {
-        ...checkHeaders(access),
-        'X-Auth-Action': 'subscribe',
-        'X-Auth-Resource': 'users-state',
-      },
+    place.ask(checkPath('users-state'), {
+      headers: { ...checkHeaders(access), 'X-Auth-Action': 'subscribe' },
     })
   const said = (text: RegExp) => daemon.log().filter(({ msg }) => text.test(String(msg)))
   t.match(await subscribe(), { status: 503, headers: { 'retry-after': '1' } })
@@ -676,7 +674,7 @@ void t.test('a fault of ours is 503 to nginx, 500 to a client, and counted', asy
   const { access } = await login(place.ask)
   odd = true
   const headers = checkHeaders(access)
-  t.match(await place.ask('/check', { headers }), { status: 503, body: '' })
+  t.match(await place.ask(CHECK, { headers }), { status: 503, body: '' })
   odd = true
   const failed = await place.ask(`${V1}/health`)
   t.match(failed, { status: 500, body: /"success":false/ })

@@ -100,7 +100,7 @@ void t.test(
     const rules = (lines: string, own = '') =>
       findTraps(
         parseNginxDump(
-          `# configuration file /etc/nginx/nginx.conf:\nhttp { ${lines} server { location = /c { internal; client_max_body_size 0; proxy_pass_request_body off; proxy_pass_request_headers off; proxy_set_header Content-Length ""; proxy_set_header Connection ""; proxy_http_version 1.1; proxy_read_timeout 500ms; ${own} proxy_pass http://postern/check; } } }`,
+          `# configuration file /etc/nginx/nginx.conf:\nhttp { ${lines} server { location = /c { internal; client_max_body_size 0; proxy_pass_request_body off; proxy_pass_request_headers off; proxy_set_header Content-Length ""; proxy_set_header Connection ""; proxy_http_version 1.1; proxy_read_timeout 500ms; ${own} rewrite ^ /check/$postern_resource? break; proxy_pass http://postern; } } }`,
         ),
       ).map(({ rule }) => rule)
     t.same(rules(''), [])
@@ -184,7 +184,7 @@ void t.test('a cache that hands on what one user was shown', (t) => {
 
 void t.test('a check location with nothing set is wrong in every way', (t) => {
   const bare =
-    '# configuration file /n:\nhttp { location = /c { proxy_pass http://postern/check; } }'
+    '# configuration file /n:\nhttp { location = /c { rewrite ^ /check/$postern_resource? break; proxy_pass http://postern; } }'
   const rules = new Set(findTraps(parseNginxDump(bare)).map(({ rule }) => rule))
   for (const rule of [
     'check-internal',

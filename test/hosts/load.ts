@@ -4,7 +4,7 @@
 import { Agent, request } from 'node:http'
 import type { Test } from 'tap'
 
-import { checkHeaders } from '../fixtures/postern.ts'
+import { CHECK, checkHeaders } from '../fixtures/postern.ts'
 import { startStopwatch } from '../fixtures/stopwatch.ts'
 
 export interface Answered {
@@ -62,7 +62,7 @@ export const createAsker = (
       }
       request({
         socketPath,
-        path: '/check',
+        path: CHECK,
         agent,
         headers: checkHeaders(token),
         signal: AbortSignal.timeout(PATIENCE),

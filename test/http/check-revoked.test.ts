@@ -6,7 +6,7 @@ import type { Decision, Identity } from '../../src/auth/check.ts'
 import { type Reason, type Refusal, refuse } from '../../src/auth/decision.ts'
 import { parseGrant } from '../../src/auth/grants.ts'
 import type { Claims } from '../../src/auth/token.ts'
-import { createCheckHandlers } from '../../src/http/check.ts'
+import { createCheckHandlers, readResource } from '../../src/http/check.ts'
 import { readHeaders } from '../../src/http/headers.ts'
 import { createSite } from '../../src/http/site.ts'
 import { NOW } from '../fixtures/clock.ts'
@@ -50,6 +50,7 @@ const setUp = (second: Decision) => {
       keeps: async () => true,
     },
     site: createSite([], 'auto'),
+    resourceOf: readResource,
     observe: ({ decision }) => void observed.push(decision),
     monotonic: () => 0,
   })
@@ -60,13 +61,11 @@ const setUp = (second: Decision) => {
     'header',
     'X-Auth-Action',
     'subscribe',
-    'X-Auth-Resource',
-    'users-state',
   ])
   const reply = handler({
     method: 'GET',
     headers,
-    id: '',
+    id: 'users-state',
     query: '',
     address: 'unknown',
     body: () => Promise.reject(new Error('nobody reads it')),
@@ -119,19 +118,19 @@ void t.test('a ticket for SIP waits for word of its session, and is judged again
         keeps: async () => false,
       },
       site: createSite([], 'auto'),
+      resourceOf: readResource,
       observe: ({ decision }) => void observed.push(decision),
       monotonic: () => 0,
     })
-    const request = requestOf([
+    const lines = [
       'X-Original-URI',
       '/x?ticket=x',
       'X-Auth-Accept',
       'ticket',
       'X-Auth-Action',
       'connect',
-      'X-Auth-Resource',
-      'sip',
-    ])
+    ]
+    const request = { ...requestOf(lines), id: 'sip' }
     t.equal(atOnce?.(request), undefined, 'memory alone does not decide')
     return { reply: handler(request), observed }
   }

@@ -6,21 +6,23 @@ import t from 'tap'
 import type { CheckRequest, Decision } from '../../src/auth/check.ts'
 import { refuse } from '../../src/auth/decision.ts'
 import type { Claims } from '../../src/auth/token.ts'
-import { createCheckHandlers } from '../../src/http/check.ts'
+import { createCheckHandlers, readResource } from '../../src/http/check.ts'
 import type { Reply } from '../../src/http/reply.ts'
+import type { Request } from '../../src/http/request.ts'
 import { createSite } from '../../src/http/site.ts'
 import { createTestClock, NOW } from '../fixtures/clock.ts'
 import {
   type Answer,
-  type Ask,
   bearer,
   bytesOf,
+  type CheckHeaders,
   HASH,
   JSON_TYPE,
   requestOf,
   startTestDaemon,
   V1,
 } from '../fixtures/daemon.ts'
+import { CHECK, checkPath } from '../fixtures/postern.ts'
 
 const ODD = ['Jürgen', '２０１', 'a b', 'x,admin', '100%', 'á', 'a\u0301', 'ж'.repeat(32)]
 const daemon = await startTestDaemon(t, {
@@ -29,13 +31,15 @@ const daemon = await startTestDaemon(t, {
 const user = await daemon.softphone('201')
 const admin = await daemon.softphone('900')
 
-const ask = (headers: Ask['headers'] = {}, path = '/check'): Promise<Answer> =>
-  daemon.ask(path, { headers })
+const ask = ({ resource = '', ...headers }: CheckHeaders = {}, path?: string): Promise<Answer> =>
+  daemon.ask(path ?? checkPath(resource), { headers })
 const HEADER = { 'X-Auth-Accept': 'header' }
-const READ = { ...HEADER, 'X-Auth-Action': 'read', 'X-Auth-Resource': 'recordings/a.wav' }
-const SUBSCRIBE = { ...HEADER, 'X-Auth-Action': 'subscribe', 'X-Auth-Resource': 'users-state' }
+const READ = { ...HEADER, 'X-Auth-Action': 'read', resource: 'recordings/a.wav' }
+const SUBSCRIBE = { ...HEADER, 'X-Auth-Action': 'subscribe', resource: 'users-state' }
 /** As a location that forgot which credentials count. */
-const RAW = { 'X-Auth-Action': 'read', 'X-Auth-Resource': 'recordings/a.wav' }
+const RAW = { 'X-Auth-Action': 'read', resource: 'recordings/a.wav' }
+const get = (path: string): string =>
+  `GET ${path} HTTP/1.1\r\nHost: x\r\nX-Auth-Action: read\r\nX-Auth-Accept: header\r\nAuthorization: Bearer ${user.access}\r\n\r\n`
 const ANY = { 'X-Auth-Accept': 'header cookie ticket query' }
 const reasonOf = (answer: Answer): string =>
   `${answer.status} ${answer.header('x-auth-reason') ?? ''}`.trim()
@@ -83,7 +87,7 @@ void t.test('a subscribe that is granted names the channel and the kick id as we
   t.not(other.header('x-auth-kick'), kick)
   const own = await ask({
     ...SUBSCRIBE,
-    'X-Auth-Resource': 'me/active-calls',
+    resource: 'me/active-calls',
     ...bearer(user.access),
   })
   t.equal(own.header('x-auth-channel'), `active-calls-user-${String(sub)}`)
@@ -106,15 +110,15 @@ void t.test(
       '*',
       '**',
       'users-state ',
+      ' users-state',
     ]) {
       const answer = await ask({
         ...SUBSCRIBE,
-        'X-Auth-Resource': resource,
+        resource,
         ...bearer(admin.access),
       })
-      const isTrimmed = resource.endsWith(' ') // HTTP strips it (RFC 9110 §5.5)
-      t.equal(reasonOf(answer), isTrimmed ? '204' : '403 bad_resource', resource)
-      t.equal(answer.header('x-auth-channel'), isTrimmed ? 'users-state' : undefined)
+      t.equal(reasonOf(answer), '403 bad_resource', resource)
+      t.equal(answer.header('x-auth-channel'), undefined)
     }
   },
 )
@@ -135,7 +139,7 @@ void t.test('a refusal is empty, says why to nginx, and keeps the connection', a
     'WWW-Authenticate: Bearer realm="postern", error="invalid_token"',
     'X-Auth-Reason: malformed_token',
   ])
-  const denied = await ask({ ...READ, 'X-Auth-Resource': 'other/x', ...bearer(user.access) })
+  const denied = await ask({ ...READ, resource: 'other/x', ...bearer(user.access) })
   t.equal(denied.status, 403)
   t.same(linesOf(denied).slice(2), [
     'WWW-Authenticate: Bearer realm="postern", error="insufficient_scope"',
@@ -156,7 +160,7 @@ void t.test(
     await daemon.ask(`${V1}/auth/logout`, { method: 'POST', headers: bearer(ended.access) })
     const ghost = await daemon.softphone('ghost')
     const good = bearer(user.access)
-    const rows: Record<string, [status: 401 | 403, headers: Ask['headers']]> = {
+    const rows: Record<string, [status: 401 | 403, headers: CheckHeaders]> = {
       no_credential: [401, READ],
       invalid_request: [401, { ...READ, Authorization: [`Bearer ${user.access}`, 'Bearer x'] }],
       malformed_token: [401, { ...READ, ...bearer('null') }],
@@ -173,8 +177,8 @@ void t.test(
       user_disabled: [401, { ...READ, ...forged({ username: '203' }) }],
       unknown_role: [403, { ...READ, ...bearer(ghost.access) }],
       bad_action: [403, { ...READ, 'X-Auth-Action': 'delete', ...good }],
-      bad_resource: [403, { ...READ, 'X-Auth-Resource': '../x', ...good }],
-      no_grant: [403, { ...READ, 'X-Auth-Resource': 'other/x', ...good }],
+      bad_resource: [403, { ...READ, resource: '../x', ...good }],
+      no_grant: [403, { ...READ, resource: 'other/x', ...good }],
       cross_site: [
         403,
         { ...READ, ...ANY, Cookie: `postern=${user.access}`, 'Sec-Fetch-Site': 'cross-site' },
@@ -194,20 +198,19 @@ void t.test(
 void t.test('a missing, repeated or unknown action or resource is refused', async (t) => {
   const good = bearer(user.access)
   const { 'X-Auth-Action': _action, ...noAction } = READ
-  const { 'X-Auth-Resource': _resource, ...noResource } = READ
-  const rows: [due: string, headers: Ask['headers']][] = [
+  const { resource: _resource, ...noResource } = READ
+  const rows: [due: string, headers: CheckHeaders][] = [
     ['403 bad_action', { ...HEADER, ...good }],
     ['403 bad_action', { ...noAction, ...good }],
     ['403 bad_resource', { ...noResource, ...good }],
     ['403 bad_action', { ...READ, 'X-Auth-Action': ['read', 'read'], ...good }],
     ['403 bad_action', { ...READ, 'X-Auth-Action': ['read', 'subscribe'], ...good }],
-    ['403 bad_resource', { ...READ, 'X-Auth-Resource': ['recordings/a', 'recordings/a'], ...good }],
     ['403 bad_action', { ...READ, 'X-Auth-Action': '', ...good }],
     ['403 bad_action', { ...READ, 'X-Auth-Action': 'Read', ...good }],
     ['403 bad_action', { ...READ, 'X-Auth-Action': 'read,subscribe', ...good }],
     ['403 bad_action', { ...READ, 'X-Auth-Action': '__proto__', ...good }],
-    ['403 bad_resource', { ...READ, 'X-Auth-Resource': '', ...good }],
-    ['403 bad_resource', { ...SUBSCRIBE, 'X-Auth-Resource': '', ...good }],
+    ['403 bad_resource', { ...READ, resource: '', ...good }],
+    ['403 bad_resource', { ...SUBSCRIBE, resource: '', ...good }],
   ]
   for (const [due, headers] of rows) {
     t.equal(reasonOf(await ask(headers)), due, JSON.stringify({ ...headers, Authorization: '' }))
@@ -225,32 +228,75 @@ void t.test('no spelling of a resource climbs, decodes or folds', async (t) => {
     'Recordings/a.wav',
     'recordings%2fa.wav',
     '..;/x',
-    'recordings/a b',
     'recordings\\..\\other',
     'recordings/../../etc/passwd',
     'recordings/a\tb',
     '.',
     '..',
     `recordings/${'a'.repeat(1100)}`,
-    Buffer.from('recordings/ü').toString('latin1'),
   ]
   for (const resource of rows) {
-    const answer = await ask({ ...READ, 'X-Auth-Resource': resource, ...bearer(user.access) })
+    const answer = await ask({ ...READ, resource, ...bearer(user.access) })
     t.equal(answer.status, 403, resource.slice(0, 40))
   }
-  const literal = { ...READ, 'X-Auth-Resource': 'recordings/%2e%2e/a', ...bearer(user.access) }
+  const literal = { ...READ, resource: 'recordings/%2e%2e/a', ...bearer(user.access) }
   t.equal((await ask(literal)).status, 204, 'what nginx left encoded is a name like any other')
+})
+
+void t.test('the resource is the rest of the path, decoded once and as UTF-8 alone', async (t) => {
+  const rows: [path: string, due: string][] = [
+    ['recordings/a%20b.wav', '204'],
+    ['recordings/%20a.wav%20', '204'],
+    ['recordings/%D0%98.wav', '204'],
+    ['recordings/%d0%98.wav', '204'],
+    ['recordings/%F0%9F%98%80.wav', '204'],
+    ['recordings/%EF%BB%BF.wav', '204'],
+    ['recordings/*', '204'],
+    ['recordings/**', '204'],
+    ['recordings/a%252fb', '204'],
+    ['recordings/a%2fb', '204'],
+    ['recordings%2Fa', '204'],
+    ['**', '403 no_grant'],
+    ['*/a', '403 no_grant'],
+    ['recordings%252fa', '403 no_grant'],
+    ['recordings/%2e%2e/a', '403 bad_resource'],
+    ['recordings/..%2fa', '403 bad_resource'],
+    ['recordings/a%2f', '403 bad_resource'],
+    ['recordings/a%00', '403 bad_resource'],
+    ['recordings/a%0d%0aX-Auth-Action:%20write', '403 bad_resource'],
+    ['recordings/a%7f', '403 bad_resource'],
+    ['recordings/%C2%85', '403 bad_resource'],
+    ['recordings/%D0', '403 bad_resource'],
+    ['recordings/%D0a.wav', '403 bad_resource'],
+    ['recordings/%FF.wav', '403 bad_resource'],
+    ['recordings/%C0%AE%C0%AE/a', '403 bad_resource'],
+    ['recordings/%ED%A0%80', '403 bad_resource'],
+    ['recordings/%', '403 bad_resource'],
+    ['recordings/%2', '403 bad_resource'],
+    ['recordings/%zz', '403 bad_resource'],
+    [`recordings/${'%D0%98'.repeat(1100)}`, '403 bad_resource'],
+    [`recordings/${'%D0%98'.repeat(1000)}`, '204'],
+  ]
+  for (const [path, due] of rows) {
+    const answer = await ask({ ...RAW, ...HEADER, ...bearer(user.access) }, `/check/${path}`)
+    t.equal(reasonOf(answer), due, path.slice(0, 60))
+  }
+  for (let byte = 0x80; byte < 0x100; byte++) {
+    const bytes = get(`/check/recordings/${String.fromCharCode(byte)}`)
+    const [answer] = await daemon.raw(Buffer.from(bytes, 'latin1'))
+    t.equal(answer?.status, 400, 'nginx escapes it')
+  }
 })
 
 void t.test('the credential, over the wire', async (t) => {
   const { access } = user
-  const query = (text: string): Ask['headers'] => ({
+  const query = (text: string): CheckHeaders => ({
     ...READ,
     ...ANY,
     'X-Original-URI': `/rec/a.mp3?${text}`,
   })
-  const header = (value: string): Ask['headers'] => ({ ...READ, ...ANY, Authorization: value })
-  const rows: [id: string, due: string, headers: Ask['headers']][] = [
+  const header = (value: string): CheckHeaders => ({ ...READ, ...ANY, Authorization: value })
+  const rows: [id: string, due: string, headers: CheckHeaders][] = [
     ['lower case', '204', header(`bearer ${access}`)],
     ['upper case', '204', header(`BEARER ${access}`)],
     ['two spaces', '204', header(`Bearer  ${access}`)],
@@ -364,14 +410,14 @@ void t.test('the credential, over the wire', async (t) => {
   ]
   for (const [id, due, headers] of rows) t.equal(reasonOf(await ask(headers)), due, id)
   const body = { method: 'GET', headers: { ...READ, ...JSON_TYPE } }
-  const bodied = await daemon.ask('/check', {
+  const bodied = await daemon.ask(CHECK, {
     ...body,
     body: JSON.stringify({ access_token: access }),
   })
   t.equal(reasonOf(bodied), '401 no_credential', 'never from a body')
   t.equal(bodied.header('connection'), 'close', 'its body is not read')
   t.equal(
-    reasonOf(await ask(READ, `/check?token=${access}`)),
+    reasonOf(await ask(READ, `${CHECK}?token=${access}`)),
     '401 no_credential',
     'not its own query',
   )
@@ -392,23 +438,21 @@ void t.test('what the original request was decides nothing', async (t) => {
     const headers = { ...READ, ...ANY, 'X-Original-URI': uri }
     t.equal(reasonOf(await ask({ ...headers, ...bearer(user.access) })), '204', uri.slice(0, 20))
     t.equal(reasonOf(await ask(headers)), '401 no_credential')
-    const other = { ...headers, 'X-Auth-Resource': 'other/x', ...bearer(user.access) }
+    const other = { ...headers, resource: 'other/x', ...bearer(user.access) }
     t.equal((await ask(other)).status, 403)
   }
   const twice = { ...READ, ...ANY, 'X-Original-URI': [`/?token=${user.access}`, '/'] }
   t.equal(reasonOf(await ask(twice)), '401 no_credential')
 })
 
-void t.test('/check has one spelling', async (t) => {
+void t.test('the check has one spelling', async (t) => {
   const headers = { ...READ, ...bearer(user.access) }
-  t.equal((await ask(headers, '/check?x=1')).status, 204)
+  t.equal((await ask(headers, `${CHECK}?x=1`)).status, 204)
   for (const path of [
     '//evil/check',
     'http://x/check',
-    '/check/',
     '/CHECK',
     '/%63heck',
-    '/check/../metrics',
     '/check;x',
     '/metrics',
     '/healthz',
@@ -422,11 +466,51 @@ void t.test('/check has one spelling', async (t) => {
     t.notMatch(answer.lines.join('\n'), /^x-auth/im)
   }
   for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH', 'TRACE']) {
-    const answer = await daemon.ask('/check', { method, headers })
+    const answer = await daemon.ask(CHECK, { method, headers: bearer(user.access) })
     t.equal(answer.status, 405, method)
     t.equal(answer.header('allow'), 'GET, HEAD')
     t.notMatch(answer.lines.join('\n'), /^x-auth/im)
   }
+})
+
+void t.test('a check as 0.1.0’s nginx files ask it is answered, and told of', async (t) => {
+  const byHeader = (resource: string | string[], headers: CheckHeaders = {}): Promise<Answer> =>
+    daemon.ask('/check', { headers: { ...RAW, ...headers, 'X-Auth-Resource': resource } })
+  const good = { ...HEADER, ...bearer(user.access) }
+  const told = () =>
+    daemon.log().filter(({ msg }) => /nginx asks by files of 0\.1\.0/.test(String(msg)))
+  const namesInHeader = async (): Promise<unknown> =>
+    (await daemon.control('/ready')).json()['nginx']
+  t.match(await namesInHeader(), { namesInHeader: false })
+  t.same(told(), [])
+  t.equal(reasonOf(await byHeader('recordings/2026-11/A_b.wav', good)), '204')
+  const colon = { ...good, ...bearer(admin.access), 'X-Auth-Action': 'write' }
+  t.equal(reasonOf(await byHeader('api/v3/extensions:getRecord', colon)), '204')
+  t.equal(reasonOf(await byHeader('other/x', good)), '403 no_grant')
+  t.equal(reasonOf(await byHeader('recordings/a.wav')), '401 no_credential')
+  for (const resource of [
+    '',
+    'recordings/../a',
+    'recordings/a+b',
+    'recordings/a%20b',
+    'recordings/a*',
+    Buffer.from('recordings/ü').toString('latin1'),
+    ['recordings/a', 'recordings/a'],
+  ]) {
+    t.equal(reasonOf(await byHeader(resource, good)), '403 bad_resource', String(resource))
+  }
+  const listens = { ...good, 'X-Auth-Action': 'subscribe' }
+  t.match((await byHeader('users-state', listens)).header('x-auth-channels'), /^users-state,kick-/)
+  t.match(await namesInHeader(), { namesInHeader: true })
+  t.equal(told().length, 1, 'once')
+  t.ok(
+    (await daemon.metric('postern_http_requests_total{route="check_by_header",status="204"}')) >= 3,
+  )
+
+  const inBoth = { ...READ, ...good, 'X-Auth-Resource': 'recordings/a.wav', resource: 'other/x' }
+  t.equal(reasonOf(await ask(inBoth)), '403 no_grant', 'beside a path a header says nothing')
+  t.equal(reasonOf(await ask({ ...inBoth, resource: '' })), '403 bad_resource', 'nor an empty one')
+  t.match(await namesInHeader(), { namesInHeader: false }, 'nginx was reloaded')
 })
 
 void t.test('a name is one header line, and can be told from every other', async (t) => {
@@ -483,6 +567,7 @@ const handlerUnder = (
       ...admissions,
     },
     site: createSite([], 'auto'),
+    resourceOf: readResource,
     observe: () => undefined,
     monotonic: () => 0,
   })
@@ -552,6 +637,10 @@ const ASKED = [
   'X-Auth-Action',
   'subscribe',
 ]
+const asking = (resource: string, more: readonly string[] = []): Request => ({
+  ...requestOf([...ASKED, ...more]),
+  id: resource,
+})
 
 void t.test('a right that ends while the kick id is written is no right', async (t) => {
   for (const reason of ['session_ended', 'expired'] as const) {
@@ -567,7 +656,7 @@ void t.test('a right that ends while the kick id is written is no right', async 
         },
       },
     )
-    const reply = await handler(requestOf([...ASKED, 'X-Auth-Resource', 'users-state']))
+    const reply = await handler(asking('users-state'))
     t.equal(reply.status, 401)
     t.notMatch(reply.headers.join(' '), /X-Auth-(?!Reason)/)
     t.same(kicked, reason === 'expired' ? [] : ['s'], 'a late token is not the end of its session')
@@ -578,7 +667,7 @@ void t.test('one stream too many is refused', async (t) => {
   const handler = handlerUnder(() => ({ claims: CLAIMS, role: 'user' }), {
     admit: () => undefined,
   })
-  const reply = await handler(requestOf([...ASKED, 'X-Auth-Resource', 'users-state']))
+  const reply = await handler(asking('users-state'))
   t.match(reply, { status: 403, reason: 'limit' })
   t.notMatch(reply.headers.join(' '), /X-Auth-(?!Reason)/)
 })
@@ -598,7 +687,7 @@ void t.test('only what Nchan may take for a WebSocket has an id of its own', asy
         return 'kick-x'
       },
     })
-    await handler(requestOf([...ASKED, 'X-Auth-Resource', 'users-state', ...upgrade]))
+    await handler(asking('users-state', upgrade))
     t.equal(seen, expected, upgrade.join(': '))
   }
 })
@@ -622,9 +711,7 @@ void t.test(
           return kept
         },
       })
-      const { headers } = await handler(
-        requestOf([...ASKED, 'X-Auth-Resource', 'me/users-state', ...more]),
-      )
+      const { headers } = await handler(asking('me/users-state', more))
       const at = headers.indexOf('X-Auth-Resume')
       return at < 0 ? undefined : headers[at + 1]
     }
@@ -655,11 +742,11 @@ void t.test('a stream that nothing could end is a fault, and spends no ticket', 
     { obstacle: () => fault },
     () => void redeemed++,
   )
-  const asked = handler(requestOf([...ASKED, 'X-Auth-Resource', 'users-state']))
+  const asked = handler(asking('users-state'))
   await t.rejects(Promise.resolve(asked), fault)
   t.equal(redeemed, 0)
   const read = ['Authorization', 'Bearer a.b.c', 'X-Auth-Accept', 'header', 'X-Auth-Action', 'read']
-  t.match(await handler(requestOf([...read, 'X-Auth-Resource', 'recordings/a.wav'])), {
+  t.match(await handler({ ...requestOf(read), id: 'recordings/a.wav' }), {
     status: 204,
   })
 })
@@ -667,7 +754,7 @@ void t.test('a stream that nothing could end is a fault, and spends no ticket', 
 void t.test('a WebSocket shows by its Origin that a page of ours opened it', async (t) => {
   const cookie = { ...ANY, Cookie: `postern=${user.access}` }
   const here = { 'X-Forwarded-Proto': 'http', 'X-Forwarded-Host': 'pbx' }
-  const rows: [what: string, due: string, headers: Ask['headers']][] = [
+  const rows: [what: string, due: string, headers: CheckHeaders][] = [
     ['an EventSource', '204', { ...SUBSCRIBE, ...cookie }],
     ['no Origin', '403 cross_site', { ...SUBSCRIBE, ...cookie, 'X-Original-Upgrade': 'WebSocket' }],
     [
@@ -676,18 +763,14 @@ void t.test('a WebSocket shows by its Origin that a page of ours opened it', asy
       { ...SUBSCRIBE, ...cookie, ...here, Origin: 'http://pbx', 'X-Original-Upgrade': 'websocket' },
     ],
     ...[['h2c', 'websocket'], ['websocket', 'websocket'], 'websocket, h2c', 'x,WebSocket'].map(
-      (upgrade): [string, string, Ask['headers']] => [
+      (upgrade): [string, string, CheckHeaders] => [
         `two upgrades: ${String(upgrade)}`,
         '403 cross_site',
         { ...SUBSCRIBE, ...cookie, 'X-Original-Upgrade': upgrade },
       ],
     ),
     ['another upgrade', '204', { ...SUBSCRIBE, ...cookie, 'X-Original-Upgrade': 'h2c' }],
-    [
-      'SIP',
-      '403 cross_site',
-      { ...READ, ...cookie, 'X-Auth-Action': 'connect', 'X-Auth-Resource': 'sip' },
-    ],
+    ['SIP', '403 cross_site', { ...READ, ...cookie, 'X-Auth-Action': 'connect', resource: 'sip' }],
     [
       'SIP of ours',
       '204',
@@ -696,7 +779,7 @@ void t.test('a WebSocket shows by its Origin that a page of ours opened it', asy
         ...here,
         Origin: 'http://pbx',
         'X-Auth-Action': 'connect',
-        'X-Auth-Resource': 'sip',
+        resource: 'sip',
       },
     ],
   ]
@@ -713,7 +796,7 @@ void t.test('tickets: for exactly one action and resource, in a URL alone', asyn
   }
   const by = (
     ticket: string,
-    headers: Ask['headers'],
+    headers: CheckHeaders,
     id = 'r0',
     accept = 'ticket',
   ): Promise<Answer> =>
@@ -727,7 +810,7 @@ void t.test('tickets: for exactly one action and resource, in a URL alone', asyn
   t.equal(reasonOf(await by(read, READ)), '204')
   t.equal(reasonOf(await by(read, READ, 'r1')), '204', 'Range asks many times')
   t.equal(
-    reasonOf(await by(read, { ...READ, 'X-Auth-Resource': 'recordings/b.wav' })),
+    reasonOf(await by(read, { ...READ, resource: 'recordings/b.wav' })),
     '401 ticket_mismatch',
   )
   t.equal(reasonOf(await by(read, SUBSCRIBE)), '401 ticket_mismatch')
@@ -758,13 +841,11 @@ void t.test('a refused stream costs no ticket, and a used ticket ends no stream'
   const { access } = await daemon.softphone('201')
   const by = async (ticket: string, resource: string): Promise<string> =>
     reasonOf(
-      await daemon.ask('/check', {
-        headers: {
-          ...SUBSCRIBE,
-          'X-Auth-Resource': resource,
-          'X-Auth-Accept': 'ticket',
-          'X-Original-URI': `/x?ticket=${ticket}`,
-        },
+      await daemon.check('', {
+        ...SUBSCRIBE,
+        resource,
+        'X-Auth-Accept': 'ticket',
+        'X-Original-URI': `/x?ticket=${ticket}`,
       }),
     )
   const ticketFor = async (resource: string): Promise<string> => {
@@ -788,14 +869,14 @@ void t.test('a refused stream costs no ticket, and a used ticket ends no stream'
 })
 
 void t.test('an Upgrade is a plain question', async (t) => {
-  const text = `GET /check HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\nX-Auth-Action: read\r\nX-Auth-Accept: header\r\nX-Auth-Resource: recordings/a\r\nAuthorization: Bearer ${user.access}\r\n\r\n`
+  const text = `GET ${CHECK} HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\nX-Auth-Action: read\r\nX-Auth-Accept: header\r\nAuthorization: Bearer ${user.access}\r\n\r\n`
   const [answer] = await daemon.raw(text, 1)
   t.equal(answer?.status, 204)
 })
 
 void t.test('pipelined questions are answered in order, each with its own identity', async (t) => {
   const question = (token: string): string =>
-    `GET /check HTTP/1.1\r\nHost: x\r\nX-Auth-Action: read\r\nX-Auth-Accept: header\r\nX-Auth-Resource: recordings/a\r\nAuthorization: Bearer ${token}\r\n\r\n`
+    `GET ${CHECK} HTTP/1.1\r\nHost: x\r\nX-Auth-Action: read\r\nX-Auth-Accept: header\r\nAuthorization: Bearer ${token}\r\n\r\n`
   // Tokens never seen before wait for their signature, known ones do not: the order holds all the same.
   const fresh = await Promise.all(['201', '202', '900'].map((name) => daemon.softphone(name)))
   const tokens = [
@@ -820,7 +901,7 @@ void t.test('pipelined questions are answered in order, each with its own identi
 void t.test('a kept connection serves refusals and grants alike', async (t) => {
   const wire = daemon.wire()
   const question = (more: string): string =>
-    `GET /check HTTP/1.1\r\nHost: x\r\nX-Auth-Action: read\r\nX-Auth-Accept: header\r\nX-Auth-Resource: recordings/a\r\n${more}\r\n`
+    `GET ${CHECK} HTTP/1.1\r\nHost: x\r\nX-Auth-Action: read\r\nX-Auth-Accept: header\r\n${more}\r\n`
   const rows = ['', 'Authorization: Bearer x\r\n', `Authorization: Bearer ${user.access}\r\n`]
   for (let round = 0; round < 30; round++) {
     wire.write(question(rows[round % 3] ?? ''))
@@ -867,7 +948,7 @@ void t.test('an expired token is no attack', async (t) => {
 void t.test('what is denied is logged with its kind and address', async (t) => {
   const at = { 'X-Real-IP': '192.0.2.44' }
   await ask({ ...READ, ...at, ...bearer('x') })
-  await ask({ ...SUBSCRIBE, ...at, 'X-Auth-Resource': 'other', ...bearer(user.access) })
+  await ask({ ...SUBSCRIBE, ...at, resource: 'other', ...bearer(user.access) })
   await ask({ ...READ, ...at, 'X-Auth-Action': 'connect', ...bearer('x') })
   const lines = (await daemon.securityLog())
     .split('\n')

@@ -24,7 +24,7 @@ void t.test('a request under way is answered, and its connection is not kept', a
   const server = createHttpServer({
     router: () => ({
       name: 'slow',
-      id: '',
+      idAt: 0,
       shape,
       async handler() {
         arrived.resolve()

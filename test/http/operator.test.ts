@@ -82,7 +82,7 @@ void t.test('what keeps it from deciding is said, with a 503', async (t) => {
 void t.test('the control socket tells the same as readyz', async (t) => {
   const answer = await daemon.control('/ready')
   t.equal(answer.status, 200)
-  const nginx = { reloadDue: false, guessed: true, unsure: 0 }
+  const nginx = { reloadDue: false, guessed: true, unsure: 0, namesInHeader: false }
   t.same(answer.json(), { obstacle: null, nginx })
   const routes = createControlRoutes({
     reload: async () => ({ problems: [] }),
@@ -108,8 +108,9 @@ void t.test('each listener knows its own paths alone', async (t) => {
     t.equal((await daemon.ask(path)).status, 404, `${path} is not where nginx asks`)
   }
   for (const path of CONTROL) t.equal((await daemon.operator(path)).status, 404, path)
-  for (const path of [...OPERATOR, '/check'])
+  for (const path of [...OPERATOR, '/check', '/check/x'])
     t.equal((await daemon.control(path)).status, 404, path)
+  t.equal((await daemon.operator('/check/x')).status, 404)
   const answer = await daemon.operator('/check')
   t.equal(answer.status, 404)
   t.same(answer.json(), { error: 'Not found' })

@@ -27,6 +27,7 @@ const router = createRouter(
     row('list', 'GET', '/a/items'),
     row('remove', 'DELETE', '/a/items/:id'),
     row('exact', 'GET', '/a/items/exact'),
+    row('below', 'GET', '/deep/*'),
   ],
   fallback,
   () => NOW,
@@ -34,7 +35,7 @@ const router = createRouter(
 const answer = ({ handler }: Match): Promise<Reply> => handler(requestOf([]))
 
 void t.test('a path is matched whole, with its method', async (t) => {
-  t.match(router('GET', '/a/b'), { name: 'read', id: '' })
+  t.match(router('GET', '/a/b'), { name: 'read', idAt: 4 })
   t.match(router('POST', '/a/b'), { name: 'write' })
   t.equal((await answer(router('POST', '/a/b'))).body, 'write')
   t.match(router('HEAD', '/a/b'), { name: 'read' }, 'HEAD is GET')
@@ -94,9 +95,20 @@ void t.test(
 )
 
 void t.test('an id is one segment of its alphabet, and an exact path comes first', (t) => {
-  t.match(router('DELETE', '/a/items/Az-_09'), { name: 'remove', id: 'Az-_09' })
-  t.match(router('DELETE', `/a/items/${'x'.repeat(64)}`), { id: 'x'.repeat(64) })
-  t.match(router('GET', '/a/items/exact'), { name: 'exact', id: '' })
+  t.match(router('DELETE', '/a/items/Az-_09'), { name: 'remove', idAt: '/a/items/'.length })
+  t.equal(router('DELETE', `/a/items/${'x'.repeat(64)}`).name, 'remove')
+  t.match(router('GET', '/a/items/exact'), { name: 'exact', idAt: '/a/items/exact'.length })
   t.equal(router('DELETE', '/a/items/exact').name, 'wrong_method')
+  t.end()
+})
+
+void t.test('what is open below takes whatever follows, as it came', (t) => {
+  for (const path of ['/deep/', '/deep/a', '/deep/a/b/', '/deep//', '/deep/../a/b', '/deep/:id']) {
+    t.match(router('GET', path), { name: 'below', idAt: '/deep/'.length }, path)
+    t.equal(router('POST', path).name, 'wrong_method')
+  }
+  for (const path of ['/deep', '/deepe', '/Deep/', '//deep/']) {
+    t.equal(router('GET', path).name, 'unknown', path)
+  }
   t.end()
 })

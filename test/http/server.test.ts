@@ -28,16 +28,16 @@ import * as postern from '../fixtures/postern.ts'
 const daemon = await startTestDaemon(t)
 const { access } = await daemon.softphone()
 const LOGIN_BODY = JSON.stringify({ username: '201', password: PASSWORD })
-const CHECK = `GET /check HTTP/1.1\r\nHost: x\r\nX-Auth-Action: read\r\nX-Auth-Accept: header\r\nX-Auth-Resource: recordings/a\r\nAuthorization: Bearer ${access}\r\n\r\n`
+const CHECK = `GET ${postern.CHECK} HTTP/1.1\r\nHost: x\r\nX-Auth-Action: read\r\nX-Auth-Accept: header\r\nAuthorization: Bearer ${access}\r\n\r\n`
 const LOGIN_HEAD = `POST ${V1}/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n`
 const LOGIN = `${LOGIN_HEAD}Content-Length: ${LOGIN_BODY.length}\r\n\r\n${LOGIN_BODY}`
-const get = (more: string, path = '/check', version = '1.1'): string =>
-  `GET ${path} HTTP/${version}\r\nHost: x\r\nAuthorization: Bearer ${access}\r\nX-Auth-Action: read\r\nX-Auth-Accept: header\r\nX-Auth-Resource: recordings/a\r\n${more}\r\n`
+const get = (more: string, path = postern.CHECK, version = '1.1'): string =>
+  `GET ${path} HTTP/${version}\r\nHost: x\r\nAuthorization: Bearer ${access}\r\nX-Auth-Action: read\r\nX-Auth-Accept: header\r\n${more}\r\n`
 
 /** I2: the daemon goes on as if nothing had been. */
 const goesOn = async (t: Test, what: string): Promise<void> => {
   const [good] = await daemon.raw(CHECK, 1)
-  const bad = await daemon.ask('/check')
+  const bad = await daemon.ask(postern.CHECK)
   if (good?.status !== 204 || bad.status !== 401) t.fail(`I2 after ${what}`)
 }
 
@@ -97,8 +97,8 @@ void t.test('what could be framed in two ways is refused and ends the connection
     'a bare CR': get('X: a\rb\r\n'),
     'a bare LF': 'GET /check HTTP/1.1\nHost: x\n\n',
     'an Authorization of 17 KB': get(`X: ${'a'.repeat(17_000)}\r\n`),
-    'a target of 20 KB': get('', `/check?${'a'.repeat(20_000)}`),
-    'a space in the target': get('', '/check x'),
+    'a target of 20 KB': get('', `${postern.CHECK}?${'a'.repeat(20_000)}`),
+    'a space in the target': get('', '/check/a x'),
     'a small method': get('').replace('GET', 'get'),
     'an unknown method': get('').replace('GET', 'FOO'),
     CONNECT: 'CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n',
@@ -113,7 +113,7 @@ void t.test('what could be framed in two ways is refused and ends the connection
 })
 
 void t.test('Host is one valid word, and decides nothing', async (t) => {
-  const bare = `GET /check HTTP/1.1\r\nX-Auth-Action: read\r\nX-Auth-Accept: header\r\nX-Auth-Resource: recordings/a\r\nAuthorization: Bearer ${access}\r\n`
+  const bare = `GET ${postern.CHECK} HTTP/1.1\r\nX-Auth-Action: read\r\nX-Auth-Accept: header\r\nAuthorization: Bearer ${access}\r\n`
   await refusesAll(t, {
     none: `${bare}\r\n`,
     two: `${bare}Host: x\r\nHost: y\r\n\r\n`,
@@ -134,9 +134,9 @@ void t.test('Host is one valid word, and decides nothing', async (t) => {
 void t.test('other versions get no 2xx', async (t) => {
   await refusesAll(t, {
     'HTTP/0.9': 'GET /check\r\n\r\n',
-    'HTTP/2.0': get('', '/check', '2.0'),
-    'HTTP/1.10': get('', '/check', '1.10'),
-    'HTTP/9.9': get('', '/check', '9.9'),
+    'HTTP/2.0': get('', undefined, '2.0'),
+    'HTTP/1.10': get('', undefined, '1.10'),
+    'HTTP/9.9': get('', undefined, '9.9'),
     'the HTTP/2 preface': 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
   })
   const [h2c] = await daemon.raw(
@@ -144,9 +144,9 @@ void t.test('other versions get no 2xx', async (t) => {
     1,
   )
   t.equal(h2c?.status, 204, 'h2c is a plain question')
-  const [old] = await daemon.raw(get('', '/check', '1.0').replace('Host: x\r\n', ''))
+  const [old] = await daemon.raw(get('', undefined, '1.0').replace('Host: x\r\n', ''))
   t.equal(old?.status, 204, 'HTTP/1.0 needs no Host')
-  const chunked = get('Transfer-Encoding: chunked\r\n', '/check', '1.0')
+  const chunked = get('Transfer-Encoding: chunked\r\n', undefined, '1.0')
   const answers = await daemon.raw(`${chunked}0\r\n\r\n${CHECK}`)
   t.equal(answers[0]?.status, 400, 'chunks in HTTP/1.0')
   t.notOk(
@@ -215,7 +215,7 @@ void t.test('no body is read further than its limit, nor where nobody needs it',
     'softphone refresh': head(`${V1}/auth/refresh`, huge),
     'softphone logout': head(`${V1}/auth/logout`, huge),
     'nobody’s path': head('/nobody', huge),
-    'another method': head('/check', huge),
+    'another method': head(postern.CHECK, huge),
     'a check': get(`${huge}\r\n`),
     'a check in chunks': get('Transfer-Encoding: chunked\r\n'),
   }
@@ -257,7 +257,7 @@ void t.test(
       `POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${length}\r\n\r\n`
     for (const [path, status] of [
       ['/nobody', 404],
-      ['/check', 405],
+      [postern.CHECK, 405],
       [`${V1}/auth/logout`, 401],
       [`${V1}/auth/login`, 413],
     ] as const) {
@@ -400,7 +400,8 @@ const startFaulty = async (t: Test, parts: Partial<ServerParts> = {}) => {
     throw fault
   }
   const routes = [
-    routeOf('check', '/check', throws),
+    routeOf('check', '/check/*', throws),
+    routeOf('check_by_header', '/check', throws),
     routeOf('late', '/late', () => Promise.reject(fault)),
     routeOf('soon', '/soon', throws),
     { ...routeOf('at once', '/at-once', () => Promise.reject(fault)), atOnce: throws },
@@ -452,15 +453,20 @@ void t.test('a connection that its client resets gets nothing more', async (t) =
 
 void t.test('a fault is a 503 to nginx, empty, and never an open door', async (t) => {
   const { ask, seen, faults, fault } = await startFaulty(t)
-  const answer = await ask('/check')
-  t.equal(answer.status, 503)
-  t.equal(answer.body, '')
-  t.equal(answer.header('content-length'), '0')
-  t.equal(answer.header('retry-after'), '1')
-  t.equal(answer.header('cache-control'), 'no-store')
-  t.notMatch(answer.lines.join('\n'), /x-auth/i, 'I3')
-  t.same(faults, [[fault, 'check']])
-  t.same(seen, [{ route: 'check', status: 503, reason: undefined }])
+  for (const [path, route] of [
+    [postern.CHECK, 'check'],
+    ['/check', 'check_by_header'],
+  ] as const) {
+    const answer = await ask(path)
+    t.equal(answer.status, 503)
+    t.equal(answer.body, '')
+    t.equal(answer.header('content-length'), '0')
+    t.equal(answer.header('retry-after'), '1')
+    t.equal(answer.header('cache-control'), 'no-store')
+    t.notMatch(answer.lines.join('\n'), /x-auth/i, 'I3')
+    t.same(faults.pop(), [fault, route])
+    t.same(seen.pop(), { route, status: 503, reason: undefined })
+  }
 })
 
 void t.test(
@@ -555,7 +561,7 @@ void t.test(
     const child = await postern.serve(t, place, { under: [PRLIMIT, '--nofile=64', '--'] })
     const { access: token } = await postern.login(place.ask)
     const wires = Array.from({ length: 200 }, () => openWire(place.at('http.sock')))
-    for (const wire of wires) wire.write('GET /check HTTP/1.1\r\nHost: x\r\n')
+    for (const wire of wires) wire.write('GET /check/x HTTP/1.1\r\nHost: x\r\n')
     await new Promise((resolve) => setTimeout(resolve, 300))
     const [cpu, began] = [cpuSeconds(child.child), performance.now()]
     await new Promise((resolve) => setTimeout(resolve, 700))
@@ -586,7 +592,7 @@ void t.test('every answer is uncacheable, typed and quiet about what made it', a
     [`${V3}/auth:login`, 401, { headers: JSON_TYPE, body: '{"login":"","password":""}' }],
     [`${V3}/auth:refresh`, 401, { method: 'POST' }],
     [`${V3}/auth:refresh`, 403, { method: 'POST', headers: { Origin: 'null' } }],
-    ['/check', 401, {}],
+    [postern.CHECK, 401, {}],
     ['/nobody', 404, {}],
   ]
   for (const [path, status, asks] of asked) {
@@ -615,7 +621,7 @@ void t.test('nothing redirects, whatever it is asked', async (t) => {
 })
 
 void t.test('no origin is told that it may read', async (t) => {
-  for (const path of ['/check', `${V1}/health`, `${V1}/auth/login`, `${V3}/auth:refresh`]) {
+  for (const path of [postern.CHECK, `${V1}/health`, `${V1}/auth/login`, `${V3}/auth:refresh`]) {
     for (const method of ['GET', 'POST', 'OPTIONS']) {
       const headers = { Origin: 'https://evil.example', 'Access-Control-Request-Method': 'POST' }
       const answer = await daemon.ask(path, { method, headers })
@@ -625,7 +631,18 @@ void t.test('no origin is told that it may read', async (t) => {
 })
 
 void t.test('whatever is nobody’s gets one answer, and one series', async (t) => {
-  const words = ['admin', '..', '%2e', 'check', 'v1', 'api', '.git', 'auth:login', '~', '__proto__']
+  const words = [
+    'admin',
+    '..',
+    '%2e',
+    'checks',
+    'v1',
+    'api',
+    '.git',
+    'auth:login',
+    '~',
+    '__proto__',
+  ]
   const shapes = new Set<string>()
   for (let n = 0; n < 200; n++) {
     const path = `/${words[n % 10]}/${words[(n * 7) % 10]}${n}`
@@ -648,7 +665,7 @@ void t.test('no text of a stranger makes a series', async (t) => {
       const more = `User-Agent: a${n}\r\nX-Request-ID: r${n}\r\nX-Real-IP: 10.0.${n >> 8}.${n & 255}\r\n`
       text += [
         `GET /p${n} HTTP/1.1\r\nHost: h${n}\r\n${more}\r\n`,
-        `GET /check HTTP/1.1\r\nHost: h${n}\r\n${more}X-Auth-Action: a${n}\r\nAuthorization: Bearer t${n}\r\n\r\n`,
+        `GET ${postern.CHECK} HTTP/1.1\r\nHost: h${n}\r\n${more}X-Auth-Action: a${n}\r\nAuthorization: Bearer t${n}\r\n\r\n`,
         `PUT ${V1}/profile HTTP/1.1\r\nHost: h${n}\r\n${more}\r\n`,
         `GET ${V1}/profile HTTP/1.1\r\nHost: h\r\n${more}Authorization: Bearer ${daemon.forge({}, { kid: `k${n}` })}\r\n\r\n`,
         `POST ${V1}/auth/login?x${n} HTTP/1.1\r\nHost: h\r\n${more}Content-Type: application/json\r\nContent-Length: 0\r\n\r\n`,

@@ -25,8 +25,8 @@ proxy_ignore_headers Cache-Control Expires Set-Cookie Vary;`,
   const get = (path: string, user: string) =>
     ask(nginx.port, path, { headers: { Authorization: user } })
   t.beforeEach(() => {
-    daemon.answer = ({ url, headers }) =>
-      url === '/check'
+    daemon.answer = ({ resource, headers }) =>
+      resource !== undefined
         ? {
             status: 204,
             headers: { ...PASS.headers, 'X-Auth-User': String(headers.authorization) },

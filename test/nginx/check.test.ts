@@ -10,7 +10,6 @@ import { type Answer, PASS, pass, refuse, startDaemon } from './daemon.ts'
 const ALWAYS = ['Host', 'X-Real-IP', 'X-Request-ID', 'X-Forwarded-Proto', 'X-Forwarded-Host']
 const CHECK = [
   'X-Auth-Action',
-  'X-Auth-Resource',
   'X-Auth-Accept',
   'X-Original-Method',
   'X-Original-URI',
@@ -63,12 +62,11 @@ void t.test('nginx and the check', { skip: nginxMissing() }, async (t) => {
     }
     await get(`${RECORDINGS}/a.mp3?x=1`, hostile)
     const { method, url, names, headers, body } = daemon.last()
-    t.same([method, url, body], ['GET', '/check', ''])
+    t.same([method, url, body], ['GET', '/check/recordings/a.mp3', ''])
     t.same(names.toSorted(), [...ALWAYS, ...CHECK].toSorted())
     t.match(headers, {
       host: 'postern',
       'x-auth-action': 'read',
-      'x-auth-resource': 'recordings/a.mp3',
       'x-auth-accept': 'header ticket cookie',
       'x-original-uri': `${RECORDINGS}/a.mp3?x=1`,
       'x-original-method': 'GET',

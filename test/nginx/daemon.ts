@@ -19,6 +19,8 @@ export type Answer =
 export interface Asked {
   method: string
   url: string
+  /** What a check asks for; undefined where this is none. */
+  resource: string | undefined
   /** Names as they came, in their order. */
   names: string[]
   headers: IncomingMessage['headers']
@@ -52,6 +54,14 @@ export const PASS = {
   },
 }
 
+const resourceOf = (url: string): string | undefined => {
+  const [, id] = /^\/check\/(.*)/.exec(url) ?? []
+  const bytes = id?.replaceAll(/%(..)/g, (_, hex: string) =>
+    String.fromCharCode(Number(`0x${hex}`)),
+  )
+  return bytes && Buffer.from(bytes, 'latin1').toString()
+}
+
 /** A kick id as the daemon makes them, never the same twice. */
 export const kickId = (): string => `kick-${randomBytes(16).toString('base64url')}`
 
@@ -77,8 +87,8 @@ export const resumeOf = ({ headers }: Asked): string | undefined =>
 
 /** Passes, with the asked channel and a fresh kick id as the daemon does for `subscribe`. */
 export function pass(request: Asked): Answer {
-  const channel = request.headers['x-auth-resource']
-  const subscribes = request.headers['x-auth-action'] === 'subscribe' && typeof channel === 'string'
+  const { resource: channel } = request
+  const subscribes = request.headers['x-auth-action'] === 'subscribe' && channel !== undefined
   return subscribes ? open(channel, kickId(), resumeOf(request)) : PASS
 }
 
@@ -113,6 +123,7 @@ export async function startDaemon(t: Test): Promise<Daemon> {
     const one = {
       method: String(request.method),
       url: String(request.url),
+      resource: resourceOf(String(request.url)),
       names: request.rawHeaders.filter((_, index) => index % 2 === 0),
       headers: request.headers,
       body: await readBody(request),

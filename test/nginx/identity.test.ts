@@ -233,7 +233,7 @@ void t.test('PHP in places', { skip: nginxMissing() || PHP_NEEDS.skip }, async (
   const ask = async (path: string): Promise<{ asked: unknown; told: Told }> => {
     daemon.asked.length = 0
     const told = identityIn(await call(path, { ...BEARER, ...COPIES }))
-    return { asked: daemon.asked.map(({ headers }) => headers['x-auth-resource'] ?? ''), told }
+    return { asked: daemon.asked.map(({ resource }) => resource ?? ''), told }
   }
   const told = { ...IDENTITY, 'remote-user': '201' }
 

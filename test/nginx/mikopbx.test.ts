@@ -26,7 +26,7 @@ void t.test('the MikoPBX API', { skip: nginxMissing() }, async (t) => {
   const get = (path: string, headers: Record<string, string> = {}) =>
     ask(nginx.port, V3 + path, { headers })
   t.beforeEach(() => {
-    daemon.answer = (one) => (one.url === '/check' ? pass(one) : token)
+    daemon.answer = (one) => (one.resource !== undefined ? pass(one) : token)
     daemon.asked.length = 0
   })
 
@@ -125,7 +125,6 @@ void t.test('the MikoPBX API', { skip: nginxMissing() }, async (t) => {
     })
     t.match(daemon.last().headers, {
       'x-auth-action': 'read',
-      'x-auth-resource': 'api/v3/extensions',
       'x-auth-accept': 'header',
       authorization: 'Bearer SECRET',
       cookie,
@@ -189,12 +188,26 @@ void t.test('the MikoPBX API', { skip: nginxMissing() }, async (t) => {
         '/x/%2e%2e%2fsip/peers#/y',
       ]) {
         const seen = JSON.parse((await get(path)).body) as Seen
-        t.equal(daemon.last().headers['x-auth-resource'], 'api/v3/sip/peers', path)
+        t.equal(daemon.last().resource, 'api/v3/sip/peers', path)
         t.equal(seen.url, `${V3}/sip/peers`, path)
       }
       for (const path of ['/extensions:getForSelect', '/call-queues/QUEUE-1.2_x']) {
         t.equal((JSON.parse((await get(path)).body) as Seen).url, V3 + path)
-        t.equal(daemon.last().headers['x-auth-resource'], `api/v3${path}`)
+        t.equal(daemon.last().resource, `api/v3${path}`)
+      }
+      // Feature codes, numbers, and names as people have them.
+      for (const [path, resource, sent] of [
+        ['/dial/*97', 'dial/*97', '/dial/*97'],
+        ['/dial/%2A97?n=*1', 'dial/*97', '/dial/*97?n=*1'],
+        ['/dial/+7495', 'dial/+7495', '/dial/+7495'],
+        ['/dial/%2b7495?a=b%2bc', 'dial/+7495', '/dial/+7495?a=b%2bc'],
+        ['/users/%D0%98 x'.replace(' ', '%20'), 'users/И x', '/users/%D0%98%20x'],
+        ['/a%3fb%23c%25d?e=1', 'a?b#c%d', '/a%3Fb%23c%25d?e=1'],
+        ['/a;b=c/d@e,f', 'a;b=c/d@e,f', '/a;b=c/d@e,f'],
+        ['/a%252f..%252fb', 'a%2f..%2fb', '/a%252f..%252fb'],
+      ] as const) {
+        t.equal((JSON.parse((await get(path)).body) as Seen).url, V3 + sent, path)
+        t.equal(daemon.last().resource, `api/v3/${resource}`, path)
       }
     },
   )
@@ -205,12 +218,14 @@ void t.test('the MikoPBX API', { skip: nginxMissing() }, async (t) => {
       '/',
       '/extensions/',
       '/.git',
-      '/a%20b',
+      '/a/.git',
+      '/..;/a',
       '/a%0d%0aX:%20y',
-      '/a;b',
-      '/a%25',
+      '/a%20HTTP/1.1%0d%0a',
       '/a%5cb',
+      '/a%5c..%5cb',
       '/a%0a',
+      '/a%7f',
     ]
     for (const name of names) {
       const reply = await get(name)

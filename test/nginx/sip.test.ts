@@ -70,11 +70,11 @@ void t.test('SIP over WebSocket', { skip: nginxMissing() }, async (t) => {
 
     t.match(daemon.last().headers, {
       'x-auth-action': 'connect',
-      'x-auth-resource': 'sip',
       'x-auth-accept': 'header query ticket cookie',
       'x-original-uri': `${SIP}?authorization=A&ticket=T&x=1`,
       'x-original-upgrade': 'websocket',
     })
+    t.equal(daemon.last().url, '/check/sip')
     const seen = asterisk.asked[0]
     t.equal(seen?.url, '/asterisk/ws')
     t.match(seen?.headers, { 'sec-websocket-protocol': 'sip', 'x-auth-user': '201' })

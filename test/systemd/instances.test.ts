@@ -252,7 +252,7 @@ void t.test('three instances on one Redis', { skip, timeout: LIMIT }, async (t) 
     )
     await until('test "$(curl -s --max-time 5 http://127.0.0.1:9478/readyz)" = ready')
     const check = `curl -s -o /dev/null -w '%{http_code}' --unix-socket /run/postern/http.sock -H 'Authorization: Bearer ${token}' \
-      -H 'X-Auth-Action: read' -H 'X-Auth-Resource: recordings/call.mp3' -H 'X-Auth-Accept: header' http://postern/check`
+      -H 'X-Auth-Action: read' -H 'X-Auth-Accept: header' http://postern/check/recordings/call.mp3`
     t.equal(await ask(check), '204', 'the token of the instances')
     t.notMatch(await machine.journal('postern'), SECRET)
     await ask(

@@ -4,6 +4,7 @@
 import t from 'tap'
 
 import { bearer, JSON_TYPE, PASSWORD, startTestDaemon, V1 } from '../../fixtures/daemon.ts'
+import { checkPath } from '../../fixtures/postern.ts'
 
 const daemon = await startTestDaemon(t)
 const HTTPS = { 'X-Forwarded-Proto': 'https', 'X-Forwarded-Host': 'pbx.test' }
@@ -65,11 +66,10 @@ void t.test('behind what ends the TLS the listed origin counts', async (t) => {
   const page = { ...inner, Origin: 'https://pbx.test:8443' }
   const browser = { ...page, 'Sec-Fetch-Site': 'same-origin' }
   const socket = (origin: string, token: string) =>
-    daemon.ask('/check', {
+    daemon.ask(checkPath('sip'), {
       headers: {
         ...inner,
         'X-Auth-Action': 'connect',
-        'X-Auth-Resource': 'sip',
         'X-Auth-Accept': 'cookie',
         Cookie: `__Host-postern=${token}`,
         Origin: origin,

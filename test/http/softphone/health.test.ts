@@ -4,6 +4,7 @@ import t from 'tap'
 
 import { NOW } from '../../fixtures/clock.ts'
 import { startTestDaemon, V1 } from '../../fixtures/daemon.ts'
+import { CHECK } from '../../fixtures/postern.ts'
 
 const daemon = await startTestDaemon(t)
 
@@ -17,7 +18,7 @@ void t.test('it answers without a token, with the time', async (t) => {
 void t.test('nobody is let in for looking like a health check', async (t) => {
   for (const agent of ['kube-probe/1.0', 'GoogleHC/1.0', 'Prometheus/2.0']) {
     const headers = { 'User-Agent': agent, 'X-Health-Check': '1' }
-    const answer = await daemon.ask('/check', { headers })
+    const answer = await daemon.ask(CHECK, { headers })
     t.equal(answer.status, 401, agent)
     t.equal(answer.header('www-authenticate'), 'Bearer realm="postern"')
   }

@@ -58,7 +58,7 @@ void t.test('the module’s smoke test, as far as the daemon answers it', async 
     const answer = await daemon.check('', {
       Authorization: '',
       'X-Auth-Action': 'subscribe',
-      'X-Auth-Resource': channel,
+      resource: channel,
       'X-Auth-Accept': 'query',
       'X-Original-URI': `${V1}/sub/${channel}?authorization=${access}`,
     })

@@ -30,7 +30,7 @@ void t.test('a user sees their own sessions, and what listens in them', async (t
   const listens = {
     'X-Auth-Accept': 'header',
     'X-Auth-Action': 'subscribe',
-    'X-Auth-Resource': 'users-state',
+    resource: 'users-state',
   }
   t.equal((await daemon.check(first.access, listens)).status, 204)
   const sessions = await list(second.access)

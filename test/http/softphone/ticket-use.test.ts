@@ -3,6 +3,7 @@
 import t from 'tap'
 
 import { bearer, JSON_TYPE, startTestDaemon, V1 } from '../../fixtures/daemon.ts'
+import { checkPath } from '../../fixtures/postern.ts'
 
 const daemon = await startTestDaemon(t)
 const PATH = `${V1}/auth/ticket`
@@ -25,10 +26,9 @@ const use = async (
   resource: string,
   headers: Record<string, string> = {},
 ): Promise<string> => {
-  const answer = await daemon.ask('/check', {
+  const answer = await daemon.ask(checkPath(resource), {
     headers: {
       'X-Auth-Action': action,
-      'X-Auth-Resource': resource,
       'X-Auth-Accept': 'header query ticket cookie',
       'X-Original-URI': `/x?ticket=${ticket}`,
       'X-Request-ID': `request-${requests++}`,
@@ -104,7 +104,6 @@ void t.test('for a channel it is good once, also across a restart', async (t) =>
   const none = {
     'X-Auth-Accept': 'header',
     'X-Auth-Action': 'subscribe',
-    'X-Auth-Resource': 'users-state',
   }
   const statuses = []
   for (let at = 0; at < 2; at++) {
@@ -113,7 +112,7 @@ void t.test('for a channel it is good once, also across a restart', async (t) =>
       'X-Auth-Accept': 'ticket',
       'X-Original-URI': `/x?ticket=${unnamed}`,
     }
-    statuses.push((await daemon.ask('/check', { headers })).status)
+    statuses.push((await daemon.ask(checkPath('users-state'), { headers })).status)
   }
   t.same(statuses, [204, 401], 'two requests without an id are two')
 })
@@ -168,10 +167,9 @@ void t.test('what it was given for may be taken away', async (t) => {
 void t.test('at the check a cookie must come from a page of ours', async (t) => {
   const { access } = await daemon.softphone()
   const check = async (resource: string, headers: Record<string, string>): Promise<string> => {
-    const answer = await daemon.ask('/check', {
+    const answer = await daemon.ask(checkPath(resource), {
       headers: {
         'X-Auth-Action': resource === 'sip' ? 'connect' : 'subscribe',
-        'X-Auth-Resource': resource,
         'X-Auth-Accept': 'header query ticket cookie',
         'X-Original-URI': '/x',
         'X-Forwarded-Proto': 'https',
@@ -221,7 +219,7 @@ void t.test('the own channel is named by the daemon', async (t) => {
   const own = {
     'X-Auth-Accept': 'header',
     'X-Auth-Action': 'subscribe',
-    'X-Auth-Resource': 'me/users-state',
+    resource: 'me/users-state',
   }
   const answer = await daemon.check(access, own)
   t.equal(answer.status, 204)
@@ -242,7 +240,7 @@ void t.test('the own channel is named by the daemon', async (t) => {
     'me/a/b',
     `me/${'a'.repeat(41)}`,
   ]) {
-    const refused = await daemon.check(admin.access, { ...own, 'X-Auth-Resource': resource })
+    const refused = await daemon.check(admin.access, { ...own, resource })
     t.equal(refused.header('x-auth-reason'), 'bad_resource', resource)
   }
 })
