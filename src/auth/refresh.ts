@@ -152,7 +152,7 @@ export const createRefresh = (
     const renewal = await judgeSession(found.session, now)
     const goesOn = 'idleTtl' in renewal
     if (goesOn && terms.rotate) return rotate(presented, hash, found.session, renewal)
-    sights.saw(found.session.sid, found.generation) // where it rotates, that says so itself
+    sights.saw(found.session.sid, found.generation) // a rotation says so itself
     return goesOn ? renew(hash, renewal) : renewal
   }
 }

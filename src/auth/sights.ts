@@ -1,7 +1,7 @@
-// Who shows what a refresh has given has its answer. Until then that answer may be lost, by a phone that slept before it
-// came, and the older refresh token gets it again; from then on whoever shows the older one has copied it. A sight is
-// written behind whoever shows something, and before the older token is judged here. What a crash takes of it comes
-// with the next token that is shown: after a start none is remembered.
+// Whoever shows what a refresh gave has had its answer. Until somebody does, that answer may be lost (a phone fell asleep
+// before it came), and the older refresh token gets it again; from then on whoever shows the older one has copied it.
+// A sight is written behind the answer to whoever showed the token, and always before an older token of its session is
+// judged here. One that a crash takes is made up for by the next check: after a start no token is remembered.
 
 import type { Time } from '../clock.ts'
 import type { Store } from '../store/store.ts'
