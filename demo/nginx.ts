@@ -43,6 +43,8 @@ export interface NginxLayout {
   site?: readonly (readonly [from: string | RegExp, to: string])[]
   /** Last changes to postern-local.conf. */
   local?: readonly (readonly [from: string | RegExp, to: string])[]
+  /** The folder of the files; by itself those of today. */
+  shipped?: string
   /** Lines for http {}, such as another site's. */
   http?: string
   /** Whom the workers run as, where root starts nginx. */
@@ -117,8 +119,9 @@ const siteConfig = (shipped: string, layout: NginxLayout): string => {
 /** Fills an empty folder; logs and the pid file come to stand in it too. */
 export const layOutNginx = (folder: string, layout: NginxLayout): void => {
   for (const name of ['postern', 'sites-enabled', 'temp']) mkdirSync(join(folder, name))
-  for (const name of readdirSync(SHIPPED)) {
-    const text = readFileSync(join(SHIPPED, name), 'utf8').replaceAll(
+  const { shipped = SHIPPED } = layout
+  for (const name of readdirSync(shipped)) {
+    const text = readFileSync(join(shipped, name), 'utf8').replaceAll(
       '/var/log/nginx/',
       `${folder}/`,
     )

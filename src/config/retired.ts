@@ -8,7 +8,8 @@ export const retired: Readonly<Record<string, string>> = {
   'listen.socket_mode': 'the mode is 0660, for the group of listen.socket_group',
   'passwords.queue': '64 logins may wait',
   'throttle.window': '900 seconds',
-  'tickets.ttl': '30 seconds where the client asks for no other life, at most tickets.max_ttl',
+  'tickets.ttl':
+    '30 seconds where the client asks for no other life, at most tickets.max_ttl; tickets.connect_ttl for SIP',
   'tokens.leeway': '5 seconds',
 }
 

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { parse } from 'smol-toml'
+import { type Action, createPolicy, findGrant } from '../../src/auth/grants.ts'
 import { findWarnings } from '../../src/config/warnings.ts'
 
 const rolesOf = (grants: readonly string[]) => ({ roles: new Map([['boss', grants]]) })
@@ -26,12 +27,30 @@ void t.test('a role that reads the API and writes nothing', async (t) => {
   }
 })
 
+void t.test('a pattern that covered private channels of users', async (t) => {
+  for (const [grant, cure] of [
+    ['subscribe:users-state-*', 'subscribe:users-state-user-*'],
+    ['publish:active-calls-*', 'publish:active-calls-user-*'],
+  ] as const) {
+    const [found] = findWarnings(rolesOf(['read:a', grant]))
+    t.equal(
+      found?.text,
+      `roles.boss.grants: ${grant} covers no user's private channel: add "${cure}" where it should`,
+    )
+    const [action = '', pattern = ''] = cure.split(':')
+    const granted = createPolicy(new Map([['boss', [cure]]])).get('boss') ?? []
+    const who = { username: '201', id: '1', role: 'boss' }
+    t.ok(findGrant(granted, action as Action, pattern.replace('*', '7'), who), 'the cure works')
+  }
+})
+
 void t.test('no other role', async (t) => {
   for (const grants of [
     [],
     ['read:recordings/**'],
     ['read:apiary/**'],
     ['subscribe:**'],
+    ['subscribe:users-state-user-*'],
     ['read:**', 'write:api/v3/x'],
     ['read:**', 'write:**'],
   ]) {
