@@ -78,6 +78,15 @@ void t.test('twenty and more faults, each named with its cure', { skip: nginxMis
   t.end()
 })
 
+void t.test('the commented public endpoint is no trap', { skip: nginxMissing() }, (t) => {
+  const site = readFileSync(join(import.meta.dirname, '../../nginx/site.example.conf'), 'utf8')
+  const [from = ''] = /^ *# location = \/pbxcore\/api.*\n(?: *# .*\n)+/m.exec(site) ?? []
+  const to = from.replaceAll(/^( *)# /gm, '$1')
+  const open = { rule: '', file: 'site.example.conf', from, to }
+  t.same(findTraps(parseNginxDump(dump(t, open))), [])
+  t.end()
+})
+
 void t.test('what only looks like a trap is none', (t) => {
   const rules = (lines: string) =>
     findTraps(

@@ -1,4 +1,6 @@
 // The MikoPBX API as shipped: its token endpoints, and the protected API below the same path.
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { nginxMissing, startNginx } from '../fixtures/nginx.ts'
 import { type Seen, startApplication } from './application.ts'
@@ -283,6 +285,36 @@ void t.test('the MikoPBX API', { skip: nginxMissing() }, async (t) => {
       t.equal((await ask(away.port, `${V3}/extensions`)).status, 401)
     },
   )
+
+  void t.test('the commented location lets system:ping through, and that alone', async (t) => {
+    const site = readFileSync(join(import.meta.dirname, '../../nginx/site.example.conf'), 'utf8')
+    const [block = ''] = /^ *# location = \/pbxcore\/api.*\n(?: *# .*\n)+/m.exec(site) ?? []
+    const opened = await startNginx(t, {
+      postern: daemon.socket,
+      pbx: app,
+      site: [[block, block.replaceAll(/^( *)# /gm, '$1')]],
+    })
+    const sent = {
+      Authorization: 'Bearer SECRET',
+      Cookie: 'refreshToken=SECRET; language=en',
+      'X-Auth-User': 'admin',
+    }
+    daemon.answer = () => refuse(401, 'no_credential')
+    for (const path of ['/system:ping', '/system%3Aping?n=1', '/x/../system:ping']) {
+      const reply = await ask(opened.port, V3 + path, { headers: sent })
+      t.equal(reply.status, 200, path)
+      const { url, headers } = JSON.parse(reply.body) as Seen
+      t.equal(url, `${V3}/system:ping${path.includes('?') ? '?n=1' : ''}`)
+      t.match(headers, { cookie: 'language=en', 'x-auth-user': undefined })
+      t.notMatch(reply.body, /SECRET/)
+    }
+    t.equal(daemon.asked.length, 0, 'nobody is asked')
+    for (const path of ['/system:ping/', '/system:pingx', '/system:reboot', '/system:ping/../x']) {
+      const { status } = await ask(opened.port, V3 + path, { headers: sent })
+      t.equal(status, path.endsWith('/') ? 404 : 401, path)
+    }
+    t.equal((await get('/system:ping', sent)).status, 401, 'as shipped it is like any other')
+  })
 
   void t.test('preflights from listed origins are allowed, others learn nothing', async (t) => {
     for (const path of ['/auth:login', '/auth:refresh', '/extensions'])
