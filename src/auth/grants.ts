@@ -25,7 +25,7 @@ const MAX_RESOURCE = 1024 // longer than any recording path seen; bounds the wor
 const CONTROL = /\p{Cc}/u
 const EMPTY_OR_DOTS = /(?:^|\/)\.{0,2}(?:\/|$)/ // a segment that is empty, `.` or `..`
 const PLACEHOLDERS = ['username', 'id', 'role'] as const
-const PATTERN_TEXT = /^(?:[^*{}]|\*|\{(?:username|id|role)\})+$/
+const PATTERN_TEXT = /^(?:[^{}]|\{(?:username|id|role)\})+$/
 
 /** Empty and dot segments are refused here as well, so that no grant depends on nginx having resolved them. */
 export const isResource = (text: string): boolean =>

@@ -25,6 +25,9 @@ export interface Match extends Pick<Route, 'name' | 'atOnce' | 'handler' | 'shap
 
 const ANY_ID = '/:id'
 const ALL_BELOW = '/*'
+// nginx resolves it before it asks about a resource, and passes it on to the token endpoints as the client wrote it:
+// /check/../pbxcore/… is theirs to nginx, and must not be a check here.
+const CLIMBS = /(?:\/|%2f)(?:\.|%2e){1,2}(?:\/|%2f|$)/i
 
 /** Routes as a table, all told of errors in one shape. */
 export const routesBelow = (
@@ -85,7 +88,7 @@ export const createRouter = (
     found.methods.get(method) ?? wrongMethod(found)
   return (method, path) => {
     for (const { prefix, methods } of below) {
-      if (path.startsWith(prefix)) return pick(methods, method)
+      if (path.startsWith(prefix) && !CLIMBS.test(path)) return pick(methods, method)
     }
     const exact = path.endsWith(ANY_ID) ? undefined : byPath.get(path)
     if (exact) return pick(exact, method)

@@ -177,7 +177,7 @@ void t.test(
       user_disabled: [401, { ...READ, ...forged({ username: '203' }) }],
       unknown_role: [403, { ...READ, ...bearer(ghost.access) }],
       bad_action: [403, { ...READ, 'X-Auth-Action': 'delete', ...good }],
-      bad_resource: [403, { ...READ, resource: '../x', ...good }],
+      bad_resource: [403, { ...READ, resource: 'a//x', ...good }],
       no_grant: [403, { ...READ, resource: 'other/x', ...good }],
       cross_site: [
         403,
@@ -237,7 +237,8 @@ void t.test('no spelling of a resource climbs, decodes or folds', async (t) => {
   ]
   for (const resource of rows) {
     const answer = await ask({ ...READ, resource, ...bearer(user.access) })
-    t.equal(answer.status, 403, resource.slice(0, 40))
+    const climbs = /(?:^|\/)\.\.?(?:\/|$)/.test(resource) // nginx resolves it before it asks
+    t.equal(answer.status, climbs ? 404 : 403, resource.slice(0, 40))
   }
   const literal = { ...READ, resource: 'recordings/%2e%2e/a', ...bearer(user.access) }
   t.equal((await ask(literal)).status, 204, 'what nginx left encoded is a name like any other')
@@ -259,8 +260,8 @@ void t.test('the resource is the rest of the path, decoded once and as UTF-8 alo
     ['**', '403 no_grant'],
     ['*/a', '403 no_grant'],
     ['recordings%252fa', '403 no_grant'],
-    ['recordings/%2e%2e/a', '403 bad_resource'],
-    ['recordings/..%2fa', '403 bad_resource'],
+    ['recordings/%2e%2e/a', '404'],
+    ['recordings/..%2fa', '404'],
     ['recordings/a%2f', '403 bad_resource'],
     ['recordings/a%00', '403 bad_resource'],
     ['recordings/a%0d%0aX-Auth-Action:%20write', '403 bad_resource'],
@@ -454,6 +455,9 @@ void t.test('the check has one spelling', async (t) => {
     '/CHECK',
     '/%63heck',
     '/check;x',
+    '/check/../metrics',
+    `/check/..${V1}/health`,
+    `/check/%2e%2e${V1}/health`,
     '/metrics',
     '/healthz',
     '/users/ids',

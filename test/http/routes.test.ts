@@ -103,11 +103,30 @@ void t.test('an id is one segment of its alphabet, and an exact path comes first
 })
 
 void t.test('what is open below takes whatever follows, as it came', (t) => {
-  for (const path of ['/deep/', '/deep/a', '/deep/a/b/', '/deep//', '/deep/../a/b', '/deep/:id']) {
+  for (const path of [
+    '/deep/',
+    '/deep/a',
+    '/deep/a/b/',
+    '/deep//',
+    '/deep/a..b',
+    '/deep/...',
+    '/deep/:id',
+  ]) {
     t.match(router('GET', path), { name: 'below', idAt: '/deep/'.length }, path)
     t.equal(router('POST', path).name, 'wrong_method')
   }
-  for (const path of ['/deep', '/deepe', '/Deep/', '//deep/']) {
+  for (const path of [
+    '/deep',
+    '/deepe',
+    '/Deep/',
+    '//deep/',
+    '/deep/../a/b',
+    '/deep/%2e%2e/a/b',
+    '/deep/%2E./a/b',
+    '/deep/x/..%2f..%2fa/b',
+    '/deep/./a',
+    '/deep/..',
+  ]) {
     t.equal(router('GET', path).name, 'unknown', path)
   }
   t.end()

@@ -164,6 +164,14 @@ void t.test('names as people have them', { skip: nginxMissing() }, async (t) => 
     },
   )
 
+  void t.test('what nginx reads as a token endpoint is no check', async (t) => {
+    for (const path of [`/check/..${V1}/profile`, `/check/recordings/..%2f%2e./${V1}/profile`]) {
+      const { status, headers } = await ask(nginx.port, path, { headers: bearer(access) })
+      t.equal(status, 404, path)
+      t.notOk(headers['x-auth-reason'])
+    }
+  })
+
   void t.test('an application learns the name of its user, and no log is torn', async (t) => {
     const reply = await ask(nginx.port, '/app/', { headers: bearer(access) })
     const { headers } = JSON.parse(reply.body) as Seen
