@@ -345,6 +345,14 @@ void t.test(
         // As an earlier version made it.
         await ask('chown postern /etc/postern')
         await ask(`sed -i 's/"write:[*][*]", //' /etc/postern/postern.toml`)
+        // nginx runs on with 0.1.0's check, whatever lies on the disk by then.
+        const file = '/etc/nginx/postern/postern-server.conf'
+        const isOld = `curl -s -o /dev/null -H 'Authorization: Bearer ${token}' ${RECORDING}; postern doctor | grep -q 'files of 0.1.0'`
+        await ask(`cp -a ${file} ${file}.new
+      sed -i 's|rewrite ^ /check/.*|proxy_set_header X-Auth-Resource $postern_resource;|; s|proxy_pass http://postern;|proxy_pass http://postern/check;|' ${file}
+      nginx -t 2>&1 && systemctl reload nginx`)
+        await until(isOld)
+        await ask(`mv ${file}.new ${file}`)
         const pids = () => Promise.all([show('postern', 'MainPID'), show('postern@2', 'MainPID')])
         const old = await pids()
         const socket = await ask('stat -c %i /run/postern/http.sock')
@@ -372,6 +380,9 @@ void t.test(
           '2',
         )
         t.match(await ask('cat /etc/postern/users'), /^201:/m)
+        await until(isOld)
+        await ask('systemctl reload nginx')
+        await until(`! { ${isOld}; }`)
       },
     )
 
