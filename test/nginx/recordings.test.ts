@@ -140,6 +140,7 @@ void t.test('recordings', { skip: nginxMissing() }, async (t) => {
       '2026/.hidden/a.mp3',
       '2026/11/..%20',
       'call.mp3%0a',
+      'a'.repeat(3073),
       'call.mp3%7f',
       'a%0d%0aX-Auth-Action:%20write',
       '2026%5c..%5coutside.mp3',
