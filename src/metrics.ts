@@ -32,7 +32,7 @@ const MISNAMED = [
 
 /** One a line: type, name, labels, help. Everything that is ours on the page stands here. */
 const TABLE = `
-counter postern_decisions_total{action,result,reason} Checks that nginx asked for, by action, result and reason of refusal.
+counter postern_decisions_total{action,result,reason} Checks that nginx asked for, by action, result (allowed, refused, or exempt from a login) and reason of refusal.
 histogram postern_check_duration_seconds Time from a check request to its answer.
 counter postern_logins_total{dialect,result} Logins, by dialect and result.
 counter postern_refreshes_total{dialect,outcome} Refreshes, by dialect and outcome.
@@ -65,6 +65,12 @@ counter postern_log_lines_lost_total Lines of the log and the security log that 
 gauge postern_ready Whether the daemon can decide (1) or not (0), as /readyz says.
 gauge postern_build_info{version,node} The running version, always 1.
 `
+
+/** What is no reason of a refusal. */
+const RESULTS: ReadonlyMap<string, string> = new Map([
+  ['', 'allowed'],
+  ['exempt', 'exempt'],
+])
 
 const BUCKETS = {
   // From what an empty answer takes (50 µs) to what nginx gives up on.
@@ -162,12 +168,13 @@ export const createMetrics = (labels: {
   // Counted in plain integers and published when asked: a labelled inc() costs 0.4 µs, this 0.008 (measured).
   const decisions = new Map<string, Map<string, number>>()
   for (const action of [...labels.actions, 'unknown']) decisions.set(action, new Map())
-  const knownReasons = new Set(['', ...labels.reasons])
+  const knownReasons = new Set([...RESULTS.keys(), ...labels.reasons])
   counter('decisions_total', function collect() {
     this.reset()
     for (const [action, reasons] of decisions) {
       for (const [reason, count] of reasons) {
-        this.inc({ action, result: reason === '' ? 'allowed' : 'refused', reason }, count)
+        const result = RESULTS.get(reason) ?? 'refused'
+        this.inc({ action, result, reason: result === 'refused' ? reason : '' }, count)
       }
     }
   })
@@ -191,7 +198,7 @@ export const createMetrics = (labels: {
   gauge('build_info').set({ version: labels.version, node: process.version }, 1)
 
   return {
-    /** One check; `reason` is empty when it was allowed. */
+    /** One check; `reason` is empty when it was allowed, and `exempt` where no login was needed. */
     decided(action: string, reason: string, seconds: number): void {
       const reasons = decisions.get(action) ?? decisions.get('unknown')
       const label = knownReasons.has(reason) ? reason : 'unknown'

@@ -315,6 +315,7 @@ void t.test('every source file has a test of its name', (t) => {
     'store/sqlite/copy.ts': 'cli/store.test.ts',
     'doctor/finding.ts': 'doctor/host.test.ts',
     'doctor/nginx-check.ts': 'doctor/nginx-traps.test.ts',
+    'doctor/nginx-exempt.ts': 'doctor/nginx-traps.test.ts',
     'doctor/nginx-neighbours.ts': 'doctor/nginx-traps.test.ts',
     'doctor/nginx-spots.ts': 'doctor/nginx-traps.test.ts',
     'doctor/nginx-streams.ts': 'doctor/nginx-traps.test.ts',

@@ -136,6 +136,7 @@ void t.test('the page says what happened', async (t) => {
   const metrics = createFull()
   metrics.decided('read', '', 0.25)
   metrics.decided('read', 'no_grant', 0.25)
+  metrics.decided('subscribe', 'exempt', 0.25)
   t.same(
     oursOf(await metrics.expose())
       .filter((line) => !line.includes('_bucket'))
@@ -143,9 +144,10 @@ void t.test('the page says what happened', async (t) => {
     [
       'postern_decisions_total{action="read",result="allowed",reason=""} 2',
       'postern_decisions_total{action="read",result="refused",reason="no_grant"} 1',
+      'postern_decisions_total{action="subscribe",result="exempt",reason=""} 1',
       'postern_decisions_total{action="subscribe",result="refused",reason="expired"} 1',
-      'postern_check_duration_seconds_sum 1.25',
-      'postern_check_duration_seconds_count 4',
+      'postern_check_duration_seconds_sum 1.5',
+      'postern_check_duration_seconds_count 5',
       'postern_logins_total{dialect="softphone",result="succeeded"} 1',
       'postern_refreshes_total{dialect="softphone",outcome="renewed"} 1',
       'postern_sessions_ended_total{cause="logout"} 1',

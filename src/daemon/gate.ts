@@ -31,7 +31,7 @@ import type { Metrics } from '../metrics.ts'
 import type { Session, Store } from '../store/store.ts'
 import type { Keeps } from '../streams/kept.ts'
 import type { KickWatch } from '../streams/kick-watch.ts'
-import type { Registry } from '../streams/registry.ts'
+import { createKickId, type Registry } from '../streams/registry.ts'
 import type { Directory } from '../users/directory.ts'
 import type { Terms } from './in-force.ts'
 
@@ -137,14 +137,24 @@ export const createGate = (
       guard,
       today: parts.today,
       tickets,
-      admissions: { ...registry, obstacle: parts.kickWatch.obstacle, keeps: parts.keeps },
+      admissions: {
+        ...registry,
+        obstacle: parts.kickWatch.obstacle,
+        keeps: parts.keeps,
+        createKickId,
+      },
       site,
       resourceOf(request) {
         parts.resourceNamed(read === readOldResource)
         return read(request)
       },
       observe({ action, decision, took }) {
-        metrics.decided(action ?? 'unknown', 'refused' in decision ? decision.refused : '', took)
+        const passed = 'exempt' in decision ? 'exempt' : ''
+        metrics.decided(
+          action ?? 'unknown',
+          'refused' in decision ? decision.refused : passed,
+          took,
+        )
       },
       monotonic: () => clock.monotonic(),
     }),

@@ -4,6 +4,7 @@
 import { type Finding, problem, warning } from './finding.ts'
 import { CHECK } from './nginx-check.ts'
 import { type Directive, type Spot, walk } from './nginx-config.ts'
+import { EXEMPT } from './nginx-exempt.ts'
 import { findImpostors, findOvertakers } from './nginx-neighbours.ts'
 import { RELAYED } from './nginx-relays.ts'
 import {
@@ -44,7 +45,7 @@ const PROTECTED: readonly Trap[] = [
     rule: 'satisfy-any',
     find: (spot) => value(spot, 'satisfy') === 'any',
     text: 'an allowed address passes without a check',
-    cure: 'write `satisfy all;`, or leave it out',
+    cure: 'write `satisfy all;`, or leave it out; for a network without a login `set $postern_exempt` (postern-local.conf)',
   },
   {
     rule: 'set-uri',
@@ -140,14 +141,14 @@ const ANYWHERE: readonly Trap[] = [
     rule: 'set-in-server',
     find: ({ directive }) =>
       directive.name === 'server' &&
-      inside(directive, /^set \$postern_(?:action|resource|accept)\b/),
-    text: 'nginx runs this again for the check itself, which then asks for nothing',
+      inside(directive, /^set \$postern_(?:action|resource|accept|exempt)\b/),
+    text: 'nginx runs this again for the check itself, which then asks for nothing, or is exempt everywhere',
     cure: 'set it in the location',
   },
   {
     rule: 'real-ip',
     find: is(/^set_real_ip_from (?:0\.0\.0\.0\/0|::\/0)$/),
-    text: 'anybody can claim any address, and so dodge the throttle',
+    text: 'anybody can claim any address, and so dodge the throttle, or come from a network that needs no login',
     cure: 'name the address of your proxy',
   },
   {
@@ -217,6 +218,7 @@ export const findTraps = (config: readonly Directive[]): Finding[] => {
     ...(checks.length > 0 ? [] : [none]),
     ...look(CHECK, checks),
     ...look(PROTECTED, others.filter(isProtected)),
+    ...look(EXEMPT, others.filter(isProtected)),
     ...findImpostors(others),
     ...findOvertakers(locations),
     ...look(NCHAN, locations),

@@ -6,6 +6,7 @@ import { type Refusal, refuse } from '../auth/decision.ts'
 import type { Tickets } from '../auth/ticket.ts'
 import { isForSip } from '../auth/token.ts'
 import { readCredential } from './credential.ts'
+import { type Exemption, readExemption } from './exemption.ts'
 import type { Headers } from './headers.ts'
 import { challenge, type Reply, type SecurityEvent, STATUS } from './reply.ts'
 import { readAgent, type Request } from './request.ts'
@@ -15,7 +16,7 @@ import type { Site } from './site.ts'
 
 export interface CheckObservation {
   action: string | undefined
-  decision: Decision
+  decision: Decision | Exemption
   /** Seconds, by a monotonic clock. */
   took: number
 }
@@ -46,6 +47,8 @@ export interface Admissions {
    * as many streams as it may.
    */
   admit(admission: Admission): string | Promise<string> | undefined
+  /** For a stream that no end of a session ends. */
+  createKickId(): string
   kickSession(sid: string, cause: 'session_ended'): Promise<number>
   /** Whether the channel keeps a message right now, so that a client may go on from an id. */
   keeps(channel: string, worker: string): Promise<boolean>
@@ -66,6 +69,9 @@ const allow = ({ claims, role }: Identity): string[] => [
   'X-Auth-Expires',
   String(claims.exp),
 ]
+
+const passExempt = ({ exempt }: Exemption): string[] =>
+  exempt === '-' ? [] : ['X-Auth-User', headerText(exempt)]
 
 const DENIED: Readonly<Record<string, SecurityEvent['name']>> = {
   read: 'MEDIA_ACCESS_DENIED',
@@ -162,27 +168,54 @@ export const createCheckHandlers = (parts: {
   }
 
   const answer = (
-    action: string | undefined,
-    began: number,
-    decision: Decision,
-    more: readonly string[] = [],
-  ): Reply => {
-    observe({ action, decision, took: monotonic() - began })
-    return 'refused' in decision
-      ? deny(decision, action)
-      : { status: 204, headers: [...allow(decision), ...more] }
-  }
-
-  /** Where no credential of the request counts, nothing is asked. */
-  const turnAway = (
     { headers }: Request,
     action: string | undefined,
     began: number,
-    refusal: Refusal,
-  ): Reply => ({
-    ...answer(action, began, refusal),
-    ...(refusal.refused === 'cross_site' && site.blame(headers)),
-  })
+    decision: Decision | Exemption,
+    more: readonly string[] = [],
+  ): Reply => {
+    observe({ action, decision, took: monotonic() - began })
+    if ('refused' in decision) {
+      return {
+        ...deny(decision, action),
+        ...(decision.refused === 'cross_site' && site.blame(headers)),
+      }
+    }
+    const identity = 'exempt' in decision ? passExempt(decision) : allow(decision)
+    return { status: 204, headers: [...identity, ...more] }
+  }
+
+  /** A refusal stands, unless the location needs no login of whoever comes from there. */
+  const excuse = (
+    request: Request,
+    action: string | undefined,
+    decision: Decision,
+  ): Decision | Exemption =>
+    'refused' in decision
+      ? (readExemption(request.headers, site, action, parts.resourceOf(request)) ?? decision)
+      : decision
+
+  /** From where the stream goes on. As late as possible: nginx acts on the answer at once. */
+  const resume = async (headers: Headers, channel: string): Promise<string[]> => {
+    const from = readResume(
+      headers.get('x-original-resume') ?? '||',
+      headers.get('x-original-uri') ?? '',
+    )
+    if (from === undefined) return []
+    const worker = headers.get('x-original-worker') ?? ''
+    return (await admissions.keeps(channel, worker)) ? ['X-Auth-Resume', from] : []
+  }
+
+  /** Nothing ends it but nginx (a reload, its client): no session could. */
+  const admitExempt = async (
+    { headers }: Request,
+    { resource }: Exemption,
+  ): Promise<Refusal | string[]> => {
+    const channel = channelOf(resource, '')
+    if (channel === undefined) return refuse('bad_resource')
+    const more = await resume(headers, channel)
+    return ['X-Auth-Channels', `${channel},${admissions.createKickId()}`, ...more]
+  }
 
   /** An allowed subscribe needs a kick id; while it is being stored, the right to subscribe may end. */
   const admit = async (
@@ -217,12 +250,7 @@ export const createCheckHandlers = (parts: {
     if (spent) return spent
     const kick = await admissions.admit(wanted)
     if (kick === undefined) return refuse('limit')
-    // As late as possible: nginx acts on the answer at once.
-    const from = readResume(
-      headers.get('x-original-resume') ?? '||',
-      headers.get('x-original-uri') ?? '',
-    )
-    const resumes = from !== undefined && (await admissions.keeps(channel, worker))
+    const more = await resume(headers, channel)
     const now = await today().check(asked)
     if ('refused' in now) {
       // An expired token is not the end of its session, whose other streams may have a fresh one.
@@ -232,7 +260,7 @@ export const createCheckHandlers = (parts: {
     return [
       'X-Auth-Channels',
       `${channel},${kick}`,
-      ...(resumes ? ['X-Auth-Resume', from] : []),
+      ...more,
       // For nginx files of the previous version, which may stay in force for days after an upgrade.
       'X-Auth-Channel',
       channel,
@@ -241,35 +269,46 @@ export const createCheckHandlers = (parts: {
     ]
   }
 
+  /** What the credential is good for, and what nginx needs besides to open a stream. */
+  const decide = async (
+    request: Request,
+    action: string | undefined,
+  ): Promise<[Decision, readonly string[]]> => {
+    const asked = read(request, action)
+    if ('refused' in asked) return [asked, []]
+    const decision = await guard.check(asked)
+    if (needsSession(decision)) {
+      // The right may end while the store is asked.
+      const ended = await tickets.redeem(decision, '')
+      return [ended ?? (await today().check(asked)), []]
+    }
+    if ('refused' in decision || action !== 'subscribe') return [decision, []]
+    const outcome = await admit(request, asked, decision)
+    return 'refused' in outcome ? [outcome, []] : [decision, outcome]
+  }
+
   return {
     atOnce(request) {
       const began = monotonic()
       const action = request.headers.get('x-auth-action')
       if (action === 'subscribe') return undefined // needs a kick id
       const asked = read(request, action)
-      if ('refused' in asked) return turnAway(request, action, began, asked)
-      const decision = guard.checkRemembered(asked)
-      if (decision && needsSession(decision)) return undefined
-      return decision && answer(action, began, decision)
+      const decision = 'refused' in asked ? asked : guard.checkRemembered(asked)
+      if (!decision || needsSession(decision)) return undefined
+      return answer(request, action, began, excuse(request, action, decision))
     },
     async handler(request) {
       const began = monotonic()
       const action = request.headers.get('x-auth-action')
-      const asked = read(request, action)
-      if ('refused' in asked) return turnAway(request, action, began, asked)
-      const decision = await guard.check(asked)
-      if (needsSession(decision)) {
-        // The right may end while the store is asked.
-        const ended = await tickets.redeem(decision, '')
-        return answer(action, began, ended ?? (await today().check(asked)))
+      const [decision, more] = await decide(request, action)
+      const excused = excuse(request, action, decision)
+      if (action !== 'subscribe' || !('exempt' in excused)) {
+        return answer(request, action, began, excused, more)
       }
-      if ('refused' in decision || action !== 'subscribe') {
-        return answer(action, began, decision)
-      }
-      const outcome = await admit(request, asked, decision)
-      return 'refused' in outcome
-        ? answer(action, began, outcome)
-        : answer(action, began, decision, outcome)
+      const opened = await admitExempt(request, excused)
+      return 'refused' in opened
+        ? answer(request, action, began, opened)
+        : answer(request, action, began, excused, opened)
     },
   }
 }

@@ -34,7 +34,7 @@ const SWEEP_EVERY = 60 // seconds: for ends that nginx told nobody of (long-poll
 const MISSES = 8 // Nchan counts nobody on a live stream in up to 40 % of the answers (measured): minutes, not one look
 const CHECKS_AT_ONCE = 64 // streams asked about in one tick, so that a sweep of 10,000 disturbs nobody
 
-const createKickId = (): string => `kick-${randomBytes(16).toString('base64url')}`
+export const createKickId = (): string => `kick-${randomBytes(16).toString('base64url')}`
 
 export const createRegistry = (parts: {
   store: SubscriptionStore

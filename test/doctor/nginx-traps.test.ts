@@ -224,3 +224,41 @@ void t.test('an event stream that a proxy keeps back', (t) => {
   ])
   t.end()
 })
+
+void t.test('an exemption that opens more than was meant', (t) => {
+  const rules = (set: string, http = '') =>
+    findTraps(
+      parseNginxDump(
+        `# configuration file /n:\nhttp { ${http} server { location /a/ { auth_request /c; set $postern_exempt ""; ${set} root /r; } } }`,
+      ),
+    )
+      .filter(({ rule }) => rule.startsWith('exempt'))
+      .map(({ rule, state }) => `${state} ${rule}`)
+  const office = 'set $postern_exempt $office;'
+  const geo = (lines: string, from = '') => `geo ${from} $office { ${lines} }`
+  const networks = 'default ""; 192.0.2.0/24 office; 2001:db8::/48 office;'
+  const rows: [set: string, http: string, found: string[]][] = [
+    ['', '', []],
+    [office, geo(networks), []],
+    [office, geo(networks, '$remote_addr'), []],
+    [office, 'map $remote_addr $office { 192.0.2.1 office; }', []],
+    [office, `${geo(networks)} map $x $other { default office; }`, []],
+    [office, 'map $request_method $office { default ""; GET $of_a_network; }', []],
+    ['set $postern_exempt "-";', '', []],
+    ['set $postern_exempt office;', '', ['warning exempt-all']],
+    [office, geo('default office;'), ['warning exempt-all']],
+    [office, geo('0.0.0.0/0 office; ::/0 office;'), ['warning exempt-all']],
+    [office, geo('default; 0.0.0.0/0 "";'), []],
+    [office, 'map $remote_addr $office { default $of_a_network; }', []],
+    [office, 'map $remote_addr $office { default office; }', ['warning exempt-all']],
+    ['set $postern_exempt $http_x_office;', '', ['problem exempt-claimed']],
+    [office, geo(networks, '$http_x_forwarded_for'), ['problem exempt-claimed']],
+    [office, 'map $http_user_agent $office { ~kube-probe probe; }', ['problem exempt-claimed']],
+    [office, 'map $host $office { office.test office; }', ['problem exempt-claimed']],
+    [office, geo(`proxy 0.0.0.0/0; ${networks}`), ['problem exempt-claimed']],
+    [office, geo(`proxy 192.0.2.10; ${networks}`), []],
+    [`${office} set $postern_exempt "";`, geo(networks), ['warning exempt-early']],
+  ]
+  for (const [set, http, found] of rows) t.same(rules(set, http), found, `${set} ${http}`)
+  t.end()
+})

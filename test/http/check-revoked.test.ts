@@ -27,7 +27,7 @@ const claims: Claims = {
 const setUp = (second: Decision) => {
   const answers: Decision[] = [{ claims, role: 'user' }, second]
   const kicked: string[] = []
-  const observed: Decision[] = []
+  const observed: unknown[] = []
   const written = Promise.withResolvers<string>()
   const guard = {
     allows: () => true,
@@ -48,6 +48,7 @@ const setUp = (second: Decision) => {
         return 1
       },
       keeps: async () => true,
+      createKickId: () => 'kick-x',
     },
     site: createSite([], 'auto'),
     resourceOf: readResource,
@@ -100,7 +101,7 @@ void t.test('a ticket for SIP waits for word of its session, and is judged again
   const ticket = { action: grant.action, pattern: grant, until: NOW + 60 }
   const shown: Identity = { claims: { ...claims, type: 'ticket', ticket }, role: 'user' }
   const sip = (spent: Refusal | undefined, second: Decision) => {
-    const observed: Decision[] = []
+    const observed: unknown[] = []
     const guard = {
       identify: async () => refuse('no_credential'),
       checkRemembered: () => shown,
@@ -116,6 +117,7 @@ void t.test('a ticket for SIP waits for word of its session, and is judged again
         admit: () => undefined,
         kickSession: async () => 0,
         keeps: async () => false,
+        createKickId: () => 'kick-x',
       },
       site: createSite([], 'auto'),
       resourceOf: readResource,

@@ -568,6 +568,7 @@ const handlerUnder = (
       admit: () => 'kick-x',
       kickSession: async () => 0,
       keeps: async () => true,
+      createKickId: () => 'kick-x',
       ...admissions,
     },
     site: createSite([], 'auto'),
@@ -966,4 +967,40 @@ void t.test('what is denied is logged with its kind and address', async (t) => {
 
 void t.test('no password and no token stands in a log', async (t) => {
   t.same(await daemon.leaks(), [])
+})
+
+void t.test('a location that needs no login of whoever comes from there', async (t) => {
+  const GET = { 'X-Original-Method': 'GET', 'X-Auth-Exempt': 'office' }
+  const from = (more: CheckHeaders, exempt = 'office'): Promise<Answer> =>
+    ask({ ...READ, ...GET, 'X-Auth-Exempt': exempt, ...more })
+  const nobody = [...HEAD, ...TAIL]
+  t.same(linesOf(await from({})), [...HEAD, 'X-Auth-User: office', ...TAIL])
+  t.same(linesOf(await from({}, '-')), nobody)
+  t.same(linesOf(await from(bearer('a.b.c'), '-')), nobody, 'whatever is shown')
+  const known = linesOf(await from(bearer(user.access)))
+  t.same(known, linesOf(await ask({ ...READ, ...bearer(user.access) })))
+  const other = { resource: 'other/x', ...bearer(user.access) }
+  t.equal((await from(other)).header('x-auth-user'), 'office', 'a login shuts nobody out')
+  t.equal(reasonOf(await from({}, '')), '401 no_credential')
+  t.equal(reasonOf(await from({ 'X-Auth-Action': 'dance' })), '401 no_credential')
+
+  const stream = { ...SUBSCRIBE, ...GET }
+  const [first, second] = [await ask(stream), await ask(stream)]
+  t.match(first.header('x-auth-channels'), /^users-state,kick-[A-Za-z0-9_-]{22}$/)
+  t.not(first.header('x-auth-channels'), second.header('x-auth-channels'), 'of each its own')
+  t.equal(first.header('x-auth-session'), undefined)
+  t.equal(reasonOf(await ask({ ...stream, resource: 'a/b' })), '403 bad_resource')
+  t.equal(reasonOf(await ask({ ...stream, resource: 'me/x' })), '401 no_credential')
+  const mine = await ask({ ...stream, resource: 'me/x', ...bearer(user.access) })
+  t.match(mine.header('x-auth-channel'), /^x-user-/)
+
+  const { resource, ...lines } = { ...stream, 'X-Original-Resume': '||1795815721:[0],-' }
+  const asked = { ...requestOf(Object.entries(lines).flat()), id: resource }
+  const resumed = await handlerUnder(() => refuse('no_grant'))(asked)
+  t.same(resumed.headers.slice(2), [
+    'X-Auth-Channels',
+    'users-state,kick-x',
+    'X-Auth-Resume',
+    '1795815721:[0],-',
+  ])
 })

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import t from 'tap'
 import { nginxMissing, startNginx, testNginx } from '../fixtures/nginx.ts'
 import { ask, V1 } from './ask.ts'
+import { uncomment } from './commented.ts'
 import { refuse, startDaemon } from './daemon.ts'
 
 void t.test('the example site', { skip: nginxMissing() }, async (t) => {
@@ -47,7 +48,8 @@ void t.test('the example site', { skip: nginxMissing() }, async (t) => {
     const nginx = await startNginx(t, {
       postern: daemon.socket,
       site: [
-        [/^ {4}# (?=listen 443|ssl_certificate|if \(\$https| {4}return 308|}$)/gm, '    '],
+        [/^ {4}# (?=listen 443|ssl_certificate)/gm, '    '],
+        uncomment('site.example.conf', 'if ($https = "") {'),
         ['listen 443', `listen unix:${socket}`],
         ['/etc/ssl/certs/pbx.example.com.pem', String(certificate)],
         ['/etc/ssl/private/pbx.example.com.key', String(key)],
