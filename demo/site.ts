@@ -241,7 +241,7 @@ ${settings}`,
     asterisk: `unix:${at('app.sock')}`,
     pbx: `unix:${at('app.sock')}`,
     app: `unix:${at('app.sock')}`,
-    site: [layOutPage(at('page'))],
+    site: layOutPage(at('page')),
     ...(asRoot && { user: 'www-data' }),
   })
   const nginx = start('nginx', nginxCommand(at('nginx')))

@@ -184,6 +184,14 @@ void t.test('the bill of materials names what is inside, and no more', (t) => {
   t.end()
 })
 
+void t.test('the page that postern-page.conf serves is there', (t) => {
+  const [, folder = ''] =
+    /alias \/(\S+\/);/.exec(inTree('etc/nginx/postern/postern-page.conf')) ?? []
+  for (const name of readdirSync(join(ROOT, 'demo', 'page')))
+    t.equal(inTree(folder + name), readFileSync(join(ROOT, 'demo', 'page', name), 'utf8'), name)
+  t.end()
+})
+
 void t.test('the manual says what --help says', { skip: missing('man', 'man-db') }, (t) => {
   const read = (name: string): string => {
     const { stdout, stderr } = spawnSync(

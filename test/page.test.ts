@@ -514,6 +514,75 @@ void t.test('the page, behind a front that ends the TLS', { skip }, async (t) =>
     await page.close()
   })
 
+  await t.test('who was sent here to log in goes back to where they came from', async (t) => {
+    const page = await context.newPage()
+    const wanted = `${demo.url}/app/x?y=1&z=%2F`
+    await page.goto(wanted)
+    await page.getByText('Log in to go on.').waitFor()
+    t.equal(page.url(), `${demo.url}/#/app/x?y=1&z=%2F`)
+    await logIn(page, demo, '900')
+    await page.waitForURL(wanted)
+    t.match(await page.locator('body').innerText(), /"user":"900"/)
+
+    // As by a link in a mail, which brings no SameSite=Strict cookie along: whoever is in goes on at once.
+    await page.goto(`${demo.url}/#/app/y`)
+    await page.waitForURL(`${demo.url}/app/y`)
+
+    // A place where this login does not count.
+    let asked = 0
+    await page.route('**/app/in-vain', (route) => {
+      asked++
+      return route.fulfill({ status: 303, headers: { location: '/#/app/in-vain' } })
+    })
+    await page.goto(`${demo.url}/app/in-vain`)
+    await page.getByText('takes no login of this page').waitFor()
+    t.equal(asked, 2, 'it tried, and does not go to and fro')
+    t.equal(await page.locator('#back-link').getAttribute('href'), `${demo.url}/app/in-vain`)
+
+    for (const hash of ['#//evil.test/', '#https://evil.test/', '#javascript:alert(1)']) {
+      await page.goto('about:blank')
+      await page.goto(`${demo.url}/${hash}`)
+      await bothBecome(page, 'live')
+      t.equal(page.url(), `${demo.url}/${hash}`, 'it stays')
+    }
+    const rows: [hash: string, back: string | undefined][] = [
+      ['', undefined],
+      ['#', undefined],
+      ['#/', '/'],
+      ['#/app/%2F%2Fevil.test?a=b#c', '/app/%2F%2Fevil.test?a=b#c'],
+      ['#/%2F/evil.test', '/%2F/evil.test'],
+      ['#/app/..//evil.test', '//evil.test'],
+      ...[
+        '#//evil.test',
+        '#///evil.test',
+        '#/\\evil.test',
+        '#\\\\evil.test',
+        '#/\t/evil.test',
+        '#/\n/evil.test',
+        '#%2F%2Fevil.test',
+        '#%09//evil.test',
+        '#https://evil.test',
+        `#${demo.url}/app/x`,
+        '#evil.test',
+        '#@evil.test',
+        '#javascript:alert(1)',
+        '#data:text/html,x',
+        '#/\\[',
+      ].map((hash): [string, undefined] => [hash, undefined]),
+    ]
+    const hashes = JSON.stringify(rows.map(([hash]) => hash))
+    const found = await page.evaluate<(string | null)[]>(
+      `import('/back.js').then(({ readBack }) =>
+        ${hashes}.map((hash) => readBack({ hash, origin: location.origin }) ?? null))`,
+    )
+    for (const [index, [hash, back]] of rows.entries()) {
+      t.equal(found[index], back === undefined ? null : demo.url + back, JSON.stringify(hash))
+    }
+    await page.getByRole('button', { name: 'Log out', exact: true }).click()
+    await page.getByRole('heading', { name: 'Log in' }).waitFor()
+    await page.close()
+  })
+
   await t.test('is used by keyboard alone', async (t) => {
     const page = await open(context, demo)
     await page.getByRole('heading', { name: 'Log in' }).waitFor()

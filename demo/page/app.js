@@ -1,6 +1,7 @@
 // The page: what session.js, stream.js and player.js say, put before people, and their keys and clicks handed
 // back. Text only ever goes in as text (textContent), since names and messages come from elsewhere.
 
+import { readBack, wasInVain } from './back.js'
 import { createPlayer } from './player.js'
 import { createSession, seconds } from './session.js'
 import { createStream } from './stream.js'
@@ -263,6 +264,26 @@ const list = async () => {
   }
 }
 
+// ---- who was sent here
+
+const back = readBack(location)
+let inVain = wasInVain(document, location)
+/** True when the page is left. */
+const goBack = () => {
+  if (back === undefined) return false
+  put(at('back-title'), 'You are logged in.')
+  put(at('back-text'), 'What you came for takes no login of this page:')
+  if (!inVain) location.replace(back)
+  return !inVain
+}
+if (back !== undefined) {
+  at('back').hidden = false
+  at('back-link').href = back
+  put(at('back-link'), new URL(back).pathname)
+}
+// The demo's own words: elsewhere nobody has these users.
+at('hint').hidden = location.pathname !== '/' || back !== undefined
+
 // ---- who is in, on the whole page
 
 let shown = { phase: undefined, user: undefined }
@@ -297,7 +318,8 @@ const render = () => {
   put(at('why-text'), text)
   at('why').hidden = why === undefined
   if (wasIn) leave(why)
-  if (phase === 'in') {
+  if (phase === 'out') inVain = false // a login is worth a try
+  if (phase === 'in' && !goBack()) {
     startStreams()
     void list()
   }

@@ -8,7 +8,7 @@ import { readmeSite } from './readme-site.ts'
 import { passOn } from './several.ts'
 
 const POSTERN = '/run/elsewhere/http.sock'
-const OPTIONAL = ['softphone', 'mikopbx', 'recordings', 'sip', 'pass-on']
+const OPTIONAL = ['softphone', 'mikopbx', 'recordings', 'sip', 'page', 'pass-on']
 const HTTP = 'include postern/postern-local.conf;\ninclude postern/postern-http.conf;\n'
 const PROTECTED = `
     location ^~ /app/ {
@@ -71,8 +71,8 @@ void t.test('what is included', { skip: nginxMissing() }, async (t) => {
   })
 
   void t.test('two servers with the same files', (t) => {
-    const other = server(OPTIONAL.slice(0, 4), PROTECTED).replace('80;', '80;\n    server_name b;')
-    takes(t, 'two', { site: site(HTTP + server(OPTIONAL.slice(0, 4), PROTECTED) + other) })
+    const other = server(OPTIONAL.slice(0, 5), PROTECTED).replace('80;', '80;\n    server_name b;')
+    takes(t, 'two', { site: site(HTTP + server(OPTIONAL.slice(0, 5), PROTECTED) + other) })
     t.end()
   })
 
