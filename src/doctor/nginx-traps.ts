@@ -78,6 +78,19 @@ const PROTECTED: readonly Trap[] = [
     cure: 'write `set $postern_action …; set $postern_resource …; set $postern_accept header;` before the include',
   },
   {
+    rule: 'cors-twice',
+    find(spot) {
+      const origins = inForce(spot, 'add_header').filter(({ args: [name = ''] }) =>
+        /^access-control-allow-origin$/i.test(name),
+      )
+      const ours = origins.filter(({ args }) => args[1] === '$postern_allow_origin')
+      return ours.length > 0 && origins.filter((one) => !ours.includes(one))
+    },
+    text: 'stands beside the one of the include: no browser takes an answer with two',
+    cure: 'name the origin in postern-local.conf ($postern_cors_origin), or let the application say it',
+    isWarning: true,
+  },
+  {
     rule: 'shared-cache',
     find(spot) {
       const cache = `${passOf(spot)?.by}_cache`

@@ -191,6 +191,22 @@ void t.test('a cache that hands on what one user was shown', (t) => {
   t.end()
 })
 
+void t.test("an origin of the site's own beside ours", (t) => {
+  const rules = (lines: string) =>
+    findTraps(
+      parseNginxDump(
+        `# configuration file /n:\nhttp { server { add_header Access-Control-Allow-Origin *; location /a/ { auth_request /c; root /r; ${lines} } } }`,
+      ),
+    ).filter(({ rule }) => rule === 'cors-twice')
+  const ours = 'add_header Access-Control-Allow-Origin $postern_allow_origin always; add_header;'
+  t.same(rules(''), [], 'without the include it stands alone')
+  t.same(rules(ours), [], 'what is said outside is not inherited')
+  t.match(rules(`${ours} add_header access-control-allow-origin * always;`), [
+    { state: 'warning', cure: /postern-local/ },
+  ])
+  t.end()
+})
+
 void t.test('a check location with nothing set is wrong in every way', (t) => {
   const bare =
     '# configuration file /n:\nhttp { location = /c { rewrite ^ /check/$postern_resource? break; proxy_pass http://postern; } }'
