@@ -38,15 +38,21 @@ const claimedBy = (spot: Spot, by: string): string[] => {
   return user?.text === '$remote_user' ? [...claimed, 'REMOTE_USER'] : claimed
 }
 
-/** Applications that a client tells who it is: where they are protected, and where the same one is open. */
-export const findImpostors = (locations: readonly Spot[]): Finding[] => {
+/** Every location that passes on to an application which is protected somewhere in its server, there and elsewhere. */
+const findGuarded = (locations: readonly Spot[]) => {
   const passing = locations.flatMap((spot) => {
     const pass = passOf(spot)
     return pass ? [{ spot, ...pass, server: serverOf(spot) }] : []
   })
   const guarded = passing.filter(({ spot }) => isProtected(spot))
-  return passing
-    .filter((one) => guarded.some(({ to, server }) => to === one.to && server === one.server))
+  return passing.filter((one) =>
+    guarded.some(({ to, server }) => to === one.to && server === one.server),
+  )
+}
+
+/** Applications that a client tells who it is: where they are protected, and where the same one is open. */
+export const findImpostors = (locations: readonly Spot[]): Finding[] =>
+  findGuarded(locations)
     .map(({ spot, by }) => ({ spot, by, claimed: claimedBy(spot, by) }))
     .filter(({ claimed }) => claimed.length > 0)
     .map(({ spot, by, claimed }) =>
@@ -57,7 +63,25 @@ export const findImpostors = (locations: readonly Spot[]): Finding[] => {
         `include postern/postern-${by === 'proxy' ? 'identity' : by}.conf in this location, after its ${headerLinesOf(by)} lines`,
       ),
     )
-}
+
+/**
+ * Ways around the check: once an application has agreed to h2c, nginx hands bytes on, and every request in them is
+ * unasked. A Connection line of the client's makes the application forget the headers that it names.
+ */
+export const findTunnels = (locations: readonly Spot[]): Finding[] =>
+  findGuarded(locations)
+    .flatMap(({ spot }) => inForce(spot, 'proxy_set_header'))
+    .filter((line) =>
+      /^(?:upgrade .*\$\{?http_|connection .*\$\{?http_connection)/i.test(line.args.join(' ')),
+    )
+    .map((line) =>
+      problem(
+        'tunnel',
+        whereOf(line),
+        'a client that asks for h2c, or names headers to drop, gets around the check',
+        'write `proxy_set_header Upgrade $postern_upgrade;` and `proxy_set_header Connection $postern_connection;`',
+      ),
+    )
 
 /** A pattern that answers whoever asks. */
 const isOpen = (spot: Spot): boolean =>

@@ -5,7 +5,7 @@ import { type Finding, problem, warning } from './finding.ts'
 import { CHECK } from './nginx-check.ts'
 import { type Directive, type Spot, walk } from './nginx-config.ts'
 import { EXEMPT } from './nginx-exempt.ts'
-import { findImpostors, findOvertakers } from './nginx-neighbours.ts'
+import { findImpostors, findOvertakers, findTunnels } from './nginx-neighbours.ts'
 import { RELAYED } from './nginx-relays.ts'
 import {
   has,
@@ -233,6 +233,7 @@ export const findTraps = (config: readonly Directive[]): Finding[] => {
     ...look(PROTECTED, others.filter(isProtected)),
     ...look(EXEMPT, others.filter(isProtected)),
     ...findImpostors(others),
+    ...findTunnels(others),
     ...findOvertakers(locations),
     ...look(NCHAN, locations),
     ...look([RELAYED], locations),

@@ -207,6 +207,27 @@ void t.test("an origin of the site's own beside ours", (t) => {
   t.end()
 })
 
+void t.test('a way around the check, by Upgrade or Connection', (t) => {
+  const rules = (lines: string, open = '') =>
+    findTraps(
+      parseNginxDump(
+        `# configuration file /n:\nhttp { map $http_upgrade $mine { } server { location /a/ { auth_request /c; proxy_pass http://a; ${lines} } location /b/ { proxy_pass http://a/x; ${open} } location /o/ { proxy_pass http://other; proxy_set_header Upgrade $http_upgrade; } } }`,
+      ),
+    )
+      .map(({ rule }) => rule)
+      .filter((rule) => rule === 'tunnel')
+  const line = (name: string, value: string) => `proxy_set_header ${name} ${value};`
+  t.same(rules(''), [])
+  t.same(rules(line('Upgrade', '$http_upgrade')), ['tunnel'])
+  t.same(rules(line('upgrade', '${http_upgrade}')), ['tunnel'])
+  t.same(rules(line('Connection', '$http_connection')), ['tunnel'])
+  t.same(rules('', line('Upgrade', '$http_upgrade')), ['tunnel'], 'where it is open')
+  t.same(rules(line('Upgrade', '$postern_upgrade')), [])
+  t.same(rules(line('Connection', '$postern_connection')), [])
+  t.same(rules(line('Connection', 'upgrade')), [], 'without Upgrade it says nothing')
+  t.end()
+})
+
 void t.test('a check location with nothing set is wrong in every way', (t) => {
   const bare =
     '# configuration file /n:\nhttp { location = /c { rewrite ^ /check/$postern_resource? break; proxy_pass http://postern; } }'
