@@ -2,39 +2,20 @@
 // found anywhere afterwards.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type BrowserContext, chromium, type Page } from 'playwright-core'
+import type { BrowserContext, Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 
+import { browserMissing, openBrowser, SOON } from './fixtures/browser.ts'
 import type { DemoReport } from './fixtures/demo-site.ts'
 import { compiled } from './fixtures/compiled.ts'
 import { nginxMissing, startFront } from './fixtures/nginx.ts'
 import { V1 } from './nginx/ask.ts'
 
-const CHROMIUM = '/usr/bin/chromium'
-const FLAGS = [
-  '--headless',
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-]
-const SOON = 10_000 // milliseconds that anything on the page may take
 const STREAMS = ['EventSource', 'WebSocket'] as const
-
-const browserMissing = (): string | false => {
-  if (existsSync(CHROMIUM)) return false
-  const cure = 'chromium is not installed: apt-get install chromium'
-  if (process.env['CI'] === 'true') throw new Error(cure)
-  return cure
-}
 
 // ---- the demo, as a process of its own
 
@@ -123,28 +104,6 @@ const CONTRASTS = `
         return [control.id || control.textContent.trim(), (light + 0.05) / (dark + 0.05)]
       })
   })()`
-
-// ---- a browser, with a profile on disk that can be searched afterwards
-
-const openBrowser = async (
-  t: Test,
-  options: { javaScriptEnabled?: boolean; args?: readonly string[] } = {},
-): Promise<{ context: BrowserContext; folder: string }> => {
-  const folder = mkdtempSync(join(tmpdir(), 'postern-browser-'))
-  const context = await chromium.launchPersistentContext(folder, {
-    executablePath: CHROMIUM,
-    ignoreHTTPSErrors: true,
-    ...options,
-    args: [...FLAGS, ...(options.args ?? [])],
-    timeout: 60_000,
-  })
-  context.setDefaultTimeout(SOON)
-  t.teardown(async () => {
-    await context.close()
-    rmSync(folder, { recursive: true, force: true })
-  })
-  return { context, folder }
-}
 
 const open = async (context: BrowserContext, demo: Demo): Promise<Page> => {
   const page = await context.newPage()
