@@ -17,6 +17,7 @@ import { KickSocketError } from '../streams/kicker.ts'
 import type { UserSource } from '../users/source.ts'
 
 const NOBODY = '-'
+const TOO_LARGE = 431
 
 /** What anybody can cause without a credential, and so flood a log with. Who was let in stands, each of them. */
 const REFUSAL = /^(?:AUTH_FAILED|BANNED|.+_DENIED)$/
@@ -163,7 +164,12 @@ export const createObserver = (parts: {
     requests: {
       observe({ route, status, reason, detail }) {
         if (route !== 'check') metrics.answered(route, status)
-        if (reason === undefined) log.debug({ route, status }, 'answered')
+        if (status === TOO_LARGE && limit.allows('headers')) {
+          log.warn(
+            { status },
+            'headers of more than 48 KiB were refused: nginx lets them through by its large_client_header_buffers (32 KiB by default)',
+          )
+        } else if (reason === undefined) log.debug({ route, status }, 'answered')
         else if (limit.allows(`${route} ${reason}`))
           log.info({ route, status, reason, ...detail }, REFUSED[reason] ?? 'refused')
       },

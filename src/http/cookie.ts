@@ -1,17 +1,23 @@
 // Cookies in and out. Names are compared byte by byte (a browser's prefix rule does not know case, so
 // `__host-x` may be anybody's), and two values under one name mean that somebody planted one of them.
 
-import { trimBlanks } from './headers.ts'
+import { isBlank, trimBlanks } from './headers.ts'
 
 export type CookieRead = { value: string } | { problem: 'missing' | 'ambiguous' }
 
 /** The one value of a cookie in a Cookie line (RFC 6265bis §5.4); their order means nothing, so two must be equal. */
-export const readCookie = (line: string | undefined, name: string): CookieRead => {
+export const readCookie = (line = '', name: string): CookieRead => {
   let found: string | undefined
-  for (const pair of (line ?? '').split(';')) {
-    const equals = pair.indexOf('=')
-    if (equals < 0 || trimBlanks(pair.slice(0, equals)) !== name) continue
-    const value = trimBlanks(pair.slice(equals + 1)).replace(/^"(.*)"$/, '$1')
+  // From name to name: a stranger's 32 KiB of semicolons would be as many pairs, and 2.7 ms of every check.
+  for (let at = line.indexOf(name); at >= 0; at = line.indexOf(name, at + 1)) {
+    let start = at
+    let equals = at + name.length
+    while (start > 0 && isBlank(line[start - 1])) start--
+    while (isBlank(line[equals])) equals++
+    if ((start > 0 && line[start - 1] !== ';') || line[equals] !== '=') continue
+    const end = line.indexOf(';', equals)
+    const written = line.slice(equals + 1, end < 0 ? undefined : end)
+    const value = trimBlanks(written).replace(/^"(.*)"$/, '$1')
     if (found !== undefined && found !== value) return { problem: 'ambiguous' }
     found = value
   }

@@ -7,7 +7,7 @@ export interface Headers {
   isRepeated(name: string): boolean
 }
 
-const isBlank = (char: string | undefined): boolean => char === ' ' || char === '\t'
+export const isBlank = (char: string | undefined): boolean => char === ' ' || char === '\t'
 
 /**
  * Without the spaces and tabs around it (OWS, RFC 9110 §5.6.3). `trim` would take a no-break space away too, which

@@ -1,8 +1,11 @@
 // Cookies read and written. Without a server.
 
+import { isDeepStrictEqual } from 'node:util'
+
+import * as fc from 'fast-check'
 import t from 'tap'
 
-import { readCookie, writeCookie } from '../../src/http/cookie.ts'
+import { type CookieRead, readCookie, writeCookie } from '../../src/http/cookie.ts'
 
 void t.test('one value is found however the line is written', (t) => {
   const rows: Record<string, string> = {
@@ -43,6 +46,29 @@ void t.test('only a space and a tab may stand around a name or a value', (t) => 
     t.same(readCookie(`x=v${odd}`, 'x'), { value: `v${odd}` })
     t.same(readCookie(`x=v; ${odd}x=w`, 'x'), { value: 'v' }, 'and shuts nobody out')
   }
+  t.end()
+})
+
+/** By the letter of RFC 6265bis: pairs between semicolons, the first = of each divides. */
+const byPairs = (line: string, name: string): CookieRead => {
+  const values = line
+    .split(';')
+    .filter((pair) => pair.includes('='))
+    .map((pair) => [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)] as const)
+    .filter(([found]) => found.replaceAll(/^[ \t]+|[ \t]+$/g, '') === name)
+    .map(([, value]) => value.replaceAll(/^[ \t]+|[ \t]+$/g, '').replace(/^"(.*)"$/, '$1'))
+  const [value = ''] = values
+  if (values.some((other) => other !== value)) return { problem: 'ambiguous' }
+  return value === '' ? { problem: 'missing' } : { value }
+}
+
+void t.test('any line is read as its pairs', (t) => {
+  const piece = fc.constantFrom('x', 'x', 'xx', '=', ';', ' ', '\t', '"', 'y', '\u00a0')
+  const lines = fc.array(piece, { maxLength: 20 }).map((pieces) => pieces.join(''))
+  const same = fc.property(lines, fc.constantFrom('x', 'xx'), (line, name) =>
+    isDeepStrictEqual(readCookie(line, name), byPairs(line, name)),
+  )
+  fc.assert(same, { numRuns: 5000 })
   t.end()
 })
 

@@ -96,16 +96,30 @@ void t.test('what could be framed in two ways is refused and ends the connection
     DEL: get('X: a\x7fb\r\n'),
     'a bare CR': get('X: a\rb\r\n'),
     'a bare LF': 'GET /check HTTP/1.1\nHost: x\n\n',
-    'an Authorization of 17 KB': get(`X: ${'a'.repeat(17_000)}\r\n`),
-    'a target of 20 KB': get('', `${postern.CHECK}?${'a'.repeat(20_000)}`),
+    'a header of 50 KB': get(`X: ${'a'.repeat(50_000)}\r\n`),
+    'a target of 50 KB': get('', `${postern.CHECK}?${'a'.repeat(50_000)}`),
     'a space in the target': get('', '/check/a x'),
     'a small method': get('').replace('GET', 'get'),
     'an unknown method': get('').replace('GET', 'FOO'),
     CONNECT: 'CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n',
     binary: Buffer.from([0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x0d, 0x0a, 0x0d, 0x0a]),
   })
-  const [large] = await daemon.raw(get(`X: ${'a'.repeat(17_000)}\r\n`))
+  const count = 'postern_http_requests_total{route="unknown",status="431"}'
+  const before = await daemon.metric(count)
+  const [large] = await daemon.raw(get(`X: ${'a'.repeat(50_000)}\r\n`))
   t.equal(large?.status, 431)
+  t.match(large?.json(), { success: false, error: /headers.*cookies/, timestamp: Number })
+  t.equal(await daemon.metric(count), before + 1)
+  t.match(
+    daemon.log().find(({ status }) => status === 431),
+    {
+      level: 40,
+      msg: /large_client_header_buffers/,
+    },
+  )
+  // All that nginx lets through by default, and what it adds.
+  const [fits] = await daemon.raw(get(`X: ${'a'.repeat(42_000)}\r\n`), 1)
+  t.equal(fits?.status, 204)
   const [extended] = await daemon.raw(
     login('Transfer-Encoding: chunked', `1;${'x'.repeat(20_000)}\r\nx\r\n0\r\n\r\n`),
   )

@@ -1,10 +1,15 @@
 // What clients send that no document of ours asks for: another application's credentials and cookies, HEAD, headers of
 // every size. The shipped nginx in front, the real daemon behind.
 import { once } from 'node:events'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
+import { connect as connectHttp2 } from 'node:http2'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { connect as connectTls } from 'node:tls'
 import t, { type Test } from 'tap'
 
+import { createCertificate, needsOpenssl } from '../fixtures/canned-server.ts'
 import { nginxMissing, startNginx, type NginxOptions } from '../fixtures/nginx.ts'
 import { bearer, login, makePlace, nginxFound, serve } from '../fixtures/postern.ts'
 import { type Ask, ask, RECORDINGS, V1, V3 } from './ask.ts'
@@ -16,7 +21,8 @@ const setUp = async (t: Test, layout: Partial<NginxOptions> = {}) => {
   const place = makePlace(t)
   mkdirSync(place.at('recordings'))
   writeFileSync(place.at('recordings', 'a.wav'), 'RIFF'.padEnd(1000, 'x'))
-  const application = createServer((request, response) => {
+  // Its own limit is not what is looked at here.
+  const application = createServer({ maxHeaderSize: 65_536 }, (request, response) => {
     response.end(JSON.stringify(request.headers))
   }).listen(place.at('app.sock'))
   await once(application, 'listening')
@@ -121,3 +127,92 @@ void t.test('HEAD is GET without a body', { skip: nginxMissing() }, async (t) =>
     t.equal(head.headers['content-length'], whole.headers['content-length'], path)
   }
 })
+
+void t.test(
+  'whatever headers nginx takes the daemon takes',
+  { skip: nginxMissing() || needsOpenssl.skip },
+  async (t) => {
+    // Not in t.testdir(): a unix socket's path ends at 107 bytes.
+    const folder = mkdtempSync(join(tmpdir(), 'postern-tls-'))
+    t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+    const { file } = createCertificate(folder, 'DNS:localhost')
+    const { access, get } = await setUp(t, {
+      site: [
+        ['set $postern_accept header;', 'set $postern_accept "header cookie";'],
+        [/^ {4}# (?=listen 443|ssl_certificate)/gm, '    '],
+        ['/etc/ssl/certs/pbx.example.com.pem', file],
+        ['/etc/ssl/private/pbx.example.com.key', `${folder}/key.pem`],
+        ['listen 443', `listen unix:${folder}/tls.sock`],
+      ],
+    })
+    /** As another application under the same name sets them. */
+    const cookies = (count: number, bytes: number): string[] =>
+      Array.from({ length: count }, (_, n) => `other${n}=${'x'.repeat(bytes)}`)
+    const ours = `postern=${access}`
+
+    const rows: [what: string, path: string, headers: Ask['headers']][] = [
+      ['a Cookie of 7 KiB', '/app/x', { Cookie: [...cookies(1, 7000), ours].join('; ') }],
+      [
+        'each header as long as it may be',
+        `/app/${'y'.repeat(7900)}`,
+        { Cookie: cookies(1, 8000), 'User-Agent': 'u'.repeat(8000), ...bearer(access) },
+      ],
+    ]
+    for (const [what, path, headers] of rows) t.equal((await get(path, headers)).status, 200, what)
+    const profile = await get(`${V1}/profile?${'y'.repeat(7900)}`, {
+      Cookie: [...cookies(1, 7500), ours].join('; '),
+      'User-Agent': 'u'.repeat(8000),
+    })
+    t.equal(profile.status, 200, 'an endpoint of ours')
+
+    // Over HTTP/2 each cookie is a field of its own, and nginx makes one line of them all.
+    const socket = connectTls({
+      path: `${folder}/tls.sock`,
+      ALPNProtocols: ['h2'],
+      rejectUnauthorized: false,
+    })
+    const session = connectHttp2('https://localhost', { createConnection: () => socket })
+    t.teardown(() => session.destroy())
+    for (const [path, bytes] of [
+      ['/app/x', 4000],
+      ['/app/x', 6000],
+      [`${V1}/profile`, 6000],
+      [RECORDING, 6000],
+    ] as const) {
+      const stream = session.request({
+        ':path': path,
+        cookie: [...cookies(5, bytes), `__Host-${ours}`],
+      })
+      const [headers] = (await once(stream, 'response')) as [Record<string, unknown>]
+      stream.destroy()
+      t.equal(headers[':status'], 200, `HTTP/2: ${path}`)
+    }
+  },
+)
+
+void t.test(
+  'more than the daemon takes is told, and no reason to try again',
+  { skip: nginxMissing() },
+  async (t) => {
+    const large = { http: 'large_client_header_buffers 8 64k;' }
+    const { place, daemon, access, get } = await setUp(t, large)
+    for (const bytes of [49_000, 60_000]) {
+      const headers = {
+        ...bearer(access),
+        Cookie: `other=${'x'.repeat(bytes)}`,
+      }
+      for (const path of [RECORDING, '/app/x', `${V1}/sub/users-state`, `${V1}/profile`]) {
+        const answer = await get(path, headers)
+        t.equal(answer.status, 431, path)
+        t.equal(answer.headers['retry-after'], undefined)
+        t.match(JSON.parse(answer.body), { success: false, error: /cookies/ }, path)
+      }
+    }
+    t.match(
+      (await place.operator('/metrics')).body,
+      /^postern_http_requests_total\{route="unknown",status="431"\} 8$/m,
+    )
+    t.match(daemon.out(), /"status":431.*large_client_header_buffers/)
+    t.equal((await get(RECORDING, bearer(access))).status, 200, 'and everybody else goes on')
+  },
+)
