@@ -8,7 +8,7 @@ import { dirname } from 'node:path'
 import t from 'tap'
 
 import { isResource } from '../../src/auth/grants.ts'
-import { readResource } from '../../src/http/check.ts'
+import { readResource } from '../../src/http/resource.ts'
 import { requestOf } from '../fixtures/daemon.ts'
 import { nginxMissing, startNginx } from '../fixtures/nginx.ts'
 import { type Seen, startApplication } from './application.ts'
