@@ -169,7 +169,7 @@ export const isLocal = (where: Address): boolean =>
   'path' in where || loopback.check(where.host, familyOf(where.host))
 
 const readGrant = (found: string): string | Problem => {
-  // A slip, nearly always, and it would grant nothing.
+  // Nearly always a slip, which would grant nothing.
   if (found.trim() !== found) {
     return { problem: 'begins or ends in a blank: write %20 where a name does' }
   }

@@ -234,6 +234,9 @@ const cases: readonly (readonly [Kind<unknown>, readonly (readonly [unknown, unk
     [
       [[], []],
       [['read:a/**'], ['read:a/**']],
+      [['read:Иванов/a b%20'], ['read:Иванов/a b%20']],
+      [['read:a '], REFUSED], // a slip, which would grant nothing
+      [['read:a\u00a0'], REFUSED],
       [['read:'], REFUSED],
       [[['read:a']], REFUSED],
       ['read:a', REFUSED],
