@@ -62,7 +62,7 @@ export const refuseLogin = (
   now: number,
   events: readonly SecurityEvent[],
 ): Reply =>
-  failure(shape, 401, 'Invalid credentials', now, {
+  failure(shape, 401, 'Invalid credentials: look at the name and the password', now, {
     headers: ['WWW-Authenticate', challenge({ refused: 'no_credential' })],
     events,
   })

@@ -44,7 +44,7 @@ export const refuseRefresh = (
 ): Reply =>
   'unavailable' in result
     ? failure(shape, 503, 'Try again later', now, { headers: retryAfter(result.retryAfter) })
-    : failure(shape, 401, 'Invalid or expired refresh token', now, {
+    : failure(shape, 401, 'Invalid or expired refresh token: log in again', now, {
         headers: ['WWW-Authenticate', challenge({ refused: 'expired' }), ...headers],
         events: refreshEvents(result),
       })

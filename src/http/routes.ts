@@ -73,15 +73,18 @@ export const createRouter = (
     name: 'unknown',
     shape: fallback,
     idAt: Infinity,
-    handler: async () => failure(fallback, 404, 'Not found', now()),
+    handler: async () => failure(fallback, 404, 'Not found: look at the address', now()),
   }
   const wrongMethod = ({ shape, methods }: Methods): Match => {
-    const headers = ['Allow', [...methods.keys()].join(', ')]
+    const allowed = [...methods.keys()].join(', ')
     return {
       name: 'wrong_method',
       shape,
       idAt: Infinity,
-      handler: async () => failure(shape, 405, 'Method not allowed', now(), { headers }),
+      handler: async () =>
+        failure(shape, 405, `Method not allowed: use ${allowed}`, now(), {
+          headers: ['Allow', allowed],
+        }),
     }
   }
   const pick = (found: Methods, method: string): Match =>

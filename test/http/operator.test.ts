@@ -113,7 +113,7 @@ void t.test('each listener knows its own paths alone', async (t) => {
   t.equal((await daemon.operator('/check/x')).status, 404)
   const answer = await daemon.operator('/check')
   t.equal(answer.status, 404)
-  t.same(answer.json(), { error: 'Not found' })
+  t.same(answer.json(), { error: 'Not found: look at the address' })
 })
 
 void t.test('a reload is taken whole, or not at all with every problem', async (t) => {

@@ -75,7 +75,10 @@ void t.test('there is one spelling of a path', async (t) => {
   for (const path of rows) {
     const match = router('GET', path)
     t.equal(match.name, 'unknown', path)
-    t.match(await answer(match), { status: 404, body: '{"fallback":"Not found"}' })
+    t.match(await answer(match), {
+      status: 404,
+      body: '{"fallback":"Not found: look at the address"}',
+    })
   }
 })
 
@@ -88,7 +91,7 @@ void t.test(
       const { status, headers, body } = await answer(match)
       t.equal(status, 405)
       t.same(headers.slice(-2), ['Allow', 'GET, HEAD, POST'])
-      t.equal(body, '{"own":"Method not allowed"}')
+      t.equal(body, '{"own":"Method not allowed: use GET, HEAD, POST"}')
     }
     t.same((await answer(router('GET', '/a/items/x'))).headers.slice(-2), ['Allow', 'DELETE'])
   },

@@ -664,7 +664,7 @@ void t.test('whatever is nobody’s gets one answer, and one series', async (t) 
     shapes.add([status, body, ...lines.filter((line) => !line.startsWith('Date'))].join('\n'))
   }
   t.equal(shapes.size, 1)
-  t.match([...shapes][0], /^404\n\{"success":false,"error":"Not found",/)
+  t.match([...shapes][0], /^404\n\{"success":false,"error":"Not found: look at the address",/)
   t.ok((await daemon.metric('postern_http_requests_total{route="unknown",status="404"}')) >= 200)
 })
 

@@ -216,3 +216,55 @@ void t.test(
     t.equal((await get(RECORDING, bearer(access))).status, 200, 'and everybody else goes on')
   },
 )
+
+void t.test('each refusal says what to do', { skip: nginxMissing() }, async (t) => {
+  const { access, get, place, nginx, daemon } = await setUp(t)
+  const { access: user } = await login(place.ask)
+  const page = { Cookie: `postern=${user}`, Origin: 'https://elsewhere.example' }
+  const junk = bearer('junk')
+  const post = (path: string, headers: Ask['headers'], body: string) =>
+    ask(nginx.port, path, { headers: { 'Content-Type': 'application/json', ...headers }, body })
+  const rows: [asked: ReturnType<typeof get>, status: number, cure: RegExp][] = [
+    [get(RECORDING), 401, /log in/],
+    [get(RECORDING, junk), 401, /log in, or renew/],
+    [get('/app/x', bearer(user)), 403, /ask whoever runs this site/],
+    [get(RECORDING, page), 403, /use a page of this site.*site\.origins/],
+    [get(`${RECORDINGS}/none.wav`, bearer(access)), 404, /nothing is there/],
+    [get(`${V1}/sub/users-state`, bearer(access), 'HEAD'), 405, /^$/],
+    [get(`${V1}/sub/users-state`, bearer(access), 'PUT'), 405, /use GET/],
+    [get(`${V1}/auth/login`), 405, /use POST/],
+    [get(`${V1}/nothing`), 404, /look at the address/],
+    [get(`${V1}/profile`, junk), 401, /log in, or renew/],
+    [get(`${V1}/profile`, page), 403, /use a page of this site.*site\.origins/],
+    [
+      post(`${V1}/auth/login`, {}, '{"username":"201","password":"x"}'),
+      401,
+      /name and the password/,
+    ],
+    [post(`${V1}/auth/login`, {}, '{}'), 400, /required/],
+    [post(`${V1}/auth/refresh`, junk, ''), 401, /log in again/],
+    [post(`${V3}/auth:refresh`, {}, ''), 401, /log in again/],
+    [
+      post(`${V3}/auth:login`, { Origin: 'null' }, '{}'),
+      403,
+      /use a page of this site.*site\.origins/,
+    ],
+    [
+      post(`${V1}/auth/ticket`, bearer(user), '{"action":"write","resource":"app"}'),
+      403,
+      /no right to it/,
+    ],
+  ]
+  for (const [asked, status, cure] of rows) {
+    const reply = await asked
+    t.equal(reply.status, status, String(cure))
+    if (reply.body === '') continue
+    const { error, messages } = JSON.parse(reply.body) as {
+      error?: string
+      messages?: { error: string[] }
+    }
+    t.match(error ?? messages?.error[0], cure)
+  }
+  await daemon.end()
+  t.match((await get(RECORDING)).body, /try again in two seconds/)
+})

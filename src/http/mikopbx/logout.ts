@@ -51,7 +51,7 @@ export const createLogoutHandler = (parts: {
       const refusal = 'refused' in bearer ? bearer : { refused: 'bad_signature' as const }
       // A stale cookie is cleared, or the browser would send it for ever (CVE-2026-34454); never for another site.
       const stale = !foreign && !('problem' in cookie && cookie.problem === 'missing')
-      return failure(shape, 401, 'Unauthorized', now(), {
+      return failure(shape, 401, 'Unauthorized: log in, or renew the token', now(), {
         headers: ['WWW-Authenticate', challenge(refusal), ...(stale ? cleared : [])],
       })
     }

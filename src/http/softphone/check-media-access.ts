@@ -13,7 +13,7 @@ export const createCheckMediaAccessHandler = (parts: { guard: Guard; now(): numb
     const credential = readBearer(headers)
     const decision = 'refused' in credential ? credential : await guard.identify(credential.token)
     if (!('refused' in decision)) return success({})
-    return failure(shape, 401, 'Unauthorized', now(), {
+    return failure(shape, 401, 'Unauthorized: log in, or renew the token', now(), {
       headers: ['WWW-Authenticate', challenge(decision)],
       reason: decision.refused,
     })

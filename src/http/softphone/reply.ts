@@ -28,7 +28,7 @@ export const refusal = (
   if (reason === 'cross_site') {
     return failure(shape, 403, crossSiteWords('use of the cookie'), now, { reason, ...blame })
   }
-  return failure(shape, 401, 'Invalid or expired token', now, {
+  return failure(shape, 401, 'Invalid or expired token: log in, or renew it', now, {
     headers: ['WWW-Authenticate', challenge({ refused: reason })],
     reason,
   })

@@ -35,7 +35,7 @@ export const createTicketHandler = (
       return success({ ticket: result.ticket, expires_in: result.expiresIn })
     }
     observe.ticket('no_grant')
-    return failure(shape, 403, 'Not granted', now(), {
+    return failure(shape, 403, 'Not granted: the role of this user has no right to it', now(), {
       headers: ['WWW-Authenticate', challenge({ refused: 'no_grant' })],
     })
   }

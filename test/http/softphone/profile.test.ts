@@ -81,7 +81,7 @@ void t.test('a bad, late, ended or foreign token reads the same', async (t) => {
   t.equal(answers.size, 1)
   t.match(
     [...answers][0],
-    /WWW-Authenticate: Bearer realm="postern", error="invalid_token"\n[^]*"error":"Invalid or expired token"/,
+    /WWW-Authenticate: Bearer realm="postern", error="invalid_token"\n[^]*"error":"Invalid or expired token: log in, or renew it"/,
   )
 })
 
