@@ -64,7 +64,8 @@ const byList = (origins: readonly string[], alwaysSecure: boolean) => {
   return (headers: Headers): Origin => {
     const host = headers.get('x-forwarded-host')?.toLowerCase() ?? ''
     const text = known.get(host) ?? known.get(host.replace(PORT, ''))
-    return { secure: alwaysSecure || isHttps(text ?? ranked[0] ?? ''), text }
+    const secure = text === undefined ? origins.some(isHttps) : isHttps(text)
+    return { secure: alwaysSecure || secure, text }
   }
 }
 
