@@ -20,6 +20,7 @@ const lookUp = async (config: Config, name: string): Promise<Lookup> => {
   opened.defer(() => pool.close())
   const open = () => openUsers(config, pool, () => {}, systemClock.every)
   const users = await asOwner(config.users.file, open)
+  users.mayMiss(false) // no session hangs on the answer
   opened.defer(() => users.close())
   return await users.lookup(name)
 }
