@@ -35,7 +35,7 @@ void t.test('HEAD is GET without a body, on each listener', async (t) => {
     [`${V1}/health`, daemon.ask],
     [`${V1}/profile`, daemon.ask],
     ['/.well-known/jwks.json', daemon.ask],
-    ['/check', daemon.ask],
+    ['/check/recordings/a', daemon.ask],
   ]
   for (const [path, ask] of rows) {
     const whole = await ask(path)

@@ -81,7 +81,7 @@ void t.test('over HTTP/2', { skip }, async (t) => {
       t.match(part, /strict-transport-security: max-age=31536000/i)
       t.match(await curl('-r', '2000-', ...bearer(token), recording), /416 2$/)
       t.match(await curl('-I', ...bearer(token), recording), /content-length: 1000[^]*200 2$/i)
-      t.match(await curl(recording), /"Unauthorized"[^]*401 2$/)
+      t.match(await curl(recording), /"Unauthorized: log in[^]*401 2$/)
 
       const listening = curl(
         '-N',
