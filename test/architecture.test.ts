@@ -306,6 +306,8 @@ void t.test('every source file has a test of its name', (t) => {
     'store/redis/journal.ts': 'store/redis/feed.test.ts',
     'store/redis/sessions.ts': 'store/redis/redis.test.ts',
     'store/redis/streams.ts': 'store/redis/redis.test.ts',
+    'store/redis/families.ts': 'store/redis/redis.test.ts',
+    'store/sqlite/families.ts': 'store/sqlite/engine.test.ts',
     'store/sqlite/error.ts': 'store/sqlite/engine.test.ts',
     'store/sqlite/file.ts': 'store/sqlite/engine.test.ts',
     'store/sqlite/counted-time.ts': 'store/sqlite/sqlite.test.ts',

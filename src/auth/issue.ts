@@ -68,8 +68,9 @@ export const issueRefreshToken = async (
   session: Session,
   terms: DialectTerms,
   now: number,
+  predecessor?: string,
 ): Promise<string> => {
-  if (terms.opaqueRefresh) return createOpaqueToken()
+  if (terms.opaqueRefresh) return createOpaqueToken(predecessor)
   const { role, expiresAt: exp } = session
   return tokens.issue({ ...sharedClaims(session, now), type: 'refresh', role, exp })
 }

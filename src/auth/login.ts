@@ -11,7 +11,7 @@ import {
   issueAccessToken,
   issueRefreshToken,
 } from './issue.ts'
-import { hashRefreshToken } from './refresh-token.ts'
+import { findByNames, hashRefreshToken, namesOf } from './refresh-token.ts'
 import type { Sessions } from './sessions.ts'
 import type { Throttle } from './throttle.ts'
 import type { Tokens } from './token.ts'
@@ -98,7 +98,7 @@ export const createLogin = (
 
   /** Somebody else's session is theirs to end, whoever sits at their browser now. */
   const endReplaced = async (refreshToken: string, username: string): Promise<void> => {
-    const found = await store.findByRefresh(hashRefreshToken(refreshToken), clock.now())
+    const found = await findByNames(store, namesOf(refreshToken), clock.now())
     if (found.state !== 'live' || found.session.username !== username) return
     await sessions.end(found.session.sid, 'user')
   }

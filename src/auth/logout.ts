@@ -3,7 +3,7 @@
 
 import type { Store } from '../store/store.ts'
 import type { Guard } from './check.ts'
-import { hashRefreshToken, mayBeStored } from './refresh-token.ts'
+import { findByNames, mayBeStored, namesOf } from './refresh-token.ts'
 import type { Sessions } from './sessions.ts'
 import type { Tokens } from './token.ts'
 
@@ -33,9 +33,13 @@ export const createLogout = (parts: {
     return { username, ended: one ? 1 : 0 }
   }
 
-  /** By an opaque refresh token. */
-  const byRefreshToken = async (token: string, everywhere: boolean): Promise<LogoutResult> => {
-    const found = await store.findByRefresh(hashRefreshToken(token), now())
+  /** By an opaque refresh token, or a JWT of that session. */
+  const byRefreshToken = async (
+    token: string,
+    everywhere: boolean,
+    sid?: string,
+  ): Promise<LogoutResult> => {
+    const found = await findByNames(store, namesOf(token, sid), now())
     if (found.state === 'unknown') return NOT_OURS
     if (everywhere && found.state !== 'live') return NOT_OURS
     return leave(found.session.sid, found.session.username, everywhere)
@@ -53,7 +57,9 @@ export const createLogout = (parts: {
       // Its session is another system's, which we cannot end.
       if (claims.foreign) return NOT_OURS
       // A refresh token outlives our memory of ended sessions: the store knows whether it is still valid.
-      if (claims.type === 'refresh' && everywhere) return byRefreshToken(token, everywhere)
+      if (claims.type === 'refresh' && everywhere) {
+        return byRefreshToken(token, everywhere, claims.sid)
+      }
       // A logout that waits to be written has ended this token here, and is asked again until it is.
       if (everywhere && !sessions.owes(claims)) {
         const standing = await guard.identify(token, claims.type)
@@ -61,7 +67,7 @@ export const createLogout = (parts: {
       }
       return leave(claims.sid, claims.username, everywhere)
     },
-    byRefreshToken,
+    byRefreshToken: (token: string, everywhere: boolean) => byRefreshToken(token, everywhere),
   }
 }
 

@@ -3,6 +3,7 @@
 
 import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from 'node:crypto'
 
+import type { Found, Store } from '../store/store.ts'
 import type { Reason, Refusal } from './decision.ts'
 
 /** What the store keeps instead of the token. Tokens have ≥ 128 random bits, so no dictionary breaks a plain hash. */
@@ -22,8 +23,39 @@ const ROTATED: ReadonlySet<Reason> = new Set([
  */
 export const mayBeStored = ({ refused }: Refusal): boolean => ROTATED.has(refused)
 
-/** 64 lower-case hex digits. */
-export const createOpaqueToken = (): string => randomBytes(32).toString('hex')
+const OPAQUE = /^[0-9a-f]{64}$/
+const FAMILY = 32 // digits: 128 bits, and as many are left for the token itself
+
+export const isOpaque = (token: string): boolean => OPAQUE.test(token)
+
+/** 64 lower-case hex digits. One that was traded for another has the first half in common with it: their family. */
+export const createOpaqueToken = (predecessor?: string): string =>
+  predecessor === undefined
+    ? randomBytes(32).toString('hex')
+    : predecessor.slice(0, FAMILY) + randomBytes(32 - FAMILY / 2).toString('hex')
+
+/**
+ * What the store may know a refresh token by: itself, and its family, which is all that is left of one that was traded
+ * long ago. Only who has seen a token of a family can show it: of an opaque one it is secret, and a JWT is believed
+ * its session (`sid`) by its signature alone.
+ */
+export const namesOf = (
+  token: string,
+  sid?: string,
+): readonly [hash: Buffer, family: Buffer | undefined] => {
+  const family = isOpaque(token) ? `opaque ${token.slice(0, FAMILY)}` : sid && `jwt ${sid}`
+  return [hashRefreshToken(token), family ? hashRefreshToken(family) : undefined]
+}
+
+export const findByNames = async (
+  store: Pick<Store, 'findByRefresh'>,
+  names: ReturnType<typeof namesOf>,
+  now: number,
+): Promise<Found> => {
+  const [hash, family] = names
+  const found = await store.findByRefresh(hash, now)
+  return found.state === 'unknown' && family ? store.findByRefresh(family, now) : found
+}
 
 const NONCE = 12 // GCM's own size (NIST SP 800-38D §5.2.1.1)
 const TAG = 16

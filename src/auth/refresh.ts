@@ -5,7 +5,15 @@ import type { Clock } from '../clock.ts'
 import type { EndCause, EndedSession, Renewal, Session, Store } from '../store/store.ts'
 import type { Lookup } from '../users/source.ts'
 import { accessExpiry, type DialectTerms, issueAccessToken, issueRefreshToken } from './issue.ts'
-import { hashRefreshToken, mayBeStored, sealSuccessor, unsealSuccessor } from './refresh-token.ts'
+import {
+  findByNames,
+  hashRefreshToken,
+  isOpaque,
+  mayBeStored,
+  namesOf,
+  sealSuccessor,
+  unsealSuccessor,
+} from './refresh-token.ts'
 import type { Sessions } from './sessions.ts'
 import type { Sights } from './sights.ts'
 import { judgeTime, type Tokens } from './token.ts'
@@ -36,7 +44,6 @@ export type RefreshResult =
 export type Refresh = (refreshToken: string) => Promise<RefreshResult>
 
 const SOURCE_RETRY = 5 // seconds: the user source is away, the session stays
-const OPAQUE = /^[0-9a-f]{64}$/
 
 export const createRefresh = (
   parts: {
@@ -53,16 +60,18 @@ export const createRefresh = (
 ): Refresh => {
   const { users, store, sessions, sights, tokens, clock, onRenewed } = parts
 
-  /** What the token alone tells: of a JWT the signature, the type and the time. */
-  const judgeText = async (token: string): Promise<{ refused: RefreshRefusal } | undefined> => {
-    if (terms.opaqueRefresh) return OPAQUE.test(token) ? undefined : { refused: 'invalid' }
+  /** What the token alone tells: of a JWT the signature, the type and the time; if it may pass, its names. */
+  const judgeText = async (
+    token: string,
+  ): Promise<{ refused: RefreshRefusal } | ReturnType<typeof namesOf>> => {
+    if (terms.opaqueRefresh) return isOpaque(token) ? namesOf(token) : { refused: 'invalid' }
     const verdict = await tokens.verify(token)
     if ('refused' in verdict) {
-      return mayBeStored(verdict) ? undefined : { refused: 'invalid' }
+      return mayBeStored(verdict) ? namesOf(token) : { refused: 'invalid' }
     }
     if (verdict.type !== 'refresh') return { refused: 'wrong_type' }
     const untimely = judgeTime(verdict, clock.now())
-    if (!untimely) return undefined
+    if (!untimely) return namesOf(token, verdict.sid)
     return { refused: untimely.refused === 'expired' ? 'expired' : 'invalid' }
   }
 
@@ -108,16 +117,20 @@ export const createRefresh = (
 
   const rotate = async (
     presented: string,
-    hash: Buffer,
+    [hash, family]: ReturnType<typeof namesOf>,
     session: Session,
     renewal: Renewal,
   ): Promise<RefreshResult> => {
     const { now } = renewal
-    const successor = await issueRefreshToken(tokens, session, terms, now)
-    const next = { hash: hashRefreshToken(successor), sealed: sealSuccessor(presented, successor) }
+    const successor = await issueRefreshToken(tokens, session, terms, now, presented)
+    const sealed = sealSuccessor(presented, successor)
+    const next = { hash: hashRefreshToken(successor), sealed, family }
     // The store is back, and has yet to hear that somebody has shown what this token was traded for.
     await sights.settle(session.sid)
-    const rotation = await store.rotate(hash, next, renewal, terms.grace, terms.unseenGrace)
+    const trade = (name: Buffer) =>
+      store.rotate(name, next, renewal, terms.grace, terms.unseenGrace)
+    let rotation = await trade(hash)
+    if (rotation.outcome === 'unknown' && family) rotation = await trade(family)
     switch (rotation.outcome) {
       case 'rotated':
         return answer(rotation.session, now, 'rotated', rotation.generation, successor)
@@ -139,11 +152,10 @@ export const createRefresh = (
   }
 
   return async (presented) => {
-    const bad = await judgeText(presented)
-    if (bad) return bad
+    const names = await judgeText(presented)
+    if ('refused' in names) return names
     const now = clock.now()
-    const hash = hashRefreshToken(presented)
-    const found = await store.findByRefresh(hash, now)
+    const found = await findByNames(store, names, now)
     if (found.state === 'unknown') return { refused: 'invalid' }
     if (found.state !== 'live') return { refused: found.state }
     if (found.session.dialect !== terms.dialect) return { refused: 'invalid' }
@@ -151,8 +163,8 @@ export const createRefresh = (
     if (sessions.owes(found.session)) return { refused: 'ended' }
     const renewal = await judgeSession(found.session, now)
     const goesOn = 'idleTtl' in renewal
-    if (goesOn && terms.rotate) return rotate(presented, hash, found.session, renewal)
+    if (goesOn && terms.rotate) return rotate(presented, names, found.session, renewal)
     sights.saw(found.session.sid, found.generation) // a rotation says so itself
-    return goesOn ? renew(hash, renewal) : renewal
+    return goesOn ? renew(names[0], renewal) : renewal
   }
 }

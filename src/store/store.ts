@@ -141,17 +141,19 @@ export interface StoreVerbs {
    * others are ended in the same step; 0 or none: no limit.
    */
   openSession(session: Session, refreshHash: Uint8Array, most?: number): Promise<EndedSession[]>
-  /** Of any token of a session, rotated or not. */
+  /** Of a token that is kept, rotated or not, or of a family. */
   findByRefresh(refreshHash: Uint8Array, now: number): Promise<Found>
   /** A refresh that keeps its refresh token; one that was ever traded for a successor is unknown to it. */
   renew(refreshHash: Uint8Array, renewal: Renewal): Promise<Found>
   /**
    * Trades a refresh token for its successor, exactly once. For `grace` seconds it gets the same one again; for
-   * `unseenGrace` as well, while nobody has seen that one.
+   * `unseenGrace` as well, while nobody has seen that one. `family`: what both have in common, by which it is found for
+   * as long as the session as a token that was traded long ago. Of a family no more than that, the last token and its
+   * predecessor are kept: who refreshes in a loop makes nothing grow.
    */
   rotate(
     presented: Uint8Array,
-    next: { hash: Uint8Array; sealed: Uint8Array },
+    next: { hash: Uint8Array; sealed: Uint8Array; family?: Uint8Array | undefined },
     renewal: Renewal,
     grace: number,
     unseenGrace?: number,

@@ -7,7 +7,7 @@ import { createSessions } from '../../src/auth/sessions.ts'
 import { StoreError } from '../../src/store/store.ts'
 import { keyringOf, secretOf } from '../fixtures/keys.ts'
 import { claims, createTestTokens, refreshToken, ticket, token } from '../fixtures/tokens.ts'
-import { enter, MIKOPBX, openRig } from './rig.ts'
+import { enter, MIKOPBX, openRig, SOFTPHONE } from './rig.ts'
 
 const NOT_OURS = { refused: 'no_token_of_ours' }
 
@@ -79,6 +79,23 @@ void t.test('an opaque refresh token ends its session, or all while it lives', a
   t.equal(await rig.opens(two.accessToken), 'opens')
   t.same(await rig.logout.byRefreshToken(two.refreshToken, true), { username: '201', ended: 2 })
   t.equal(await rig.opens(three.accessToken), 'session_ended')
+})
+
+void t.test('a refresh token that was rotated long ago still logs out', async (t) => {
+  const rig = await openRig(t)
+  for (const terms of [MIKOPBX, { ...SOFTPHONE, rotate: true }]) {
+    const refresh = rig.refresh(terms)
+    const { refreshToken: first, accessToken } = await enter(rig.login(terms))
+    let last = first
+    for (let n = 0; n < 3; n++) {
+      const next = await refresh(last)
+      last = ('refreshToken' in next && next.refreshToken) || ''
+    }
+    const { logout } = rig
+    const leave = terms.opaqueRefresh ? logout.byRefreshToken : logout.byToken
+    t.same(await leave(first, true), { username: '201', ended: 1 }, terms.dialect)
+    t.equal(await rig.opens(accessToken), 'session_ended')
+  }
 })
 
 void t.test('a refresh token still ends its session when its key is gone', async (t) => {

@@ -5,6 +5,7 @@ import t from 'tap'
 import {
   createOpaqueToken,
   hashRefreshToken,
+  namesOf,
   sealSuccessor,
   unsealSuccessor,
 } from '../../src/auth/refresh-token.ts'
@@ -13,6 +14,23 @@ void t.test('an opaque token is 64 lower-case hex digits, another one each time'
   const tokens = Array.from({ length: 1000 }, createOpaqueToken)
   t.equal(new Set(tokens).size, 1000)
   for (const token of tokens) if (!/^[0-9a-f]{64}$/.test(token)) t.fail(token)
+})
+
+void t.test('what was traded for another has a half in common with it, and no more', async (t) => {
+  const first = createOpaqueToken()
+  const next = Array.from({ length: 1000 }, () => createOpaqueToken(first))
+  t.equal(new Set(next).size, 1000)
+  for (const token of next) {
+    if (!/^[0-9a-f]{64}$/.test(token) || !token.startsWith(first.slice(0, 32))) t.fail(token)
+  }
+  t.equal(new Set(next.map((token) => token.slice(32))).size, 1000)
+  const familyOf = (token: string, sid?: string) => namesOf(token, sid)[1]?.toString('hex')
+  t.equal(new Set([first, ...next].map((token) => familyOf(token))).size, 1)
+  t.not(familyOf(first), familyOf(createOpaqueToken()))
+  t.equal(familyOf('a.b.c'), undefined, 'a JWT that nobody has verified is of none')
+  t.not(familyOf('a.b.c', first.slice(0, 32)), familyOf(first), 'a session’s name is no secret')
+  const names = namesOf(first).map((name) => name?.toString('hex'))
+  t.notOk(names.includes(hashRefreshToken(first.slice(0, 32)).toString('hex')))
 })
 
 void t.test('the hash finds a token and does not hold it', async (t) => {

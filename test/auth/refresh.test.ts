@@ -3,9 +3,11 @@
 import t from 'tap'
 import { createRefresh } from '../../src/auth/refresh.ts'
 import { NOW } from '../fixtures/clock.ts'
-import { keyringOf } from '../fixtures/keys.ts'
+import { keyringOf, secretOf } from '../fixtures/keys.ts'
 import { claims, createTestTokens, header, refreshToken, token } from '../fixtures/tokens.ts'
 import { enter, MIKOPBX, openRig, SOFTPHONE } from './rig.ts'
+
+const OTHER = secretOf('somebody else')
 
 void t.test('the softphone dialect keeps its refresh token', async (t) => {
   const rig = await openRig(t)
@@ -202,6 +204,58 @@ void t.test('five rotations in one second keep their order', async (t) => {
   }
   t.equal(new Set(chain).size, 6)
   t.match(await refresh(chain[3] ?? ''), { refused: 'reused' }, 'only the last but one has grace')
+})
+
+void t.test(
+  'a token that was rotated long ago still ends its session, a forged one none',
+  async (t) => {
+    for (const terms of [MIKOPBX, { ...SOFTPHONE, rotate: true }]) {
+      await t.test(terms.dialect, async (t) => {
+        const rig = await openRig(t)
+        const refresh = rig.refresh(terms)
+        const [first, other] = [await enter(rig.login(terms)), await enter(rig.login(terms))]
+        let last = first.refreshToken
+        for (let n = 0; n < 5; n++) {
+          const next = await refresh(last)
+          last = ('refreshToken' in next && next.refreshToken) || ''
+        }
+        // Half of another's, or signed by another: what nobody has been given.
+        const half = 'ab'.repeat(16)
+        const { sid } = first.session
+        const forged = [
+          half + first.refreshToken.slice(32),
+          `${half}${half}`,
+          sid + half, // whoever knows the name of a session
+          token({ header: header({ typ: 'rt+jwt' }), payload: claims({ sid }), key: OTHER }),
+        ]
+        for (const text of forged) t.same(await refresh(text), { refused: 'invalid' })
+        t.match(await refresh(last), { outcome: 'rotated' })
+        t.match(await refresh(first.refreshToken), { refused: 'reused', ended: { sid } })
+        t.same(await refresh(last), { refused: 'ended' })
+        t.match(await refresh(other.refreshToken), { outcome: 'rotated' }, 'nobody else’s')
+      })
+    }
+  },
+)
+
+void t.test('one that is rotated twice while it is judged is reused', async (t) => {
+  const rig = await openRig(t)
+  const { refreshToken } = await enter(rig.login(MIKOPBX))
+  const refresh = rig.refresh(MIKOPBX)
+  const slow = rig.refresh(MIKOPBX, {
+    store: {
+      async findByRefresh(hash, now) {
+        const found = await rig.store.findByRefresh(hash, now)
+        let last = refreshToken
+        for (let n = 0; n < 3; n++) {
+          const next = await refresh(last)
+          last = ('refreshToken' in next && next.refreshToken) || ''
+        }
+        return found
+      },
+    },
+  })
+  t.match(await slow(refreshToken), { refused: 'reused' })
 })
 
 void t.test(

@@ -375,6 +375,49 @@ export const runStoreContract = ({ open, reopen }: Adapter): void => {
     )
   })
 
+  void t.test('of a family the last two are kept, and any older one is still reused', async (t) => {
+    let store = await open(t)
+    await login(store, 'a')
+    const rotate = (step: number, family?: string) =>
+      store.rotate(hashOf(`a/${step}`), successor(`a/${step + 1}`, family), renewalAt(step), GRACE)
+    const stateOf = async (token: string) => (await store.findByRefresh(hashOf(token), NOW)).state
+    // As a version did that knew of no families.
+    for (const step of [0, 1, 2]) t.match(await rotate(step), { outcome: 'rotated' })
+    for (const step of [3, 4, 5, 6]) {
+      t.match(await rotate(step, 'the family'), { outcome: 'rotated' })
+    }
+    store = await reopen(t, store)
+    for (const step of [0, 1, 2]) t.equal(await stateOf(`a/${step}`), 'live', 'not of the family')
+    for (const step of [3, 4, 5]) t.equal(await stateOf(`a/${step}`), 'unknown')
+    for (const step of [6, 7]) t.equal(await stateOf(`a/${step}`), 'live')
+    t.equal(await stateOf('the family'), 'live')
+    t.equal(await stateOf('another family'), 'unknown')
+    t.match(await store.renew(hashOf('the family'), renewalAt(7)), { state: 'unknown' })
+    t.match(await rotate(6, 'the family'), { outcome: 'replayed' }, 'the predecessor')
+    t.match(await rotate(3, 'the family'), { outcome: 'unknown' }, 'by itself')
+    // Another version goes on without the family, and this one with what comes of that.
+    t.match(await rotate(7), { outcome: 'rotated' })
+    for (const step of [8, 9, 10]) t.match(await rotate(step, 'next'), { outcome: 'rotated' })
+    for (const step of [6, 7, 10, 11]) t.equal(await stateOf(`a/${step}`), 'live', `a/${step}`)
+    for (const step of [8, 9]) t.equal(await stateOf(`a/${step}`), 'unknown', `a/${step}`)
+
+    await login(store, 'b')
+    await store.rotate(hashOf('b/0'), successor('b/1', 'its own'), renewalAt(0), GRACE)
+    t.match(
+      await store.rotate(hashOf('the family'), successor('x'), renewalAt(12), GRACE),
+      { outcome: 'reused', ended: { sid: 'a', cause: 'refresh_reused' } },
+      'as of any that was traded long ago',
+    )
+    t.match(await rotate(11, 'next'), { outcome: 'ended' })
+    t.equal(await stateOf('its own'), 'live', 'nobody else’s')
+    t.equal(await stateOf('next'), 'ended')
+    await store.endSession('b', 'logout', NOW)
+    await pruneAll(store, NOW + 31 * DAY)
+    for (const token of ['the family', 'its own', 'a/0', 'a/11']) {
+      t.equal(await stateOf(token), 'unknown', token)
+    }
+  })
+
   void t.test(
     'of fifty parallel rotations one wins, and the others get what it made',
     async (t) => {

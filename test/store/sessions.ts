@@ -10,10 +10,11 @@ import { NOW } from '../fixtures/clock.ts'
 export const hashOf = (token: string): Uint8Array =>
   new Uint8Array(createHash('sha256').update(token).digest())
 
-/** What a rotation stores: the successor's hash, and something opaque that names it. */
-export const successor = (token: string): { hash: Uint8Array; sealed: Uint8Array } => ({
+/** What a rotation stores: the successor's hash, something opaque that names it, and their family's. */
+export const successor = (token: string, family?: string) => ({
   hash: hashOf(token),
   sealed: hashOf(`sealed ${token}`),
+  ...(family !== undefined && { family: hashOf(family) }),
 })
 
 export const sessionOf = (sid: string, given: Partial<Session> = {}): Session => ({

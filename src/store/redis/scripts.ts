@@ -5,6 +5,7 @@
 
 import { createHash } from 'node:crypto'
 
+import { KEEP_FAMILY } from './families.ts'
 import { HOUR, HOURS_TO_PASS, KEEP_SEALED, KEEP_UNSEEN } from '../store.ts'
 
 export interface Script {
@@ -17,7 +18,7 @@ export interface Script {
  * Under a root of sessions:
  *   root            hash  epoch, founded, seq (of the last end), trimmed (the last end forgotten), moved
  *   root:s:<sid>    hash  one session
- *   root:k:<sid>    hash  its refresh tokens: hash → number
+ *   root:k:<sid>    hash  its refresh tokens: hash → number (see families.ts)
  *   root:p:<sid>    text  the sealed successor, for as long as grace can reach it
  *   root:w:<sid>    text  its number and itself again, until somebody has seen it
  *   root:u:<user>   zset  a user's live sessions by expiry       root:c:<pair>  the same of one credential mark
@@ -179,7 +180,8 @@ return { is, f, at }
 
 /**
  * KEYS[1] a token's pointer; prefix, token hash, now, role, access, idle, next hash, sealed, grace, key of the pointer
- * of the next token, grace while unseen → outcome, session, the successor's number, sealed or ended; nil: unknown.
+ * of the next token, grace while unseen, family, key of its pointer → outcome, session, the successor's number, sealed
+ * or ended; nil: unknown.
  */
 export const ROTATE = script(
   `
@@ -189,6 +191,7 @@ redis.call('SET', ARGV[10] .. ':room', '', 'PX', 1)
   BY_POINTER,
   STATE,
   FINISH,
+  KEEP_FAMILY,
   `
 local now = number(ARGV[3])
 local key, sealedKey, unseenKey = root .. ':s:' .. sid, root .. ':p:' .. sid, root .. ':w:' .. sid
@@ -207,6 +210,7 @@ if at == last then
   redis.call('HSET', root .. ':k:' .. sid, ARGV[7], last + 1)
   redis.call('SET', sealedKey, ARGV[8], 'EX', ${KEEP_SEALED})
   redis.call('SET', unseenKey, (last + 1) .. ' ' .. ARGV[8], 'EX', ${KEEP_UNSEEN})
+  if ARGV[12] ~= '' then keepFamily(at, ttl, ARGV[12], ARGV[13]) end
   return { 'rotated', touch(sid, f, ARGV[4], now, number(ARGV[5])), last + 1 }
 end
 if at == last - 1 then

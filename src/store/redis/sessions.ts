@@ -154,6 +154,8 @@ export const createRedisSessions = (
         grace,
         tokenKey(next.hash),
         unseenGrace,
+        Buffer.from(next.family ?? ''),
+        next.family ? tokenKey(next.family) : '',
       ])
       if (!reply) return { outcome: 'unknown' }
       const [outcome, view, generation, extra] = reply as

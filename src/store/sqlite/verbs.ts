@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs'
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite'
 
 import { createCountedTime } from './counted-time.ts'
+import { createFamilies } from './families.ts'
 import { type Row, sessionValues, subscriptionValues, toSession, toSubscription } from './rows.ts'
 import { SCHEMA_VERSION } from './schema.ts'
 import { createUnseen } from './unseen.ts'
@@ -131,6 +132,7 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
 
   const countedTime = createCountedTime(db)
   const unseen = createUnseen(db)
+  const families = createFamilies(db)
 
   /** For a row that this same transaction has written or seen. */
   const one = (row: Row | undefined): Row => row as Row
@@ -192,6 +194,7 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
         markRotated.run(now, next.sealed, presented)
         insertToken.run(next.hash, sid, seq + 1)
         unseen.keep(sid, seq + 1, now, next.sealed)
+        if (next.family) families.keep(next.family, sid, seq, now)
         return { outcome: 'rotated', session: renewSession(sid, renewal), generation: seq + 1 }
       }
       // Absolute: a clock set back must not stretch the window.
