@@ -314,6 +314,7 @@ void t.test('every source file has a test of its name', (t) => {
     'store/sqlite/unseen.ts': 'store/sqlite/sqlite.test.ts',
     'store/redis/counted-time.ts': 'store/redis/redis.test.ts',
     'store/sqlite/rows.ts': 'store/sqlite/engine.test.ts',
+    'store/sqlite/tickets.ts': 'store/sqlite/engine.test.ts',
     'store/sqlite/verbs.ts': 'store/sqlite/engine.test.ts',
     'store/sqlite/copy.ts': 'cli/store.test.ts',
     'doctor/finding.ts': 'doctor/host.test.ts',

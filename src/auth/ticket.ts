@@ -109,12 +109,12 @@ export const createTickets = (parts: {
     redeem({ claims }: Identity, requestId: string): undefined | Promise<Refusal | undefined> {
       if (isForSip(claims.ticket?.pattern)) return judgeSession(claims)
       if (claims.ticket?.action !== 'subscribe') return undefined // a player's Range requests are many
-      return (
-        store
-          // Without an id no request is a repetition of another.
-          .useTicket(claims.jti, requestId === '' ? createId() : requestId, clock.now(), claims.exp)
-          .then((use) => (use === 'used' ? refuse('ticket_used') : undefined))
-      )
+      const { jti, exp, sid } = claims
+      // Without an id no request is a repetition of another.
+      const request = requestId === '' ? createId() : requestId
+      return store
+        .useTicket(jti, request, clock.now(), exp, sid)
+        .then((use) => (use === 'used' ? refuse('ticket_used') : undefined))
     },
   }
 }

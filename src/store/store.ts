@@ -130,6 +130,9 @@ export type Rotation =
   | { outcome: 'ended' | 'expired'; session: Session }
   | { outcome: 'unknown' }
 
+/** Used tickets of a session that are remembered: 64 streams that reconnect each second use them up in four. */
+export const MOST_TICKETS = 256
+
 /** nginx may repeat a check within one request: it must then get the same answer. */
 export const REPEAT_WITHIN = 5
 
@@ -185,14 +188,17 @@ export interface StoreVerbs {
   /** Moves the epoch to `since`, never back. It stands in for every end that was forgotten: `countTime` begins anew. */
   moveEpoch(since: number): Promise<void>
   /**
-   * Uses a single-use ticket. `repeat`: the same request asked already, within REPEAT_WITHIN seconds by either sign.
-   * One that is not remembered is unused, or past for certain and refused before it comes here.
+   * Uses a single-use ticket of a session. `repeat`: the same request asked already, within REPEAT_WITHIN seconds by either
+   * sign. One that is not remembered is unused, or past for certain and refused before it comes here: where a session has
+   * used more than MOST_TICKETS, those that run out first are forgotten, and no ticket of it that runs out no later than
+   * these passes any more.
    */
   useTicket(
     id: string,
     requestId: string,
     now: number,
     until: number,
+    sid: string,
   ): Promise<'first' | 'repeat' | 'used'>
   openSubscription(subscription: Subscription): Promise<void>
   closeSubscriptions(kicks: readonly string[]): Promise<void>

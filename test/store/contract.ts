@@ -7,6 +7,7 @@ import {
   END_CAUSES,
   HOUR,
   HOURS_TO_PASS,
+  MOST_TICKETS,
   REPEAT_WITHIN,
   type Session,
   type Store,
@@ -768,42 +769,73 @@ export const runStoreContract = ({ open, reopen }: Adapter): void => {
       ['a request without an id', '', 10, 'used'],
     ] as const
     let store = await open(t)
-    t.equal(await store.useTicket('ticket', 'r', NOW + 10, NOW + 60), 'first')
+    t.equal(await store.useTicket('ticket', 'r', NOW + 10, NOW + 60, 'a'), 'first')
     for (const when of ['before', 'after']) {
       for (const [name, request, after, verdict] of cases) {
         t.equal(
-          await store.useTicket('ticket', request, NOW + after, NOW + 60),
+          await store.useTicket('ticket', request, NOW + after, NOW + 60, 'a'),
           verdict,
           `${name}, ${when} a restart`,
         )
       }
       store = await reopen(t, store)
     }
-    t.equal(await store.useTicket('nameless', '', NOW, NOW + 60), 'first')
-    t.equal(await store.useTicket('nameless', '', NOW, NOW + 60), 'used', 'no id is no id')
+    t.equal(await store.useTicket('nameless', '', NOW, NOW + 60, 'a'), 'first')
+    t.equal(await store.useTicket('nameless', '', NOW, NOW + 60, 'a'), 'used', 'no id is no id')
     const race = await Promise.all(
-      Array.from({ length: 50 }, (_, index) => store.useTicket('race', `r${index}`, NOW, NOW + 60)),
+      Array.from({ length: 50 }, (_, index) =>
+        store.useTicket('race', `r${index}`, NOW, NOW + 60, 'a'),
+      ),
     )
     t.equal(race.filter((verdict) => verdict === 'first').length, 1)
     t.equal(race.filter((verdict) => verdict === 'used').length, 49)
     await store.prune(NOW + 2 * DAY, NOW + 59)
     t.equal(
-      await store.useTicket('ticket', 'x', NOW, NOW + 60),
+      await store.useTicket('ticket', 'x', NOW, NOW + 60, 'a'),
       'used',
       'by its end, not the clock',
     )
     t.ok((await store.prune(NOW + 60, NOW + 60)) > 0, 'counted, so that it is asked again')
-    t.equal(await store.useTicket('ticket', 'x', NOW, NOW + 60), 'first', 'and then forgotten')
+    t.equal(await store.useTicket('ticket', 'x', NOW, NOW + 60, 'a'), 'first', 'and then forgotten')
   })
+
+  void t.test(
+    'a session that uses many tickets is kept in bounds, and none passes twice',
+    async (t) => {
+      let store = await open(t)
+      const use = (n: number, until = n, sid = 'a') =>
+        store.useTicket(`t${n}`, `r${n}`, NOW, NOW + until, sid)
+      const all = Array.from({ length: 3 * MOST_TICKETS }, (_, n) => n + 10)
+      for (const n of all) if ((await use(n)) !== 'first') t.fail(`${n} is new`)
+      store = await reopen(t, store)
+      const again = await Promise.all(
+        all.map((n) => store.useTicket(`t${n}`, 'x', NOW, NOW + n, 'a')),
+      )
+      t.same([...new Set(again)], ['used'])
+      t.equal(await use(all.at(-1) ?? 0), 'repeat', 'the latest are remembered')
+      t.equal(await use(1, 9 + MOST_TICKETS), 'used', 'one that runs out with the forgotten')
+      t.equal(await use(1, 9 + MOST_TICKETS, 'b'), 'first', 'of another session')
+      t.equal(await use(2, 9 + 3 * MOST_TICKETS), 'first', 'and a later one')
+      await store.prune(NOW, NOW + 9 + 3 * MOST_TICKETS)
+      while ((await store.prune(NOW, NOW + 9 + 3 * MOST_TICKETS)) > 0);
+      t.equal(
+        await use(all[0] ?? 0),
+        'first',
+        'forgotten with the last, when all are past for certain',
+      )
+    },
+  )
 
   void t.test(
     'used tickets go as fast as they come: slice by slice until none is left',
     async (t) => {
       const store = await open(t)
       const ids = Array.from({ length: 2500 }, (_, n) => `many-${n}`)
-      await Promise.all(ids.map((id) => store.useTicket(id, 'r', NOW, NOW + 60)))
+      await Promise.all(ids.map((id, n) => store.useTicket(id, 'r', NOW, NOW + 60, `s${n % 10}`)))
       while ((await store.prune(NOW + 60, NOW + 60)) > 0);
-      const again = await Promise.all(ids.map((id) => store.useTicket(id, 'x', NOW, NOW + 60)))
+      const again = await Promise.all(
+        ids.map((id, n) => store.useTicket(id, 'x', NOW, NOW + 60, `s${n % 10}`)),
+      )
       t.same([...new Set(again)], ['first'])
     },
   )

@@ -13,7 +13,14 @@ import { createRedisSessions } from './sessions.ts'
 import { createRedisStreams } from './streams.ts'
 import { createRedisThrottle } from './throttle.ts'
 import type { SharedStore, SharedVerbs } from '../shared-store.ts'
-import { HOUR, HOURS_TO_PASS, REPEAT_WITHIN, StoreError, type StoreVerbs } from '../store.ts'
+import {
+  HOUR,
+  HOURS_TO_PASS,
+  MOST_TICKETS,
+  REPEAT_WITHIN,
+  StoreError,
+  type StoreVerbs,
+} from '../store.ts'
 
 export interface RedisSettings extends Pick<LinkSettings, 'url' | 'password' | 'ca'> {
   /** What every key begins with: two deployments may share a server. */
@@ -43,17 +50,32 @@ redis.call('HSET', root .. ':names', ARGV[1], id)
 return id
 `)
 
-/** id, request, now, until, repeat within. */
+/**
+ * id, request, now, until, repeat within, the session's root, sid, how many it may have. What a session has used is a zset
+ * under its own name, `cut` in it the last that was forgotten: PRUNE takes it for a ticket that runs out with the last.
+ */
 export const USE_TICKET = atRoot(`
 local key, now = root .. ':t:' .. ARGV[1], number(ARGV[3])
 local was = redis.call('HMGET', key, 'request', 'at')
-if not was[2] then
-  redis.call('HSET', key, 'request', ARGV[2], 'at', now)
-  redis.call('ZADD', root .. ':tickets', ARGV[4], ARGV[1])
-  return 'first'
+if was[2] then
+  if was[1] == ARGV[2] and ARGV[2] ~= '' and math.abs(now - number(was[2])) <= number(ARGV[5]) then return 'repeat' end
+  return 'used'
 end
-if was[1] == ARGV[2] and ARGV[2] ~= '' and math.abs(now - number(was[2])) <= number(ARGV[5]) then return 'repeat' end
-return 'used'
+local all = ARGV[6] .. ':t:' .. ARGV[7]
+if number(redis.call('ZSCORE', all, 'cut')) >= number(ARGV[4]) then return 'used' end
+redis.call('HSET', key, 'request', ARGV[2], 'at', now)
+redis.call('ZADD', root .. ':tickets', ARGV[4], ARGV[1])
+redis.call('ZADD', ARGV[6] .. ':tickets', 'GT', ARGV[4], ARGV[7])
+redis.call('ZADD', all, ARGV[4], root .. ' ' .. ARGV[1])
+if redis.call('ZCARD', all) > number(ARGV[8]) then
+  redis.call('ZREM', all, 'cut')
+  local oldest = redis.call('ZPOPMIN', all)
+  redis.call('ZADD', all, oldest[2], 'cut')
+  local at, id = string.match(oldest[1], '^(.*) (%S+)$')
+  redis.call('DEL', at .. ':t:' .. id)
+  redis.call('ZREM', at .. ':tickets', id)
+end
+return 'first'
 `)
 
 /** KEYS[1] a claim; who would have it → who has it. */
@@ -133,8 +155,8 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
       await run(MOVE, epochRoot, [since])
       await ends.resync() // here at once, elsewhere within a second
     },
-    async useTicket(id, requestId, now, until) {
-      const args = [id, requestId, now, until, REPEAT_WITHIN]
+    async useTicket(id, requestId, now, until, sid) {
+      const args = [id, requestId, now, until, REPEAT_WITHIN, rootOf(sid), sid, MOST_TICKETS]
       return (await run(USE_TICKET, rootOf(id), args)) as 'first' | 'repeat' | 'used'
     },
     async countTime(now, elapsed) {

@@ -7,6 +7,7 @@ import { createCountedTime } from './counted-time.ts'
 import { createFamilies } from './families.ts'
 import { type Row, sessionValues, subscriptionValues, toSession, toSubscription } from './rows.ts'
 import { SCHEMA_VERSION } from './schema.ts'
+import { useTicket } from './tickets.ts'
 import { createUnseen } from './unseen.ts'
 import {
   type EndCause,
@@ -14,7 +15,6 @@ import {
   type Found,
   KEEP_SEALED,
   type Renewal,
-  REPEAT_WITHIN,
   type Rotation,
   type Session,
   type Store,
@@ -110,10 +110,6 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
     `SELECT sid FROM sessions WHERE username = ? AND ended_at IS NULL AND expires_at > ? AND sid <> ?
      ORDER BY created_at DESC, sid LIMIT -1 OFFSET ?`,
   )
-  const insertTicket = statement(
-    'INSERT INTO used_tickets VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING',
-  )
-  const selectTicket = statement('SELECT request_id, used_at FROM used_tickets WHERE id = ?')
   const deleteTickets = statement(
     'DELETE FROM used_tickets WHERE id IN (SELECT id FROM used_tickets WHERE until <= ? LIMIT ?)',
   )
@@ -248,15 +244,7 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
       upsertEpoch.run(since)
       countedTime.beginAnew()
     },
-    useTicket(id, requestId, now, until) {
-      if (insertTicket.run(id, requestId, now, until) === 1) return 'first'
-      const { request_id, used_at } = one(selectTicket.get(id))
-      const again =
-        request_id === requestId &&
-        requestId !== '' &&
-        Math.abs(now - Number(used_at)) <= REPEAT_WITHIN // absolute, as above
-      return again ? 'repeat' : 'used'
-    },
+    useTicket: useTicket(db),
     openSubscription(subscription) {
       insertSubscription.run(...subscriptionValues(subscription))
     },

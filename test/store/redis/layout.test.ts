@@ -32,6 +32,6 @@ void t.test('every key is where the store itself puts it', NEEDS_REDIS, async (t
   t.equal(`x:{${pointer.split(' ')[0]}}`, root)
   t.equal(server.cli('GET', layout.tokenKey(hashOf('a'))), pointer)
   t.equal(server.cli('GET', layout.sidKey('a')), pointer)
-  await store.useTicket('ticket', 'r', NOW, NOW + 60)
+  await store.useTicket('ticket', 'r', NOW, NOW + 60, 'a')
   t.ok(there(`${layout.rootOf('ticket')}:t:ticket`))
 })

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import t, { type Test } from 'tap'
 
+import { MOST_TICKETS } from '../../../src/store/store.ts'
 import { openRedisStore, type RedisSettings } from '../../../src/store/redis/redis.ts'
 import type { Store } from '../../../src/store/store.ts'
 import { NOW } from '../../fixtures/clock.ts'
@@ -117,7 +118,7 @@ void t.test(
     const life = { createdAt: NOW, expiresAt: NOW + 3600, accessUntil: NOW + 900 }
     await store.openSession(sessionOf('a', life), hashOf('a'))
     await store.rotate(hashOf('a'), successor('b'), renewalAt(0), 30)
-    await store.useTicket('ticket', 'r', NOW, NOW + 60)
+    await store.useTicket('ticket', 'r', NOW, NOW + 60, 'a')
     await store.openSubscription(subscriptionOf('kick'))
     const ttl = (pattern: string) => {
       const keys = server.cli('KEYS', pattern).split('\n')
@@ -155,7 +156,7 @@ void t.test(
     t.same(await store.listSessions(NOW), [], 'an index may outlive what it names')
     t.same(await store.listSessions(NOW, 'x'), [])
     t.same(await store.endSessionsOf('x', 'operator', NOW), [])
-    t.equal(await store.prune(NOW, NOW + 3 * DAY), 4)
+    t.equal(await store.prune(NOW, NOW + 3 * DAY), 5) // what a session has of tickets is one more
     t.equal(await store.countSessions(NOW), 0)
     t.equal(server.cli('KEYS', '*sid:*'), '')
     t.equal(server.cli('KEYS', '*:t:*'), '')
@@ -300,4 +301,26 @@ void t.test('what is of one second is listed in one order', NEEDS_REDIS, async (
   const sids = (await store.listSessions(NOW)).map(({ sid }) => sid)
   const kicks = (await store.listSubscriptions()).map(({ kick }) => kick)
   t.same([sids, kicks], [names.toSorted(), names.toSorted()])
+})
+
+void t.test('what one session can make grow is bounded', NEEDS_REDIS, async (t) => {
+  const server = await startRedis(t)
+  const store = await openAt(t, server.url)
+  await store.openSession(sessionOf('a'), hashOf('0'))
+  const keys = () => Number(server.cli('DBSIZE'))
+  const rotate = async (n: number) =>
+    store.rotate(hashOf(`${n}`), successor(`${n + 1}`, 'family'), renewalAt(n), 30)
+  for (let n = 0; n < 3; n++) t.match(await rotate(n), { outcome: 'rotated' })
+  const few = keys()
+  for (let n = 3; n < 300; n++) await rotate(n)
+  t.ok(keys() <= few, 'tokens')
+  t.equal(server.cli('HLEN', server.cli('KEYS', '*:k:a')), '3')
+
+  for (let n = 0; n < 600; n++) await store.useTicket(`t${n}`, 'r', NOW, NOW + n, 'a')
+  t.equal(server.cli('KEYS', '*:t:t*').split('\n').length, MOST_TICKETS, 'tickets')
+  t.equal(
+    server.cli('ZCARD', server.cli('KEYS', '*:t:a')),
+    String(MOST_TICKETS + 1),
+    'and what was forgotten',
+  )
 })

@@ -7,7 +7,7 @@ import type { Worker } from 'node:worker_threads'
 import t, { type Test } from 'tap'
 
 import { openSqliteStore } from '../../../src/store/sqlite/sqlite.ts'
-import { StoreError } from '../../../src/store/store.ts'
+import { MOST_TICKETS, StoreError } from '../../../src/store/store.ts'
 import { NOW } from '../../fixtures/clock.ts'
 import { runStoreContract } from '../contract.ts'
 import { hashOf, renewalAt, sessionOf, successor } from '../sessions.ts'
@@ -91,6 +91,29 @@ void t.test('of a session no more than one unseen successor is kept, for a day',
   t.same(kept(), ['kept 1'], 'not before')
   await store.prune(NOW + 90_000, 0)
   t.same(kept(), [])
+})
+
+void t.test('what one session can make grow is bounded', async (t) => {
+  const file = fileIn(t)
+  const store = await openAt(t, file)
+  await store.openSession(sessionOf('a'), hashOf('0'))
+  for (let n = 0; n < 300; n++) {
+    await store.rotate(hashOf(`${n}`), successor(`${n + 1}`, 'family'), renewalAt(n), 30)
+  }
+  const tickets = Array.from({ length: 600 }, (_, n) => `t${n}`)
+  await Promise.all(tickets.map((id, n) => store.useTicket(id, 'r', NOW, NOW + n, 'a')))
+  await store.close()
+  using db = new DatabaseSync(file)
+  const count = (table: string) => db.prepare(`SELECT count(*) AS n FROM ${table}`).get()?.['n']
+  t.equal(count('refresh_tokens'), 3, 'the last, its predecessor and their family')
+  t.equal(count('used_tickets'), MOST_TICKETS + 1)
+
+  // As a version before wrote them.
+  db.exec(`INSERT INTO used_tickets VALUES ('before', 'r', ${NOW}, ${NOW + 60})`)
+  db.close()
+  const next = await openAt(t, file)
+  t.equal(await next.useTicket('before', 'r', NOW, NOW + 60, 'b'), 'repeat')
+  t.equal(await next.useTicket('before', 'x', NOW, NOW + 60, 'b'), 'used')
 })
 
 void t.test('calls that wait together share one commit', async (t) => {
