@@ -53,8 +53,14 @@ export const openLogStream = (
   const out = destination({ fd, sync: false, minLength: 1, maxLength: MAX_WAITING })
   out.on('drop', () => options.onLost(new Error('too much waits to be written')))
   out.on('error', options.onLost)
+  let isOpen = true // a write after that throws
+  const destroy = (): void => {
+    isOpen = false
+    out.destroy()
+  }
   return {
     write(line) {
+      if (!isOpen) return
       // pino's own beginning of every line: {"level":30,
       out.write(options.journal ? `<${SEVERITY[line.slice(9, 11)]}>${line}` : line)
     },
@@ -62,13 +68,11 @@ export const openLogStream = (
       const { promise, resolve } = Promise.withResolvers<void>()
       const cancel = systemClock.after(FLUSH_WITHIN, resolve)
       out.once('close', resolve)
-      out.flush(() => {
-        out.destroy()
-      })
+      out.flush(destroy)
       await promise
       cancel()
       // Else its exit hook writes what is left synchronously, and to a full disk for ever.
-      out.destroy()
+      destroy()
     },
   }
 }

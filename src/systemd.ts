@@ -5,7 +5,7 @@ import { write } from 'node:fs'
 
 type Environment = Record<string, string | undefined>
 
-const MAX_WAITING = 16 // a minute of pings: what comes beyond says nothing that these do not
+const MAX_WAITING = 16 // a minute of pings
 const FIRST_FD = 3 // SD_LISTEN_FDS_START: 0 to 2 are stdin, stdout and stderr
 
 /** What was meant for us is not meant for our children (sd_listen_fds(3), unset_environment). */
@@ -68,7 +68,12 @@ export const createNotifier = (
   }
   /** In the background and in order: the socket is a blocking one, and PID 1 may not read for a while. */
   const send = (...lines: readonly string[]): void => {
-    if (socket === undefined || waiting.length >= MAX_WAITING) return
+    if (socket === undefined) return
+    if (waiting.length >= MAX_WAITING) {
+      // What the next one says anew: a READY=1 that got lost would keep systemd waiting for good.
+      const at = waiting.findIndex((message) => /^(?:WATCHDOG|STATUS)=/.test(message))
+      waiting.splice(Math.max(at, 0), 1)
+    }
     waiting.push(lines.join('\n'))
     if (!isWriting) writeNext()
   }

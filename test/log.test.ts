@@ -161,10 +161,12 @@ void t.test(
     const stream = openLogStream(1, { journal: false, onLost() {} })
     createLog('info', stream).info('heard')
     await stream.close()
+    createLog('info', stream).info('too late')
     process.exit(0)`)
     let text = ''
     child.stdout?.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))
-    await once(child, 'close')
+    const [code] = (await once(child, 'close')) as [number]
+    t.equal(code, 0, 'a line after the end is no fault')
     t.match(JSON.parse(text), { level: 30, msg: 'heard' })
   },
 )

@@ -153,17 +153,19 @@ void t.test('a message that cannot be delivered is reported and never thrown', a
   }
 })
 
-void t.test('where PID 1 does not read, nothing waits for it', async (t) => {
+/** What a program says, which has a notifier on a pipe that is full. */
+const besideFullPipe = async (t: Test, program: string): Promise<unknown> => {
   const pipe = join(t.testdir(), 'pipe')
   execFileSync('mkfifo', [pipe])
   const source = `
     import { openSync, writeSync } from 'node:fs'
+    import { Socket } from 'node:net'
     import { createNotifier } from ${JSON.stringify(join(import.meta.dirname, '..', 'src', 'systemd.ts'))}
     const fd = openSync(${JSON.stringify(pipe)}, 'r+')
     writeSync(fd, Buffer.alloc(64 * 1024)) // it is full: the next write does not come back
     const notifier = createNotifier({ NOTIFY_SOCKET: '/none' }, new Map([['notify', fd]]))
-    for (let n = 0; n < 100_000; n++) notifier.ping()
-    process.send('goes on')`
+    const pings = () => { for (let n = 0; n < 100_000; n++) notifier.ping() }
+    ${program}`
   const child = spawn(process.execPath, ['--input-type=module', '-e', source], {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     env: {},
@@ -171,8 +173,29 @@ void t.test('where PID 1 does not read, nothing waits for it', async (t) => {
     killSignal: 'SIGKILL',
   })
   const [said] = (await Promise.race([once(child, 'message'), once(child, 'exit')])) as [unknown]
-  t.equal(said, 'goes on')
   child.kill('SIGKILL')
+  return said
+}
+
+void t.test('where PID 1 does not read, nothing waits for it', async (t) => {
+  t.equal(await besideFullPipe(t, "pings(); process.send('goes on')"), 'goes on')
+})
+
+void t.test('among pings that nobody reads no state is lost', async (t) => {
+  const program = `
+    pings()
+    notifier.ready()
+    pings()
+    for (let n = 0; n < 20; n++) notifier.status('n ' + n)
+    notifier.stopping()
+    let text = ''
+    new Socket({ fd: openSync(${JSON.stringify(join(t.testdirName, 'pipe'))}, 'r') })
+      .setEncoding('latin1')
+      .on('data', (read) => {
+        text += read
+        if (text.includes('STOPPING=1')) process.send(text.match(/READY=1|STATUS=n 19|STOPPING=1/g))
+      })`
+  t.same(await besideFullPipe(t, program), ['READY=1', 'STATUS=n 19', 'STOPPING=1'])
 })
 
 void t.test('notify-exec.pl', { skip }, async (t) => {
