@@ -126,7 +126,8 @@ const build = async (config: Config, parts: DaemonParts) => {
   const doors = { ...core, sockets, observer, inForce, operations, findObstacle }
   const listeners = await openListeners(config.listen, doors, opened)
   const windows = { limitWindow: LOG_LIMIT.window, securityWindow: SECURITY_LIMIT.window }
-  opened.defer(startUpkeep({ ...core, limit, ...windows, observer, findObstacle }))
+  const idleTtl = (): number => terms.now().config.refresh.idleTtl
+  opened.defer(startUpkeep({ ...core, limit, ...windows, observer, findObstacle, idleTtl }))
   log.info({ version, ...listeners }, 'ready')
 
   const running = opened.move()

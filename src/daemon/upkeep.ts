@@ -21,6 +21,8 @@ export const startUpkeep = (parts: {
   log: Log
   clock: Time
   findObstacle(): Promise<string | undefined>
+  /** Seconds without a refresh that end a session; 0: never. */
+  idleTtl(): number
 }): (() => void) => {
   const {
     store,
@@ -32,6 +34,7 @@ export const startUpkeep = (parts: {
     log,
     clock,
     findObstacle,
+    idleTtl,
   } = parts
   let countedAt = clock.monotonic()
   const prune = async (): Promise<void> => {
@@ -47,7 +50,7 @@ export const startUpkeep = (parts: {
       )
     }
     // A slice at a time, so that a login never waits long behind it.
-    while ((await store.prune(now, past)) > 0);
+    while ((await store.prune(now, past, idleTtl())) > 0);
   }
   let pruning = false
   const stops = [

@@ -212,9 +212,10 @@ export interface StoreVerbs {
   countTime(now: number, elapsed: number): Promise<number>
   /**
    * Forgets what ended up to `past`, a slice at a time; how much went (0: nothing is left). `past` comes
-   * from `countTime`: whoever asks for less finds nothing, and must refuse what would depend on it.
+   * from `countTime`: whoever asks for less finds nothing, and must refuse what would depend on it. With `idleTtl`, also
+   * sessions that nobody has refreshed for so long: each call looks at some of them.
    */
-  prune(now: number, past: number): Promise<number>
+  prune(now: number, past: number, idleTtl?: number): Promise<number>
   /** Resolves when the store can write. */
   ping(): Promise<void>
 }

@@ -209,6 +209,7 @@ const openDaemon = async (store: Store, clock: TestClock, tokens: Map<string, Cl
       },
     },
     findObstacle: async () => undefined,
+    idleTtl: () => 0,
   })
   return {
     guard,

@@ -5,7 +5,10 @@ import { startUpkeep } from '../../src/daemon/upkeep.ts'
 import { createLog } from '../../src/log.ts'
 import { createTestClock, NOW } from '../fixtures/clock.ts'
 
-const setUp = (prune: (now: number, past: number) => Promise<number>, past = 0) => {
+const setUp = (
+  prune: (now: number, past: number, idleTtl: number) => Promise<number>,
+  past = 0,
+) => {
   const lines: string[] = []
   const jobs = new Map<number, () => void>()
   const done: string[] = []
@@ -33,6 +36,7 @@ const setUp = (prune: (now: number, past: number) => Promise<number>, past = 0) 
       },
     },
     findObstacle: async () => void done.push('looked'),
+    idleTtl: () => 5,
   })
   return { stop, jobs, lines, done, clock, counted }
 }
@@ -52,7 +56,7 @@ void t.test('old sessions go slice by slice, until none is left', async (t) => {
   await settle()
   t.same(
     asked,
-    [1, 2, 3].map(() => [NOW, 70]),
+    [1, 2, 3].map(() => [NOW, 70, 5]),
   )
   t.same(done, ['looked', 'forgotten 70'])
   t.same(lines, [])

@@ -705,6 +705,29 @@ export const runStoreContract = ({ open, reopen }: Adapter): void => {
     }
   })
 
+  void t.test('a session that nobody refreshed for too long is forgotten', async (t) => {
+    const store = await open(t)
+    const IDLE = 7 * DAY
+    for (const sid of ['left', 'used', 'token']) await login(store, sid, { username: sid })
+    await login(store, 'also', { username: 'used' })
+    await store.renew(hashOf('used/0'), renewalAt(DAY))
+    await store.renew(hashOf('token/0'), renewalAt(0, { accessUntil: NOW + 9 * DAY }))
+    const forget = async (past: number, idleTtl?: number) => {
+      for (let n = 0; n < 3; n++) await store.prune(past, past, idleTtl)
+      return (await store.listSessions(NOW)).map(({ sid }) => sid).toSorted()
+    }
+    t.same(await forget(NOW + IDLE), ['also', 'left', 'token', 'used'], 'not where none is idle')
+    t.same(await forget(NOW + IDLE - 1, IDLE), ['also', 'left', 'token', 'used'])
+    t.same(await forget(NOW + IDLE, IDLE), ['token', 'used'], 'one has a token still')
+    t.same(await store.findByRefresh(hashOf('left/0'), NOW), { state: 'unknown' })
+    t.same((await store.listCredentials(NOW)).map(({ username }) => username).toSorted(), [
+      'token',
+      'used',
+    ])
+    t.same(await forget(NOW + 9 * DAY, IDLE), [])
+    t.same(await store.listEnded(), [])
+  })
+
   void t.test('a sealed successor is forgotten once no grace can reach it', async (t) => {
     const store = await open(t)
     await login(store, 'a')

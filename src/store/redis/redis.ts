@@ -8,7 +8,8 @@ import { inspectRedis } from './inspect.ts'
 import { MOVE } from './journal.ts'
 import { createLayout, FORMAT } from './layout.ts'
 import { type LinkSettings, openLink } from './link.ts'
-import { atRoot, plain, PRUNE } from './scripts.ts'
+import { PRUNE } from './prune.ts'
+import { atRoot, plain } from './scripts.ts'
 import { createRedisSessions } from './sessions.ts'
 import { createRedisStreams } from './streams.ts'
 import { createRedisThrottle } from './throttle.ts'
@@ -88,6 +89,7 @@ return redis.call('GET', KEYS[1])
 export const TELL = plain(`return redis.call('PUBLISH', KEYS[1], ARGV[1])`)
 
 const PRUNE_SLICE = 1000 // sessions a step
+const LOOK_SLICE = 500 // sessions a script: about 1 ms of the server
 
 /**
  * Resolves also while the server is away: `feed` and `ping` tell, and it heals by itself. Rejects where it never
@@ -166,11 +168,12 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
       ends.forget(past)
       return past
     },
-    async prune(_now, past) {
+    async prune(_now, past, idleTtl = 0) {
       let gone = 0
       for (const root of roots) {
         if (gone >= PRUNE_SLICE) break
-        gone += (await run(PRUNE, root, [past, PRUNE_SLICE - gone, prefix])) as number
+        const args = [past, PRUNE_SLICE - gone, prefix, idleTtl, LOOK_SLICE]
+        gone += (await run(PRUNE, root, args)) as number
       }
       return gone
     },

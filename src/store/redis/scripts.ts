@@ -271,32 +271,3 @@ return found
 `)
 
 export const COUNT = atRoot(`return redis.call('ZCOUNT', root .. ':live', '(' .. ARGV[1], '+inf')`)
-
-/** The instant up to which things may be forgotten, how many sessions and tickets at most, prefix → how many went. */
-export const PRUNE = atRoot(`
-local cut, most = ARGV[1], number(ARGV[2])
-local tickets = redis.call('ZRANGEBYSCORE', root .. ':tickets', '-inf', cut, 'LIMIT', 0, most)
-for _, id in ipairs(tickets) do
-  redis.call('UNLINK', root .. ':t:' .. id)
-  redis.call('ZREM', root .. ':tickets', id)
-end
-redis.call('ZREMRANGEBYSCORE', root .. ':cred', '-inf', cut)
-local gone = redis.call('ZRANGEBYSCORE', root .. ':keep', '-inf', cut, 'LIMIT', 0, most)
-local trimmed = number(redis.call('HGET', root, 'trimmed'))
-for _, sid in ipairs(gone) do
-  trimmed = math.max(trimmed, number(redis.call('ZSCORE', root .. ':feed', sid)))
-end
--- Before anything goes: a reader must never miss an end without this mark.
-if #gone > 0 then redis.call('HSET', root, 'trimmed', trimmed) end
-for _, sid in ipairs(gone) do
-  local f = redis.call('HMGET', root .. ':s:' .. sid, 'uh', 'pair')
-  if f[1] then
-    redis.call('ZREM', root .. ':u:' .. f[1], sid)
-    redis.call('ZREM', root .. ':c:' .. f[2], sid)
-  end
-  for _, kind in ipairs({ ':s:', ':k:', ':p:', ':w:' }) do redis.call('UNLINK', root .. kind .. sid) end
-  redis.call('UNLINK', ARGV[3] .. 'sid:' .. sid)
-  for _, index in ipairs({ ':live', ':ended', ':keep', ':feed' }) do redis.call('ZREM', root .. index, sid) end
-end
-return #gone + #tickets
-`)

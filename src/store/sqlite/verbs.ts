@@ -5,6 +5,7 @@ import type { DatabaseSync, SQLInputValue } from 'node:sqlite'
 
 import { createCountedTime } from './counted-time.ts'
 import { createFamilies } from './families.ts'
+import { createIdleLook } from './idle.ts'
 import { type Row, sessionValues, subscriptionValues, toSession, toSubscription } from './rows.ts'
 import { SCHEMA_VERSION } from './schema.ts'
 import { useTicket } from './tickets.ts'
@@ -129,6 +130,7 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
   const countedTime = createCountedTime(db)
   const unseen = createUnseen(db)
   const families = createFamilies(db)
+  const findIdle = createIdleLook(db)
 
   /** For a row that this same transaction has written or seen. */
   const one = (row: Row | undefined): Row => row as Row
@@ -256,17 +258,18 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
         .all()
         .map((row) => ({ ...toSubscription(row), until: row['latest'] as number })),
     countTime: (now, elapsed) => countedTime.count(now, elapsed),
-    prune(now, past) {
+    prune(now, past, idleTtl = 0) {
       const tickets = deleteTickets.run(past, PRUNE_SLICE)
       dropOldSealed.run(now - KEEP_SEALED, PRUNE_SLICE)
       unseen.prune(now, PRUNE_SLICE)
       let sessions = 0
       let rows = 0
-      for (const { sid } of selectPrunable.all(past, PRUNE_SLICE)) {
-        if (rows >= PRUNE_SLICE) break // a session that rotated for 30 days has thousands of tokens
-        unseen.forget(sid as string)
-        rows += deleteTokens.run(sid as string)
-        sessions += deleteSession.run(sid as string)
+      const over = selectPrunable.all(past, PRUNE_SLICE).map(({ sid }) => sid as string)
+      for (const sid of [...over, ...findIdle(past, idleTtl)]) {
+        if (rows >= PRUNE_SLICE) break // one that an older version rotated for 30 days has thousands of tokens
+        unseen.forget(sid)
+        rows += deleteTokens.run(sid)
+        sessions += deleteSession.run(sid)
       }
       return sessions + tickets
     },

@@ -4,6 +4,7 @@ import t from 'tap'
 import * as countedTime from '../../../src/store/redis/counted-time.ts'
 import * as feed from '../../../src/store/redis/feed.ts'
 import * as journal from '../../../src/store/redis/journal.ts'
+import * as prune from '../../../src/store/redis/prune.ts'
 import * as sessions from '../../../src/store/redis/scripts.ts'
 import { SEE } from '../../../src/store/redis/sessions.ts'
 import * as streams from '../../../src/store/redis/streams.ts'
@@ -19,6 +20,7 @@ void t.test(
       ...countedTime,
       ...feed,
       ...journal,
+      ...prune,
       ...sessions,
       SEE,
       ...streams,
