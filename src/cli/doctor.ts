@@ -141,7 +141,16 @@ const TRIED: ReadonlySet<string> = new Set(['1.3.6', '1.3.7'])
 const NCHAN_FAULTS =
   'ids of clients can kill a worker (the shipped files let none through), streams outlive a worker’s death (the daemon looks for it), and each stream that is ended leaves two channels until a reload'
 
-const judgeNchan = (path: string, version: string): Finding => {
+const judgeNchan = (path: string, version: string, workers: string): Finding => {
+  if (version === '1.3.7' && workers !== '1') {
+    const text = `Nchan 1.3.7 and worker_processes ${workers}: ending a WebSocket while messages flow kills workers, whose streams may outlive their right`
+    return problem(
+      'nchan',
+      path,
+      text,
+      'write `worker_processes 1;` in nginx.conf, and reload nginx',
+    )
+  }
   const text = `Nchan ${version}: ${NCHAN_FAULTS}`
   return TRIED.has(version)
     ? ok('nchan', path, text)
@@ -149,7 +158,7 @@ const judgeNchan = (path: string, version: string): Finding => {
 }
 
 /** A file that is there says nothing: nginx may have been killed, or listen no more under that name. */
-const checkKickSocket = async (path: string): Promise<Finding[]> => {
+const checkKickSocket = async (path: string, workers: string): Promise<Finding[]> => {
   const found = checkSocket('kick-socket', path, 'postern', idsOf('postern'), {
     absent:
       'start nginx, or where it runs, `systemctl restart nginx` (a reload does not bring the socket back)',
@@ -158,7 +167,7 @@ const checkKickSocket = async (path: string): Promise<Finding[]> => {
   if (found.state === 'problem' || !existsSync(path)) return [found]
   const kicker = createKicker(path)
   const judged = await kicker.version().then(
-    (version) => [found, judgeNchan(path, version)],
+    (version) => [found, judgeNchan(path, version, workers)],
     (error: Error) => [problem('kick-socket', path, 'no stream can be ended', error.message)],
   )
   kicker.close()
@@ -194,7 +203,7 @@ const checkNginx = async (config: Config, file: string | undefined): Promise<Fin
     )
   }
   if (directives.some((one) => one.name === 'listen' && one.args[0] === `unix:${kick}`)) {
-    return [...findings, ...(await checkKickSocket(kick)), folder]
+    return [...findings, ...(await checkKickSocket(kick, workers)), folder]
   }
   const text = 'nginx does not listen there: no stream can be ended'
   const cure = 'make the path in postern-local.conf the one of streams.kick_socket'

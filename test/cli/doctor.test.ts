@@ -196,11 +196,12 @@ void t.test('what is known of nginx and its Nchan', async (t) => {
   const place = makePlace(t)
   place.configure({ subscriptions: `kick_socket = "${place.at('kick.sock')}"` })
   let nginx: object | undefined
+  let nchan = '1.3.8'
   const control = createHttpServer((_, response) => {
     response.end(JSON.stringify({ obstacle: null, nginx }))
   }).listen(place.at('control.sock'))
   const kick = createHttpServer((_, response) => {
-    response.end('channels: 0\nnchan version: 1.3.8\n')
+    response.end(`channels: 0\nnchan version: ${nchan}\n`)
   }).listen(place.at('kick.sock'))
   t.teardown(() => control.close())
   t.teardown(() => kick.close())
@@ -235,6 +236,12 @@ void t.test('what is known of nginx and its Nchan', async (t) => {
   t.same(await look('workers'), [], 'one worker')
   dump('worker_processes auto;')
   t.match(await look('workers'), [{ state: 'warning', text: /^worker_processes auto: / }])
+  t.match(await look('nchan'), [{ state: 'warning' }])
+  nchan = '1.3.7'
+  const kills = { state: 'problem', text: /auto: .*kills workers/, cure: /`worker_processes 1;`/ }
+  t.match(await look('nchan'), [kills])
+  dump('worker_processes 1;')
+  t.match(await look('nchan'), [{ state: 'ok', text: /^Nchan 1\.3\.7: / }])
   dump('worker_processes auto;', '')
   t.same(await look('workers'), [], 'no streams')
 })
