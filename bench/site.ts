@@ -116,7 +116,7 @@ export const openSite = async (
   writeFileSync(
     `${folder}/nginx.conf`,
     main
-      .replace('worker_processes 2;', 'worker_processes 1;\nworker_rlimit_nofile 20000;')
+      .replace(/worker_processes \d;/, 'worker_processes 1;\nworker_rlimit_nofile 20000;')
       .replace('worker_connections 2048;', 'worker_connections 19000;')
       .replace(/^( *)nchan_shared_memory_size .*;$/m, `$1nchan_shared_memory_size ${shared};`)
       .replace('gzip on;', 'gzip on;\n    keepalive_requests 100000000;'),

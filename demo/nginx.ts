@@ -17,6 +17,13 @@ export const nginxObstacle = (): string | undefined =>
     ? undefined
     : 'nginx with Nchan is not installed: apt-get install nginx libnginx-mod-nchan'
 
+/**
+ * Where several workers run, Nchan 1.3.7 (Debian 13) loses one by ending a WebSocket while messages flow: 29 in 200 ends,
+ * with one worker none in 2,400 (measured). 1.3.6 lost none.
+ */
+export const NGINX_WORKERS =
+  NCHAN !== undefined && readFileSync(NCHAN, 'latin1').includes('\x001.3.7\x00') ? 1 : 2
+
 const nginxBinary = (): string => {
   if (BINARY === undefined) throw new Error(nginxObstacle())
   return BINARY
@@ -49,6 +56,8 @@ export interface NginxLayout {
   http?: string
   /** Whom the workers run as, where root starts nginx. */
   user?: string
+  /** By itself as many as end streams without a death. */
+  workers?: number
 }
 
 const replace = (text: string, from: string | RegExp, to: string): string => {
@@ -57,11 +66,14 @@ const replace = (text: string, from: string | RegExp, to: string): string => {
   return after
 }
 
-const mainConfig = (folder: string, { user, http = '' }: NginxLayout): string => `
+const mainConfig = (
+  folder: string,
+  { user, workers = NGINX_WORKERS, http = '' }: NginxLayout,
+): string => `
 load_module ${String(NCHAN)};
 ${user === undefined ? '' : `user ${user};`}
 daemon off;
-worker_processes 2;
+worker_processes ${workers};
 worker_shutdown_timeout 1s;
 pid ${folder}/nginx.pid;
 error_log ${folder}/error.log;

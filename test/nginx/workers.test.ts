@@ -22,7 +22,7 @@ const metric = async ({ place }: Site, name: string): Promise<number> => {
 
 void t.test('a worker is killed', { skip: nginxMissing() }, async (t) => {
   const file = join(t.testdir(), 'cgroup.procs')
-  const site = await openSite(t, { streams: `processes = "${file}"` })
+  const site = await openSite(t, { streams: `processes = "${file}"`, nginx: { workers: 2 } })
   const { nginx } = site
   /** What the kernel does for the unit's control group. */
   const list = async (): Promise<number[]> => {
