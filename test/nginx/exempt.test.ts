@@ -28,6 +28,13 @@ const guarded = (path: string, more: string, pass: string) => `
 void t.test('without a login', { skip: nginxMissing() }, async (t) => {
   const app = await startApplication(t)
   const pass = `proxy_pass http://${app};`
+  // As postern-protect.conf says: it inherits the check, but not the include's `set`.
+  const nested = `location ~ \\.php$ {
+            set $postern_action read;
+            set $postern_resource nested;
+            set $postern_accept header;
+            ${pass}
+        }`
   const own = `
     location = /board/own {
         set $postern_action subscribe;
@@ -65,6 +72,8 @@ void t.test('without a login', { skip: nginxMissing() }, async (t) => {
     ${guarded('/app/mistyped/', 'set $postern_exempt $postern_exempt;', pass)}
     ${guarded('/guarded/', '', pass)}
     ${guarded('/leads/', exempt, 'root /dev/null; try_files /none /guarded/x;')}
+    ${guarded('/leads-inside/', exempt, 'root /dev/null; try_files /none /nested/x.php;')}
+    ${guarded('/nested/', '', nested)}
     ${own}
     location / {`,
         ],
@@ -128,6 +137,8 @@ void t.test('without a login', { skip: nginxMissing() }, async (t) => {
 
   await t.test('where it leads to, a login is needed again', async (t) => {
     t.equal(await seen('/leads/x', { from: OFFICE }), '401')
+    t.equal(await seen('/nested/x.php', { from: OFFICE }), '401')
+    t.equal(await seen('/leads-inside/x', { from: OFFICE }), '401')
   })
 
   await t.test('whoever has logged in is told as what they are', async (t) => {
