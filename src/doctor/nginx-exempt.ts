@@ -11,7 +11,7 @@ const ANYBODY = /^(?:0(?:\.0\.0\.0)?|::)\/0$/
 const exemptionsOf = ({ directive }: Spot): Directive[] =>
   inside(directive, /^set \$postern_exempt /)
 
-const valueOf = ({ args }: Directive): string => args.at(-1) ?? ''
+const valueOf = ({ args }: Directive): string => String(args.at(-1))
 
 /** The geo and map blocks that an exemption's value comes from. */
 const tablesOf = (spot: Spot, all: readonly Spot[]): Directive[] =>
@@ -30,7 +30,7 @@ const isClaimed = (table: Directive): boolean =>
     inside(table, /^proxy /).some(({ args: [network = ''] }) => ANYBODY.test(network)))
 
 const opensToAll = (table: Directive): Directive[] =>
-  (table.block ?? []).filter(({ name, args: [value = ''] }) => {
+  inside(table, /./).filter(({ name, args: [value = ''] }) => {
     const isAll = name === 'default' || (table.name === 'geo' && ANYBODY.test(name))
     return isAll && value !== '' && !value.startsWith('$')
   })
