@@ -80,19 +80,9 @@ const carried = (read: Read): Table => {
         server('rotate'),
         'the daemon, then Redis',
       ),
-      row(
-        'streams opened',
-        each('subscriptions', 'posternSeconds'),
-        server('subscribe'),
-        'the daemon',
-      ),
+      row('streams opened', each('subscriptions', 'posternSeconds'), '', 'the daemon'),
       row('streams ended', read('subscriptions', 'kicksPerSecond'), '', 'nginx: a request each'),
-      row(
-        'live streams (not a second: for 1 GiB each)',
-        streams,
-        round(GIB / read('redis', 'kickBytes')),
-        'memory of the nginx host',
-      ),
+      row('live streams (not a second: for 1 GiB each)', streams, '', 'memory of the nginx host'),
     ],
     notes: [
       'A core of its own for each daemon, each nginx worker and Redis, which is then at 100 %: plan for half. Where a processor is the limit it is 1,000,000 ÷ µs; Redis with `appendfsync always`.',
@@ -116,12 +106,8 @@ const million = (read: Read): Table => {
   const inNginx =
     (checks * read('check', 'nginxSeconds') + opened * read('subscriptions', 'nginxSeconds')) /
     hosts
-  const inRedis =
-    refreshes * read('redis', 'renewAlwaysSeconds') +
-    opened * read('redis', 'subscribeAlwaysSeconds') +
-    hosts * read('redis', 'perHost')
-  const memory =
-    phones * read('redis', 'sessionBytes') + phones * streams * read('redis', 'kickBytes')
+  const inRedis = refreshes * read('redis', 'renewAlwaysSeconds') + hosts * read('redis', 'perHost')
+  const memory = phones * read('redis', 'sessionBytes')
   return {
     title: `${phones.toLocaleString('en-US')} softphones on ${hosts} hosts, each with nginx, Nchan and one daemon, and one Redis`,
     columns: ['what', 'how it is reckoned', 'comes to'],
@@ -173,14 +159,10 @@ const million = (read: Read): Table => {
       ],
       [
         'Redis, of its core',
-        `refreshes × ${micros(read('redis', 'renewAlwaysSeconds'))} µs, streams × ${micros(read('redis', 'subscribeAlwaysSeconds'))} µs, ${hosts} hosts × ${percent(read('redis', 'perHost'))}`,
+        `refreshes × ${micros(read('redis', 'renewAlwaysSeconds'))} µs, ${hosts} hosts × ${percent(read('redis', 'perHost'))}`,
         percent(inRedis),
       ],
-      [
-        'memory of Redis',
-        `sessions × ${bytes(read('redis', 'sessionBytes'))}, kick ids × ${bytes(read('redis', 'kickBytes'))}`,
-        bytes(memory),
-      ],
+      ['memory of Redis', `sessions × ${bytes(read('redis', 'sessionBytes'))}`, bytes(memory)],
     ],
     notes: [],
   }
@@ -215,7 +197,6 @@ const powerCut = (read: Read): Table => {
       row(`${streams} streams for each`, phones * streams, [
         ['daemons', hosts / read('subscriptions', 'posternSeconds')],
         ['nginx', hosts / read('subscriptions', 'nginxSeconds')],
-        ['Redis', 1 / read('redis', 'subscribeAlwaysSeconds')],
       ]),
       logins(2),
       logins(ASSUMED.threads),

@@ -1,5 +1,5 @@
 // How much memory the daemon's list of live subscriptions takes, and how long one look over it: with the real registry,
-// a store that keeps nothing and an nginx that is never asked. Needs --expose-gc.
+// a file that keeps nothing and an nginx that is never asked. Needs --expose-gc.
 
 import { randomBytes } from 'node:crypto'
 
@@ -13,11 +13,10 @@ export interface RegistryReport {
   tick: number
 }
 
-const measure = async (count: number): Promise<RegistryReport> => {
+const measure = (count: number): RegistryReport => {
   let tick = (): void => undefined
-  const nothing = async (): Promise<void> => undefined
   const registry = createRegistry({
-    store: { openSubscription: nothing, closeSubscriptions: nothing },
+    file: { open() {}, close() {} },
     ender: { end: (streams) => streams.map(async () => 'ended'), count: async () => 1 },
     clock: {
       ...systemClock,
@@ -33,13 +32,13 @@ const measure = async (count: number): Promise<RegistryReport> => {
     isEnded: () => false,
     stillAllowed: () => true,
   })
-  const admit = async (from: number, end: number): Promise<void> => {
+  const admit = (from: number, end: number): void => {
     for (let at = from; at < end; at += 3) {
       const sid = randomBytes(16).toString('hex')
       // Texts as they come out of a request: none is shared with another.
       const fresh = (text: string): string => Buffer.from(text).toString('latin1')
       for (const resource of ['users-state', 'active-calls', 'contacts']) {
-        await registry.admit({
+        registry.admit({
           sid,
           username: fresh(`softphone-${at}`),
           userId: at,
@@ -52,16 +51,17 @@ const measure = async (count: number): Promise<RegistryReport> => {
           ),
           exclusive: false,
           worker: fresh('31415'),
+          kid: 'k1',
         })
       }
     }
   }
-  await admit(0, 3000)
+  admit(0, 3000)
   const { gc } = globalThis
   if (gc === undefined) throw new Error('run with --expose-gc')
   gc()
   const before = process.memoryUsage()
-  await admit(3000, 3000 + count)
+  admit(3000, 3000 + count)
   gc()
   const after = process.memoryUsage()
   const looks: number[] = []
@@ -75,5 +75,5 @@ const measure = async (count: number): Promise<RegistryReport> => {
   return { each: added / (registry.count() - 3000), tick: middle }
 }
 
-process.stdout.write(JSON.stringify(await measure(Number(process.argv[2]))))
+process.stdout.write(JSON.stringify(measure(Number(process.argv[2]))))
 process.exit(0)

@@ -9,7 +9,7 @@ import { openRedisStore } from '../src/store/redis/redis.ts'
 import type { SharedStore } from '../src/store/shared-store.ts'
 import type { Session } from '../src/store/store.ts'
 
-const VERBS = ['login', 'enter', 'renew', 'rotate', 'logout', 'subscribe', 'watch'] as const
+const VERBS = ['login', 'enter', 'renew', 'rotate', 'logout', 'watch'] as const
 export type Verb = (typeof VERBS)[number]
 
 export interface StoreJob {
@@ -98,19 +98,6 @@ const createVerbs = (
       session.hash = hash
     },
     logout: (at) => store.endSession(one(at).sid, 'logout', now()),
-    subscribe: (at) =>
-      store.openSubscription({
-        kick: `kick-${randomBytes(16).toString('base64url')}`,
-        sid: randomBytes(16).toString('hex'),
-        username: `softphone-${own}-${at}`,
-        userId: at,
-        role: 'user',
-        resource: 'users-state',
-        startedAt: now(),
-        until: now() + 3600,
-        address: '192.0.2.117',
-        agent: 'Linphone-Desktop/5.2.6 (Debian GNU/Linux 12, Qt 5.15.8) LinphoneSDK/5.3.70',
-      }),
     watch: () => pause(1000),
   }
 }

@@ -44,7 +44,7 @@ gauge postern_subscriptions The sum of postern_streams, for one version more.
 gauge postern_nchan_channels Nchan's channels, the private ones included; NaN while nginx cannot be reached to end streams.
 gauge postern_streams_unsure Streams that were to be ended and may go on, since a worker of nginx died.
 counter postern_nginx_worker_deaths_total Workers of nginx that died.
-gauge postern_nginx_reload_due Whether a worker of nginx died and the others are still those of then (1), until nginx is reloaded (0).
+gauge postern_nginx_reload_due Whether a worker of nginx died, or the list of its streams was lost (1), until nginx is reloaded (0).
 counter postern_kicks_total{cause,result} Live subscriptions ended, by cause and result.
 histogram postern_kick_duration_seconds Time from the end of a right to the end of its live subscription.
 counter postern_http_requests_total{route,status} Requests answered, by route and status, checks left out.

@@ -62,7 +62,6 @@ const VERBS: readonly (readonly [verb: Verb, name: string])[] = [
   ['renew', 'refresh, token kept'],
   ['rotate', 'refresh, token rotated'],
   ['logout', 'logout'],
-  ['subscribe', 'a new kick id'],
 ]
 
 /** Processor time and rate of each verb, by how safe the server is. */
@@ -161,7 +160,7 @@ const measureHosts = async (
 const measureRoom = async (
   place: Place,
   scale: number,
-): Promise<{ table: Table; inRedis: number; ofKick: number; inSqlite: number }> => {
+): Promise<{ table: Table; inRedis: number; inSqlite: number }> => {
   const count = Math.max(1000, Math.round(SESSIONS * scale))
   const redis = await openRedis(place, 'everysec', { name: 'redis-room' })
   const before = await redis.info('used_memory')
@@ -172,14 +171,6 @@ const measureRoom = async (
     CLIENTS,
   )
   const inRedis = ((await redis.info('used_memory')) - before) / filled.done
-  const sessions = await redis.info('used_memory')
-  const kicks = await run(
-    place,
-    redis,
-    { verb: 'subscribe', seconds: 600, most: Math.round(count / CLIENTS) },
-    CLIENTS,
-  )
-  const ofKick = ((await redis.info('used_memory')) - sessions) / kicks.done
   const file = join(place.folder('sqlite'), 'store.db')
   const store = await openSqliteStore(file)
   let next = 0
@@ -202,13 +193,11 @@ const measureRoom = async (
       columns: ['what', 'each', 'written a second'],
       rows: [
         ['a session in Redis, memory', bytes(inRedis), round(filled.perSecond)],
-        ['a kick id in Redis, memory', bytes(ofKick), round(kicks.perSecond)],
         ['a session in SQLite, file', bytes(inSqlite), round(perSecond)],
       ],
       notes: [],
     },
     inRedis,
-    ofKick,
     inSqlite,
   }
 }
@@ -226,7 +215,6 @@ export const redis: Scenario = {
         ...verbs.values,
         perHost: hosts.perHost,
         sessionBytes: room.inRedis,
-        kickBytes: room.ofKick,
         sqliteSessionBytes: room.inSqlite,
       },
     }

@@ -133,7 +133,7 @@ const readForeign = (
   payload: Members,
   terms: IssuerTerms,
   token: string,
-): Omit<Claims, 'sub'> | Exclude<Verdict, Claims> => {
+): Omit<Claims, 'sub' | 'kid'> | Exclude<Verdict, Claims> => {
   const {
     iss,
     aud,
@@ -234,7 +234,8 @@ export const createTrustedIssuers = (
     if ('refused' in signed) return signed
     const claims = readForeign(signed.payload, terms, token)
     if ('refused' in claims) return claims
-    return Object.freeze({ ...claims, sub: String(await options.identify(claims.username)) })
+    const sub = String(await options.identify(claims.username))
+    return Object.freeze({ ...claims, sub, kid: key.kid })
   }
 
   return {

@@ -25,6 +25,8 @@ export interface Claims {
   readonly iat: number
   readonly nbf: number
   readonly exp: number
+  /** Of the key that signed it. */
+  readonly kid: string
   /** Only in tickets. */
   readonly ticket?: TicketClaims
   /** Only where another system issued it: never a user of ours, whatever the name. */
@@ -95,7 +97,7 @@ const readTicket = (payload: Members): TicketClaims | undefined => {
 /** Instants are whole seconds: with a fraction a token would live on within its last second. */
 const readClaims = (
   payload: Members,
-  type: TokenType,
+  { type, key: { kid } }: { type: TokenType; key: VerifyingKey },
   issuer: string,
   audience: string,
 ): Verdict => {
@@ -111,7 +113,7 @@ const readClaims = (
   if (!isInstant(iat) || !isInstant(nbf) || !isInstant(exp)) return refuse('bad_claims')
   if (exp - iat > MAX_LIFE[type]) return refuse('bad_claims')
   if (payload['gen'] !== undefined && !isInstant(payload['gen'])) return refuse('bad_claims')
-  const claims = { type, sub, username, role, sid, jti, iat, nbf, exp }
+  const claims = { type, sub, username, role, sid, jti, iat, nbf, exp, kid }
   if (type !== 'ticket') return Object.freeze(claims)
   const ticket = readTicket(payload)
   if (!ticket) return refuse('bad_claims')
@@ -169,7 +171,7 @@ export const createTokens = (options: {
     if ('refused' in read) return remember(token, read)
     const signed = await verifyCompact(token, read.key)
     if ('refused' in signed) return remember(token, signed)
-    const verdict = readClaims(signed.payload, read.type, issuer, audience)
+    const verdict = readClaims(signed.payload, read, issuer, audience)
     const { gen } = signed.payload as { gen?: number }
     if (gen !== undefined && 'sid' in verdict) onShown?.(verdict.sid, gen)
     return remember(token, verdict)

@@ -21,6 +21,7 @@ import { asOwner } from '../files/owner.ts'
 import { inspectStore } from '../store/sqlite/copy.ts'
 import { StoreError } from '../store/store.ts'
 import { createKicker } from '../streams/kicker.ts'
+import { streamFileOf } from '../streams/stream-file.ts'
 import type { WorkersReport } from '../streams/workers.ts'
 import { type Command, verb } from './command.ts'
 import { askDaemon } from './control-client.ts'
@@ -78,8 +79,19 @@ const checkState = async (config: Config): Promise<Finding[]> => {
   return [...keys, ...(await remembered)]
 }
 
-const judgeWorkers = (config: Config, { reloadDue, guessed, unsure }: WorkersReport): Finding => {
+const judgeWorkers = (config: Config, report: WorkersReport): Finding => {
+  const { reloadDue, listLost, guessed, unsure } = report
   const { processes } = config.streams
+  if (listLost) {
+    const text =
+      'the list of streams was lost while nginx held some: they may go on after their session has ended'
+    return problem(
+      'streams-lost',
+      streamFileOf(config.listen.control),
+      text,
+      'systemctl reload nginx',
+    )
+  }
   if (reloadDue) {
     const text = `a worker of nginx died${guessed ? ', as far as can be guessed' : ''}: streams on the others may go on after their session has ended (${unsure} do, as far as is known)`
     return problem('worker-died', processes, text, 'systemctl reload nginx')

@@ -3,12 +3,12 @@
 
 import { type StillGranted, createStillGranted } from '../auth/check.ts'
 import { createPolicy, type Policy } from '../auth/grants.ts'
-import { isForeignName } from '../auth/issuer.ts'
+import { foreignName, isForeignName, type TrustedIssuer } from '../auth/issuer.ts'
 import type { Keyring } from '../auth/keyring.ts'
 import { ConfigError } from '../config/config-error.ts'
 import { type Config, findRestartOnly } from '../config/config.ts'
 import { loadKeys } from '../config/keys-file.ts'
-import { openIssuers } from '../issuers/open-issuers.ts'
+import { type IssuerEvents, openIssuers } from '../issuers/open-issuers.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { SecurityLog } from '../security-log.ts'
@@ -41,17 +41,35 @@ const createTerms = (config: Config, peek: Directory['peek']): Terms => {
   }
 }
 
-export const createTermsInForce = (config: Config, peek: Directory['peek']) => {
+export const createTermsInForce = (config: Config, started: Keyring, peek: Directory['peek']) => {
   let terms = createTerms(config, peek)
+  let keyring = started
+  let issuers: readonly TrustedIssuer[] = []
+
+  /** Whether the key that it was admitted by is still one: what a key has signed ends with it. */
+  const keyStands = ({ kid, username }: Subscription): boolean => {
+    const issuer = issuers.find(({ terms: { name } }) => username.startsWith(foreignName(name, '')))
+    // Keys of an issuer that is away are unknown, as at a check.
+    if (issuer) return kid === '' || (issuer.keys.current()?.has(kid) ?? true)
+    if (kid !== '') return keyring.byKid.has(kid)
+    return [...started.byKid.keys()].every((one) => keyring.byKid.has(one)) // it may be any of them
+  }
+
   return {
     now: () => terms,
+    isForeign: (username: string): boolean => terms.isForeign(username),
     /** Whether what is live would be allowed today. */
-    stillAllowed: ({ username, userId, role, resource }: Subscription): boolean =>
-      terms.stillGranted(role, 'subscribe', resource, { username, id: String(userId) }),
+    stillAllowed(stream: Subscription): boolean {
+      const { username, userId, role, resource } = stream
+      const subject = { username, id: String(userId) }
+      return keyStands(stream) && terms.stillGranted(role, 'subscribe', resource, subject)
+    },
     /** Built, and not in force yet. */
     prepare: (next: Config) => createTerms(next, peek),
-    replace(next: Terms): void {
+    replace(next: Terms, keys: Keyring, trusted: readonly TrustedIssuer[]): void {
       terms = next
+      keyring = keys
+      issuers = trusted
     },
   }
 }
@@ -81,7 +99,15 @@ export const openInForce = async (parts: {
   }
   const gateParts: GateParts = { ...parts.gateParts, today: () => gate.guard }
 
-  let issuers = await openIssuers(started.issuers, observer.issuers)
+  const events: IssuerEvents = {
+    ...observer.issuers,
+    observe(issuer, outcome) {
+      observer.issuers.observe(issuer, outcome)
+      registry.review() // what a key has let in that its issuer withdrew
+    },
+  }
+  let issuers = await openIssuers(started.issuers, events)
+  terms.replace(terms.now(), keyring, issuers.all)
   let gate: Gate = createGate(terms.now(), keyring, issuers.all, gateParts)
   countKeys(keyring)
   metrics.reloaded(true) // what it starts with is in force
@@ -91,10 +117,10 @@ export const openInForce = async (parts: {
     // Before the swap: where the store cannot end what the users file asks for, nothing changes.
     const { problems } = await follower.reload(isMeant)
     if (problems.size > 0) throw new ConfigError([...problems.values()].flat())
-    issuers = await openIssuers(next.issuers, observer.issuers, issuers)
+    issuers = await openIssuers(next.issuers, events, issuers)
     const nextTerms = terms.prepare(next)
     gate = createGate(nextTerms, keys, issuers.all, gateParts)
-    terms.replace(nextTerms)
+    terms.replace(nextTerms, keys, issuers.all)
     countKeys(keys)
     const ignored = findRestartOnly(started, next)
     log.level = next.log.level

@@ -14,6 +14,7 @@ import type { Metrics } from '../metrics.ts'
 import type { SecurityLog } from '../security-log.ts'
 import { type EndedSession, StoreError } from '../store/store.ts'
 import { KickSocketError } from '../streams/kicker.ts'
+import { type Loss, StreamFileError } from '../streams/stream-file.ts'
 import type { UserSource } from '../users/source.ts'
 
 const NOBODY = '-'
@@ -27,10 +28,13 @@ const REFUSED: Partial<Readonly<Record<Reason, string>>> = {
   cross_site: 'refused as another site: if the origin is this site, add it to site.origins',
 }
 
+const KINDS = [StoreError, KickSocketError, StreamFileError]
+
 /** The metric label of a fault. */
 const kindOf = (error: unknown): string => {
   if (error instanceof IssuerAwayError) return 'issuer_away'
   if (error instanceof KickSocketError) return 'kick_socket_away'
+  if (error instanceof StreamFileError) return 'streams_unwritten'
   return error instanceof StoreError ? `store_${error.code}` : 'internal'
 }
 
@@ -90,16 +94,26 @@ export const createObserver = (parts: {
       )
     },
     streamFault(error: unknown): void {
-      log.error(
-        { err: error },
-        'a live stream could not be ended, or its end could not be stored: tried again until it works',
-      )
+      log.error({ err: error }, 'a live stream could not be ended: tried again until it works')
     },
     /** Once per outage, and once when it is over. */
     kickSocket(fault: KickSocketError | undefined): void {
       if (fault) {
         log.error({ problem: fault.message }, 'no new stream is let in: nothing could end it')
       } else log.info('nginx answers on its kick socket again: new streams are let in')
+    },
+    /** Once per outage, and once when it is over. */
+    streamFile(fault: StreamFileError | undefined): void {
+      if (fault) {
+        const message = 'no new stream is let in: after a crash nothing would end it'
+        log.error({ problem: fault.message }, message)
+      } else log.info('the list of streams is written again: new streams are let in')
+    },
+    streamsLost(loss: Loss): void {
+      log.error(
+        { loss },
+        'the list of streams was lost while nginx holds some: they may go on after their session has ended, until `systemctl reload nginx`',
+      )
     },
     /** `guessed`: nginx's processes cannot be read. */
     workerDied(pids: readonly string[], guessed: boolean): void {
@@ -181,9 +195,9 @@ export const createObserver = (parts: {
         metrics.faulted(kind)
         // While the store is away every check is a fault.
         if (!limit.allows(kind)) return
-        // A fault of the store or of nginx is told whole by its message; of any other the stack is needed.
-        const isTold = error instanceof StoreError || error instanceof KickSocketError
-        const what = isTold ? { problem: error.message } : { err: error }
+        // These are told whole by their message; of any other the stack is needed.
+        const isTold = KINDS.some((kind) => error instanceof kind)
+        const what = isTold ? { problem: (error as Error).message } : { err: error }
         log.error({ ...what, route }, 'a request could not be decided')
       },
     } satisfies Pick<ServerParts, 'observe' | 'onEvents' | 'onFault'>,

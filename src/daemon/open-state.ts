@@ -74,7 +74,7 @@ export const judgeRedis = async (caFile: string): Promise<void> => {
 
 /** The shared store that the config names; undefined where it names none. Resolves also while it is away. */
 export const openSharedStore = async (
-  { store, streams, listen }: Pick<Config, 'listen' | 'store' | 'streams'>,
+  { store, streams }: Pick<Config, 'store' | 'streams'>,
   now: () => number,
 ): Promise<SharedStore | undefined> => {
   if (store.url === '') return undefined
@@ -83,7 +83,6 @@ export const openSharedStore = async (
     prefix: store.prefix,
     timeout: store.timeout,
     nginx: nginxName(streams.nginx, hostname()),
-    instance: `${hostname()}:${listen.control}`, // no two daemons of a machine have the same socket
     now,
   })
 }

@@ -1,13 +1,13 @@
-// The part that ends streams, by the way there is today: nginx's kick socket.
+// The part that ends streams, by the way there is today: nginx's kick socket; and what it knows of those of before.
 
 import type { Revocations } from '../auth/revocations.ts'
 import type { Time } from '../clock.ts'
 import type { Metrics } from '../metrics.ts'
-import type { Store } from '../store/store.ts'
 import { createKeeps, type Keeps } from '../streams/kept.ts'
 import { type KickWatch, openKickWatch } from '../streams/kick-watch.ts'
-import { createKicker } from '../streams/kicker.ts'
+import { createKicker, type Kicker } from '../streams/kicker.ts'
 import { createRegistry, type Registry } from '../streams/registry.ts'
+import { openStreamFile, type StreamFile, streamFileOf } from '../streams/stream-file.ts'
 import { createWorkers, type Workers } from '../streams/workers.ts'
 import type { TermsInForce } from './in-force.ts'
 import type { Observer } from './observe.ts'
@@ -16,30 +16,47 @@ import type { Sharing } from './sharing.ts'
 /** `opened` closes them. */
 export const openStreams = async (
   parts: {
-    store: Store
     revocations: Revocations
     terms: TermsInForce
     renew: Sharing['renew']
+    /** Whose streams they are, as `openStreamFile` asks. */
+    of: string
     observer: Observer
     metrics: Metrics
     clock: Time
   },
   opened: AsyncDisposableStack,
-): Promise<{ registry: Registry; kickWatch: KickWatch; keeps: Keeps; workers: Workers }> => {
-  const { store, revocations, terms, renew, observer, metrics, clock } = parts
+): Promise<{
+  registry: Registry
+  kicker: Kicker
+  kickWatch: KickWatch
+  keeps: Keeps
+  workers: Workers
+  streamFile: StreamFile
+}> => {
+  const { of, revocations, terms, renew, observer, metrics, clock } = parts
+  const streamFile = openStreamFile({
+    file: streamFileOf(terms.now().config.listen.control),
+    of,
+    clock,
+    onFault: observer.streamFile,
+  })
+  opened.defer(() => streamFile.shut())
   const kicker = createKicker(terms.now().config.streams.kickSocket)
   opened.defer(() => kicker.close())
   const kickWatch = await openKickWatch({ kicker, clock, onChange: observer.kickSocket })
   opened.defer(() => kickWatch.close())
   const workers = createWorkers({
     file: terms.now().config.streams.processes,
+    remembered: streamFile.found.nginx,
+    remember: streamFile.remember,
     clock,
     onDeath: observer.workerDied,
     onReplaced: observer.workersReplaced,
   })
   opened.defer(() => workers.close())
   const registry = createRegistry({
-    store,
+    file: streamFile,
     ender: kicker,
     workers,
     clock,
@@ -51,5 +68,6 @@ export const openStreams = async (
     renew,
   })
   opened.defer(() => registry.close())
-  return { registry, kickWatch, keeps: createKeeps(kicker, clock), workers }
+  const keeps = createKeeps(kicker, workers.firstAsked, clock)
+  return { registry, kicker, kickWatch, keeps, workers, streamFile }
 }

@@ -18,7 +18,7 @@ export const createOperations = (parts: {
   store: Store
   sessions: Sessions
   registry: Registry
-  workers: Pick<Workers, 'reloadDue' | 'areGuessed'>
+  workers: Pick<Workers, 'reloadDue' | 'isListLost' | 'areGuessed'>
   users: Pick<Directory, 'names'>
   follower: Pick<UserFollower, 'reload'>
   peers: Pick<Peers, 'kick'>
@@ -56,6 +56,7 @@ export const createOperations = (parts: {
     listSessions: parts.listSessions,
     nginx: (): WorkersReport => ({
       reloadDue: workers.reloadDue(),
+      listLost: workers.isListLost(),
       guessed: workers.areGuessed(),
       unsure: registry.countUnsure(),
       namesInHeader: parts.namesInHeader(),

@@ -5,32 +5,31 @@ import type { Revocations } from '../auth/revocations.ts'
 import type { Time } from '../clock.ts'
 import type { SessionSelector } from '../http/operator.ts'
 import type { Log } from '../log.ts'
-import type { Access, SharedStore, StateChange } from '../store/shared-store.ts'
-import { StoreError } from '../store/store.ts'
+import type { SharedStore, StateChange } from '../store/shared-store.ts'
+import { type Access, StoreError } from '../store/store.ts'
 import type { Registry } from '../streams/registry.ts'
+import type { StreamFile } from '../streams/stream-file.ts'
 import type { Subscription } from '../streams/subscription.ts'
+import type { Learner } from './learn.ts'
 import { within } from './within.ts'
 
 export interface PeersParts {
-  shared: Pick<SharedStore, 'beat' | 'feed' | 'inspect' | 'label' | 'signals' | 'subscriptionsOf'>
+  shared: Pick<SharedStore, 'feed' | 'inspect' | 'label' | 'signals'>
   revocations: Pick<Revocations, 'add' | 'moveEpoch'>
   registry: Pick<Registry, 'kickSession' | 'review' | 'streamEnded'>
   /** Ends live streams here: those of the session or user, or all. */
   kick(which: SessionSelector): Promise<unknown>
-  /** Takes over what another instance handed out. */
-  adopt(subscriptions: readonly Subscription[]): void
-  learn(): Promise<void>
+  streamFile: Pick<StreamFile, 'neighbours'>
+  learner: Learner
   staleSeconds(): number
   log: Log
   allows(kind: string): boolean
   clock: Time
   /** The line for `systemctl status` has changed. */
   onStanding(line: string): void
-  /** Seconds between the signs of life that instances give each other. */
-  beatEvery?: number
 }
 
-const HEARD_ALL = 7 // beats: after an outage nobody has been heard for a while, and everybody lives
+const LOOK_EVERY = 1 // second, at the lists of the instances beside us
 const MINUTE = 60 // seconds
 const TRY_AGAIN = 1 // second, where what must be known could not be read though the store answers
 
@@ -64,14 +63,13 @@ export const createPeers = (parts: PeersParts) => {
     revocations,
     registry,
     kick,
-    adopt,
-    learn,
+    streamFile,
+    learner,
     staleSeconds,
     log,
     allows,
     clock,
     onStanding,
-    beatEvery = 1,
   } = parts
   const { feed, signals, label } = shared
   let known = false
@@ -104,8 +102,7 @@ export const createPeers = (parts: PeersParts) => {
     if (known || learning || closed || feed.state() !== 'ok') return
     learning = true
     try {
-      await shared.beat() // before the first stream is handed out
-      await learn()
+      await learner.learn()
       if (closed) return
       trust(feed.trustedSince())
       known = true
@@ -125,29 +122,27 @@ export const createPeers = (parts: PeersParts) => {
   }
 
   // The streams of an instance that died would outlive every logout: who stands beside the same nginx ends them.
-  let beats = 0
-  let silent: ReadonlySet<string> = new Set()
-  const beat = async (): Promise<void> => {
+  let looking = false
+  const look = async (): Promise<void> => {
+    if (looking || !known) return
+    looking = true
     try {
-      const gone = await shared.beat()
-      if (closed || ++beats < HEARD_ALL) return
-      const fresh = gone.filter((name) => !silent.has(name))
-      const left = fresh.length > 0 ? await shared.subscriptionsOf(fresh) : []
-      if (left.length > 0) {
-        const streams = left.length
-        log.warn({ instances: fresh, streams }, 'another instance is gone: its streams are ours')
-        adopt(left)
+      for (const { file, streams, taken } of streamFile.neighbours.silent()) {
+        await learner.takeOver(streams)
+        if (closed) return
         trust(feed.trustedSince()) // it may have moved while they were nobody's
+        taken()
+        const line = 'another instance is gone: its streams are ours'
+        if (streams.length > 0) log.warn({ file, streams: streams.length }, line)
       }
-      silent = new Set(gone)
     } catch (error) {
-      beats = 0
-      silent = new Set() // who comes and goes meanwhile must count as new
-      // Where the store is away that is said elsewhere.
+      // Where the store is away that is said elsewhere; they are taken over when it is back.
       if (!(error instanceof StoreError)) log.error({ err: error }, 'streams were not taken over')
+    } finally {
+      looking = false
     }
   }
-  const stopHeart = clock.every(beatEvery, () => void beat())
+  const stopLooking = clock.every(LOOK_EVERY, () => void look())
 
   feed.onEnded(({ sid, until }) => {
     revocations.add(sid, until)
@@ -205,7 +200,7 @@ export const createPeers = (parts: PeersParts) => {
       tell({ kick: { ...which, all: which.id === undefined && which.user === undefined } }),
     close(): void {
       closed = true
-      stopHeart()
+      stopLooking()
       cancelRetry()
     },
   }
@@ -213,8 +208,8 @@ export const createPeers = (parts: PeersParts) => {
 
 export type Peers = ReturnType<typeof createPeers>
 
-/** For an instance that shares its store with nobody. `learn` reads it; what it throws ends the start. */
-export const alone = (learn: () => Promise<void>): Peers => ({
+/** For an instance that shares its store with nobody. What `learn` throws ends the start. */
+export const alone = ({ learn }: Pick<Learner, 'learn'>): Peers => ({
   join: learn,
   obstacle: () => undefined,
   trouble: () => undefined,

@@ -28,21 +28,21 @@ export const createSharing = (
     },
     renew: shared && renewFrom(shared, clock),
     openPeers(
-      parts: Pick<PeersParts, 'allows' | 'learn' | 'log' | 'onStanding' | 'revocations'> & {
-        registry: Registry
-      },
+      parts: Pick<
+        PeersParts,
+        'allows' | 'learner' | 'log' | 'onStanding' | 'revocations' | 'streamFile'
+      > & { registry: Registry },
     ): Peers {
-      const { registry, learn } = parts
+      const { registry, learner } = parts
       const peers = shared
         ? createPeers({
             ...parts,
             shared,
             clock,
-            adopt: registry.adopt,
             kick: registry.kickSelected,
             staleSeconds: () => terms.now().config.store.staleSeconds,
           })
-        : alone(learn)
+        : alone(learner)
       return {
         ...peers,
         streamEnded(kick) {

@@ -73,10 +73,14 @@ const build = async (config: Config, parts: DaemonParts) => {
   opened.defer(() => users.close())
   observer.usersLoaded(config.users.sources)
 
-  const terms = createTermsInForce(config, users.peek)
+  const terms = createTermsInForce(config, keyring, users.peek)
   const { throttle, learnOwners, renew, openPeers } = createSharing(shared, { clock, terms })
-  const streams = { store, revocations, terms, renew, observer, metrics, clock }
-  const { registry, kickWatch, keeps, workers } = await openStreams(streams, opened)
+  // Instances on one store beside one nginx end each other's streams; one with a store of its own is alone.
+  const of = shared
+    ? `${shared.label} ${config.store.prefix} ${config.streams.kickSocket}`
+    : config.state.directory
+  const streams = { of, revocations, terms, renew, observer, metrics, clock }
+  const { registry, kickWatch, keeps, workers, ...list } = await openStreams(streams, opened)
   const sessions = createSessions({
     store,
     revocations,
@@ -100,8 +104,8 @@ const build = async (config: Config, parts: DaemonParts) => {
   const core = { store, revocations, registry, sessions, sights, users, metrics, log, clock, now }
   const follower = followUsers({ ...core, observer, sources: config.users.sources })
   opened.defer(() => follower.close())
-  const learn = createLearner({ ...core, follower })
-  const peers = openPeers({ ...core, learn, onStanding, allows: limit.allows })
+  const learner = createLearner({ ...core, ...list, workers, follower, terms, observer })
+  const peers = openPeers({ ...core, ...list, learner, onStanding, allows: limit.allows })
   opened.defer(() => peers.close())
   const { obstacle, streamEnded } = peers
   const { resourceNamed, namesInHeader } = observer

@@ -35,6 +35,8 @@ export interface Admission {
   exclusive: boolean
   /** The pid of nginx's worker in which it opens; empty with nginx files of the version before. */
   worker: string
+  /** Of the key that signed its token or ticket. */
+  kid: string
 }
 
 /** The live streams, as far as a check needs them. */
@@ -44,10 +46,10 @@ export interface Admissions {
   /** Whether `admit` would let it in; asked before a ticket is used up. */
   hasRoom(admission: Admission): boolean
   /**
-   * The kick id for an allowed subscribe: at once where the session has one for the resource. Undefined where it has
-   * as many streams as it may.
+   * The kick id for an allowed subscribe. Undefined where the session has as many streams as it may; throws where it
+   * cannot be written down.
    */
-  admit(admission: Admission): string | Promise<string> | undefined
+  admit(admission: Admission): string | undefined
   /** For a stream that no end of a session ends. */
   createKickId(): string
   kickSession(sid: string, cause: 'session_ended'): Promise<number>
@@ -120,7 +122,7 @@ const needsSession = (decision: Decision): decision is Identity =>
 /** `atOnce` answers a remembered token; `handler` all else: one seen first, whoever needs a kick id or the store. */
 export const createCheckHandlers = (parts: {
   guard: Guard
-  /** The rules in force now: a reload may have come while a kick id was being stored. */
+  /** The rules in force now: a reload may have come while a ticket was used up. */
   today(): Pick<Guard, 'check'>
   tickets: Pick<Tickets, 'redeem'>
   admissions: Admissions
@@ -196,7 +198,7 @@ export const createCheckHandlers = (parts: {
     return ['X-Auth-Channels', `${channel},${admissions.createKickId()}`, ...more]
   }
 
-  /** An allowed subscribe needs a kick id; while it is being stored, the right to subscribe may end. */
+  /** An allowed subscribe needs a kick id; while a ticket is used up or nginx asked, the right to subscribe may end. */
   const admit = async (
     { headers, address }: Request,
     asked: CheckRequest,
@@ -221,13 +223,14 @@ export const createCheckHandlers = (parts: {
       // A long-poll that offers h2c (Java's client does) would have a stream of its own at each poll.
       exclusive: mayBeWebSocket(headers),
       worker,
+      kid: claims.kid,
     }
     // Before the ticket, which the client shows again once there is room; and the stream after it: else a used ticket
     // would open streams in the list, at whose limit those that live give way.
     if (claims.ticket && !admissions.hasRoom(wanted)) return refuse('limit')
     const spent = await tickets.redeem(identity, headers.get('x-request-id') ?? '')
     if (spent) return spent
-    const kick = await admissions.admit(wanted)
+    const kick = admissions.admit(wanted)
     if (kick === undefined) return refuse('limit')
     const more = await resume(headers, channel)
     const now = await today().check(asked)

@@ -2,7 +2,6 @@
 // of it: it has made every end itself. The daemon decides on what it holds in memory, so an adapter must never report
 // `ok` while an end could be missing there.
 
-import type { Subscription } from '../streams/subscription.ts'
 import type { EndedSession, Store } from './store.ts'
 
 /** `away`: it does not answer, or not usefully. `lost`: it answers, and lacks what it once acknowledged. */
@@ -72,27 +71,10 @@ export interface SharedThrottle {
   ): Promise<SharedAttempt<Limit>>
 }
 
-/** Whose session, so that its place is known. */
-export interface SessionName {
-  readonly sid: string
-  readonly username: string
-}
-
-export interface Access {
-  readonly until: number
-  readonly role: string
-}
-
 /** Beyond the port's verbs, and each as atomic as they are. */
 export interface SharedVerbs {
-  /** Says that this instance lives, and which beside the same nginx have not said so for a while. */
-  beat(): Promise<string[]>
-  /** What these instances have handed out and nobody has closed. */
-  subscriptionsOf(instances: readonly string[]): Promise<Subscription[]>
   /** Who may make the keys that all instances share: the first who asked, for good. */
   claimKeys(who: string): Promise<string>
-  /** The live ones of these sessions: until when they have access tokens, and in which role. */
-  accessOf(sessions: readonly SessionName[], now: number): Promise<ReadonlyMap<string, Access>>
 }
 
 export interface SharedStore extends Store, SharedVerbs {

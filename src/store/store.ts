@@ -18,7 +18,7 @@ import type { Subscription } from '../streams/subscription.ts'
  * - It is told the time. `now` is the caller's, in Unix seconds; the adapter's own clock decides nothing here.
  * - It is bounded. A call is answered or refused within about a second; what cannot be taken is refused as `busy`.
  * - Names are literal: no folding of case, no trimming, any Unicode. A token is kept as its hash alone.
- * - The same sid, token or kick id a second time is a fault, never an overwrite.
+ * - The same sid or token a second time is a fault, never an overwrite.
  * - `close` answers what was asked before it. After it every verb rejects; closing twice is no fault.
  *
  * What instances that share a store need beyond that is in shared-store.ts. It is optional as a whole: an adapter for
@@ -39,6 +39,9 @@ import type { Subscription } from '../streams/subscription.ts'
  *   one that outlives its row names nobody.
  * - Giving a user's number to another once its owner is gone, or when the count was lost.
  */
+
+/** What the version before knew of a stream. */
+export type LeftSubscription = Omit<Subscription, 'kid' | 'worker'>
 
 export type Dialect = 'softphone' | 'mikopbx'
 
@@ -74,8 +77,6 @@ export const HOUR = 3600
 export const KEEP_SEALED = 600
 /** Past any `unseenGrace` (at most a day): until then who lost a successor that nobody has seen may ask for it. */
 export const KEEP_UNSEEN = DAY + HOUR
-/** Past the last token of a stream: of an instance that never comes back. */
-export const KEEP_SUBSCRIPTIONS = 90 * DAY
 
 export const END_CAUSES = [
   'logout',
@@ -105,6 +106,17 @@ export interface Renewal {
   accessUntil: number
   /** Seconds without any refresh after which a session is over; 0: never. */
   idleTtl: number
+}
+
+/** Whose session, so that its place is known. */
+export interface SessionName {
+  readonly sid: string
+  readonly username: string
+}
+
+export interface Access {
+  readonly until: number
+  readonly role: string
 }
 
 export type Found =
@@ -200,10 +212,14 @@ export interface StoreVerbs {
     until: number,
     sid: string,
   ): Promise<'first' | 'repeat' | 'used'>
-  openSubscription(subscription: Subscription): Promise<void>
+  /**
+   * The live ones of these sessions: until when they have access tokens, and in which role. What is not among them is
+   * unknown, has ended, or has no token left.
+   */
+  accessOf(sessions: readonly SessionName[], now: number): Promise<ReadonlyMap<string, Access>>
+  /** The streams that the version before left in the store; one version more. */
+  listSubscriptions(): Promise<LeftSubscription[]>
   closeSubscriptions(kicks: readonly string[]): Promise<void>
-  /** All that were opened and not closed; `until` is no earlier than the session's last token. */
-  listSubscriptions(): Promise<Subscription[]>
   /**
    * Told again and again what the wall clock says, and how many seconds of monotonic time went by since this caller
    * last said so (0: it says so for the first time). Resolves to the latest instant that is past for certain: for
@@ -247,9 +263,9 @@ export const STORE_VERBS: Readonly<Record<StoreVerb, 'disk' | 'memory'>> = {
   moveEpoch: 'disk',
   useTicket: 'memory',
   countTime: 'disk',
-  openSubscription: 'memory',
-  closeSubscriptions: 'memory',
+  accessOf: 'disk',
   listSubscriptions: 'disk',
+  closeSubscriptions: 'disk',
   prune: 'disk',
   ping: 'disk',
 }

@@ -8,19 +8,18 @@ import type { Kicker } from './kicker.ts'
 const MARGIN = 1 // seconds: what expires between the answer and the stream
 const OVERLAP = 1 // second in which workers from before a reload still answer (nginx ends them after 0.1)
 const AT_ONCE = 1000 // channels asked about, 0.8 s of nginx's time (measured): it waits 5 s for a check, then refuses
-const WORKERS = 256 // that are remembered; each reload brings new ones
 
 /** `worker` is the pid of the one that asks, in whose memory the stream will open. */
 export type Keeps = (channel: string, worker: string) => Promise<boolean>
 
 export const createKeeps = (
   kicker: Pick<Kicker, 'keepsUntil'>,
+  /** When that worker asked for the first time. */
+  firstAsked: (worker: string) => number,
   time: Pick<Time, 'now' | 'monotonic' | 'wait'>,
 ): Keeps => {
   /** After a reload of nginx all come back at once: those who ask meanwhile share one answer. */
   const underWay = new Map<string, Promise<boolean>>()
-  /** Worker → when it asked for the first time. */
-  const seen = new Map<string, number>()
 
   const ask = async (channel: string): Promise<boolean> => {
     // Where nginx does not say, the stream begins with what the channel keeps.
@@ -38,18 +37,8 @@ export const createKeeps = (
     return asked
   }
 
-  const firstSeen = (worker: string): number => {
-    const known = seen.get(worker)
-    if (known !== undefined) return known
-    const [oldest] = seen.keys()
-    if (oldest !== undefined && seen.size >= WORKERS) seen.delete(oldest)
-    const now = time.monotonic()
-    seen.set(worker, now)
-    return now
-  }
-
   return async (channel, worker) => {
-    const settled = firstSeen(worker) + OVERLAP
+    const settled = firstAsked(worker) + OVERLAP
     if (!(await share(channel))) return false
     const left = settled - time.monotonic()
     if (left <= 0) return true

@@ -14,6 +14,8 @@ export interface Kicker extends StreamEnder {
    * answers when the socket can no longer be reached.
    */
   countChannels(): Promise<number>
+  /** Of all channels, whoever's they are; exact, also over ends and a restart of ours (measured). */
+  countSubscribers(): Promise<number>
   /** Nchan's, as it says it. */
   version(): Promise<string>
   close(): void
@@ -136,6 +138,7 @@ export const createKicker = (socketPath: string): Kicker => {
       return newest === undefined ? undefined : Number(newest) + messageLife
     },
     countChannels: async () => Number(await read(/^channels: (\d+)/m)),
+    countSubscribers: async () => Number(await read(/^subscribers: (\d+)/m)),
     version: () => read(/^nchan version: (\S+)/m),
     close() {
       kicks.destroy()

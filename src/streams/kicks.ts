@@ -62,6 +62,7 @@ export const createKicks = (parts: {
   onOver(stream: LiveStream, found: boolean): void
 }) => {
   const { ender, outage, clock, observe, onFault, onOver } = parts
+  const ending = new Map<string, LiveStream>()
   /** By sid: a second end of a session waits for the streams that the first one closes. */
   const underWay = new Map<string, Ends>()
   const queue = createRankedQueue<Kick>(3)
@@ -82,7 +83,8 @@ export const createKicks = (parts: {
     observe({ cause: kick.cause, result, took: clock.monotonic() - kick.startedAt })
   }
 
-  const remove = ({ stream: { sid } }: Kick): void => {
+  const remove = ({ stream: { sid, kick } }: Kick): void => {
+    ending.delete(kick)
     const ends = underWay.get(sid) as Ends
     if (--ends.kicks === 0) underWay.delete(sid)
   }
@@ -143,6 +145,7 @@ export const createKicks = (parts: {
       const startedAt = clock.monotonic()
       for (const stream of streams) {
         const { sid } = stream
+        ending.set(stream.kick, stream)
         const ends = underWay.get(sid) ?? { kicks: 0, unobserved: 0, waiting: [] }
         underWay.set(sid, ends)
         ends.kicks++
@@ -154,6 +157,7 @@ export const createKicks = (parts: {
       }
       pump()
     },
+    get: (kick: string) => ending.get(kick),
     /**
      * Resolves when all of the session that is being ended is gone, as far as can be told, or after a second; at once
      * where nginx is away.

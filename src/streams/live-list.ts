@@ -5,11 +5,10 @@ import type { Subscription } from './subscription.ts'
 export interface LiveStream extends Subscription {
   role: string
   until: number
-  /** Its place among the session's: the resource, or the id itself where no check may share it. */
+  /** Its place among the session's: resource and key, or the id itself where no check may share it. */
   readonly place: string
   /** Whether only one stream can ever hang on the id. */
   readonly exclusive: boolean
-  /** The pid of the worker that it opened in; empty where that is not known, or there is more than one. */
   worker: string
   /** Whether nginx told the end of what hung on the id. */
   endTold: boolean
@@ -21,7 +20,6 @@ export interface LiveStream extends Subscription {
   openedAt: number
   /** Whether nginx has shown that somebody came by the id; `asked`: not yet, and it was asked early. */
   sighting: 'none' | 'asked' | 'seen'
-  written: Promise<void> | undefined
   /** Whether the store is being asked if the session was refreshed elsewhere. */
   renewing: boolean
 }

@@ -1,5 +1,5 @@
 // What is live in Nchan right now, until when, and its end. An id is written down before it is handed out, so
-// that a crash orphans nothing; it is given to one session and one resource, and never again after a kick.
+// that a crash orphans nothing; it is given to one session, resource and key, and never again after a kick.
 // A WebSocket never shares one: in 72 of 180 rounds Nchan 1.3.6 left streams open for good that came on a WebSocket's
 // id after its kick; in none of 360 where no WebSocket had used the id; with fresh ids all 900 closed (measured).
 
@@ -11,22 +11,15 @@ import { createKicks, IN_FLIGHT, type KickObservation } from './kicks.ts'
 import { findRoom, type Limits } from './limits.ts'
 import { createLiveList, type LiveStream } from './live-list.ts'
 import { createOutage } from './outage.ts'
-import { createPendingCloses } from './pending-closes.ts'
 import type { StreamEnder } from './stream-ender.ts'
+import type { StreamFile } from './stream-file.ts'
 import type { KickCause, Subscription } from './subscription.ts'
 import { createUnsure } from './unsure.ts'
 import type { Workers } from './workers.ts'
 
-export interface SubscriptionStore {
-  openSubscription(subscription: Subscription): Promise<void>
-  closeSubscriptions(kicks: readonly string[]): Promise<void>
-}
-
 export interface Admission extends Omit<Subscription, 'kick' | 'startedAt'> {
   /** A WebSocket: the id is for this one stream. */
   exclusive: boolean
-  /** The pid of the worker that asks; empty where nginx does not say it. */
-  worker: string
 }
 
 const TICK = 0.2 // seconds: an expired stream is closed within half a second
@@ -35,9 +28,12 @@ const MISSES = 8 // Nchan counts nobody on a live stream in up to 40 % of the an
 const CHECKS_AT_ONCE = 64 // streams asked about in one tick, so that a sweep of 10,000 disturbs nobody
 
 export const createKickId = (): string => `kick-${randomBytes(16).toString('base64url')}`
+/** One id for each key: where that is removed, what it admitted ends, and nothing else. */
+const placeOf = ({ kid, resource }: Pick<Subscription, 'kid' | 'resource'>): string =>
+  `${kid} ${resource}`
 
 export const createRegistry = (parts: {
-  store: SubscriptionStore
+  file: Pick<StreamFile, 'open' | 'close'>
   ender: StreamEnder
   workers: Pick<Workers, 'asks' | 'foundNobody' | 'mayLinger' | 'reloadDue'>
   clock: Time
@@ -55,7 +51,7 @@ export const createRegistry = (parts: {
       ) => Promise<ReadonlyMap<string, { role: string; until: number }>>)
     | undefined
 }) => {
-  const { store, ender, workers, clock, limits, observe, onFault } = parts
+  const { file, ender, workers, clock, limits, observe, onFault } = parts
   const { isEnded, stillAllowed, renew } = parts
   const live = createLiveList()
   /** When the right to it ends, by the wall clock. */
@@ -66,14 +62,7 @@ export const createRegistry = (parts: {
   const outage = createOutage(clock, (fault) => {
     if (!closed) onFault(fault)
   })
-  const closes = createPendingCloses({
-    write: (ids) => store.closeSubscriptions(ids),
-    clock,
-    onFault,
-  })
-  const markClosed = (stream: LiveStream): void => {
-    if (!closed) closes.markClosed(stream.kick)
-  }
+  const markClosed = ({ kick: id }: LiveStream): void => file.close(id)
   const unsure = createUnsure({ workers, clock, onOver: markClosed })
   const onOver = unsure.judge
   const kicks = createKicks({ ender, outage, clock, observe, onFault, onOver })
@@ -134,7 +123,6 @@ export const createRegistry = (parts: {
     const wall = clock.now()
     const now = clock.monotonic()
     unsure.review()
-    void closes.flush()
     const expired = [...ends.due(wall)].filter(({ renewing }) => !renewing)
     let room: number | undefined
     for (const stream of asks.due(now)) {
@@ -160,7 +148,7 @@ export const createRegistry = (parts: {
   /** Known to a logout from now on. */
   const insert = (
     subscription: Subscription,
-    where: Pick<LiveStream, 'place' | 'exclusive' | 'worker'>,
+    where: Pick<LiveStream, 'place' | 'exclusive'>,
     askAt?: number,
   ): LiveStream => {
     const now = clock.monotonic()
@@ -172,7 +160,6 @@ export const createRegistry = (parts: {
       issuedAt: now,
       openedAt: now - Math.max(0, clock.now() - subscription.startedAt),
       sighting: askAt === undefined ? 'none' : 'seen',
-      written: undefined,
       renewing: false,
     }
     ends.set(stream, stream.until)
@@ -203,18 +190,18 @@ export const createRegistry = (parts: {
     const now = clock.monotonic()
     return findRoom(live.ofSession(sid), resource, limits(), now, (one) => asks.set(one, now))
   }
-  const sharedBy = ({ exclusive, sid, resource }: Admission): LiveStream | undefined =>
-    exclusive ? undefined : live.at(sid, resource)
+  const sharedBy = (admission: Admission): LiveStream | undefined =>
+    admission.exclusive ? undefined : live.at(admission.sid, placeOf(admission))
 
   return {
     /** Whether `admit` would let it in now. */
     hasRoom: (admission: Admission): boolean =>
       (sharedBy(admission) ?? roomFor(admission)) !== undefined,
     /**
-     * The kick id for a subscribe that the rules allow: at once where it may share one of its session. Undefined where
-     * the session has as many streams as it may, all of them young.
+     * The kick id for a subscribe that the rules allow. Undefined where the session has as many streams as it may, all of
+     * them young. Throws where it cannot be written down.
      */
-    admit(admission: Admission): string | Promise<string> | undefined {
+    admit(admission: Admission): string | undefined {
       const now = clock.monotonic()
       if (admission.worker !== '') workers.asks(admission.worker)
       const known = sharedBy(admission)
@@ -222,29 +209,22 @@ export const createRegistry = (parts: {
         known.issuedAt = now
         known.openedAt = now
         known.endTold = false
-        if (known.worker !== admission.worker) known.worker = ''
         prolong(known, admission.until)
-        return known.written ? known.written.then(() => known.kick) : known.kick
+        if (known.worker !== '' && known.worker !== admission.worker) {
+          known.worker = ''
+          file.open(known)
+        }
+        return known.kick
       }
       const surplus = roomFor(admission)
       if (!surplus) return undefined
-      kick(surplus, 'limit')
       const id = createKickId()
-      const { exclusive, worker, ...rest } = admission
-      const subscription: Subscription = { ...rest, kick: id, startedAt: clock.now() }
-      const place = exclusive ? id : rest.resource
-      const stream = insert(subscription, { place, exclusive, worker })
-      stream.written = store.openSubscription(subscription)
-      return stream.written.then(
-        () => {
-          stream.written = undefined
-          return id
-        },
-        (error: unknown) => {
-          forget(stream)
-          throw error
-        },
-      )
+      const { exclusive, ...rest } = admission
+      const subscription = { ...rest, kick: id, startedAt: clock.now() }
+      file.open(subscription)
+      kick(surplus, 'limit')
+      insert(subscription, { place: exclusive ? id : placeOf(rest), exclusive })
+      return id
     },
     extend,
     kickSession,
@@ -268,7 +248,9 @@ export const createRegistry = (parts: {
         stream.endTold = true
         asks.set(stream, Math.max(clock.monotonic(), stream.issuedAt + IN_FLIGHT))
       }
-      return stream !== undefined || unsure.ended(id)
+      const ending = kicks.get(id)
+      if (ending) ending.endTold = true // the answer to its kick may be that nobody is there
+      return stream !== undefined || ending !== undefined || unsure.ended(id)
     },
     list: (): Subscription[] => live.all(),
     ofSession: (sid: string): Subscription[] => live.ofSession(sid),
@@ -277,17 +259,22 @@ export const createRegistry = (parts: {
     countUnsure: unsure.count,
     /**
      * Streams that an earlier process, or one beside us, handed out: ended like any other, but never shared, since
-     * they may have been kicked already. Their right may have ended meanwhile.
+     * they may have been kicked already. Those end at once whose session does not stand, or whose right is gone.
      */
-    adopt(subscriptions: readonly Subscription[]): void {
+    adopt(subscriptions: readonly Subscription[], stands: (one: Subscription) => boolean): void {
+      const adopted: LiveStream[] = []
       for (const subscription of subscriptions) {
         if (live.get(subscription.kick)) continue
         // Spread over a minute, so that a restart with 10,000 streams asks nginx gently.
         const askAt = clock.monotonic() + IN_FLIGHT + clock.chance() * SWEEP_EVERY
-        insert(subscription, { place: subscription.kick, exclusive: false, worker: '' }, askAt)
+        adopted.push(insert(subscription, { place: subscription.kick, exclusive: false }, askAt))
       }
-      review(({ sid }) => !isEnded(sid), 'session_ended')
-      review()
+      const ended = adopted.filter((stream) => isEnded(stream.sid) || !stands(stream))
+      kick(ended, 'session_ended')
+      kick(
+        adopted.filter((stream) => live.has(stream) && !stillAllowed(stream)),
+        'grant_removed',
+      )
     },
     close(): void {
       closed = true

@@ -4,7 +4,7 @@
 export const KICK_CAUSES = [
   'expired', // the session's last access token ran out
   'session_ended',
-  'grant_removed', // a reload took the right away
+  'grant_removed', // a reload took the right away, or the key that admitted it
   'limit', // the session opened too many: the oldest goes
   'operator',
   'swept', // nobody seems to listen any more
@@ -24,4 +24,8 @@ export interface Subscription {
   readonly until: number
   readonly address: string
   readonly agent: string
+  /** Of the key that signed the token it was admitted by; empty where the version before admitted it. */
+  readonly kid: string
+  /** The pid of nginx's worker that it opened in; empty where that is not known, or there is more than one. */
+  readonly worker: string
 }

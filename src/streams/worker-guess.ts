@@ -1,5 +1,6 @@
-// Where nginx's processes cannot be read: a worker's death, told by checks and kicks. Neither tells alone: a quiet
-// worker asks nothing for hours (of two, one may hold 11 of 12 connections), and nobody is found where a client left.
+// The workers that ask, and what follows from it where nginx's processes cannot be read: a worker's death, told by
+// checks and kicks. Neither tells alone: a quiet worker asks nothing for hours (of two, one may hold 11 of 12
+// connections), and nobody is found where a client left.
 
 import type { Clock } from '../clock.ts'
 
@@ -9,9 +10,12 @@ const WORKERS = 256 // that are remembered, those that asked last; each reload b
 
 export const createWorkerGuess = (
   clock: Pick<Clock, 'monotonic'>,
+  /** Who asked before the last start. */
+  before: readonly string[],
   onDeath: (pid: string, others: readonly string[]) => void,
 ) => {
-  const seen = new Map<string, { first: number; last: number }>()
+  const started = clock.monotonic()
+  const seen = new Map(before.map((pid) => [pid, { first: -Infinity, last: started }]))
   const suspects = new Set<string>()
 
   /** When a worker came that was not there at that time. */
@@ -32,9 +36,11 @@ export const createWorkerGuess = (
   }
 
   return {
-    asks(pid: string): void {
+    /** Whether it asks for the first time. */
+    asks(pid: string): boolean {
       const now = clock.monotonic()
-      const witness = { first: seen.get(pid)?.first ?? now, last: now }
+      const known = seen.get(pid)
+      const witness = { first: known?.first ?? now, last: now }
       seen.delete(pid)
       suspects.delete(pid)
       const [silent = ''] = seen.keys()
@@ -44,7 +50,12 @@ export const createWorkerGuess = (
       }
       seen.set(pid, witness)
       judge(witness.first)
+      return known === undefined
     },
+    /** When that was; now, of one that has not asked. */
+    firstAsked: (pid: string): number => seen.get(pid)?.first ?? clock.monotonic(),
+    /** All of them. */
+    asked: () => [...seen.keys()],
     suspect(pid: string): void {
       if (seen.has(pid)) suspects.add(pid)
     },

@@ -63,6 +63,7 @@ const goodClaims = async (text: string): Promise<Claims> => {
 
 void t.test('a good token says who holds it', async (t) => {
   t.strictSame(await tokens.verify(good), {
+    kid: 'k1',
     type: 'access',
     sub: '7',
     username: '201',

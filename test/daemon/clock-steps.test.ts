@@ -181,9 +181,18 @@ const openDaemon = async (store: Store, clock: TestClock, tokens: Map<string, Cl
     store,
     revocations,
     registry: { adopt: () => undefined },
+    streamFile: {
+      found: { streams: [], nginx: {}, loss: undefined },
+      neighbours: { isThere: () => false, silent: () => [] },
+      open: () => undefined,
+    },
+    kicker: { countSubscribers: async () => 0 },
+    workers: { loseList: () => undefined },
     follower: { endSessionsOfChangedUsers: async () => undefined },
+    terms: { isForeign: () => false },
+    observer: { streamsLost: () => undefined },
     clock,
-  })()
+  }).learn()
   let upkeep = (): void => undefined
   const pruned: (() => void)[] = []
   startUpkeep({
@@ -270,7 +279,7 @@ const tell = async (t: Test, seed: number, clock: TestClock, bed: Bed) => {
       )
       const life = { iat, nbf: iat, exp: iat + ttl }
       const who = { sub: '7', username: '201', role: 'user', sid, jti: sid }
-      tokens.set(sid, { type: 'access', ...who, ...life })
+      tokens.set(sid, { type: 'access', ...who, ...life, kid: 'k' })
       return { sid, ...life }
     },
     logout: async () => {

@@ -18,6 +18,8 @@ const subscription = (sid: string, resource: string): Subscription => ({
   until: NOW + 55,
   address: '192.0.2.7',
   agent: 'a page',
+  kid: 'k',
+  worker: '',
 })
 
 void t.test('each session with its own streams', async (t) => {

@@ -18,6 +18,7 @@ import {
 } from 'node:fs'
 import { connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
+import { join } from 'node:path'
 import t from 'tap'
 
 import type { Time } from '../../src/clock.ts'
@@ -623,6 +624,55 @@ void t.test(
     t.equal(await post(place, '/auth/refresh', leaves.refresh), 401, 'by the store too')
     t.equal(await post(place, '/auth/logout', admin.access), 200)
     t.equal(await check(place, admin.access), '401 session_ended')
+  },
+)
+
+void t.test(
+  'a full run folder lets no stream in, and says so',
+  { skip: mountMissing() },
+  async (t) => {
+    const place = makePlace(t)
+    const folder = place.at('run')
+    mkdirSync(folder)
+    place.configure({ listen: `control = "${join(folder, 'control.sock')}"` })
+    await openKickSocket(t, place.at('kick.sock'))
+    const daemon = await serve(t, place, { covered: true, under: onSmallDisk(folder) })
+    const { access } = await login(place.ask)
+    const subscribe = () =>
+      place.ask('/check', {
+        headers: {
+          ...checkHeaders(access),
+          'X-Auth-Action': 'subscribe',
+          'X-Auth-Resource': 'users-state',
+          'X-Original-Upgrade': 'websocket',
+        },
+      })
+    t.equal((await subscribe()).status, 204)
+    const inside = `/proc/${daemon.pid}/root${folder}`
+    for (const size of [65_536, 1024, 1]) {
+      try {
+        for (;;) appendFileSync(join(inside, 'fill'), Buffer.alloc(size))
+      } catch {
+        // no room for this much: try less
+      }
+    }
+    // What is left of the last page has room for a few more.
+    await until('there is no room', async () => (await subscribe()).status === 503)
+    t.match(await subscribe(), { status: 503, headers: { 'retry-after': '1' } })
+    t.equal(await check(place, access), '204', 'all else goes on')
+    const problem =
+      /control\.streams cannot be written \(ENOSPC\): make room on its file system \(df /
+    const said = (text: RegExp) => daemon.log().filter(({ msg }) => text.test(String(msg)))
+    await until('it is said', () => said(/could not be decided/).length > 0)
+    t.match(said(/could not be decided/)[0], { level: 50, route: 'check', problem })
+    t.match(said(/^no new stream is let in/), [{ level: 50, problem }], 'once')
+    const { body } = await place.operator('/metrics')
+    t.match(body, /^postern_faults_total{kind="streams_unwritten"} [1-9]/m)
+    rmSync(join(inside, 'fill'))
+    t.equal((await subscribe()).status, 204)
+    const lines = readFileSync(join(inside, 'control.streams'), 'utf8').trim().split('\n')
+    for (const line of lines) t.doesNotThrow(() => void JSON.parse(line), 'no line is half')
+    await until('that is said as well', () => said(/is written again/).length === 1)
   },
 )
 

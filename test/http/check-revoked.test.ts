@@ -1,4 +1,4 @@
-// A right that ends while the kick id of a new stream is being written down: the check takes its word back.
+// A right that ends while a stream is being let in: the check takes its word back.
 
 import t from 'tap'
 
@@ -23,13 +23,14 @@ const claims: Claims = {
   iat: NOW,
   nbf: NOW,
   exp: NOW + 60,
+  kid: 'k1',
 }
 
-const setUp = (second: Decision) => {
+const setUp = (second: Decision, admit = () => 'kick-x') => {
   const answers: Decision[] = [{ claims, role: 'user' }, second]
   const kicked: string[] = []
   const observed: unknown[] = []
-  const written = Promise.withResolvers<string>()
+  const redeemed = Promise.withResolvers<undefined>()
   const guard = {
     allows: () => true,
     identify: async () => refuse('no_credential'),
@@ -39,11 +40,11 @@ const setUp = (second: Decision) => {
   const { handler } = createCheckHandlers({
     guard,
     today: () => guard,
-    tickets: { redeem: () => undefined },
+    tickets: { redeem: () => redeemed.promise },
     admissions: {
       obstacle: () => undefined,
       hasRoom: () => true,
-      admit: () => written.promise,
+      admit,
       async kickSession(sid) {
         kicked.push(sid)
         return 1
@@ -72,7 +73,7 @@ const setUp = (second: Decision) => {
     address: 'unknown',
     body: () => Promise.reject(new Error('nobody reads it')),
   })
-  return { reply, written, kicked, observed }
+  return { reply, redeemed, kicked, observed }
 }
 
 void t.test(
@@ -86,7 +87,7 @@ void t.test(
     ]
     for (const [reason, status, kicked] of rows) {
       const check = setUp(refuse(reason))
-      check.written.resolve('kick-x')
+      check.redeemed.resolve(undefined)
       const reply = await check.reply
       t.match(reply, { status, reason })
       t.notOk(reply.headers.includes('X-Auth-Kick'), 'no id leaves')
@@ -152,7 +153,7 @@ void t.test('a ticket for SIP waits for word of its session, and is judged again
 
 void t.test('what still holds passes, with its id', async (t) => {
   const check = setUp({ claims, role: 'user' })
-  check.written.resolve('kick-x')
+  check.redeemed.resolve(undefined)
   const { status, headers } = await check.reply
   t.equal(status, 204)
   t.same(headers.slice(-4), ['X-Auth-Channel', 'users-state', 'X-Auth-Kick', 'kick-x'])
@@ -160,7 +161,9 @@ void t.test('what still holds passes, with its id', async (t) => {
 })
 
 void t.test('an id that cannot be written is a fault, and nobody passes', async (t) => {
-  const check = setUp({ claims, role: 'user' })
-  check.written.reject(new Error('disk full'))
+  const check = setUp({ claims, role: 'user' }, () => {
+    throw new Error('disk full')
+  })
+  check.redeemed.resolve(undefined)
   await t.rejects(Promise.resolve(check.reply), /disk full/)
 })

@@ -589,6 +589,7 @@ const CLAIMS: Claims = {
   iat: 1,
   nbf: 1,
   exp: 5,
+  kid: 'k',
 }
 
 const answerTo = async (username: string, role: string): Promise<Reply> => {
@@ -648,14 +649,14 @@ const asking = (resource: string, more: readonly string[] = []): Request => ({
   id: resource,
 })
 
-void t.test('a right that ends while the kick id is written is no right', async (t) => {
+void t.test('a right that ends while the stream is let in is no right', async (t) => {
   for (const reason of ['session_ended', 'expired'] as const) {
     const kicked: string[] = []
     let asked = 0
     const handler = handlerUnder(
       () => (asked++ === 0 ? { claims: CLAIMS, role: 'user' } : refuse(reason)),
       {
-        admit: async () => 'kick-x',
+        admit: () => 'kick-x',
         kickSession: async (sid) => {
           kicked.push(sid)
           return 1

@@ -7,6 +7,7 @@ import {
   END_CAUSES,
   HOUR,
   HOURS_TO_PASS,
+  type LeftSubscription,
   MOST_TICKETS,
   REPEAT_WITHIN,
   type Session,
@@ -20,13 +21,15 @@ export interface Adapter {
   open(t: Test): Promise<Store>
   /** Closes the store and opens what it left. */
   reopen(t: Test, store: Store): Promise<Store>
+  /** Puts streams there as the version before did. */
+  leave(store: Store, streams: readonly LeftSubscription[]): Promise<void>
 }
 
 const GRACE = 30
 const DAY = 86_400
 
 /** Runs the suite as subtests of the file that calls it. */
-export const runStoreContract = ({ open, reopen }: Adapter): void => {
+export const runStoreContract = ({ open, reopen, leave }: Adapter): void => {
   const login = async (store: Store, sid: string, given: Partial<Session> = {}) => {
     const session = sessionOf(sid, given)
     await store.openSession(session, hashOf(`${sid}/0`), 0)
@@ -863,39 +866,42 @@ export const runStoreContract = ({ open, reopen }: Adapter): void => {
     },
   )
 
-  void t.test(
-    'subscriptions are remembered from when they open until they are closed',
-    async (t) => {
-      let store = await open(t)
-      await login(store, 'a')
-      await login(store, 'b')
-      const one = subscriptionOf('one', { sid: 'a', startedAt: NOW + 2, until: NOW + 100 })
-      const two = subscriptionOf('two', { sid: 'a', startedAt: NOW + 1, until: NOW + 1200 })
-      const three = subscriptionOf('three', { sid: 'gone', startedAt: NOW, until: NOW + 50 })
-      for (const each of [one, two, three]) await store.openSubscription(each)
-      await t.rejects(
-        store.openSubscription({ ...one, username: 'thief' }),
-        'a kick id has one owner',
-      )
-      store = await reopen(t, store)
-      t.same(
-        await store.listSubscriptions(),
-        [three, two, { ...one, until: NOW + 900 }],
-        'a session that lives longer carries its subscriptions along',
-      )
-      await store.renew(hashOf('a/0'), renewalAt(600))
-      t.match(await store.listSubscriptions(), [
-        three,
-        { ...two, until: NOW + 1500 },
-        { until: NOW + 1500 },
-      ])
-      await store.closeSubscriptions(['one', 'three', 'never opened'])
-      await store.closeSubscriptions([])
-      t.match(await store.listSubscriptions(), [{ kick: 'two' }])
-      store = await reopen(t, store)
-      t.match(await store.listSubscriptions(), [{ kick: 'two' }])
-    },
-  )
+  void t.test('only of a live session is it said until when it has access', async (t) => {
+    let store = await open(t)
+    for (const sid of ['a', 'b', 'out', 'over']) {
+      await login(store, sid, sid === 'over' ? { expiresAt: NOW + 60, accessUntil: NOW + 60 } : {})
+    }
+    await login(store, 'z', { username: 'Zoë' })
+    await store.endSession('out', 'logout', NOW)
+    await store.renew(hashOf('b/0'), renewalAt(600, { role: 'guest' }))
+    store = await reopen(t, store)
+    const names = ['a', 'b', 'out', 'over', 'nobody', 'a'].map((sid) => ({ sid, username: '201' }))
+    t.same(
+      await store.accessOf([...names, { sid: 'z', username: 'Zoë' }], NOW + 60),
+      new Map([
+        ['a', { role: 'user', until: NOW + 900 }],
+        ['b', { role: 'guest', until: NOW + 1500 }],
+        ['z', { role: 'user', until: NOW + 900 }],
+      ]),
+    )
+    t.same(await store.accessOf([], NOW), new Map())
+  })
+
+  void t.test('streams that the version before left are told until they are closed', async (t) => {
+    let store = await open(t)
+    t.same(await store.listSubscriptions(), [])
+    const [one, two] = [subscriptionOf('one'), subscriptionOf('two', { sid: 'b', userId: 9 })]
+    await leave(store, [one, two])
+    store = await reopen(t, store)
+    const told = await store.listSubscriptions()
+    t.same(
+      told.toSorted((a, b) => (a.kick < b.kick ? -1 : 1)),
+      [one, two],
+    )
+    await store.closeSubscriptions(['one', 'never opened'])
+    await store.closeSubscriptions([])
+    t.same(await store.listSubscriptions(), [two])
+  })
 
   void t.test('ping says that the store can write', async (t) => {
     const store = await open(t)

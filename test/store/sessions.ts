@@ -2,9 +2,9 @@
 // makes them, so that a store which keeps something else is found out.
 
 import { createHash } from 'node:crypto'
+import type { DatabaseSync } from 'node:sqlite'
 
-import type { Renewal, Session } from '../../src/store/store.ts'
-import type { Subscription } from '../../src/streams/subscription.ts'
+import type { LeftSubscription, Renewal, Session } from '../../src/store/store.ts'
 import { NOW } from '../fixtures/clock.ts'
 
 export const hashOf = (token: string): Uint8Array =>
@@ -44,7 +44,10 @@ export const renewalAt = (after: number, given: Partial<Renewal> = {}): Renewal 
   ...given,
 })
 
-export const subscriptionOf = (kick: string, given: Partial<Subscription> = {}): Subscription => ({
+export const subscriptionOf = (
+  kick: string,
+  given: Partial<LeftSubscription> = {},
+): LeftSubscription => ({
   kick,
   sid: 'sid',
   username: '201',
@@ -57,3 +60,11 @@ export const subscriptionOf = (kick: string, given: Partial<Subscription> = {}):
   agent: 'test',
   ...given,
 })
+
+/** In a file of the embedded store, as the version before did. */
+export const leaveStreams = (db: DatabaseSync, streams: readonly LeftSubscription[]): void => {
+  const insert = db.prepare(
+    `INSERT INTO subscriptions VALUES (:kick, :sid, :username, :userId, :role, :resource, :startedAt, :until, :address, :agent)`,
+  )
+  for (const stream of streams) insert.run({ ...stream })
+}

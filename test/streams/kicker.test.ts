@@ -58,6 +58,8 @@ const streamOf = (kick: string): Subscription => ({
   until: 0,
   address: '',
   agent: '',
+  kid: '',
+  worker: '',
 })
 const end = async (kicker: Kicker, kick: string) => kicker.end([streamOf(kick)])[0]
 

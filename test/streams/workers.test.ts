@@ -10,7 +10,10 @@ import { createTestClock, NOW } from '../fixtures/clock.ts'
 
 const MASTER = 100
 
-const setUp = (t: Test, ...pids: number[]) => {
+const setUp = (t: Test, ...pids: number[]) => setUpAfter(t, undefined, ...pids)
+
+/** A start that finds this of the time before. */
+const setUpAfter = (t: Test, remembered: unknown, ...pids: number[]) => {
   const file = join(t.testdir(), 'cgroup.procs')
   const list = (...now: readonly number[]): void =>
     writeFileSync(file, now.map((pid) => `${pid}\n`).join(''))
@@ -19,8 +22,11 @@ const setUp = (t: Test, ...pids: number[]) => {
   const said: string[] = []
   let look = (): void => undefined
   let stopped = false
+  let kept: unknown = remembered
   const workers = createWorkers({
     file,
+    remembered,
+    remember: (what) => (kept = structuredClone(what)),
     clock: {
       ...clock,
       every(_seconds, job) {
@@ -55,6 +61,7 @@ const setUp = (t: Test, ...pids: number[]) => {
       list(MASTER, ...now)
       pass(1)
     },
+    kept: () => kept,
     remove: () => rmSync(file),
     isStopped: () => stopped,
     lingers: (worker: number | '', startedAt = NOW) =>
@@ -217,5 +224,96 @@ void t.test('where the file is read nobody guesses', (t) => {
   pass(9)
   workers.asks('2')
   t.same(said, [])
+  t.end()
+})
+
+void t.test('the processes that keep nginx’s cache are no workers', (t) => {
+  const { workers, said, become, lingers } = setUp(t, 1, 50)
+  workers.asks('1')
+  become(50, 2)
+  t.same(said, [], 'of the only one nothing is left over')
+  t.notOk(workers.reloadDue())
+  workers.asks('2')
+  workers.asks('3')
+  become(50, 2, 3)
+  become(50, 2, 4)
+  t.same(said, ['death of 3'])
+  t.ok(lingers(2))
+  t.notOk(lingers(50))
+  become(50, 5, 6)
+  t.same(said, ['death of 3', 'replaced'], 'those that keep the cache may stay')
+  t.end()
+})
+
+void t.test('our own restart forgets no death, and notices one that it missed', (t) => {
+  const first = setUp(t, 1, 2)
+  first.workers.asks('1')
+  first.workers.asks('2')
+  first.become(1, 3)
+  t.same(first.said, ['death of 2'])
+
+  const second = setUpAfter(t, first.kept(), 1, 3)
+  t.ok(second.workers.reloadDue())
+  t.ok(second.lingers(1))
+  t.notOk(second.lingers(3))
+  t.equal(second.workers.firstAsked('1'), -Infinity, 'it asked long ago')
+  t.ok(second.workers.firstAsked('3') > 0)
+  second.become(4, 5)
+  t.same(second.said, ['replaced'])
+  second.workers.asks('4')
+  second.workers.asks('5')
+  t.match(second.kept(), { processes: ['100', '4', '5'], asked: ['1', '2', '4', '5'] })
+
+  const third = setUpAfter(t, second.kept(), 4, 6)
+  t.notOk(third.workers.reloadDue())
+  third.pass(1)
+  t.same(third.said, ['death of 5'])
+
+  const reloaded = setUpAfter(t, second.kept(), 7, 8)
+  reloaded.pass(1)
+  t.same(reloaded.said, [])
+  for (const odd of [5, null, { processes: 1, asked: {}, died: 'x', lost: {} }]) {
+    t.notOk(setUpAfter(t, odd, 1, 2).workers.reloadDue(), 'of another version')
+  }
+  t.end()
+})
+
+void t.test('a list that was lost is due until every worker of then is gone', (t) => {
+  const { workers, said, become, lingers, kept } = setUp(t, 1, 2)
+  workers.loseList()
+  t.ok(workers.reloadDue() && workers.isListLost())
+  t.notOk(lingers(1), 'what we know can be ended')
+  become(2, 3)
+  t.ok(setUpAfter(t, kept(), 2, 3).workers.isListLost())
+  become(3, 4)
+  t.notOk(workers.isListLost())
+  t.same(said, ['death of 1', 'death of 2'], 'one worker after the other died')
+  become(5, 6)
+  t.same(said.at(-1), 'replaced')
+  t.notOk(workers.reloadDue())
+  t.end()
+})
+
+void t.test('where nothing can be read, whoever asks first may hold what was lost', (t) => {
+  const { workers, said, pass } = setUp(t)
+  workers.loseList()
+  pass(100)
+  t.ok(workers.isListLost(), 'nobody has asked')
+  workers.asks('1')
+  pass(1)
+  workers.asks('2')
+  pass(60)
+  t.ok(workers.isListLost())
+  pass(1)
+  t.notOk(workers.isListLost())
+  t.same(said, ['replaced'])
+
+  const other = setUp(t)
+  other.workers.asks('1')
+  other.workers.loseList()
+  other.pass(1)
+  other.workers.asks('1')
+  other.pass(100)
+  t.ok(other.workers.isListLost(), 'it is still the same')
   t.end()
 })

@@ -26,10 +26,8 @@ import {
 export interface RedisSettings extends Pick<LinkSettings, 'url' | 'password' | 'ca'> {
   /** What every key begins with: two deployments may share a server. */
   prefix?: string
-  /** The nginx that holds the streams of this instance; several instances may stand beside one. */
+  /** Under which name the version before kept the streams of this host's nginx. */
   nginx?: string
-  /** Among those beside one nginx, the same after a restart. */
-  instance?: string
   /** Seconds that the server may be silent while a call waits. */
   timeout?: number
   /** Seconds between readings of the ends of sessions. */
@@ -102,7 +100,6 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
     ca,
     prefix = 'postern:',
     nginx = '',
-    instance = '',
     timeout = 0.25,
     pollSeconds = 1,
   } = settings
@@ -132,16 +129,9 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
 
   let highestId = 0
   let timeCounted = '0'
-  const sessions = createRedisSessions(link, layout, ends)
   const verbs: StoreVerbs & SharedVerbs = {
-    ...sessions.verbs,
-    ...createRedisStreams({
-      run,
-      root: layout.subscriptionsRoot(nginx),
-      instance,
-      accessUntil: sessions.accessUntil,
-      now,
-    }),
+    ...createRedisSessions(link, layout, ends),
+    ...createRedisStreams(run, layout.subscriptionsRoot(nginx)),
     async identify(username) {
       const highest = highestId
       // Where the count was lost it goes on far above any that was given: one user a second is never reached.

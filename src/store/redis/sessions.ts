@@ -17,8 +17,7 @@ import {
   RENEW,
   ROTATE,
 } from './scripts.ts'
-import type { SessionName, SharedVerbs } from '../shared-store.ts'
-import type { EndedSession, Found, Session, StoreVerbs } from '../store.ts'
+import type { EndedSession, Found, Session, SessionName, StoreVerbs } from '../store.ts'
 
 /** KEYS[1] a sid's pointer; prefix, the number of the token that was seen. */
 export const SEE = byPointer(`
@@ -104,7 +103,7 @@ export const createRedisSessions = (
     return (await Promise.all(views)).flat()
   }
 
-  const verbs = {
+  return {
     async openSession(session, refreshHash, most = 0) {
       const { role, seenAt, accessUntil, ...unchanging } = session
       const { sid, username, credential, createdAt, expiresAt } = session
@@ -212,21 +211,10 @@ export const createRedisSessions = (
         return { username, credential }
       })
     },
-    async accessOf(sessions, now) {
-      const views = await viewsOfNames(sessions)
+    async accessOf(names, now) {
+      const views = await viewsOfNames(names)
       const live = views.filter(([, view]) => stateOf(view, now) === 'live')
       return new Map(live.map(([sid, view]) => [sid, { role: view[1], until: Number(view[3]) }]))
     },
-  } satisfies Partial<StoreVerbs & SharedVerbs>
-
-  return {
-    verbs,
-    /** Of those that are there, live or not: until when they have access tokens. */
-    async accessUntil(names: readonly SessionName[]): Promise<ReadonlyMap<string, number>> {
-      const views = await viewsOfNames(names)
-      return new Map(views.map(([sid, view]) => [sid, Number(view[3])]))
-    },
-  }
+  } satisfies Partial<StoreVerbs>
 }
-
-export type RedisSessions = ReturnType<typeof createRedisSessions>

@@ -2,8 +2,7 @@
 
 import type { SQLInputValue } from 'node:sqlite'
 
-import type { Subscription } from '../../streams/subscription.ts'
-import type { Session } from '../store.ts'
+import type { LeftSubscription, Session } from '../store.ts'
 
 export type Row = Record<string, unknown>
 
@@ -25,7 +24,7 @@ const createMapping = <Value extends object>(names: string) => {
 }
 
 const sessions = createMapping<Omit<Session, 'persistent'> & { persistent: number }>(SESSION)
-const subscriptions = createMapping<Subscription>(SUBSCRIPTION)
+const subscriptions = createMapping<LeftSubscription>(SUBSCRIPTION)
 
 export const toSession = (row: Row): Session => {
   const session = sessions.toValue(row)
@@ -34,4 +33,4 @@ export const toSession = (row: Row): Session => {
 export const sessionValues = (session: Session): SQLInputValue[] =>
   sessions.toValues({ ...session, persistent: session.persistent ? 1 : 0 })
 
-export const { toValue: toSubscription, toValues: subscriptionValues } = subscriptions
+export const toLeftSubscription = subscriptions.toValue

@@ -6,11 +6,12 @@ import type { DatabaseSync, SQLInputValue } from 'node:sqlite'
 import { createCountedTime } from './counted-time.ts'
 import { createFamilies } from './families.ts'
 import { createIdleLook } from './idle.ts'
-import { type Row, sessionValues, subscriptionValues, toSession, toSubscription } from './rows.ts'
+import { type Row, sessionValues, toLeftSubscription, toSession } from './rows.ts'
 import { SCHEMA_VERSION } from './schema.ts'
 import { useTicket } from './tickets.ts'
 import { createUnseen } from './unseen.ts'
 import {
+  type Access,
   type EndCause,
   type EndedSession,
   type Found,
@@ -118,14 +119,11 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
   const upsertEpoch = statement(
     'INSERT INTO epoch VALUES (1, ?) ON CONFLICT DO UPDATE SET since = max(since, excluded.since)',
   )
-  const insertSubscription = statement(
-    'INSERT INTO subscriptions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+  const selectAccess = statement(
+    'SELECT role, access_until FROM sessions WHERE sid = ? AND ended_at IS NULL AND expires_at > ?',
   )
   const deleteSubscription = statement('DELETE FROM subscriptions WHERE kick = ?')
-  const selectSubscriptions = statement(
-    `SELECT u.*, max(u.until, coalesce(s.access_until, 0)) AS latest
-     FROM subscriptions u LEFT JOIN sessions s USING (sid) ORDER BY u.started_at, u.kick`,
-  )
+  const selectSubscriptions = statement('SELECT * FROM subscriptions')
 
   const countedTime = createCountedTime(db)
   const unseen = createUnseen(db)
@@ -247,16 +245,19 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
       countedTime.beginAnew()
     },
     useTicket: useTicket(db),
-    openSubscription(subscription) {
-      insertSubscription.run(...subscriptionValues(subscription))
+    accessOf(sessions, now) {
+      const found = new Map<string, Access>()
+      for (const sid of new Set(sessions.map((session) => session.sid))) {
+        const row = selectAccess.get(sid, now)
+        if (!row) continue
+        found.set(sid, { role: row['role'] as string, until: row['access_until'] as number })
+      }
+      return found
     },
+    listSubscriptions: () => selectSubscriptions.all().map(toLeftSubscription),
     closeSubscriptions(kicks) {
       for (const kick of kicks) deleteSubscription.run(kick)
     },
-    listSubscriptions: () =>
-      selectSubscriptions
-        .all()
-        .map((row) => ({ ...toSubscription(row), until: row['latest'] as number })),
     countTime: (now, elapsed) => countedTime.count(now, elapsed),
     prune(now, past, idleTtl = 0) {
       const tickets = deleteTickets.run(past, PRUNE_SLICE)

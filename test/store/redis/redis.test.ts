@@ -5,6 +5,7 @@ import t, { type Test } from 'tap'
 import { MOST_TICKETS } from '../../../src/store/store.ts'
 import { openRedisStore, type RedisSettings } from '../../../src/store/redis/redis.ts'
 import type { Store } from '../../../src/store/store.ts'
+import { createLayout } from '../../../src/store/redis/layout.ts'
 import { NOW } from '../../fixtures/clock.ts'
 import { NEEDS_REDIS, type RedisServer, startRedis, until } from '../../fixtures/redis.ts'
 import { runStoreContract } from '../contract.ts'
@@ -34,6 +35,14 @@ if (NEEDS_REDIS.skip === false) {
       const reopened = await openAt(t, server.socketUrl)
       servers.set(reopened, server)
       return reopened
+    },
+    async leave(store, streams) {
+      const server = servers.get(store)
+      const root = createLayout('postern:').subscriptionsRoot('')
+      for (const stream of streams) {
+        const by = { by: 'an-instance:/run/postern/1.control.sock', ...stream }
+        server?.cli('HSET', root, stream.kick, JSON.stringify(by))
+      }
     },
   })
 }
@@ -119,7 +128,6 @@ void t.test(
     await store.openSession(sessionOf('a', life), hashOf('a'))
     await store.rotate(hashOf('a'), successor('b'), renewalAt(0), 30)
     await store.useTicket('ticket', 'r', NOW, NOW + 60, 'a')
-    await store.openSubscription(subscriptionOf('kick'))
     const ttl = (pattern: string) => {
       const keys = server.cli('KEYS', pattern).split('\n')
       return keys.map((key) => Number(server.cli('TTL', key)))
@@ -136,7 +144,6 @@ void t.test(
     await store.seeSuccessor('a', 1)
     t.equal(server.cli('KEYS', '*:w:*'), '', 'which a sight removes')
     t.ok(stays('*:t:*'), 'tickets')
-    t.ok(ttl('*subscriptions*').every(near(900 + 90 * DAY)), 'subscriptions')
     // As an older version leaves it.
     const expire = (pattern: string) =>
       server.cli('EXPIRE', server.cli('KEYS', pattern).split('\n')[0] ?? '', '9')
@@ -180,14 +187,15 @@ void t.test('a pointer is never believed', NEEDS_REDIS, async (t) => {
 })
 
 void t.test(
-  'each host has its own subscriptions, and each deployment its own keys',
+  'each nginx has its own streams, and each deployment its own keys',
   NEEDS_REDIS,
   async (t) => {
-    const { url } = await startRedis(t)
+    const { url, cli } = await startRedis(t)
     const one = await openAt(t, url, { nginx: 'one' })
     const two = await openAt(t, url, { nginx: 'two' })
     const other = await openAt(t, url, { prefix: 'other:' })
-    await one.openSubscription(subscriptionOf('kick'))
+    const root = createLayout('postern:').subscriptionsRoot('one')
+    cli('HSET', root, 'kick', JSON.stringify(subscriptionOf('kick')))
     t.same(await two.listSubscriptions(), [])
     t.equal((await one.listSubscriptions()).length, 1)
     await one.openSession(sessionOf('a'), hashOf('a'))
@@ -296,11 +304,9 @@ void t.test('what is of one second is listed in one order', NEEDS_REDIS, async (
   const names = ['c', 'a', 'e', 'b', 'd']
   for (const name of names) {
     await store.openSession(sessionOf(name, { username: name }), hashOf(name))
-    await store.openSubscription(subscriptionOf(name))
   }
   const sids = (await store.listSessions(NOW)).map(({ sid }) => sid)
-  const kicks = (await store.listSubscriptions()).map(({ kick }) => kick)
-  t.same([sids, kicks], [names.toSorted(), names.toSorted()])
+  t.same(sids, names.toSorted())
 })
 
 void t.test('what one session can make grow is bounded', NEEDS_REDIS, async (t) => {

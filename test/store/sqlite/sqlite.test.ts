@@ -10,7 +10,7 @@ import { openSqliteStore } from '../../../src/store/sqlite/sqlite.ts'
 import { MOST_TICKETS, StoreError } from '../../../src/store/store.ts'
 import { NOW } from '../../fixtures/clock.ts'
 import { runStoreContract } from '../contract.ts'
-import { hashOf, renewalAt, sessionOf, successor } from '../sessions.ts'
+import { hashOf, leaveStreams, renewalAt, sessionOf, successor } from '../sessions.ts'
 
 const DAY = 86_400
 const fileIn = (t: Test): string => join(t.testdir(), 'store.db')
@@ -40,6 +40,11 @@ runStoreContract({
     const reopened = await openAt(t, file)
     files.set(reopened, file)
     return reopened
+  },
+  async leave(store, streams) {
+    const db = new DatabaseSync(files.get(store) ?? '')
+    leaveStreams(db, streams)
+    db.close()
   },
 })
 

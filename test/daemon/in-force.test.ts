@@ -1,0 +1,53 @@
+// Whether what is live would be allowed today: by its grant, and by the key that admitted it.
+
+import t from 'tap'
+
+import type { IssuerKeys, TrustedIssuer } from '../../src/auth/issuer.ts'
+import type { Keyring } from '../../src/auth/keyring.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { createTermsInForce } from '../../src/daemon/in-force.ts'
+import type { Subscription } from '../../src/streams/subscription.ts'
+import { makePlace } from '../fixtures/postern.ts'
+import { subscriptionOf } from '../store/sessions.ts'
+
+const keyring = (...kids: string[]): Keyring =>
+  ({ byKid: new Map(kids.map((kid) => [kid, { kid }])) }) as unknown as Keyring
+
+const streamOf = (kid: string, username = '201'): Subscription => ({
+  ...subscriptionOf('kick', { username }),
+  kid,
+  worker: '',
+})
+
+void t.test('what a key has let in ends with it', (t) => {
+  const place = makePlace(t)
+  const terms = createTermsInForce(loadConfig(place.config), keyring('a', 'b'), () => undefined)
+  const allowed = (kid: string, username?: string) => terms.stillAllowed(streamOf(kid, username))
+  t.same(
+    ['a', 'b', 'c', ''].map((kid) => allowed(kid)),
+    [true, true, false, true],
+  )
+
+  terms.replace(terms.now(), keyring('c', 'a', 'b'), [])
+  t.ok(allowed('') && allowed('c'), 'one more')
+  terms.replace(terms.now(), keyring('c', 'a'), [])
+  t.same(
+    ['a', 'b', ''].map((kid) => allowed(kid)),
+    [true, false, false],
+    'it may be by any of them',
+  )
+
+  let known: ReturnType<IssuerKeys['current']>
+  const issuer = { terms: { name: 'idp' }, keys: { current: () => known } }
+  terms.replace(terms.now(), keyring('a'), [issuer as unknown as TrustedIssuer])
+  t.ok(allowed('x', 'idp:201'), 'its keys are not known yet')
+  known = new Map([['x', { kid: 'x' } as never]])
+  t.same(
+    ['x', 'a', ''].map((kid) => allowed(kid, 'idp:201')),
+    [true, false, true],
+  )
+  known = new Map()
+  t.notOk(allowed('x', 'idp:201'), 'withdrawn')
+  t.ok(allowed('a'), 'our own are another matter')
+  t.end()
+})
