@@ -110,7 +110,7 @@ export const settings = [
   row('tickets.connect_ttl', kinds.whole(1, DAY), 43_200, RELOAD, 'the longest life of one for connect:sip, which may be shown until its session ends'),
 
   row('streams.kick_socket', kinds.socketPath, '/run/postern-nginx/kick.sock', RESTART, 'the private socket of nginx on which a live stream is ended'),
-  row('streams.nginx', kinds.nameOrNone, '', RESTART, 'the nginx that holds the streams, by a name of its own; empty: the name of this host'),
+  row('streams.nginx', kinds.nameOrNone, '', RESTART, 'where 0.1.0 kept the streams of this host in store.url: the name of its nginx; empty: of this host'),
   row('streams.processes', kinds.path, '/sys/fs/cgroup/system.slice/nginx.service/cgroup.procs', RESTART, 'the file that lists nginx\'s processes: that of its systemd unit'),
   row('streams.per_session', kinds.whole(1, 10_000), 16, RELOAD, 'resources that a session may listen to at once; the oldest gives way'),
   row('streams.streams_per_session', kinds.whole(1, 10_000), 64, RELOAD, 'streams that a session may have of all of them, never less than per_session; the oldest gives way'),

@@ -3,7 +3,6 @@
 // running machine can tell (a server that is away, a port in use) is for the start to find.
 
 import { accessSync, closeSync, constants, existsSync, openSync } from 'node:fs'
-import { hostname } from 'node:os'
 import { dirname } from 'node:path'
 
 import { ConfigError } from '../config/config-error.ts'
@@ -18,7 +17,6 @@ import { StoreError } from '../store/store.ts'
 import {
   judgeRedis,
   makeStateDirectory,
-  nginxName,
   notMade,
   notWritten,
   refuseLostStore,
@@ -119,7 +117,7 @@ export const judgeConfig = async ({ config, place }: LoadedConfig): Promise<stri
     }
   }
 
-  const { listen, state, store, streams, users, log } = config
+  const { listen, state, store, users, log } = config
   const files = {
     file: users.file,
     asterisk: config.asterisk.file,
@@ -142,7 +140,6 @@ export const judgeConfig = async ({ config, place }: LoadedConfig): Promise<stri
       readSecretFile(store.passwordFile, 'store.password_file'),
     )
     await judge('store.ca_file', store.caFile, () => judgeRedis(store.caFile))
-    await judge('streams.nginx', '/', () => nginxName(streams.nginx, hostname()))
   }
   let known = 0
   for (const source of users.sources) {

@@ -6,7 +6,6 @@ import { hostname } from 'node:os'
 import { dirname, join } from 'node:path'
 
 import type { Keyring } from '../auth/keyring.ts'
-import { ConfigError } from '../config/config-error.ts'
 import type { Config } from '../config/config.ts'
 import { keysFile, loadKeys } from '../config/keys-file.ts'
 import { readSecretFile } from '../config/secret-file.ts'
@@ -51,15 +50,6 @@ const openOwnStore = (
   return openSqliteStore(storeFile(directory), onDeath)
 }
 
-/** The nginx whose streams an instance hands out: two under one name would forget each other's streams. */
-export const nginxName = (name: string, host: string): string => {
-  if (name !== '') return name
-  if (host !== '' && !host.startsWith('localhost')) return host
-  throw new ConfigError([
-    `this host is called "${host}", as others may be: give its nginx a name in streams.nginx`,
-  ])
-}
-
 const serverOf = ({ url, passwordFile, caFile }: Config['store']) => ({
   url,
   password: readSecretFile(passwordFile, 'store.password_file'),
@@ -82,18 +72,14 @@ export const openSharedStore = async (
     ...serverOf(store),
     prefix: store.prefix,
     timeout: store.timeout,
-    nginx: nginxName(streams.nginx, hostname()),
+    nginx: streams.nginx || hostname(), // as the version before named it
     now,
   })
 }
 
 /** Which settings of the shared store's server could un-revoke a token, each with its cure. It only looks. */
-export const inspectSharedStore = async ({
-  store,
-  streams,
-}: Pick<Config, 'store' | 'streams'>): Promise<string[]> => {
+export const inspectSharedStore = async ({ store }: Pick<Config, 'store'>): Promise<string[]> => {
   if (store.url === '') return []
-  nginxName(streams.nginx, hostname()) // throws as a start would
   return inspectRedisAt({ ...serverOf(store), timeout: INSPECT_WITHIN })
 }
 
@@ -107,7 +93,7 @@ const claimKeys = async (shared: SharedStore, file: string, now: number): Promis
   const maker = isUsed ? 'another instance' : await shared.claimKeys(me)
   if (maker === me) return
   throw new StartError(
-    `${file} is not there: copy keys.json from ${maker}, since instances that share ${shared.label} need the same keys; if it is lost everywhere, set a new store.prefix, which ends every session, and reload nginx, which ends its streams`,
+    `${file} is not there: copy keys.json from ${maker}, since instances that share ${shared.label} need the same keys; if it is lost everywhere, set a new store.prefix, which ends every session`,
   )
 }
 

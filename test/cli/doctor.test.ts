@@ -232,6 +232,11 @@ void t.test('what is known of nginx and its Nchan', async (t) => {
   nginx = { reloadDue: true, guessed: true, unsure: 3 }
   t.match(await look('worker-died'), [{ ...died, text: /died, as far as can be guessed: .*3/ }])
 
+  nginx = { reloadDue: true, listLost: true, guessed: false, unsure: 0 }
+  t.match(await look('streams-lost'), [
+    { state: 'problem', where: /control\.streams$/, cure: 'systemctl reload nginx' },
+  ])
+
   t.match(await look('nchan'), [{ state: 'warning', text: /^not tried: Nchan 1\.3\.8: / }])
   t.same(await look('workers'), [], 'one worker')
   dump('worker_processes auto;')

@@ -9,7 +9,6 @@ import t, { type Test } from 'tap'
 import { createRevocations } from '../../src/auth/revocations.ts'
 import { askDaemon } from '../../src/cli/control-client.ts'
 import { createLog } from '../../src/log.ts'
-import { nginxName } from '../../src/daemon/open-state.ts'
 import { alone, createPeers, type PeersParts } from '../../src/daemon/peers.ts'
 import type { StateChange } from '../../src/store/shared-store.ts'
 import { type EndedSession, StoreError } from '../../src/store/store.ts'
@@ -269,15 +268,6 @@ void t.test('its password comes from a file', NEEDS_REDIS, async (t) => {
   await t.rejects(startTestDaemon(t, { sections: { store: strange } }), {
     message: /store\.ca_file: cannot be read \(ENOENT\)/,
   })
-})
-
-void t.test('an nginx needs a name of its own', (t) => {
-  t.equal(nginxName('edge', 'localhost'), 'edge')
-  t.equal(nginxName('', 'pbx-1'), 'pbx-1')
-  for (const host of ['', 'localhost', 'localhost.localdomain']) {
-    t.throws(() => nginxName('', host), { message: /streams.nginx/ })
-  }
-  t.end()
 })
 
 void t.test('alone there is nothing to hear and nobody to tell', async (t) => {
