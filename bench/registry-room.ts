@@ -1,10 +1,13 @@
 // How much memory the daemon's list of live subscriptions takes, and how long one look over it: with the real registry,
-// a file that keeps nothing and an nginx that is never asked. Needs --expose-gc.
+// its file in memory, and an nginx that is never asked. Needs --expose-gc.
 
 import { randomBytes } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
 
 import { systemClock } from '../src/clock.ts'
 import { createRegistry } from '../src/streams/registry.ts'
+import { openStreamFile } from '../src/streams/stream-file.ts'
 
 export interface RegistryReport {
   /** Bytes of memory for one. */
@@ -15,8 +18,15 @@ export interface RegistryReport {
 
 const measure = (count: number): RegistryReport => {
   let tick = (): void => undefined
+  const folder = mkdtempSync('/dev/shm/postern-room-')
+  const file = openStreamFile({
+    file: join(folder, 'control.streams'),
+    of: 'bench',
+    clock: { every: () => () => undefined },
+    onFault: () => undefined,
+  })
   const registry = createRegistry({
-    file: { open() {}, close() {} },
+    file,
     ender: { end: (streams) => streams.map(async () => 'ended'), count: async () => 1 },
     clock: {
       ...systemClock,
@@ -71,6 +81,7 @@ const measure = (count: number): RegistryReport => {
     looks.push((performance.now() - startedAt) / 1000)
   }
   const middle = looks.toSorted((one, two) => one - two)[10] ?? 0
+  rmSync(folder, { recursive: true })
   const added = after.heapUsed + after.external - before.heapUsed - before.external
   return { each: added / (registry.count() - 3000), tick: middle }
 }

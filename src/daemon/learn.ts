@@ -22,7 +22,7 @@ export const createLearner = (parts: {
   >
   revocations: Pick<Revocations, 'add' | 'forget' | 'isBeforeEpoch' | 'moveEpoch'>
   registry: Pick<Registry, 'adopt'>
-  streamFile: Pick<StreamFile, 'found' | 'neighbours' | 'open'>
+  streamFile: Pick<StreamFile, 'list' | 'loss' | 'neighbours' | 'open'>
   kicker: Pick<Kicker, 'countSubscribers'>
   workers: Pick<Workers, 'loseList'>
   follower: Pick<UserFollower, 'endSessionsOfChangedUsers'>
@@ -32,7 +32,6 @@ export const createLearner = (parts: {
 }) => {
   const { store, revocations, registry, streamFile, kicker, workers, follower, observer } = parts
   const { terms, clock } = parts
-  const { streams, loss } = streamFile.found
 
   /** What the version before left in the store. It stays there where it could not be written down. */
   const moveOver = async (): Promise<readonly Subscription[]> => {
@@ -80,8 +79,9 @@ export const createLearner = (parts: {
       revocations.moveEpoch(await store.epoch())
       const left = await moveOver()
       await follower.endSessionsOfChangedUsers()
-      await takeOver([...streams, ...left])
+      await takeOver([...streamFile.list(), ...left])
       // A new instance beside others, or the first start after the upgrade, has nothing to miss.
+      const { loss } = streamFile
       const isNew = loss === 'missing' && (left.length > 0 || streamFile.neighbours.isThere())
       if (loss === undefined || isNew || !(await nginxHoldsAny())) return
       workers.loseList()

@@ -48,7 +48,7 @@ export const openStreams = async (
   opened.defer(() => kickWatch.close())
   const workers = createWorkers({
     file: terms.now().config.streams.processes,
-    remembered: streamFile.found.nginx,
+    remembered: streamFile.nginx(),
     remember: streamFile.remember,
     clock,
     onDeath: observer.workerDied,

@@ -221,9 +221,14 @@ export const createRegistry = (parts: {
       const id = createKickId()
       const { exclusive, ...rest } = admission
       const subscription = { ...rest, kick: id, startedAt: clock.now() }
-      file.open(subscription)
+      const stream = insert(subscription, { place: exclusive ? id : placeOf(rest), exclusive })
+      try {
+        file.open(stream)
+      } catch (error) {
+        forget(stream)
+        throw error
+      }
       kick(surplus, 'limit')
-      insert(subscription, { place: exclusive ? id : placeOf(rest), exclusive })
       return id
     },
     extend,

@@ -205,6 +205,7 @@ export const openStreamFile = (parts: {
   const before = readLines(text ?? '')
   for (const [kick, stream] of before.streams) kept.set(kick, stream)
   nginx = Object(before.nginx) as object
+  const loss = lossOf(text, before)
   rewrite()
   goOn(Infinity)
   const stops = [
@@ -215,15 +216,12 @@ export const openStreamFile = (parts: {
     clock.every(LOOK_EVERY, look),
   ]
 
-  const found = {
-    streams: [...before.streams.values()],
-    nginx: before.nginx,
-    loss: lossOf(text, before),
-  }
-
   return {
-    /** What stood there at the start. */
-    found,
+    /** Whether something was lost of what stood there at the start. */
+    loss,
+    /** What is remembered of nginx's processes. */
+    nginx: (): object => nginx,
+    list: (): Subscription[] => [...kept.values()],
     /** Throws where it cannot be written: then it is not in it. Also for a stream that has changed. */
     open(stream: Subscription): void {
       say(openedLine(stream))

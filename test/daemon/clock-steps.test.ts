@@ -182,7 +182,8 @@ const openDaemon = async (store: Store, clock: TestClock, tokens: Map<string, Cl
     revocations,
     registry: { adopt: () => undefined },
     streamFile: {
-      found: { streams: [], nginx: {}, loss: undefined },
+      list: () => [],
+      loss: undefined,
       neighbours: { isThere: () => false, silent: () => [] },
       open: () => undefined,
     },

@@ -56,7 +56,8 @@ const setUp = (
       },
     },
     streamFile: {
-      found: { streams, nginx: undefined, loss },
+      list: () => streams,
+      loss,
       neighbours: { isThere: () => sibling, silent: () => [] },
       open({ kick }) {
         if (full) throw full

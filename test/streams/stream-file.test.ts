@@ -55,7 +55,7 @@ const openList = (t: Test, file: string, of = 'here') => {
     flush: () => jobs.get(0.2)?.(),
     look: () => jobs.get(1)?.(),
     isStopped: () => jobs.size === 0,
-    kicks: () => list.found.streams.map(({ kick }) => kick),
+    kicks: () => list.list().map(({ kick }) => kick),
   }
 }
 
@@ -71,13 +71,13 @@ void t.test('it lies beside the control socket', (t) => {
 void t.test('what is open stands there before anybody is let in, and is found again', (t) => {
   const file = listIn(t)
   const list = openList(t, file)
-  t.match(list.found, { streams: [], nginx: undefined, loss: 'missing' })
+  t.same([list.list(), list.nginx(), list.loss], [[], {}, 'missing'])
   t.equal(statSync(file).mode & 0o777, 0o600)
   const both = [streamOf('kick-a'), streamOf('kick-b', { kid: '', worker: '' })]
   for (const stream of both) list.open(Object.assign({ more: 'of the registry alone' }, stream))
   list.remember({ processes: ['1', '2'] })
   const again = openList(t, file)
-  t.same(again.found, { streams: both, nginx: { processes: ['1', '2'] }, loss: undefined })
+  t.same([again.list(), again.nginx(), again.loss], [both, { processes: ['1', '2'] }, undefined])
   again.open({ ...streamOf('kick-a'), worker: '' })
   again.close('kick-b')
   again.close('kick-b')
@@ -85,8 +85,8 @@ void t.test('what is open stands there before anybody is let in, and is found ag
   again.flush()
   again.flush()
   const third = openList(t, file)
-  t.same(third.found.streams, [{ ...streamOf('kick-a'), worker: '' }], 'the later line counts')
-  t.same(third.found.nginx, { processes: ['1', '2'] }, 'a rewriting keeps it')
+  t.same(third.list(), [{ ...streamOf('kick-a'), worker: '' }], 'the later line counts')
+  t.same(third.nginx(), { processes: ['1', '2'] }, 'a rewriting keeps it')
   third.close('kick-a')
   third.shut()
   third.shut()
@@ -105,8 +105,8 @@ void t.test('a torn end is no damage, all else is', (t) => {
   const text = readFileSync(file, 'utf8')
   const found = (changed: string) => {
     writeFileSync(file, changed)
-    const { found: seen, kicks } = openList(t, file)
-    return [seen.loss, ...kicks()]
+    const { loss, kicks } = openList(t, file)
+    return [loss, ...kicks()]
   }
   t.same(found(text), [undefined, 'kick-a', 'kick-b'])
   t.same(found(`${text}{"kick":"kick-c","si`), [undefined, 'kick-a', 'kick-b'])
@@ -120,7 +120,7 @@ void t.test('a torn end is no damage, all else is', (t) => {
   t.same(found(''), ['damaged'])
   rmSync(file)
   mkdirSync(file)
-  t.equal(openList(t, file).found.loss, 'damaged', 'what cannot be read')
+  t.equal(openList(t, file).loss, 'damaged', 'what cannot be read')
   t.end()
 })
 
