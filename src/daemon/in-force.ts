@@ -103,7 +103,8 @@ export const openInForce = async (parts: {
     ...observer.issuers,
     observe(issuer, outcome) {
       observer.issuers.observe(issuer, outcome)
-      registry.review() // what a key has let in that its issuer withdrew
+      // What a key has let in that its issuer withdrew; a look at all streams, so not at each reading of the same.
+      if ('keys' in outcome && outcome.areNew) registry.review()
     },
   }
   let issuers = await openIssuers(started.issuers, events)

@@ -20,7 +20,7 @@ export interface Bounds {
 }
 
 /** What became of one request. */
-export type Outcome = { keys: number } | { problem: string }
+export type Outcome = { keys: number; areNew: boolean } | { problem: string }
 
 export const createKeySource = (parts: {
   /** Never rejects. */
@@ -48,12 +48,13 @@ export const createKeySource = (parts: {
       observe(read)
       return
     }
+    const areNew = keys !== read.keys
     keys = read.keys
     text = read.text
     earliest = now + bounds.min
     dueAt = now + Math.min(bounds.max, Math.max(bounds.min, read.maxAge ?? bounds.unstated))
     goodUntil = dueAt + bounds.lastGood
-    observe({ keys: keys.size })
+    observe({ keys: keys.size, areNew })
   }
 
   const parse = async (

@@ -115,6 +115,8 @@ void t.test('a bad answer changes nothing for a day, and is followed by another 
       'holds no key for EdDSA, ES256, RS256 with a kid that can be used',
     ],
   )
+  const news = outcomes.filter((outcome) => 'keys' in outcome && outcome.areNew)
+  t.ok(news.length > 0 && news.length < outcomes.length, 'what was read again is not new')
   clock.advance(86_400)
   t.equal(kids(), undefined, 'too old to be believed')
   await settled()
