@@ -15,7 +15,7 @@ interface Debt {
   /** Everything that it ended. */
   write(): Promise<readonly EndedSession[]>
   /** Of a user's own, what they named. */
-  sids?: ReadonlySet<string>
+  sids?: Set<string>
 }
 
 // A blank, which no sid has, keeps them from being one.
@@ -67,10 +67,14 @@ export const createSessions = (parts: {
     try {
       return await pay(key, debt)
     } catch (fault) {
-      const isNew = !owed.has(key)
+      const before = owed.get(key)
+      // Two may be asked for at once, and each has failed without knowing of the other.
+      for (const one of before?.sids ?? []) {
+        if (debt.sids && debt.sids.size < MOST_NAMED) debt.sids.add(one)
+      }
       owed.set(key, debt)
       if (sid !== undefined) await onOwed(sid)
-      else if (isNew) tellOwed()
+      else if (!before) tellOwed()
       throw fault
     }
   }

@@ -199,6 +199,17 @@ void t.test('a user ends their own, also by ids that nobody can look up', async 
   t.match(await sessions.endOwn('201', 's3'), { sid: 's3' })
   t.equal(await sessions.endOwn('201', 'of-another'), undefined)
 
+  const both = openBroken(t, ['s1', 's2'])
+  const asked = ['s1', 's2'].map((sid) => both.sessions.endOwn('201', sid))
+  await Promise.all(asked.map((one) => t.rejects(one, StoreError)))
+  for (const sid of ['s1', 's2']) t.ok(both.sessions.owes(sessionOf(sid)), `${sid}, asked at once`)
+  both.mend()
+  await both.beat()
+  t.same(
+    both.take().filter((step) => step.startsWith('tell')),
+    ['tell s1 user', 'tell s2 user'],
+  )
+
   const flood = openBroken(t)
   for (let n = 0; n <= 64; n++) await t.rejects(flood.sessions.endOwn('201', `id-${n}`))
   t.notOk(flood.sessions.owes(sessionOf('id-0')), 'so many at most')
