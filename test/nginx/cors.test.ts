@@ -20,6 +20,7 @@ const startApplication = async (t: Test): Promise<{ address: string; asked: stri
       response.setHeader('Access-Control-Allow-Credentials', 'true')
       response.setHeader('Vary', 'Origin')
     }
+    if (url.includes('/file')) response.setHeader('X-Accel-Redirect', '/files/a.mp3')
     const status = url.includes('/416') ? 416 : 200
     if (method === 'OPTIONS') response.setHeader('Access-Control-Allow-Methods', 'PATCH')
     response.writeHead(status, { 'Content-Type': 'text/plain', 'Content-Length': 10 })
@@ -54,6 +55,11 @@ void t.test('CORS', { skip: nginxMissing() }, async (t) => {
         include postern/postern-protect.conf;
         proxy_force_ranges on;
         proxy_pass http://${app.address};
+    }
+    location /files/ {
+        internal;
+        alias ${recordings}/;
+        include postern/postern-headers.conf;
     }
     location / {`,
       ],
@@ -92,6 +98,9 @@ void t.test('CORS', { skip: nginxMissing() }, async (t) => {
       ['/app/x', 'https://evil.test', []],
       ['/app/plain', THEIRS, [THEIRS]],
       ['/app/plain', 'https://evil.test', []],
+      // What it says beside an X-Accel-Redirect never leaves nginx.
+      ['/app/file', THEIRS, [THEIRS]],
+      ['/app/file', 'https://evil.test', []],
       // One that speaks for itself: no word but its own.
       ['/own/x', THEIRS, [THEIRS]],
       ['/own/x', LISTED, []],
