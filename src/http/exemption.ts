@@ -14,13 +14,16 @@ export interface Exemption {
 
 /**
  * An address is a credential that a browser shows by itself, as it does a cookie: a page of another site that sends a
- * request from there, or could read the answer, needs a login. A link, and a preflight, do and show nothing.
+ * request from there, or could read the answer, needs a login: a script tag needs no Origin, and runs what it is given. A
+ * link, and a preflight, do and show nothing.
  */
 const isOfAnotherSite = (headers: Headers, site: Pick<Site, 'isCrossSite'>): boolean => {
   const method = headers.get('x-original-method')
   if (method === 'OPTIONS') return false
   const hasOrigin = headers.get('origin') !== undefined || headers.isRepeated('origin')
-  const isLink = !hasOrigin && (method === 'GET' || method === 'HEAD')
+  const mode = headers.isRepeated('sec-fetch-mode') ? '' : headers.get('sec-fetch-mode')
+  const mayNavigate = mode === undefined || mode === 'navigate'
+  const isLink = !hasOrigin && mayNavigate && (method === 'GET' || method === 'HEAD')
   return !isLink && site.isCrossSite(headers)
 }
 

@@ -41,7 +41,14 @@ void t.test('for no page of another site, but for its links and preflights', (t)
     t.equal(by(method, ...foreign, ...foreign), undefined, `${method}, two origins`)
     t.equal(by(method, 'Origin', 'null', ...crossSite), undefined, `${method} of no page`)
   }
-  for (const method of ['GET', 'HEAD']) t.equal(by(method, ...crossSite), 'office', 'a link')
+  for (const method of ['GET', 'HEAD']) {
+    const mode = (...values: string[]) => values.flatMap((value) => ['Sec-Fetch-Mode', value])
+    t.equal(by(method, ...crossSite), 'office', 'of a browser that does not say how')
+    t.equal(by(method, ...crossSite, ...mode('navigate')), 'office', 'a link')
+    t.equal(by(method, ...crossSite, ...mode('no-cors')), undefined, 'a script, an image')
+    t.equal(by(method, ...crossSite, ...mode('navigate', 'navigate')), undefined, 'two modes')
+    t.equal(by(method, 'Sec-Fetch-Site', 'same-origin', ...mode('no-cors')), 'office', 'its own')
+  }
   t.equal(by('POST', ...crossSite), undefined)
   t.equal(by('OPTIONS', ...foreign, ...crossSite), 'office', 'a preflight')
   t.equal(read([...OFFICE, ...OWN, ...foreign]), undefined, 'no method')

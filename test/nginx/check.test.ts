@@ -84,6 +84,7 @@ void t.test('nginx and the check', { skip: nginxMissing() }, async (t) => {
       Cookie: 'a=1; b=2',
       Origin: 'https://a.test',
       'Sec-Fetch-Site': 'same-origin',
+      'Sec-Fetch-Mode': 'cors',
     }
     daemon.answer = () => refuse(401, 'invalid_request')
     await get(`${V1}/sub/users-state?authorization=B`, sent)
@@ -104,6 +105,7 @@ void t.test('nginx and the check', { skip: nginxMissing() }, async (t) => {
       cookie: 'a=1; b=2',
       origin: 'https://a.test',
       'sec-fetch-site': 'same-origin',
+      'sec-fetch-mode': 'cors',
       'x-auth-accept': 'header query ticket cookie',
     })
   })

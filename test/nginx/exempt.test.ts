@@ -166,7 +166,8 @@ void t.test('without a login', { skip: nginxMissing() }, async (t) => {
       ['a form on plain http', '401', { method: 'POST', headers: { Origin } }],
       ['without an origin', '401', { method: 'POST', headers: { Origin: 'null' } }],
       ['a script that would read it', '401', { headers: { Origin, ...foreign } }],
-      ['a link', '200 office', { headers: foreign }],
+      ['a script tag', '401', { headers: { ...foreign, 'Sec-Fetch-Mode': 'no-cors' } }],
+      ['a link', '200 office', { headers: { ...foreign, 'Sec-Fetch-Mode': 'navigate' } }],
       ['a form of its own', '200 office', { method: 'POST', headers: own }],
       ['curl', '200 office', { method: 'POST' }],
     ]
