@@ -82,6 +82,19 @@ void t.test('a page instead of a 401', { skip: nginxMissing() }, async (t) => {
         t.match(JSON.parse(reply.body), { success: false, error: 'Unauthorized' }, what)
       }
     }
+    // htmx, and jQuery's load(), put what they get into the page that they are in.
+    const part = 'text/html, */*; q=0.01'
+    const modes: [mode: string, status: number][] = [
+      ['navigate', 303],
+      ['cors', 401],
+      ['same-origin', 401],
+      ['no-cors', 401],
+    ]
+    for (const [mode, status] of modes) {
+      const more = { 'Sec-Fetch-Mode': mode }
+      t.equal((await get('/app/x', part, 'GET', more)).status, status, mode)
+      t.equal((await get('/app/x', part, 'POST', more)).status, status, mode)
+    }
     t.equal((await get('/api/x', CHROMIUM)).status, 401, 'where no page is named')
     const { headers } = await get('/app/x', CHROMIUM, 'POST')
     t.equal(headers.location, '/login/', 'what was sent is gone: no way back')
