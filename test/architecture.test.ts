@@ -303,6 +303,7 @@ void t.test('every source file has a test of its name', (t) => {
   const through: Readonly<Record<string, string>> = {
     'config/retired.ts': 'config/load.test.ts',
     'http/resource.ts': 'http/check.test.ts',
+    'store/verbs.ts': 'store/observed.test.ts',
     'store/redis/journal.ts': 'store/redis/feed.test.ts',
     'store/redis/sessions.ts': 'store/redis/redis.test.ts',
     'store/redis/streams.ts': 'store/redis/redis.test.ts',

@@ -1,6 +1,7 @@
 // A store that tells how long each verb took and how it failed. It changes nothing and catches nothing.
 
-import { makeVerbs, type Store, StoreError, type StoreErrorCode, type StoreVerb } from './store.ts'
+import { type Store, StoreError, type StoreErrorCode, type StoreVerb } from './store.ts'
+import { makeVerbs } from './verbs.ts'
 
 export interface StoreObservation {
   verb: StoreVerb

@@ -242,42 +242,6 @@ export interface Store extends StoreVerbs {
   close(): Promise<void>
 }
 
-/**
- * Every verb, and what its change survives once it resolves: `disk` a power cut, `memory` a kill -9 alone. A power cut
- * ends nginx's streams as well, and what hangs on them. What stands around all verbs is made from this list.
- */
-export const STORE_VERBS: Readonly<Record<StoreVerb, 'disk' | 'memory'>> = {
-  identify: 'disk',
-  openSession: 'disk',
-  findByRefresh: 'disk',
-  renew: 'disk',
-  rotate: 'disk',
-  seeSuccessor: 'disk',
-  endSession: 'disk',
-  endSessionsOf: 'disk',
-  listEnded: 'disk',
-  listSessions: 'disk',
-  countSessions: 'disk',
-  listCredentials: 'disk',
-  epoch: 'disk',
-  moveEpoch: 'disk',
-  useTicket: 'memory',
-  countTime: 'disk',
-  accessOf: 'disk',
-  listSubscriptions: 'disk',
-  closeSubscriptions: 'disk',
-  prune: 'disk',
-  ping: 'disk',
-}
-
-type Ask = (...args: readonly unknown[]) => Promise<unknown>
-
-/** Verbs that all do the same with what they are asked. */
-export const makeVerbs = (make: (verb: StoreVerb) => Ask): StoreVerbs => {
-  const verbs = Object.keys(STORE_VERBS) as StoreVerb[]
-  return Object.fromEntries(verbs.map((verb) => [verb, make(verb)])) as unknown as StoreVerbs
-}
-
 export type StoreErrorCode =
   /** Cannot write now (disk full, read-only, away): may heal. */
   | 'unavailable'

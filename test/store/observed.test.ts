@@ -2,7 +2,8 @@ import t from 'tap'
 
 import { observeStore, type StoreObservation } from '../../src/store/observed.ts'
 import { openSqliteStore } from '../../src/store/sqlite/sqlite.ts'
-import { makeVerbs, StoreError } from '../../src/store/store.ts'
+import { StoreError } from '../../src/store/store.ts'
+import { makeVerbs } from '../../src/store/verbs.ts'
 
 void t.test('each verb is timed and answers as the store does', async (t) => {
   const seen: StoreObservation[] = []

@@ -14,7 +14,8 @@ import {
 } from './error.ts'
 import { lockStore, openDatabase } from './file.ts'
 import { createVerbs, type Verbs } from './verbs.ts'
-import { STORE_VERBS, StoreError, type StoreVerb } from '../store.ts'
+import { StoreError, type StoreVerb } from '../store.ts'
+import { STORE_VERBS } from '../verbs.ts'
 
 export interface Call {
   verb: StoreVerb

@@ -4,7 +4,8 @@
 import { Worker } from 'node:worker_threads'
 
 import type { FromThread, ToThread } from './thread.ts'
-import { makeVerbs, type Store, StoreError } from '../store.ts'
+import { type Store, StoreError } from '../store.ts'
+import { makeVerbs } from '../verbs.ts'
 
 const MAX_WAITING = 4096 // at 3,400 commits/s about a second: beyond, callers are told to come back
 
