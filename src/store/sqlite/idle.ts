@@ -14,7 +14,7 @@ export const createIdleLook = (db: DatabaseSync) => {
   return (past: number, idleTtl: number): string[] => {
     if (idleTtl === 0) return []
     const rows = select.all(looked, SLICE)
-    looked = rows.length < SLICE ? '' : String(rows.at(-1)?.['sid'])
+    looked = String(rows.at(-1)?.['sid'] ?? '') // behind the last one it begins anew
     return rows
       .filter((row) => Number(row['seen_at']) + idleTtl <= past)
       .filter((row) => Number(row['access_until']) <= past)

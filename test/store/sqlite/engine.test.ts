@@ -22,10 +22,10 @@ import t, { type Test } from 'tap'
 
 import { type Engine, openEngine } from '../../../src/store/sqlite/engine.ts'
 import { APPLICATION_ID, SCHEMA_VERSION } from '../../../src/store/sqlite/schema.ts'
-import { type Store, StoreError, type StoreVerb } from '../../../src/store/store.ts'
+import { MOST_TICKETS, type Store, StoreError, type StoreVerb } from '../../../src/store/store.ts'
 import { NOW } from '../../fixtures/clock.ts'
 import { isRoot } from '../../fixtures/needs.ts'
-import { hashOf, sessionOf } from '../sessions.ts'
+import { hashOf, renewalAt, sessionOf, successor } from '../sessions.ts'
 
 const PAGE = 4096
 const SESSIONS = 200
@@ -440,4 +440,31 @@ void t.test('damage that is met later on is named as such', async (t) => {
   const engine = open(t, file)
   truncateSync(file, PAGE)
   t.match(engine.apply([{ verb: 'listSessions', args: [NOW] }]), [{ error: { code: 'damaged' } }])
+})
+
+void t.test('what one session can make grow is bounded, and goes when it is idle', async (t) => {
+  const file = join(t.testdir(), 'store.db')
+  const engine = open(t, file)
+  ask(engine, 'openSession', sessionOf('a'), hashOf('0'), 0)
+  for (let n = 0; n < 9; n++) {
+    const next = successor(`${n + 1}`, 'family')
+    t.match(ask(engine, 'rotate', hashOf(`${n}`), next, renewalAt(0), 30), { outcome: 'rotated' })
+  }
+  for (let n = 1; n <= MOST_TICKETS + 9; n++) {
+    t.equal(ask(engine, 'useTicket', `t${n}`, 'r', NOW, NOW + n, 'a'), 'first')
+  }
+  t.equal(ask(engine, 'useTicket', 't1', 'r', NOW, NOW + 1, 'a'), 'used')
+  t.equal(ask(engine, 'useTicket', `t${MOST_TICKETS}`, 'r', NOW, NOW + MOST_TICKETS, 'a'), 'repeat')
+  using db = new DatabaseSync(file, { readOnly: true })
+  const count = (table: string) => db.prepare(`SELECT count(*) AS n FROM ${table}`).get()?.['n']
+  t.equal(count('refresh_tokens'), 3, 'the last, its predecessor and their family')
+  t.equal(count('used_tickets'), MOST_TICKETS + 1)
+  for (const request of ['x', '']) {
+    t.equal(ask(engine, 'useTicket', 't99', request, NOW, NOW + 99, 'a'), 'used')
+  }
+  ask(engine, 'prune', NOW, 0)
+  ask(engine, 'prune', NOW + 5000, NOW + 5000, 5001)
+  t.equal(count('sessions'), 1)
+  for (let n = 0; n < 2; n++) ask(engine, 'prune', NOW + 5000, NOW + 5000, 5000)
+  t.same([count('sessions'), count('refresh_tokens'), count('used_tickets')], [0, 0, 0])
 })
