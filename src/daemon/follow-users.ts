@@ -41,8 +41,11 @@ export const followUsers = (parts: {
   }
   const stop = clock.every(SAY_EVERY, sayMissing)
 
-  const endAllOf = async (username: string, cause: EndCause): Promise<void> => {
-    ended += (await sessions.endAllOf(username, cause)).length
+  /** All at once: each waits for its streams to close, and one that cannot be written must keep back no other. */
+  const endOf = async (causes: Iterable<readonly [string, EndCause]>): Promise<void> => {
+    const ends = Array.from(causes, ([username, cause]) => sessions.endAllOf(username, cause))
+    const found = await Promise.all(ends)
+    ended += found.flat().length
   }
 
   /**
@@ -66,17 +69,16 @@ export const followUsers = (parts: {
     missing = { count: isKept ? removed.length : 0, of }
     users.mayMiss(isKept)
     sayMissing()
-    for (const [username, cause] of causes) await endAllOf(username, cause)
+    await endOf(causes)
   }
 
   users.follow({
     async onChange(source: UserSource['name'], diff: UsersDiff) {
       const gone = diff.flatMap(({ name, change }) => {
         const cause = CAUSES[change]
-        return cause ? [{ name, cause }] : []
+        return cause ? [[name, cause] as const] : []
       })
-      // All at once: each waits for its streams to close, and the last of 200 must not wait for the others.
-      const ending = Promise.all(gone.map(async ({ name, cause }) => endAllOf(name, cause)))
+      const ending = endOf(gone)
       registry.review() // what today's roles no longer allow
       await ending
       // A name that is new here may have come from another source: its sessions are those of that other user.

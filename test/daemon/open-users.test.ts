@@ -342,6 +342,41 @@ void t.test('that most users are missing is said each minute, until they are fou
   t.same(said, ['asterisk found', 'may miss false'])
 })
 
+void t.test('one user whose end cannot be written keeps back nobody else’s', async (t) => {
+  const asked: string[] = []
+  const parts = {
+    users: {
+      peek: () => ({ refused: 'unknown_user' }),
+      names: () => [].values(),
+      follow: () => undefined,
+      mayMiss: () => undefined,
+      reread: async () => new Map(),
+    },
+    sources: ['file'],
+    sessions: {
+      async endAllOf(name: string) {
+        asked.push(name)
+        await Promise.resolve()
+        if (asked.length < 4) throw new Error('the store is away')
+        return [name]
+      },
+    },
+    store: {
+      listCredentials: async () =>
+        ['u1', 'u2', 'u3'].map((username) => ({ username, credential: 'c' })),
+    },
+    clock: { now: () => 0, every: () => () => undefined },
+    observer: { usersMissing: () => undefined, usersFound: () => undefined },
+  }
+  const follower = followUsers(parts as unknown as Parameters<typeof followUsers>[0])
+  await follower.endSessionsOfChangedUsers()
+  await t.rejects(follower.reload(true))
+  t.same(asked.splice(0), ['u1', 'u2', 'u3'], 'each of them is owed')
+  asked.push('', '', '')
+  await follower.endSessionsOfChangedUsers()
+  t.match(await follower.reload(true), { ended: 3 })
+})
+
 void t.test('a command about the users file means no change of another source', async (t) => {
   const pbx = samples(t)
   const place = makePlace(t, {
