@@ -7,7 +7,7 @@ import { SignJWT } from 'jose'
 import { isAudience, isId, isInstant, isName } from './claims.ts'
 import { type Compact, MAX_TOKEN, type Members, parseCompact, verifyCompact } from './compact.ts'
 import { type Refusal, refuse } from './decision.ts'
-import { type Action, type Grant, parseGrant } from './grants.ts'
+import { type Action, type Grant, isAction, parseGrant } from './grants.ts'
 import type { VerifyingKey } from './jwk.ts'
 import type { Keyring } from './keyring.ts'
 import { createVerdictCache } from './verdict-cache.ts'
@@ -90,6 +90,7 @@ const readTicket = (payload: Members): TicketClaims | undefined => {
   const { action, resource, until } = payload as Record<'action' | 'resource' | 'until', unknown>
   if (typeof action !== 'string' || typeof resource !== 'string' || !isInstant(until))
     return undefined
+  if (!isAction(action)) return undefined // `read:x` and `y` would read as another ticket's `read` and `x:y`
   const pattern = parseGrant(`${action}:${resource}`)
   return 'problem' in pattern ? undefined : { action: pattern.action, pattern, until }
 }

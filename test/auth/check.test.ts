@@ -77,7 +77,7 @@ void t.test('what a grant names is allowed, everything else is not', async (t) =
     ['read', 'recordings/201/../202/a.mp3', 'bad_resource'],
     ['read', '/recordings/201/a.mp3', 'bad_resource'],
     ['read', 'recordings//201/a.mp3', 'bad_resource'],
-    ['read', 'recordings/201/a b', 'bad_resource'],
+    ['read', 'recordings/201/a\nb', 'bad_resource'],
   ]
   for (const [action, resource, expected] of rows) {
     t.equal(await ask(guard, token(), action, resource), expected, `${action} ${resource}`)
