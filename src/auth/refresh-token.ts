@@ -44,7 +44,8 @@ export const namesOf = (
   sid?: string,
 ): readonly [hash: Buffer, family: Buffer | undefined] => {
   const family = isOpaque(token) ? `opaque ${token.slice(0, FAMILY)}` : sid && `jwt ${sid}`
-  return [hashRefreshToken(token), family ? hashRefreshToken(family) : undefined]
+  // Shorter than the hash of a token: a logout looks for whatever text a cookie has, and "jwt SID" is no secret.
+  return [hashRefreshToken(token), family ? hashRefreshToken(family).subarray(0, 16) : undefined]
 }
 
 export const findByNames = async (

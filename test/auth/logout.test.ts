@@ -36,6 +36,25 @@ void t.test('an expired access token, or the refresh token, still names its sess
   t.same(await rig.refresh()(other.refreshToken), { refused: 'ended' })
 })
 
+void t.test('who knows a session by name ends nothing', async (t) => {
+  const rig = await openRig(t)
+  for (const terms of [{ ...SOFTPHONE, rotate: true }, MIKOPBX]) {
+    const { session, accessToken, refreshToken } = await enter(rig.login(terms))
+    t.match(await rig.refresh(terms)(refreshToken), { outcome: 'rotated' })
+    // What a cookie can say, whose value is any text.
+    for (const shown of [
+      session.sid,
+      `jwt ${session.sid}`,
+      `opaque ${refreshToken.slice(0, 32)}`,
+    ]) {
+      for (const everywhere of [false, true]) {
+        t.same(await rig.logout.byRefreshToken(shown, everywhere), NOT_OURS, shown)
+      }
+    }
+    t.equal(await rig.opens(accessToken), 'opens')
+  }
+})
+
 void t.test('everywhere needs a token that still counts', async (t) => {
   const rig = await openRig(t)
   const login = rig.login()
