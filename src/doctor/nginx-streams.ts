@@ -37,7 +37,7 @@ export const NCHAN: readonly Trap[] = [
     find: (spot) =>
       has(spot, /^nchan_subscriber\b/) &&
       has(spot, /^nchan_channel_id\b/) &&
-      !has(spot, /^nchan_channel_id\b.* \$postern_(?:ids$|kick\b)/),
+      !has(spot, /^nchan_channel_id\b.* \$postern_(?:channels$|kick\b)/),
     text: 'a stream without a kick id cannot be ended',
     cure: 'include postern/postern-subscribe.conf there, and no nchan_channel_id of your own',
   },

@@ -181,7 +181,9 @@ const ANYWHERE: readonly Trap[] = [
     // What the daemon alone says may hold two ids.
     find: (spot) =>
       is(/^nchan_channel_id_split_delimiter\b/)(spot) &&
-      !spot.around.some((block) => inside(block, /^nchan_channel_id \$postern_ids$/).length > 0),
+      !spot.around.some(
+        (block) => inside(block, /^nchan_channel_id \$postern_channels$/).length > 0,
+      ),
     text: 'one request can name many channels, and only one is checked',
     cure: 'leave it out',
   },

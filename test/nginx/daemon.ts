@@ -75,12 +75,6 @@ export const open = (channel: string, kick: string, resume?: string): Answer => 
   },
 })
 
-/** As a daemon of the version before says it, which knows nothing of message ids. */
-export const openAsBefore = (channel: string, kick: string): Answer => ({
-  status: 204,
-  headers: { ...PASS.headers, 'X-Auth-Channel': channel, 'X-Auth-Kick': kick },
-})
-
 /** The id that the client goes on from, where it looks right. */
 export const resumeOf = ({ headers }: Asked): string | undefined =>
   readResume(String(headers['x-original-resume'] ?? '||'), String(headers['x-original-uri']))

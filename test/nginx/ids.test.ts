@@ -1,13 +1,12 @@
-// The daemon decides what a stream listens to, one id or two, and where it begins: nginx against scripted answers, also
-// those of a daemon of the version before, which an upgrade leaves in force until it is restarted.
+// The daemon decides what a stream listens to, one id or two, and where it begins: nginx against scripted answers.
 
 import t from 'tap'
 
 import { nginxMissing, startNginx } from '../fixtures/nginx.ts'
 import { until } from '../fixtures/postern.ts'
 import { ask, V1 } from './ask.ts'
-import { type Answer, kickId, open, openAsBefore, PASS, startDaemon } from './daemon.ts'
-import { eventSource, longPoll, settle, type Stream } from './listen.ts'
+import { type Answer, kickId, open, PASS, startDaemon } from './daemon.ts'
+import { eventSource, type Stream } from './listen.ts'
 
 const EPOCH = 'Thu, 01 Jan 1970 00:00:00 GMT'
 
@@ -117,37 +116,6 @@ void t.test('channel ids and message ids', { skip: nginxMissing() }, async (t) =
     await publish('leads', '2')
     const headers = { 'If-Modified-Since': EPOCH, 'If-None-Match': String(reply.headers.etag) }
     t.match(await poll(headers), { body: '2' })
-  })
-
-  await t.test('a daemon of the version before is understood', async (t) => {
-    const kick = kickId()
-    daemon.answer = () => openAsBefore('before', kick)
-    for (const message of ['1', '2']) await publish('before', message)
-    const stream = await eventSource(t, nginx.port, 'x')
-    await hears(stream, '1', '2')
-    const from = lastId(stream)
-    await publish('before', '3')
-    const next = await eventSource(t, nginx.port, 'x', { 'Last-Event-ID': from })
-    await hears(next, '3')
-    t.same(said(next), ['3'], 'by Last-Event-ID it goes on')
-    for (const id of ['0:-1', '0:32768', '0:[-1],-', 'undefined']) {
-      const junk = [
-        await eventSource(t, nginx.port, 'x', { 'Last-Event-ID': id }),
-        await eventSource(t, nginx.port, `x?last_event_id=${id}`),
-        await longPoll(t, nginx.port, 'x', { 'Last-Event-ID': id }),
-      ]
-      await settle()
-      for (const { close } of junk) close()
-    }
-    const first = await poll()
-    const left = {
-      'If-Modified-Since': String(first.headers['last-modified']),
-      'If-None-Match': String(first.headers.etag),
-    }
-    t.match([first, await poll(left)], [{ body: '1' }, { body: '2' }], 'a long-poll drains on')
-    stream.close()
-    next.close()
-    await until('its end is told', () => daemon.ended.includes(kick))
   })
   t.notMatch(nginx.errorLog(), /exited on signal/)
 })
