@@ -89,13 +89,9 @@ export const createSessions = (parts: {
     throw failed.reason
   }
 
-  let isWriting = false
-  const writeOwed = async (): Promise<void> => {
-    if (isWriting) return // a store that is away takes its time to say so
-    isWriting = true
+  const writeOwed = async (atFirst: number): Promise<void> => {
     const left = [...owed]
-    // The first one alone: where the store is still away, that is said once.
-    for (let most = 1; left.length > 0; most = AT_ONCE) {
+    for (let most = atFirst; left.length > 0; most = AT_ONCE) {
       const slice = left.splice(0, most)
       const paid = await Promise.allSettled(slice.map(([key, debt]) => pay(key, debt)))
       const unpaid = slice.filter(
@@ -105,9 +101,14 @@ export const createSessions = (parts: {
       for (const [key, debt] of unpaid) if (owed.delete(key)) owed.set(key, debt)
       if (unpaid.length > 0) break
     }
-    isWriting = false
   }
-  const stop = clock.every(WRITE_EVERY, () => void writeOwed())
+  let writing: Promise<void> | undefined // a store that is away takes its time to say so
+  const stop = clock.every(WRITE_EVERY, () => {
+    // The first one alone: where the store is still away, that is said once.
+    writing ??= writeOwed(1).finally(() => {
+      writing = undefined
+    })
+  })
 
   return {
     /** Resolves to undefined where it had ended before. */
@@ -165,7 +166,13 @@ export const createSessions = (parts: {
         owed.get(ownOf(username))?.sids?.has(sid) === true),
     /** For a session that the store has ended itself. */
     ended: (session: EndedSession): Promise<void> => ended([session]),
-    close: stop,
+    /** Tries once more; how many are left, and are lost with this process. */
+    async close(): Promise<number> {
+      stop()
+      await writing
+      await writeOwed(AT_ONCE)
+      return owed.size
+    },
   }
 }
 

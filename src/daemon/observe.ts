@@ -87,6 +87,14 @@ export const createObserver = (parts: {
     },
     /** Whether the last check did. */
     namesInHeader: () => namesInHeader,
+    /** As the daemon stops. */
+    endsLost(count: number): void {
+      if (count === 0) return
+      log.error(
+        { count },
+        'ends of sessions could not be written and are lost: what they were to end goes on after the next start: end it again (`postern session end`)',
+      )
+    },
     hashingNotNiced(error: unknown): void {
       log.warn(
         { err: error },

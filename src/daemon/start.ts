@@ -97,7 +97,7 @@ const build = async (config: Config, parts: DaemonParts) => {
       }
     },
   })
-  opened.defer(() => sessions.close())
+  opened.defer(async () => observer.endsLost(await sessions.close()))
   const sights = createSights({ store, clock })
   opened.defer(() => sights.close())
   const listSessions = createSessionView({ store, registry, now })

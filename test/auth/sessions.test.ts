@@ -158,6 +158,22 @@ void t.test('an end that cannot be written holds here, and is written once it ca
   t.same(take(), [], 'nothing is owed any more')
 })
 
+void t.test('whoever stops writes once more what is owed, and says what is left', async (t) => {
+  const { sessions, take, beat, mend } = openBroken(t)
+  for (const sid of ['s1', 's2']) await t.rejects(sessions.end(sid, 'logout'), StoreError)
+  take()
+  await Promise.all([
+    beat(),
+    sessions.close().then((left) => t.equal(left, 2, 'the store is still away')),
+  ])
+  t.same(take(), ['write s1 fails', 'write s2 fails', 'write s1 fails'])
+  mend('write s2')
+  t.equal(await sessions.close(), 1)
+  t.same(take(), ['write s2 fails', 'write s1', 'revoke s1 900', 'tell s1 logout'])
+  mend()
+  t.equal(await sessions.close(), 0)
+})
+
 void t.test('all sessions of a user hold here, whatever the store can tell of them', async (t) => {
   const { sessions, take, beat, mend } = openBroken(t)
   const all = [sessions.endAllOf('201', 'password_changed'), sessions.endAllOf('202', 'operator')]

@@ -5,6 +5,18 @@ import t from 'tap'
 import { createObserver } from '../../src/daemon/observe.ts'
 import { StoreError } from '../../src/store/store.ts'
 
+void t.test('an end that is lost with the daemon is told', (t) => {
+  const told: unknown[] = []
+  const { endsLost } = createObserver({
+    log: { error: (line: unknown) => told.push(line) },
+  } as unknown as Parameters<typeof createObserver>[0])
+  endsLost(0)
+  t.same(told, [])
+  endsLost(2)
+  t.same(told, [{ count: 2 }])
+  t.end()
+})
+
 void t.test('a fault that everybody meets is counted each time and told seldom', (t) => {
   const counted: string[] = []
   const told: unknown[] = []
