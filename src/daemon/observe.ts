@@ -4,7 +4,7 @@ import type { Reason } from '../auth/decision.ts'
 import { IssuerAwayError } from '../auth/issuer.ts'
 import { throttleAddress } from '../auth/throttle.ts'
 import type { Time } from '../clock.ts'
-import type { SecurityEvent } from '../http/reply.ts'
+import type { Reply, SecurityEvent } from '../http/reply.ts'
 import type { Request } from '../http/request.ts'
 import type { ServerParts } from '../http/server.ts'
 import type { IssuerEvents } from '../issuers/open-issuers.ts'
@@ -23,9 +23,14 @@ const TOO_LARGE = 431
 /** What anybody can cause without a credential, and so flood a log with. Who was let in stands, each of them. */
 const REFUSAL = /^(?:AUTH_FAILED|BANNED|.+_DENIED)$/
 
-/** Words for a reason whose cure is the operator's, beside the plain ones. */
-const REFUSED: Partial<Readonly<Record<Reason, string>>> = {
-  cross_site: 'refused as another site: if the origin is this site, add it to site.origins',
+const OWN_PAGE = new Set([undefined, 'same-origin', 'none'])
+
+/** Of a refusal whose cure is the operator's: that cure. */
+const refusalWords = (reason: Reason, detail: Reply['detail']): string => {
+  if (reason !== 'cross_site') return 'refused'
+  return OWN_PAGE.has(detail?.['fetchSite'])
+    ? 'refused as another site: if the origin is this site, add it to site.origins'
+    : 'refused as another site, as the browser itself says; site.origins changes nothing: a cookie counts for pages of the host that is asked'
 }
 
 const KINDS = [StoreError, KickSocketError, StreamFileError]
@@ -193,7 +198,7 @@ export const createObserver = (parts: {
           )
         } else if (reason === undefined) log.debug({ route, status }, 'answered')
         else if (limit.allows(`${route} ${reason}`))
-          log.info({ route, status, reason, ...detail }, REFUSED[reason] ?? 'refused')
+          log.info({ route, status, reason, ...detail }, refusalWords(reason, detail))
       },
       onEvents(events: readonly SecurityEvent[], { address }: Request) {
         for (const event of events) securityEvent(event, address)

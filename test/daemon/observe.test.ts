@@ -17,6 +17,26 @@ void t.test('an end that is lost with the daemon is told', (t) => {
   t.end()
 })
 
+void t.test('a page that no setting makes ours is not to be listed', (t) => {
+  const told: string[] = []
+  const { requests } = createObserver({
+    metrics: { answered: () => undefined },
+    log: { info: (_: unknown, text: string) => told.push(text) },
+    limit: { allows: () => true },
+  } as unknown as Parameters<typeof createObserver>[0])
+  const refuse = (detail: object) => {
+    requests.observe({ route: 'check', status: 403, reason: 'cross_site', detail: { ...detail } })
+    return told.pop()
+  }
+  const listed = /add it to site\.origins/
+  t.match(refuse({ origin: 'https://pbx.test' }), listed)
+  t.match(refuse({ origin: 'https://pbx.test', fetchSite: 'same-origin' }), listed, 'a WebSocket')
+  for (const fetchSite of ['same-site', 'cross-site']) {
+    t.match(refuse({ fetchSite }), /site\.origins changes nothing/, fetchSite)
+  }
+  t.end()
+})
+
 void t.test('a fault that everybody meets is counted each time and told seldom', (t) => {
   const counted: string[] = []
   const told: unknown[] = []
