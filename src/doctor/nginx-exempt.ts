@@ -29,6 +29,11 @@ const isClaimed = (table: Directive): boolean =>
   (table.name === 'geo' &&
     inside(table, /^proxy /).some(({ args: [network = ''] }) => ANYBODY.test(network)))
 
+const ifClaimed = ({ directive }: Spot): Directive[] =>
+  inside(directive, /^if /).filter(
+    (one) => CLAIMED.test(textOf(one)) && inside(one, /^set \$postern_exempt ./).length > 0,
+  )
+
 const opensToAll = (table: Directive): Directive[] =>
   inside(table, /./).filter(({ name, args: [value = ''] }) => {
     const isAll = name === 'default' || (table.name === 'geo' && ANYBODY.test(name))
@@ -41,6 +46,7 @@ export const EXEMPT: readonly Trap[] = [
     find: (spot, all) => [
       ...exemptionsOf(spot).filter((set) => CLAIMED.test(valueOf(set))),
       ...tablesOf(spot, all).filter(isClaimed),
+      ...ifClaimed(spot),
     ],
     text: 'who needs no login is what the client says of itself',
     cure: 'take the address: `geo $postern_office { default ""; 192.0.2.0/24 office; }`',
