@@ -60,8 +60,8 @@ export const createLogout = (parts: {
       if (claims.type === 'refresh' && everywhere) {
         return byRefreshToken(token, everywhere, claims.sid)
       }
-      // A logout that waits to be written has ended this token here, and is asked again until it is.
-      if (everywhere && !sessions.owes(claims)) {
+      // A logout everywhere that waits to be written has ended this token here, and is asked again until it is.
+      if (everywhere && !sessions.owesAll(claims.username)) {
         const standing = await guard.identify(token, claims.type)
         if ('refused' in standing) return NOT_OURS
       }

@@ -110,6 +110,8 @@ export const createSessions = (parts: {
     })
   })
 
+  const owesAll = (username: string): boolean => owed.has(allOf(username)) || owed.has(EVERYBODY)
+
   return {
     /** Resolves to undefined where it had ended before. */
     async end(sid: string, cause: EndCause): Promise<EndedSession | undefined> {
@@ -160,10 +162,9 @@ export const createSessions = (parts: {
     /** Whether it is to end, and the store could not be told yet. */
     owes: ({ sid, username }: { sid: string; username: string }): boolean =>
       owed.size > 0 &&
-      (owed.has(sid) ||
-        owed.has(allOf(username)) ||
-        owed.has(EVERYBODY) ||
-        owed.get(ownOf(username))?.sids?.has(sid) === true),
+      (owed.has(sid) || owesAll(username) || owed.get(ownOf(username))?.sids?.has(sid) === true),
+    /** The same, of all of a user's. */
+    owesAll,
     /** For a session that the store has ended itself. */
     ended: (session: EndedSession): Promise<void> => ended([session]),
     /** Tries once more; how many are left, and are lost with this process. */

@@ -167,3 +167,23 @@ void t.test('a logout everywhere that could not be written is asked again', asyn
   t.same(await logout.byToken(accessToken, true), { username: '201', ended: 1 })
   t.same(await logout.byToken(accessToken, true), NOT_OURS, 'it has ended')
 })
+
+void t.test('a dead token of an end that could not be written ends no other', async (t) => {
+  const rig = await openRig(t)
+  const stolen = await enter(rig.login())
+  rig.clock.advance(86_400)
+  const owner = await enter(rig.login())
+  const { store } = rig
+  const endSession = () => Promise.reject(new StoreError('unavailable', 'full'))
+  const sessions = createSessions({
+    ...rig,
+    store: { ...store, endSession },
+    onEnd: () => undefined,
+    onOwed: () => undefined,
+  })
+  t.teardown(() => sessions.close())
+  const logout = createLogout({ ...rig, sessions, now: rig.clock.now })
+  await t.rejects(sessions.endOwn('201', stolen.session.sid), StoreError)
+  t.same(await logout.byToken(stolen.accessToken, true), NOT_OURS)
+  t.equal(await rig.opens(owner.accessToken), 'opens')
+})
