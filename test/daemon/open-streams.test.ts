@@ -27,7 +27,13 @@ void t.test('a worker of nginx dies, and nginx is reloaded', async (t) => {
     const { body } = await ask(0, '/ready', { socket: place.at('control.sock') })
     return (JSON.parse(body) as { nginx: object }).nginx
   }
-  const whole = { reloadDue: false, guessed: false, unsure: 0, namesInHeader: false }
+  const whole = {
+    reloadDue: false,
+    listLost: false,
+    guessed: false,
+    unsure: 0,
+    namesInHeader: false,
+  }
   t.same(await told(), whole)
   writeFileSync(file, '1\n2\n4\n')
   await until('the death is said', () => lines.some((line) => line.includes('nginx died')))

@@ -82,7 +82,13 @@ void t.test('what keeps it from deciding is said, with a 503', async (t) => {
 void t.test('the control socket tells the same as readyz', async (t) => {
   const answer = await daemon.control('/ready')
   t.equal(answer.status, 200)
-  const nginx = { reloadDue: false, guessed: true, unsure: 0, namesInHeader: false }
+  const nginx = {
+    reloadDue: false,
+    listLost: false,
+    guessed: true,
+    unsure: 0,
+    namesInHeader: false,
+  }
   t.same(answer.json(), { obstacle: null, nginx })
   const routes = createControlRoutes({
     reload: async () => ({ problems: [] }),
