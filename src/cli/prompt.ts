@@ -25,6 +25,8 @@ export const promptHidden = async (
   questions: readonly string[],
   say: (line: string) => void,
 ): Promise<Answer<string[]>> => {
+  // On a dumb terminal readline takes every key but Return and ^C for text: ^D or Backspace would be in the password.
+  if (process.env['TERM'] === 'dumb') delete process.env['TERM']
   const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() })
   const editor = createInterface({
     input: terminal,

@@ -20,6 +20,7 @@ async function* pipe(...chunks: (string | Uint8Array)[]): AsyncGenerator<Uint8Ar
 }
 
 void t.test('hidden input', async (t) => {
+  process.env['TERM'] = 'dumb' // of all terminals the one on which readline edits nothing by itself
   const cases: [what: string, chunks: (string | Uint8Array)[], given: string[]][] = [
     ['two lines', ['secret\r', 'secret\r'], ['secret', 'secret']],
     ['key by key', ['a', 'b', '\r', 'c', '\n'], ['ab', 'c']],
