@@ -40,6 +40,7 @@ const saveNginx = async ({ place }: TestDaemon): Promise<string> => {
     postern: place.at('http.sock'),
     kick,
     user: userInfo().username,
+    workers: 2,
   })
   const [program = '', ...rest] = nginxCommand(folder)
   const { stdout } = spawnSync(program, [...rest, '-T'], { encoding: 'utf8' })
