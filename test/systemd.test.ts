@@ -181,6 +181,19 @@ void t.test('where PID 1 does not read, nothing waits for it', async (t) => {
   t.equal(await besideFullPipe(t, "pings(); process.send('goes on')"), 'goes on')
 })
 
+void t.test('of what waits in one moment the oldest pings go, and no state', async (t) => {
+  const path = join(t.testdir(), 'notify')
+  const fd = openSync(path, 'a')
+  t.teardown(() => closeSync(fd))
+  const notifier = createNotifier({ NOTIFY_SOCKET: '/none' }, new Map([['notify', fd]]))
+  for (let n = 0; n < 10; n++) notifier.ready(`n ${n}`)
+  for (let n = 0; n < 100; n++) notifier.ping()
+  for (let n = 0; n < 20; n++) notifier.ready()
+  notifier.stopping()
+  await until('the last one', () => readFileSync(path, 'utf8').endsWith('STOPPING=1'))
+  t.match(readFileSync(path, 'utf8'), /^READY=1/)
+})
+
 void t.test('among pings that nobody reads no state is lost', async (t) => {
   const program = `
     pings()

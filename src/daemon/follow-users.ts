@@ -31,13 +31,13 @@ export const followUsers = (parts: {
 }) => {
   const { users, sources, sessions, store, registry, clock, observer } = parts
   /** Those whose users are all in memory. For the metric, the first of them: who is missing may be any one's. */
-  const held = sources.filter((name) => name !== 'http')
+  const [held = 'file', ...others] = sources.filter((name) => name !== 'http')
   let ended = 0
   /** Users whose sessions are kept though no source knows them; of how many. */
   let missing = { count: 0, of: 0 }
 
   const sayMissing = (): void => {
-    if (missing.count > 0) observer.usersMissing(held[0] ?? 'file', missing.count, missing.of)
+    if (missing.count > 0) observer.usersMissing(held, missing.count, missing.of)
   }
   const stop = clock.every(SAY_EVERY, sayMissing)
 
@@ -65,7 +65,7 @@ export const followUsers = (parts: {
     const of = removed.length > 0 ? [...users.names()].length + removed.length : 0
     const isKept = !meant && isMassRemoval(removed.length, of)
     if (isKept) for (const [username] of removed) causes.delete(username)
-    else if (missing.count > 0) observer.usersFound(held[0] ?? 'file')
+    else if (missing.count > 0) observer.usersFound(held)
     missing = { count: isKept ? removed.length : 0, of }
     users.mayMiss(isKept)
     sayMissing()
@@ -105,7 +105,7 @@ export const followUsers = (parts: {
       const reading = turn.then(async () => {
         const before = ended
         const problems = await users.reread(isMeant)
-        const isAllMeant = isMeant === true || (held.length === 1 && isMeant === held[0])
+        const isAllMeant = isMeant === true || (others.length === 0 && isMeant === held)
         if (missing.count > 0 && isAllMeant && problems.size === 0) {
           await endSessionsOfChangedUsers(true)
         }

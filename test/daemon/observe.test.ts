@@ -4,6 +4,7 @@ import t from 'tap'
 
 import { createObserver } from '../../src/daemon/observe.ts'
 import { StoreError } from '../../src/store/store.ts'
+import { StreamFileError } from '../../src/streams/stream-file.ts'
 
 void t.test('an end that is lost with the daemon is told', (t) => {
   const told: unknown[] = []
@@ -51,5 +52,23 @@ void t.test('a fault that everybody meets is counted each time and told seldom',
   }
   t.same(counted, ['store_unavailable', 'store_unavailable', 'store_unavailable'])
   t.same(told, [{ problem: 'away', route: 'check' }])
+  t.end()
+})
+
+void t.test('streams that could not be ended, or not be let in, are told with the cure', (t) => {
+  const told: unknown[] = []
+  const tell = (...said: unknown[]) => told.push(said)
+  const observer = createObserver({
+    log: { error: tell, info: tell },
+  } as unknown as Parameters<typeof createObserver>[0])
+  const fault = new StreamFileError('/run/x cannot be written (ENOSPC): make room')
+  observer.streamFault('a fault')
+  observer.streamFile(fault)
+  observer.streamFile(undefined)
+  t.match(told, [
+    [{ err: 'a fault' }, /tried again until it works/],
+    [{ problem: fault.message }, /no new stream is let in/],
+    [/let in/],
+  ])
   t.end()
 })

@@ -352,7 +352,7 @@ void t.test('one user whose end cannot be written keeps back nobody else’s', a
       mayMiss: () => undefined,
       reread: async () => new Map(),
     },
-    sources: ['file'],
+    sources: ['http'],
     sessions: {
       async endAllOf(name: string) {
         asked.push(name)

@@ -284,3 +284,22 @@ void t.test(
     )
   },
 )
+
+void t.test('a command is told what is wrong with the store', NEEDS_REDIS, async (t) => {
+  const redis = await startRedis(t)
+  const daemon = await startTestDaemon(t, {
+    sections: { store: `url = "${redis.socketUrl}"\ntimeout = 0.5\nstale_seconds = 600` },
+  })
+  redis.signal('SIGSTOP')
+  t.teardown(() => redis.signal('SIGCONT'))
+  const told = await askDaemon(daemon.controlSocket, 'POST', '/sessions/end?id=nobodys')
+  t.match(JSON.stringify(told), /is refused by this daemon at once/)
+  redis.signal('SIGCONT')
+  await t.rejects(
+    createOperations({
+      inForce: { reload: () => Promise.reject(new Error('a bug')) },
+      workers: {},
+    } as unknown as Parameters<typeof createOperations>[0]).reload(true),
+    { message: 'a bug' },
+  )
+})

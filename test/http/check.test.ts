@@ -1006,3 +1006,11 @@ void t.test('a location that needs no login of whoever comes from there', async 
     '1795815721:[0],-',
   ])
 })
+
+void t.test('a stream of what has no name opens nothing, whatever the rules say', async (t) => {
+  const handler = handlerUnder(() => ({ claims: CLAIMS, role: 'user' }))
+  const lines = ['Authorization', 'Bearer a.b.c', 'X-Auth-Accept', 'header']
+  const asked = requestOf([...lines, 'X-Auth-Action', 'subscribe'])
+  t.match(await handler({ ...asked, id: 'users-state' }), { status: 204 })
+  t.match(await handler({ ...asked, id: '%ff' }), { status: 403, reason: 'bad_resource' })
+})

@@ -5,6 +5,7 @@ import { runInNewContext } from 'node:vm'
 import t, { type Test } from 'tap'
 
 import type { KickObservation } from '../../src/streams/kicks.ts'
+import { createLiveList, type LiveStream } from '../../src/streams/live-list.ts'
 import { type Admission, createRegistry } from '../../src/streams/registry.ts'
 import type { Limits } from '../../src/streams/limits.ts'
 import type { StreamEnder } from '../../src/streams/stream-ender.ts'
@@ -1013,4 +1014,15 @@ void t.test('10,000 subscriptions fit into a few MiB', async (t) => {
   t.comment(`${Math.round(each)} bytes a subscription`)
   t.ok(each < 1024, `${Math.round(each)} bytes`)
   t.equal(registry.count(), 10_000)
+})
+
+void t.test('what is not in the list is taken out of no count', (t) => {
+  const list = createLiveList()
+  const stream = { kick: 'k', sid: 's', place: 'p' } as LiveStream
+  list.add(stream)
+  for (const left of [0, 0]) {
+    list.delete(stream)
+    t.equal(list.countByKind().shared, left)
+  }
+  t.end()
 })
