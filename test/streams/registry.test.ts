@@ -1009,6 +1009,7 @@ void t.test('10,000 subscriptions fit into a few MiB', async (t) => {
   for (let at = 0; at < 10_000; at++) {
     registry.admit(admission({ sid: `session-${at >> 2}-abcdefghij`, resource: `r-${at & 3}` }))
   }
+  await new Promise((resolve) => setImmediate(resolve)) // what waits for the list to be written is done
   gc()
   const each = (process.memoryUsage().heapUsed - before) / 10_000
   t.comment(`${Math.round(each)} bytes a subscription`)
