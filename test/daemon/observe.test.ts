@@ -65,10 +65,12 @@ void t.test('streams that could not be ended, or not be let in, are told with th
   observer.streamFault('a fault')
   observer.streamFile(fault)
   observer.streamFile(undefined)
+  observer.streamsLost('missing')
   t.match(told, [
     [{ err: 'a fault' }, /tried again until it works/],
     [{ problem: fault.message }, /no new stream is let in/],
     [/let in/],
+    [{ loss: 'missing' }, /systemctl reload nginx/],
   ])
   t.end()
 })
