@@ -87,7 +87,7 @@ export const createSite = (origins: readonly string[], cookies: 'auto' | 'always
       if (headers.isRepeated('origin') || headers.isRepeated('sec-fetch-site')) return true
       const site = headers.get('sec-fetch-site')
       if (site !== undefined && !OWN.has(site)) return true
-      // It is never sent with a WebSocket. A form of a page without referrers has it beside `Origin: null`.
+      // Not every browser sends it with a WebSocket. A form of a page without referrers has it beside `Origin: null`.
       if (site !== undefined && !isWebSocket) return false
       // Browsers send Origin with every WebSocket, and none with a GET of the same origin.
       const origin = headers.get('origin')

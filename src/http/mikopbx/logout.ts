@@ -7,8 +7,8 @@ import { readCookie } from '../cookie.ts'
 import { readBearer } from '../credential.ts'
 import { challenge, failure } from '../reply.ts'
 import type { Handler, Request } from '../request.ts'
-import { crossSiteWords, type Site } from '../site.ts'
-import { clearedCookie, REFRESH_COOKIE, shape, success } from './reply.ts'
+import type { Site } from '../site.ts'
+import { clearedCookie, REFRESH_COOKIE, refuseForeign, shape, success } from './reply.ts'
 
 const TRUE = new Set<unknown>([true, 'true', '1'])
 
@@ -29,13 +29,7 @@ export const createLogoutHandler = (parts: {
     const cookie = readCookie(headers.get('cookie'), REFRESH_COOKIE)
     const foreign = site.isCrossSite(headers) || isTextBody(headers)
     if (foreign && 'refused' in bearer) {
-      return failure(
-        shape,
-        403,
-        crossSiteWords('use of the refresh cookie'),
-        now(),
-        site.blame(headers),
-      )
+      return refuseForeign(site, headers, now())
     }
     const body = await request.body()
     if (!Buffer.isBuffer(body)) return body

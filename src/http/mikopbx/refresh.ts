@@ -4,23 +4,23 @@
 import { isTextBody } from '../body.ts'
 import { readCookie } from '../cookie.ts'
 import { type RefreshParts, refuseRefresh } from '../refresh.ts'
-import { failure } from '../reply.ts'
 import type { Handler } from '../request.ts'
-import { crossSiteWords, type Site } from '../site.ts'
-import { clearedCookie, REFRESH_COOKIE, refreshCookie, shape, success } from './reply.ts'
+import type { Site } from '../site.ts'
+import {
+  clearedCookie,
+  REFRESH_COOKIE,
+  refreshCookie,
+  refuseForeign,
+  shape,
+  success,
+} from './reply.ts'
 
 export const createRefreshHandler = (parts: RefreshParts & { site: Site }): Handler => {
   const { refresh, site, now, observe } = parts
   return async (request) => {
     const { headers } = request
     if (site.isCrossSite(headers) || isTextBody(headers)) {
-      return failure(
-        shape,
-        403,
-        crossSiteWords('use of the refresh cookie'),
-        now(),
-        site.blame(headers),
-      )
+      return refuseForeign(site, headers, now())
     }
     const secure = site.isSecure(headers)
     const cookie = readCookie(headers.get('cookie'), REFRESH_COOKIE)
