@@ -302,6 +302,7 @@ void t.test('every source file has a test of its name', (t) => {
   // What has no life of its own is tested through what it is a part of.
   const through: Readonly<Record<string, string>> = {
     'config/retired.ts': 'config/load.test.ts',
+    'http/admission.ts': 'http/check.test.ts',
     'http/resource.ts': 'http/check.test.ts',
     'store/verbs.ts': 'store/observed.test.ts',
     'store/redis/journal.ts': 'store/redis/feed.test.ts',
