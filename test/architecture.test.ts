@@ -120,7 +120,7 @@ const RANDOM_BYTES: Readonly<Record<string, string>> = {
   'store/redis/journal.ts': 'the epoch of a shard',
   'store/redis/throttle.ts': 'the name of this process among the hosts',
   'streams/registry.ts': 'kick ids: whoever knows one can end the stream',
-  'users/asterisk.ts': 'the key under which passwords are compared',
+  'users/asterisk-secret.ts': 'the key under which passwords are compared',
   'files/lock-file.ts': 'the name of a draft',
   'files/replace-file.ts': 'the name of a draft',
 }

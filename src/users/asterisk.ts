@@ -1,9 +1,9 @@
 // Users from Asterisk's pjsip.conf: softphones log in with their SIP credentials. It only reads.
-import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { QUEUE_RETRY } from '../passwords/pool.ts'
 import { readAccounts } from './asterisk-accounts.ts'
 import type { Account } from './asterisk-accounts.ts'
 import { loadAsteriskConfig } from './asterisk-config.ts'
+import { createPasswordProof } from './asterisk-secret.ts'
 import { holdUsers, type Reading, type SourceEvents } from './hold-users.ts'
 import type { UserSource } from './source.ts'
 
@@ -34,21 +34,7 @@ const load = async (file: string, role: string): Promise<Reading<Account>> => {
 /** Throws a ConfigError with every problem. */
 export const openAsteriskUsers = async (options: AsteriskUsersOptions): Promise<UserSource> => {
   const { file, role, hashDecoy } = options
-  const key = randomBytes(32)
-
-  /** Under a key that nobody knows: equal lengths, and the time does not tell how much of a guess is right. */
-  const seal = (text: string): Buffer => createHmac('sha256', key).update(text).digest()
-  const matches = ({ name, secret }: Account, password: string): boolean => {
-    const [stored, shown] =
-      'md5' in secret
-        ? [
-            secret.md5,
-            createHash('md5').update(`${name}:${secret.realm}:${password}`).digest('hex'),
-          ]
-        : [secret.password, password]
-    return timingSafeEqual(seal(stored), seal(shown))
-  }
-
+  const provesPassword = createPasswordProof()
   const { find, ...held } = await holdUsers(file, () => load(file, role), options)
   return {
     name: 'asterisk',
@@ -61,7 +47,9 @@ export const openAsteriskUsers = async (options: AsteriskUsersOptions): Promise<
       // Looked up after the wait: whoever was removed meanwhile stays out.
       const account = find(username)
       if (!account || account.disabled) return held.peek(username)
-      return matches(account, password) ? held.peek(username) : { refused: 'wrong_password' }
+      return provesPassword(account.name, account.secret, password)
+        ? held.peek(username)
+        : { refused: 'wrong_password' }
     },
   }
 }
