@@ -94,6 +94,7 @@ void t.test('nginx and the check', { skip: nginxMissing() }, async (t) => {
         ...new Set([
           ...ALWAYS,
           ...CHECK,
+          'X-Original-Connection',
           'X-Original-Resume',
           'X-Original-Worker',
           ...Object.keys(sent),

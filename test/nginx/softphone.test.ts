@@ -56,6 +56,7 @@ void t.test('the token endpoints', { skip: nginxMissing() }, async (t) => {
     const wanted = [
       'Content-Length',
       'Host',
+      'X-Original-Connection',
       'X-Real-IP',
       'X-Request-ID',
       'X-Forwarded-Proto',

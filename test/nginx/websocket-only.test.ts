@@ -143,7 +143,7 @@ void t.test('Upgrade', { skip: nginxMissing() }, async (t) => {
       await upgrade(path, 'h2c')
       const { names } = daemon.last()
       t.same(
-        names.filter((name) => /upgrade|http2|connection/i.test(name)),
+        names.filter((name) => /upgrade|http2|^connection/i.test(name)),
         [],
         path,
       )
