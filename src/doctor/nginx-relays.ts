@@ -1,7 +1,7 @@
 // Proxies in this nginx that hide who calls: whoever comes through one looks like a producer of this machine.
 
 import type { Directive, Spot } from './nginx-config.ts'
-import { inForce, inside, serverOf, textOf, type Trap } from './nginx-spots.ts'
+import { inForce, inside, portOf, serverOf, textOf, type Trap } from './nginx-spots.ts'
 
 /** What $postern_publisher of postern-http.conf looks at, as far as a proxy can be told to send it. */
 const TELLS =
@@ -27,7 +27,7 @@ const publishingPorts = (all: readonly Spot[]): Set<string> =>
           inside(location, /^if .*\$postern_publisher/).length > 0,
       )
       .flatMap((spot) => inside(serverOf(spot) as Directive, /^listen (?!unix:)/))
-      .map(({ args: [at = ''] }) => (/^\d+$/.test(at) ? at : (/:(\d+)$/.exec(at)?.[1] ?? '80'))),
+      .map(portOf),
   )
 
 /** `host:port` of what is passed on to; an upstream's servers in the place of its name. */

@@ -38,6 +38,10 @@ export const patternOf = ({ directive }: Spot): string | undefined =>
 export const serverOf = ({ around }: Spot): Directive | undefined =>
   around.find(({ name }) => name === 'server')
 
+/** Of a `listen` that is no unix socket. */
+export const portOf = ({ args: [at = ''] }: Directive): string =>
+  /^\d+$/.test(at) ? at : (/:(\d+)$/.exec(at)?.[1] ?? '80')
+
 /** By what a request goes where: `http://host:port` or a socket, without a path behind it. */
 export const passOf = ({ directive }: Spot) => {
   const [pass] = inside(directive, /^(?:proxy|grpc|fastcgi|uwsgi|scgi)_pass /)

@@ -5,6 +5,7 @@ import { type Finding, problem, warning } from './finding.ts'
 import { CHECK } from './nginx-check.ts'
 import { type Directive, type Spot, walk } from './nginx-config.ts'
 import { EXEMPT } from './nginx-exempt.ts'
+import { FOLLOWED } from './nginx-followed.ts'
 import { findImpostors, findOvertakers, findTunnels } from './nginx-neighbours.ts'
 import { RELAYED } from './nginx-relays.ts'
 import {
@@ -238,6 +239,7 @@ export const findTraps = (config: readonly Directive[]): Finding[] => {
     ...findTunnels(others),
     ...findOvertakers(locations),
     ...look(NCHAN, locations),
+    ...look(FOLLOWED, locations),
     ...look([RELAYED], locations),
     ...look(LEAKS, locations),
     ...look(ANYWHERE, all),
