@@ -5,7 +5,7 @@ import { readVariable, strip } from './asterisk-config.ts'
 import type { Section } from './asterisk-config.ts'
 import { credentialOf, isEmptySecret, readDefaultRealm, readSecret } from './asterisk-secret.ts'
 import type { Secret } from './asterisk-secret.ts'
-import type { HeldUser } from './source.ts'
+import { type HeldUser, numberOf } from './source.ts'
 
 export interface Account extends HeldUser {
   secret: Secret
@@ -47,6 +47,7 @@ export const readAccounts = async (all: readonly Section[], role: string) => {
       name,
       role,
       displayName: name,
+      ...numberOf(name),
       credential: credentialOf(name, secret),
       disabled: isEmptySecret(secret),
       secret,

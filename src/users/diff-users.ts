@@ -4,7 +4,15 @@ import type { HeldUser } from './source.ts'
 
 export interface UserChange {
   name: string
-  change: 'added' | 'removed' | 'disabled' | 'enabled' | 'password' | 'role' | 'display_name'
+  change:
+    | 'added'
+    | 'removed'
+    | 'disabled'
+    | 'enabled'
+    | 'password'
+    | 'role'
+    | 'display_name'
+    | 'number'
 }
 
 /** In the order of the new state, removed users last. Several changes of one user are several entries. */
@@ -16,6 +24,7 @@ const diffUser = (old: HeldUser, user: HeldUser): UserChange['change'][] => {
   if (old.credential !== user.credential) changes.push('password')
   if (old.role !== user.role) changes.push('role')
   if (old.displayName !== user.displayName) changes.push('display_name')
+  if (old.number !== user.number) changes.push('number')
   return changes
 }
 

@@ -178,8 +178,9 @@ export const holdUsers = async <Held extends HeldUser>(
     const user = users.get(username)
     if (user === undefined) return { refused: 'unknown_user' }
     if (user.disabled) return { refused: 'disabled' }
-    const { name, role, displayName, credential } = user // and nothing of the secret
-    return { user: { name, role, displayName, credential } }
+    const { name, role, displayName, credential, number } = user // and nothing of the secret
+    const known = { name, role, displayName, credential }
+    return { user: number === undefined ? known : { ...known, number } }
   }
   return {
     find: (name) => users.get(name),

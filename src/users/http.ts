@@ -4,10 +4,10 @@ import { createHash } from 'node:crypto'
 import { ConfigError } from '../config/config-error.ts'
 import { findCertificateFault, readTrust, systemTrust } from '../files/certificates.ts'
 import { parseObject, sendRequest } from '../http-client.ts'
-import type { Authentication, Lookup, User, UserSource } from './source.ts'
+import { type Authentication, type Lookup, numberOf, type User, type UserSource } from './source.ts'
 
 export interface HttpUsersOptions {
-  /** POST {username, password} → 200 {name, role, display_name?, credential?}, or 401. */
+  /** POST {username, password} → 200 {name, role, display_name?, credential?, number?}, or 401. */
   loginUrl: string
   /** POST {username} → 200 with the same, or 404: gone. Spelled https://…, or http://unix:/socket:/path as in nginx. */
   lookupUrl: string
@@ -73,11 +73,12 @@ const parseUser = (text: string, username: string): User | undefined => {
   const answer = parseObject(text)
   if (answer === undefined) return undefined
   const { name, role, display_name: displayName = username, credential = '' } = answer
+  const { number = username } = answer
   if (name !== username) return undefined
   if (!isLine(role, 64) || role === '' || !isLine(displayName, 256)) return undefined
   if (typeof credential !== 'string') return undefined
   const mark = credential && createHash('sha256').update(credential).digest('hex').slice(0, 16)
-  return { name: username, role, displayName, credential: mark }
+  return { name: username, role, displayName, credential: mark, ...numberOf(number) }
 }
 
 /** What the service says of the user that was asked for: 401 or 404 is `no`. */

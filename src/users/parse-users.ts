@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto'
 import { nextTurn } from '../clock.ts'
 import { isWeak, parseHash, type StoredHash } from '../passwords/hash.ts'
-import type { HeldUser, User } from './source.ts'
+import { type HeldUser, numberOf, type User } from './source.ts'
 
 export interface FileUser extends HeldUser {
   /** The hash, without the mark of a disabled user. */
@@ -91,6 +91,7 @@ const parseLine = (bytes: Uint8Array): FileUser | { problem: string } | undefine
     name,
     role: role || 'user',
     displayName: displayName || name,
+    ...numberOf(name),
     credential: createHash('sha256').update(stored).digest('base64url').slice(0, 16),
     stored,
     kind: hash.kind,

@@ -12,7 +12,13 @@ export interface User {
    * also when that happened while the daemon was down.
    */
   credential: string
+  /** ASCII digits, under which the user's calls are found; without, nobody knows of any. */
+  number?: string
 }
+
+/** Of what may be a number: a name such as 201, where the source says nothing else. */
+export const numberOf = (found: unknown): Pick<User, 'number'> =>
+  typeof found === 'string' && /^[0-9]+$/.test(found) ? { number: found } : {}
 
 /** A user of a source that stands in files. */
 export interface HeldUser extends User {

@@ -24,6 +24,8 @@ void t.test('changes', async (t) => {
     ['password', state({}), state({ credential: 'b' }), [['201', 'password']]],
     ['role', state({}), state({ role: 'admin' }), [['201', 'role']]],
     ['display name', state({}), state({ displayName: 'Anna' }), [['201', 'display_name']]],
+    ['number', state({ number: '201' }), state({ number: '202' }), [['201', 'number']]],
+    ['a number gone', state({ number: '201' }), state({}), [['201', 'number']]],
     ['order alone', state({}, { name: '202' }), state({ name: '202' }, {}), []],
     [
       'several at once',

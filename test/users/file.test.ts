@@ -65,7 +65,7 @@ void t.test('authenticates against the file', async (t) => {
   const { credential } = await source
     .lookup('201')
     .then((found) => ('user' in found ? found.user : { credential: '' }))
-  const anna = { name: '201', role: 'admin', displayName: 'Anna', credential }
+  const anna = { name: '201', role: 'admin', displayName: 'Anna', credential, number: '201' }
   t.match(credential, /^[\w-]{16}$/)
 
   t.same(await source.authenticate('201', 'secret'), { user: anna })

@@ -64,6 +64,24 @@ void t.test('name and role are enough', async (t) => {
   t.notMatch(server.requests[0], /authorization/i)
 })
 
+void t.test('a number is what the answer says, else the name where that is one', async (t) => {
+  const named = { name: '201', role: 'user' }
+  const cases: [object, string | undefined][] = [
+    [{}, '201'],
+    [{ number: '301' }, '301'],
+    // Said, and no number: the name is not taken in its place. A service of today may say anything there.
+    ...['', ' 301', '3-1', '٣٠١', 301, null, ['301']].map((number): [object, undefined] => [
+      { number },
+      undefined,
+    ]),
+  ]
+  for (const [said, number] of cases) {
+    const { source } = await open(t, [answer(200, { ...named, ...said })])
+    const found = await source.lookup('201')
+    t.equal('user' in found && found.user.number, number, JSON.stringify(said))
+  }
+})
+
 void t.test(
   '401 is a wrong password where the look-up knows the name, and costs a hash',
   async (t) => {

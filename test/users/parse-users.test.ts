@@ -31,10 +31,10 @@ void t.test('users, with what is left out filled in', async (t) => {
   t.match(
     [...parsed.users.values()],
     [
-      { ...argon2id, name: '201', displayName: 'Anna Ångström' },
+      { ...argon2id, name: '201', displayName: 'Anna Ångström', number: '201' },
       { ...argon2id, name: '202', displayName: '202', kind: 'bcrypt', weak: true },
       { ...argon2id, name: '900', displayName: '900', role: 'admin', disabled: true },
-      { ...argon2id, name: 'bob', displayName: 'Bob: the builder' },
+      { ...argon2id, name: 'bob', displayName: 'Bob: the builder', number: undefined },
       { ...argon2id, name: 'n'.repeat(64), displayName: 'n'.repeat(64) },
       { ...argon2id, name: 'ünal 😀', displayName: 'ünal 😀' },
       { ...argon2id, name: '0', displayName: '0' },
