@@ -11,8 +11,9 @@ import {
   isAction,
   isResource,
   parseGrant,
-  type Subject,
 } from '../../src/auth/grants.ts'
+import type { Subject } from '../../src/auth/pattern.ts'
+import type { Calls } from '../../src/calls/calls.ts'
 import { startStopwatch } from '../fixtures/stopwatch.ts'
 
 const SUBJECT: Subject = { username: '201', id: '7', role: 'user' }
@@ -136,6 +137,74 @@ void t.test('no mix of two values passes for another pair', async (t) => {
   }
 })
 
+void t.test('own calls are those that a source says one surely took part in', async (t) => {
+  const parties: Readonly<Record<string, readonly string[]>> = {
+    'a.wav': ['201'],
+    '2026/11/a.wav': ['201', '202'],
+    '2026/{x}/*.wav': ['201'],
+    'queue.wav': [],
+  }
+  const calls: Pick<Calls, 'isParty'> = {
+    isParty: (recording, number) => parties[recording]?.includes(number),
+  }
+  const policy = createPolicy(
+    new Map([['user', ['read:recordings/{own_calls}', 'read:sites/{role}-*/{own_calls}']]]),
+    calls,
+  )
+  const grants = policy.get('user') ?? []
+  const rows: readonly [
+    resource: string,
+    number: string | undefined,
+    may: boolean,
+    isParty?: boolean,
+  ][] = [
+    ['recordings/a.wav', '201', true, true],
+    ['recordings/2026/11/a.wav', '202', true, true],
+    ['recordings/2026/{x}/*.wav', '201', true, true],
+    ['sites/user-1/a.wav', '201', true, true],
+    ['recordings/a.wav', '202', false, false],
+    ['recordings/queue.wav', '201', false, false],
+    ['recordings/2026/a.wav', '201', false], // known at another path alone
+    ['recordings/a.wav', undefined, false, false],
+    ['recordings/a.wav', '', false, false],
+    ['recordings/unknown.wav', undefined, false, false],
+    ['recordings', '201', false],
+    ['recordingsx/a.wav', '201', false],
+    ['x/recordings/a.wav', '201', false],
+    ['sites/a.wav', '201', false],
+    ['sites/admin-1/a.wav', '201', false],
+  ]
+  for (const [resource, number, may, isParty] of rows) {
+    const subject = { ...SUBJECT, ...(number !== undefined && { number }) }
+    const name = `${resource} by ${number}`
+    t.equal(findGrant(grants, 'read', resource, subject) !== undefined, may, name)
+    const looked = grants.flatMap((grant) => grant.callOf?.(resource, subject) ?? [])
+    t.equal(looked[0]?.isParty, isParty, name)
+  }
+  const own = { ...SUBJECT, number: '201' }
+  t.match(grants[0]?.callOf?.('recordings/2026/x.wav', own), { recording: '2026/x.wav' })
+  t.notOk(
+    grantOf('read:recordings/{own_calls}').matches('recordings/a.wav', own),
+    'without a source nobody took part in a call',
+  )
+
+  for (const [pattern, number, covered] of [
+    ['recordings/2026/**', '201', true], // each recording is looked at again when it is shown
+    ['recordings/*.wav', '201', true],
+    ['recordings/a.wav', '201', true],
+    ['recordings/a.wav', '202', false],
+    ['recordings/%2A.wav', '201', false],
+    ['recordings/2026/**', undefined, false],
+    ['recordings', '201', false],
+    ['**', '201', false],
+    ['recordings*/a.wav', '201', false],
+    ['*/a.wav', '201', false],
+  ] as const) {
+    const subject = { ...SUBJECT, ...(number !== undefined && { number }) }
+    t.equal(coversPattern(grants, 'read', pattern, subject), covered, `${pattern} by ${number}`)
+  }
+})
+
 void t.test('the private channel of a user is heard by who it is for', async (t) => {
   const own = 'users-state-user-7'
   const rows: [grant: string, resource: string, due: boolean][] = [
@@ -197,11 +266,21 @@ void t.test('a bad grant is refused with the cure', async (t) => {
     ['read:%D0*%98', /^has a % that begins no character/],
     ['read:%C0%AF', /^has a % that begins no character/],
     ['read:%ED%A0%80', /^has a % that begins no character/],
-    ['read:{user}', /^has a brace: \{username\} \{id\} \{role\} are allowed, and %7B/],
+    [
+      'read:{user}',
+      /^has a brace: \{username\} \{id\} \{role\} \{own_calls\} are allowed, and %7B/,
+    ],
     ['read:{username', /^has a brace/],
     ['read:username}', /^has a brace/],
     ['read:{}', /^has a brace/],
     ['read:{Username}', /^has a brace/],
+    ['read:recordings/{own_calls}.wav', /^has \{own_calls\} elsewhere than at its end/],
+    ['read:recordings/{own_calls}/**', /^has \{own_calls\} elsewhere than at its end/],
+    ['read:recordings/{own_calls}/', /^has \{own_calls\} elsewhere than at its end/],
+    ['read:{own_calls}', /^has \{own_calls\} without one folder before it/],
+    ['read:**/{own_calls}', /^has \{own_calls\} without one folder before it/],
+    ['read:a/../{own_calls}', /^has a `\.` or `\.\.` segment$/],
+    ['write:recordings/{own_calls}', /^has \{own_calls\}, which is for read alone$/],
   ]
   for (const [text, problem] of rows) t.match(parseGrant(text), { problem }, text.slice(0, 40))
   t.match(parseGrant(`read:${'a'.repeat(1024)}`), { action: 'read' })
@@ -402,7 +481,7 @@ void t.test('whatever a covered pattern matches, some grant allows', async (t) =
 const oracle = (pattern: string, subject: Subject): RegExp => {
   const literal = (text: string): string => text.replaceAll(/[^A-Za-z0-9]/g, String.raw`\$&`)
   const placeholder = (name: string): string => {
-    const value = subject[name as keyof Subject]
+    const value = subject[name as 'username' | 'id' | 'role']
     return /^(?:|\.|\.\.|.*\/.*)$/.test(value) ? '(?!)' : literal(value)
   }
   const segment = (text: string): string => {
