@@ -68,6 +68,7 @@ void t.test('the connection that a check names', { skip }, async (t) => {
     'X-Forwarded-For',
   )
   const mapped = await start((port) => `[::]:${port} ipv6only=off`, 'X-Forwarded-For')
+  const relayed = await start((port) => `127.0.0.1:${port} proxy_protocol`, 'X-Forwarded-For')
   const proxied = await start((port) => `127.0.0.1:${port} proxy_protocol`, 'proxy_protocol')
 
   const { port } = forwarded
@@ -96,9 +97,16 @@ void t.test('the connection that a check names', { skip }, async (t) => {
 
   await t.test('a proxy that says PROXY', async (t) => {
     const said = `PROXY TCP4 ${CLIENT} 192.0.2.1 5555 443\r\n`
-    const { own } = await write(proxied.port, `${said}GET ${SIP} HTTP/1.0\r\n\r\n`)
-    const due = `HTTP/1.0 127.0.0.1 ${own} 127.0.0.1 ${proxied.port} ${CLIENT}`
-    t.equal(daemon.last().headers[SAID], due)
+    for (const [nginx, header, who] of [
+      [proxied, '', '127.0.0.1'],
+      [relayed, '', '127.0.0.1'],
+      [relayed, 'X-Forwarded-For: 192.0.2.9\r\n', '192.0.2.9'],
+    ] as const) {
+      const text = `${said}GET ${SIP} HTTP/1.0\r\n${header}\r\n`
+      const { own } = await write(nginx.port, text)
+      const due = `HTTP/1.0 127.0.0.1 ${own} 127.0.0.1 ${nginx.port} ${who}`
+      t.equal(daemon.last().headers[SAID], due)
+    }
   })
 
   await t.test('a unix socket has no ends', async (t) => {
