@@ -54,7 +54,8 @@ const judgeAgain = (
     const cause = today.refused === 'disabled' ? 'user_disabled' : 'user_removed'
     return { refused: today.refused, cause }
   }
-  if (today.user.credential === user.credential) return undefined
+  const { credential, credentials = [credential] } = today.user
+  if (credentials.includes(user.credential)) return undefined
   return { refused: 'wrong_password', cause: 'password_changed' }
 }
 

@@ -104,7 +104,8 @@ export const createRefresh = (
     if ('refused' in today) {
       return end(session, today.refused === 'disabled' ? 'user_disabled' : 'user_removed')
     }
-    if (today.user.credential !== session.credential) return end(session, 'password_changed')
+    const { credential, credentials = [credential] } = today.user
+    if (!credentials.includes(session.credential)) return end(session, 'password_changed')
     const accessUntil = accessExpiry(terms, now, session)
     return { now, role: today.user.role, accessUntil, idleTtl: terms.idleTtl }
   }

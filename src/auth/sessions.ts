@@ -122,6 +122,24 @@ export const createSessions = (parts: {
       endOrOwe(allOf(username), {
         write: () => store.endSessionsOf(username, cause, clock.now()),
       }),
+    /**
+     * Those that logged in with these of a user's passwords. Not owed: while the store is away nobody can tell which
+     * they are, and those of the user's other devices must go on.
+     */
+    async endByCredential(
+      username: string,
+      credentials: readonly string[],
+      cause: EndCause,
+    ): Promise<readonly EndedSession[]> {
+      const own = await store.listSessions(clock.now(), username)
+      const theirs = own.filter(({ credential }) => credentials.includes(credential))
+      const sessions = await endEach(
+        theirs.map(({ sid }) => sid),
+        cause,
+      )
+      await ended(sessions)
+      return sessions
+    },
     /** By the user's own list; undefined where it is none of theirs, or had ended. */
     async endOwn(username: string, sid: string): Promise<EndedSession | undefined> {
       const sids = new Set(owed.get(ownOf(username))?.sids).add(sid)

@@ -18,12 +18,19 @@ const CAUSES: Readonly<Partial<Record<UserChange['change'], EndCause>>> = {
   password: 'password_changed',
 }
 
+/** `gone`: of the user's sessions those that logged in with these passwords; else all. */
+interface End {
+  username: string
+  cause: EndCause
+  gone?: readonly string[] | undefined
+}
+
 const SAY_EVERY = 60 // seconds, while most users are missing
 
 export const followUsers = (parts: {
   users: FollowedUsers
   sources: readonly UserSource['name'][]
-  sessions: Pick<Sessions, 'endAllOf'>
+  sessions: Pick<Sessions, 'endAllOf' | 'endByCredential'>
   store: Pick<Store, 'listCredentials'>
   clock: Pick<Time, 'now' | 'every'>
   registry: Pick<Registry, 'review'>
@@ -42,9 +49,12 @@ export const followUsers = (parts: {
   const stop = clock.every(SAY_EVERY, sayMissing)
 
   /** All at once: each waits for its streams to close, and one that cannot be written must keep back no other. */
-  const endOf = async (causes: Iterable<readonly [string, EndCause]>): Promise<void> => {
-    const ends = Array.from(causes, ([username, cause]) => sessions.endAllOf(username, cause))
-    const found = await Promise.all(ends)
+  const endOf = async (ends: readonly End[]): Promise<void> => {
+    const found = await Promise.all(
+      ends.map(({ username, cause, gone }) =>
+        gone ? sessions.endByCredential(username, gone, cause) : sessions.endAllOf(username, cause),
+      ),
+    )
     ended += found.flat().length
   }
 
@@ -54,12 +64,19 @@ export const followUsers = (parts: {
    */
   const endSessionsOfChangedUsers = async (meant = false): Promise<void> => {
     const causes = new Map<string, EndCause>()
+    const gone = new Map<string, string[]>()
+    const stay = new Set<string>() // some of whose sessions are those of a password that is right today
     for (const { username, credential } of await store.listCredentials(clock.now())) {
       const today = users.peek(username)
       if (!today || 'unavailable' in today) continue
       if ('refused' in today) {
         causes.set(username, today.refused === 'disabled' ? 'user_disabled' : 'user_removed')
-      } else if (today.user.credential !== credential) causes.set(username, 'password_changed')
+      } else if ((today.user.credentials ?? [today.user.credential]).includes(credential)) {
+        stay.add(username)
+      } else {
+        causes.set(username, 'password_changed')
+        gone.set(username, [...(gone.get(username) ?? []), credential])
+      }
     }
     const removed = [...causes].filter(([, cause]) => cause === 'user_removed')
     const of = removed.length > 0 ? [...users.names()].length + removed.length : 0
@@ -69,16 +86,22 @@ export const followUsers = (parts: {
     missing = { count: isKept ? removed.length : 0, of }
     users.mayMiss(isKept)
     sayMissing()
-    await endOf(causes)
+    await endOf(
+      Array.from(causes, ([username, cause]) => ({
+        username,
+        cause,
+        gone: stay.has(username) ? gone.get(username) : undefined,
+      })),
+    )
   }
 
   users.follow({
     async onChange(source: UserSource['name'], diff: UsersDiff) {
-      const gone = diff.flatMap(({ name, change }) => {
+      const ends = diff.flatMap(({ name, change, gone }): End[] => {
         const cause = CAUSES[change]
-        return cause ? [[name, cause] as const] : []
+        return cause ? [{ username: name, cause, gone }] : []
       })
-      const ending = endOf(gone)
+      const ending = endOf(ends)
       registry.review() // what today's roles no longer allow
       await ending
       // A name that is new here may have come from another source: its sessions are those of that other user.

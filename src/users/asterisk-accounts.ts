@@ -8,7 +8,8 @@ import type { Secret } from './asterisk-secret.ts'
 import { type HeldUser, numberOf } from './source.ts'
 
 export interface Account extends HeldUser {
-  secret: Secret
+  /** Each of them is right: an extension may have several devices. The marks are those of `credentials`. */
+  secrets: readonly (readonly [mark: string, secret: Secret])[]
 }
 
 const SLICE = 200 // sections, 4 ms
@@ -43,21 +44,20 @@ export const readAccounts = async (all: readonly Section[], role: string) => {
       continue
     }
     const { secret } = read
-    const account: Account = {
+    const credential = credentialOf(name, secret)
+    const secrets = new Map(accounts.get(name)?.secrets)
+    // Without any secret Asterisk may let a device in by address; nobody logs in with "".
+    if (!isEmptySecret(secret)) secrets.set(credential, secret)
+    accounts.set(name, {
       name,
       role,
       displayName: name,
       ...numberOf(name),
-      credential: credentialOf(name, secret),
-      disabled: isEmptySecret(secret),
-      secret,
-    }
-    const other = accounts.get(name)
-    if (other !== undefined && JSON.stringify(other.secret) !== JSON.stringify(secret)) {
-      problems.push(
-        `${section.place}: [${section.name}] gives the username ${name} a second password: give it a name of its own; if it is a trunk's, name the pjsip.conf that includes everything, so that outbound_auth is seen`,
-      )
-    } else accounts.set(name, account)
+      credential: [...secrets.keys()][0] ?? credential,
+      credentials: [...secrets.keys()],
+      disabled: secrets.size === 0,
+      secrets: [...secrets],
+    })
   }
   return { accounts, problems, warnings }
 }

@@ -46,10 +46,11 @@ export const openAsteriskUsers = async (options: AsteriskUsersOptions): Promise<
       await hashed
       // Looked up after the wait: whoever was removed meanwhile stays out.
       const account = find(username)
-      if (!account || account.disabled) return held.peek(username)
-      return provesPassword(account.name, account.secret, password)
-        ? held.peek(username)
-        : { refused: 'wrong_password' }
+      const found = held.peek(username)
+      if (!account || 'refused' in found) return found
+      const shown = account.secrets.find(([, secret]) => provesPassword(username, secret, password))
+      if (!shown) return { refused: 'wrong_password' }
+      return { user: { ...found.user, credential: shown[0] } }
     },
   }
 }

@@ -13,18 +13,33 @@ export interface UserChange {
     | 'role'
     | 'display_name'
     | 'number'
+  /** Of a password: the marks that no longer count, where others of that user still do. */
+  gone?: readonly string[]
 }
 
 /** In the order of the new state, removed users last. Several changes of one user are several entries. */
 export type UsersDiff = readonly UserChange[]
 
-const diffUser = (old: HeldUser, user: HeldUser): UserChange['change'][] => {
-  const changes: UserChange['change'][] = []
-  if (old.disabled !== user.disabled) changes.push(user.disabled ? 'disabled' : 'enabled')
-  if (old.credential !== user.credential) changes.push('password')
-  if (old.role !== user.role) changes.push('role')
-  if (old.displayName !== user.displayName) changes.push('display_name')
-  if (old.number !== user.number) changes.push('number')
+const marksOf = ({ credential, credentials }: HeldUser): readonly string[] =>
+  credentials ?? [credential]
+
+/** A password that was added is no change: it takes nothing from anybody. */
+const diffPasswords = (old: HeldUser, user: HeldUser): Omit<UserChange, 'name'>[] => {
+  const today = marksOf(user)
+  const gone = marksOf(old).filter((mark) => !today.includes(mark))
+  if (gone.length === 0) return []
+  return [{ change: 'password', ...(gone.length < marksOf(old).length && { gone }) }]
+}
+
+const diffUser = (old: HeldUser, user: HeldUser): Omit<UserChange, 'name'>[] => {
+  const changes: Omit<UserChange, 'name'>[] = []
+  if (old.disabled !== user.disabled) {
+    changes.push({ change: user.disabled ? 'disabled' : 'enabled' })
+  }
+  changes.push(...diffPasswords(old, user))
+  if (old.role !== user.role) changes.push({ change: 'role' })
+  if (old.displayName !== user.displayName) changes.push({ change: 'display_name' })
+  if (old.number !== user.number) changes.push({ change: 'number' })
   return changes
 }
 
@@ -35,7 +50,8 @@ export const diffUsers = (
   const diff: UserChange[] = []
   for (const [name, user] of after) {
     const old = before.get(name)
-    for (const change of old ? diffUser(old, user) : ['added' as const]) diff.push({ name, change })
+    if (!old) diff.push({ name, change: 'added' })
+    else for (const change of diffUser(old, user)) diff.push({ name, ...change })
   }
   for (const name of before.keys()) if (!after.has(name)) diff.push({ name, change: 'removed' })
   return diff

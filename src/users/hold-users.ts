@@ -178,9 +178,11 @@ export const holdUsers = async <Held extends HeldUser>(
     const user = users.get(username)
     if (user === undefined) return { refused: 'unknown_user' }
     if (user.disabled) return { refused: 'disabled' }
-    const { name, role, displayName, credential, number } = user // and nothing of the secret
-    const known = { name, role, displayName, credential }
-    return { user: number === undefined ? known : { ...known, number } }
+    const { name, role, displayName, credential, credentials, number } = user // and nothing of the secret
+    const known: User = { name, role, displayName, credential }
+    if (credentials) known.credentials = credentials
+    if (number !== undefined) known.number = number
+    return { user: known }
   }
   return {
     find: (name) => users.get(name),

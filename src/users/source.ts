@@ -9,9 +9,11 @@ export interface User {
   /**
    * Changes whenever the stored password does (a short hash of the stored secret, never the secret).
    * A session remembers the mark it was opened under: another mark means the password was changed,
-   * also when that happened while the daemon was down.
+   * also when that happened while the daemon was down. Of an answer to a password it is that password's.
    */
   credential: string
+  /** Where several passwords are right, as of several devices: the marks of all of them. */
+  credentials?: readonly string[]
   /** ASCII digits, under which the user's calls are found; without, nobody knows of any. */
   number?: string
 }

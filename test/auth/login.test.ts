@@ -190,6 +190,14 @@ void t.test('who is changed while the login runs does not get in', async (t) => 
   }
 })
 
+void t.test('a login stands where its password is still one of the user’s', async (t) => {
+  const rig = await openRig(t)
+  const user = { name: '201', role: 'user', displayName: '', credential: 'mark 2' }
+  const peek = (): Lookup => ({ user: { ...user, credentials: ['mark 2', 'mark 1'] } })
+  const { accessToken } = await enter(rig.login(undefined, { users: { peek } }))
+  t.equal(await rig.opens(accessToken), 'opens')
+})
+
 void t.test('a login stands where nobody can say who the user is meanwhile', async (t) => {
   const rig = await openRig(t)
   for (const today of [undefined, { unavailable: 'source_away' }]) {

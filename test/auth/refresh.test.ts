@@ -103,6 +103,15 @@ void t.test('who the user is today decides', async (t) => {
   }
 })
 
+void t.test('another password of the same user ends nothing', async (t) => {
+  const rig = await openRig(t)
+  const { refreshToken } = await enter(rig.login())
+  rig.users.set('201', { credential: 'mark 2', credentials: ['mark 2', 'mark 1'] })
+  t.match(await rig.refresh()(refreshToken), { outcome: 'renewed' })
+  rig.users.set('201', { credential: 'mark 2', credentials: ['mark 2'] })
+  t.match(await rig.refresh()(refreshToken), { ended: { cause: 'password_changed' } })
+})
+
 void t.test('a session that somebody else ends meanwhile is not ended twice', async (t) => {
   const rig = await openRig(t)
   const { refreshToken, session } = await enter(rig.login())

@@ -66,6 +66,21 @@ void t.test('all sessions of a user end, nobody else’s', async (t) => {
   t.same(await rig.sessions.endAllOf('201', 'operator'), [], 'saying it twice is no error')
 })
 
+void t.test('of one password’s sessions all end, and none of another’s', async (t) => {
+  const rig = await openRig(t)
+  const login = rig.login()
+  const desk = await Promise.all([enter(login), enter(login)])
+  rig.users.set('201', { credential: 'mark 2' })
+  const web = await enter(login)
+  rig.users.set('202', { credential: 'mark 1' })
+  const other = await enter(login, { username: '202' })
+  const ended = await rig.sessions.endByCredential('201', ['mark 1', 'mark 3'], 'password_changed')
+  t.equal(ended.length, 2)
+  for (const { accessToken } of desk) t.equal(await rig.opens(accessToken), 'session_ended')
+  for (const { accessToken } of [web, other]) t.equal(await rig.opens(accessToken), 'opens')
+  t.match(rig.told, [{ cause: 'password_changed' }, { cause: 'password_changed' }])
+})
+
 /** Ends on a store that takes nothing of these until it is mended. The beat of what is owed is the test's. */
 const openBroken = (t: Test, own: readonly string[] = []) => {
   let isBroken = (_what: string): boolean => true

@@ -222,6 +222,40 @@ void t.test('a SIP account logs in, and is out when its file says so', async (t)
   await t.rejects(login(place.ask, '201', SECRET), /401/)
 })
 
+void t.test('a session belongs to the device whose secret it logged in with', async (t) => {
+  const folder = t.testdir({ 'pjsip.conf': '' })
+  const pbx = join(folder, 'pjsip.conf')
+  const device = (name: string): string =>
+    `[100-${name}]\ntype=auth\nusername=100\npassword=${name}\n`
+  const devices = (...names: string[]) => writeFileSync(pbx, names.map(device).join(''))
+  devices('desk', 'web')
+  const place = makePlace(t, { users: 'sources = ["asterisk"]', asterisk: `file = "${pbx}"` })
+  const daemon = await serve(t, place)
+  const statusOf = async ({ access }: { access: string }): Promise<number> =>
+    (await place.ask(`${V1}/profile`, { headers: bearer(access) })).status
+  const desk = await login(place.ask, '100', 'desk')
+  const web = await login(place.ask, '100', 'web')
+
+  devices('desk')
+  await until('the session of the web device has ended', async () => (await statusOf(web)) === 401)
+  t.equal(await statusOf(desk), 200)
+  t.match(
+    await place.ask(`${V1}/auth/refresh`, { method: 'POST', headers: bearer(desk.refresh) }),
+    {
+      status: 200,
+    },
+  )
+  await t.rejects(login(place.ask, '100', 'web'), /401/)
+
+  devices('desk', 'web')
+  await askDaemon(place.at('control.sock'), 'POST', '/users/reload')
+  const [one, two] = [await login(place.ask, '100', 'web'), await login(place.ask, '100', 'desk')]
+  await daemon.end('SIGTERM')
+  devices('desk')
+  await serve(t, place)
+  t.same([await statusOf(one), await statusOf(two)], [401, 200], 'also while it was down')
+})
+
 void t.test('a users file that is emptied ends nobody until it is meant', async (t) => {
   const daemon = await startTestDaemon(t)
   const { place } = daemon

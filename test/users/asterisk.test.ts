@@ -70,6 +70,51 @@ for (const [sample, name, password] of [
   })
 }
 
+const DESK = '[100-desk]\ntype=auth\nusername=100\npassword=desk\n'
+const WEB = '[100-web]\ntype=auth\nusername=100\npassword=web\n'
+
+void t.test(
+  'two devices of one extension: each secret is right, and has its own mark',
+  async (t) => {
+    const { source, diffs, write, look } = await open(t, GOOD + DESK + WEB)
+    const markOf = async (password: string): Promise<string> => {
+      const found = await source.authenticate('100', password)
+      return 'user' in found ? found.user.credential : 'refused'
+    }
+    const [desk, web] = [await markOf('desk'), await markOf('web')]
+    t.match([desk, web], [/^[0-9a-f]{8}$/, /^[0-9a-f]{8}$/])
+    t.not(desk, web)
+    t.same(await source.authenticate('100', ''), { refused: 'wrong_password' })
+    t.match(await source.lookup('100'), { user: { credentials: [desk, web] } })
+
+    write(GOOD + WEB + DESK)
+    for (let second = 0; second < 3; second++) await look()
+    t.same(diffs.splice(0), [[]], 'in another order they are the same two')
+    write(GOOD + DESK)
+    for (let second = 0; second < 3; second++) await look()
+    t.same(diffs.splice(0), [[{ name: '100', change: 'password', gone: [web] }]])
+    t.same([await markOf('desk'), await markOf('web')], [desk, 'refused'])
+    write(GOOD + DESK + WEB)
+    for (let second = 0; second < 3; second++) await look()
+    t.same(diffs.splice(0), [[]], 'one that is added takes nothing from anybody')
+    write(GOOD + DESK.replace('=desk', '=new') + WEB.replace('=web', '=newer'))
+    for (let second = 0; second < 3; second++) await look()
+    t.same(diffs.splice(0), [[{ name: '100', change: 'password' }]])
+  },
+)
+
+void t.test(
+  'a second secret freezes nobody: who is removed in the same write is out',
+  async (t) => {
+    const { source, problems, write, look } = await open(t, GOOD + DESK)
+    write('[b]\ntype=auth\npassword=q\n' + DESK + WEB)
+    for (let second = 0; second < 3; second++) await look()
+    t.same(problems, [])
+    t.same(await source.authenticate('a', 'p'), { refused: 'unknown_user' })
+    t.match(await source.authenticate('100', 'web'), { user: { name: '100' } })
+  },
+)
+
 void t.test('an emptied file removes nobody until it is meant', async (t) => {
   const { source, write, look, heldBack, diffs } = await open(t, GOOD)
   write('')

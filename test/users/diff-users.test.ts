@@ -14,7 +14,12 @@ const state = (...users: Partial<NonNullable<ReturnType<State['get']>>>[]): Stat
   )
 
 void t.test('changes', async (t) => {
-  const cases: [what: string, before: State, after: State, changes: [string, string][]][] = [
+  const cases: [
+    what: string,
+    before: State,
+    after: State,
+    changes: [string, string, string[]?][],
+  ][] = [
     ['nothing', state({}), state({}), []],
     ['a new user', state({}), state({}, { name: '202' }), [['202', 'added']]],
     ['a new user, disabled', state(), state({ disabled: true }), [['201', 'added']]],
@@ -22,6 +27,14 @@ void t.test('changes', async (t) => {
     ['disabled', state({}), state({ disabled: true }), [['201', 'disabled']]],
     ['enabled', state({ disabled: true }), state({}), [['201', 'enabled']]],
     ['password', state({}), state({ credential: 'b' }), [['201', 'password']]],
+    ['a device more', state({}), state({ credentials: ['a', 'b'] }), []],
+    ['a device less', state({ credentials: ['b', 'a'] }), state({}), [['201', 'password', ['b']]]],
+    [
+      'both devices',
+      state({ credentials: ['a', 'b'] }),
+      state({ credential: 'c', credentials: ['c', 'd'] }),
+      [['201', 'password']],
+    ],
     ['role', state({}), state({ role: 'admin' }), [['201', 'role']]],
     ['display name', state({}), state({ displayName: 'Anna' }), [['201', 'display_name']]],
     ['number', state({ number: '201' }), state({ number: '202' }), [['201', 'number']]],
@@ -42,7 +55,7 @@ void t.test('changes', async (t) => {
   for (const [what, before, after, changes] of cases)
     t.same(
       diffUsers(before, after),
-      changes.map(([name, change]) => ({ name, change })),
+      changes.map(([name, change, gone]) => ({ name, change, ...(gone && { gone }) })),
       what,
     )
 })
