@@ -27,7 +27,8 @@ const measure = (count: number): RegistryReport => {
   })
   const registry = createRegistry({
     file,
-    ender: { end: (streams) => streams.map(async () => 'ended'), count: async () => 1 },
+    kicker: { end: (streams) => streams.map(async () => 'ended'), count: async () => 1 },
+    cutter: { end: () => [], look: async () => 'gone' },
     clock: {
       ...systemClock,
       every: (_seconds, act) => {

@@ -39,14 +39,15 @@ counter postern_refreshes_total{dialect,outcome} Refreshes, by dialect and outco
 counter postern_tickets_total{result} Tickets asked for, by result.
 gauge postern_sessions Live sessions in the store; NaN where the store cannot tell.
 counter postern_sessions_ended_total{cause} Sessions that ended before their time, by cause.
-gauge postern_streams{kind} Live streams, by kind: websocket, shared (all others of a session on one resource), or adopted (opened before the last start).
+gauge postern_streams{kind} Live streams, by kind: cut (ended with its connection), and of those that Nchan ends websocket, shared (all others of a session on one resource), or adopted (opened before the last start).
 gauge postern_subscriptions The sum of postern_streams, for one version more.
 gauge postern_nchan_channels Nchan's channels, the private ones included; NaN while nginx cannot be reached to end streams.
 gauge postern_streams_unsure Streams that were to be ended and may go on, since a worker of nginx died.
 counter postern_nginx_worker_deaths_total Workers of nginx that died.
 gauge postern_nginx_reload_due Whether a worker of nginx died, or the list of its streams was lost (1), until nginx is reloaded (0).
-counter postern_kicks_total{cause,result} Live subscriptions ended, by cause and result.
-histogram postern_kick_duration_seconds Time from the end of a right to the end of its live subscription.
+counter postern_streams_uncuttable_total{why} Streams let in, or refused with streams.end = "cut", that cannot be cut, by why.
+counter postern_kicks_total{cause,result,means} Live streams ended, by cause, result and means (kick or cut).
+histogram postern_kick_duration_seconds Time from the end of a right to the end of its live stream.
 counter postern_http_requests_total{route,status} Requests answered, by route and status, checks left out.
 counter postern_faults_total{kind} Requests that could not be decided because of a fault, by kind.
 histogram postern_store_duration_seconds{verb} Time that a verb of the store took, waiting for its turn included.
@@ -186,6 +187,7 @@ export const createMetrics = (labels: {
   const tickets = counter('tickets_total')
   const sessionsEnded = counter('sessions_ended_total')
   const storeErrors = counter('store_errors_total')
+  const uncuttable = counter('streams_uncuttable_total')
   const kicks = counter('kicks_total')
   const requests = counter('http_requests_total')
   const faults = counter('faults_total')
@@ -235,9 +237,13 @@ export const createMetrics = (labels: {
       issuerKeys.set({ issuer }, count)
     },
     /** `took`: seconds from the end of the right to the end of the stream. */
-    kicked({ cause, result, took }: { cause: string; result: string; took: number }): void {
-      kicks.inc({ cause, result })
+    kicked(kick: { cause: string; result: string; means: string; took: number }): void {
+      const { cause, result, means, took } = kick
+      kicks.inc({ cause, result, means })
       if (result === 'ended') kickDuration.observe(took)
+    },
+    uncuttable(why: string): void {
+      uncuttable.inc({ why })
     },
     answered(route: string, status: number): void {
       requests.inc({ route, status })

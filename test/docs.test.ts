@@ -9,6 +9,7 @@ import { COMMANDS } from '../src/cli/postern.ts'
 import { formerSections, retired } from '../src/config/retired.ts'
 import { settings } from '../src/config/schema.ts'
 import { type SecurityEvent, STATUS } from '../src/http/reply.ts'
+import { WHYS } from '../src/streams/means.ts'
 import { openKickSocket } from './fixtures/kick-socket.ts'
 import { checkHeaders, checkPath, login, makePlace, serve } from './fixtures/postern.ts'
 
@@ -54,6 +55,14 @@ const same = (
   return table
 }
 /** The table that the reference holds, word for word: what this prints where it differs is what belongs there. */
+void t.test('why a stream cannot be cut is told with its cure', (t) => {
+  const text = readFileSync(join(ROOT, 'docs', 'operating.md'), 'utf8')
+  const [, table = ''] = /^\| why \|([^]*?)\n\n/m.exec(text) ?? []
+  const told = Array.from(table.matchAll(/^\| (`[\w`, ]+`) \|/gm), ([, words]) => words)
+  t.same(String(told).match(/\w+/g)?.toSorted(), Object.keys(WHYS).toSorted())
+  t.end()
+})
+
 void t.test('every setting, with its default and its words', async (t) => {
   const rows = settings.map(({ name, fallback, restart, explain }) => {
     // A table per entry stands in the example file, which has tests of its own.

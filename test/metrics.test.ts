@@ -43,8 +43,9 @@ const createFull = (changes: Partial<MetricSources> = {}) => {
   metrics.issuerKeys('acme', 3)
   metrics.reloaded(true)
   metrics.reloaded(false)
-  metrics.kicked({ cause: 'logout', result: 'ended', took: 0.25 })
-  metrics.kicked({ cause: 'logout', result: 'failed', took: 0.5 })
+  metrics.uncuttable('shared')
+  metrics.kicked({ cause: 'logout', result: 'ended', means: 'cut', took: 0.25 })
+  metrics.kicked({ cause: 'logout', result: 'failed', means: 'kick', took: 0.5 })
   return metrics
 }
 
@@ -86,7 +87,8 @@ const GOLDEN = [
   'gauge postern_signing_key_created_timestamp_seconds{}',
   'gauge postern_issuer_keys{issuer}',
   'counter postern_tickets_total{result}',
-  'counter postern_kicks_total{cause,result}',
+  'counter postern_kicks_total{cause,result,means}',
+  'counter postern_streams_uncuttable_total{why}',
   'histogram postern_kick_duration_seconds{le}',
   'gauge postern_streams{kind}',
   'gauge postern_subscriptions{}',
@@ -158,8 +160,9 @@ void t.test('the page says what happened', async (t) => {
       'postern_store_errors_total{verb="ping",error="unavailable"} 1',
       'postern_config_last_reload_successful 0',
       'postern_tickets_total{result="issued"} 1',
-      'postern_kicks_total{cause="logout",result="ended"} 1',
-      'postern_kicks_total{cause="logout",result="failed"} 1',
+      'postern_kicks_total{cause="logout",result="ended",means="cut"} 1',
+      'postern_kicks_total{cause="logout",result="failed",means="kick"} 1',
+      'postern_streams_uncuttable_total{why="shared"} 1',
       'postern_kick_duration_seconds_sum 0.25',
       'postern_kick_duration_seconds_count 1',
       'postern_http_requests_total{route="login",status="200"} 1',

@@ -110,6 +110,8 @@ export const settings = [
   row('tickets.connect_ttl', kinds.whole(1, DAY), 43_200, RELOAD, 'the longest life of one for connect:sip, which may be shown until its session ends'),
 
   row('streams.kick_socket', kinds.socketPath, '/run/postern-nginx/kick.sock', RESTART, 'the private socket of nginx on which a live stream is ended'),
+  row('streams.end', kinds.oneOf(['auto', 'cut', 'kick']), 'auto', RELOAD, 'cut: with their connection; kick: subscriptions alone, by Nchan; auto: cut where that works'),
+  row('streams.cut_socket', kinds.socketPath, '/run/postern-cut.sock', RESTART, 'the socket of the process that cuts connections'),
   row('streams.nginx', kinds.nameOrNone, '', RESTART, 'where 0.1.0 kept the streams of this host in store.url: the name of its nginx; empty: of this host'),
   row('streams.processes', kinds.path, '/sys/fs/cgroup/system.slice/nginx.service/cgroup.procs', RESTART, 'the file that lists nginx\'s processes: that of its systemd unit'),
   row('streams.per_session', kinds.whole(1, 10_000), 16, RELOAD, 'resources that a session may listen to at once; the oldest gives way'),

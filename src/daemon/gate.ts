@@ -32,6 +32,7 @@ import type { Metrics } from '../metrics.ts'
 import type { Session, Store } from '../store/store.ts'
 import type { Keeps } from '../streams/kept.ts'
 import type { KickWatch } from '../streams/kick-watch.ts'
+import type { Means } from '../streams/means.ts'
 import { createKickId, type Registry } from '../streams/registry.ts'
 import type { Directory } from '../users/directory.ts'
 import type { Terms } from './in-force.ts'
@@ -48,6 +49,7 @@ export interface GateParts {
   registry: Registry
   kickWatch: Pick<KickWatch, 'obstacle'>
   keeps: Keeps
+  means: Means
   listSessions: SessionParts['list']
   /** Why ended sessions may be unknown to us. */
   obstacle(): Error | undefined
@@ -121,6 +123,7 @@ export const createGate = (
       login: createLogin({ users: ownUsers, store, sessions, tokens, throttle, clock }, terms),
       refresh: createRefresh({ ...parts, tokens, onRenewed }, terms),
       logout,
+      hold: registry.hold,
       now,
       observe: {
         login: (result) => metrics.loggedIn(terms.dialect, loginLabel(result)),
@@ -140,6 +143,7 @@ export const createGate = (
       tickets,
       admissions: {
         ...registry,
+        ...parts.means,
         obstacle: parts.kickWatch.obstacle,
         keeps: parts.keeps,
         createKickId,

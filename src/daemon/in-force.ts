@@ -60,9 +60,9 @@ export const createTermsInForce = (config: Config, started: Keyring, peek: Direc
     isForeign: (username: string): boolean => terms.isForeign(username),
     /** Whether what is live would be allowed today. */
     stillAllowed(stream: Subscription): boolean {
-      const { username, userId, role, resource } = stream
+      const { username, userId, role, resource, action = 'subscribe' } = stream
       const subject = { username, id: String(userId) }
-      return keyStands(stream) && terms.stillGranted(role, 'subscribe', resource, subject)
+      return keyStands(stream) && terms.stillGranted(role, action, resource, subject)
     },
     /** Built, and not in force yet. */
     prepare: (next: Config) => createTerms(next, peek),

@@ -13,7 +13,9 @@ import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { SecurityLog } from '../security-log.ts'
 import { type EndedSession, StoreError } from '../store/store.ts'
+import type { CutterError } from '../streams/cutter.ts'
 import { KickSocketError } from '../streams/kicker.ts'
+import { UncuttableError, type Why, WHYS } from '../streams/means.ts'
 import { type Loss, StreamFileError } from '../streams/stream-file.ts'
 import type { UserSource } from '../users/source.ts'
 
@@ -33,12 +35,14 @@ const refusalWords = (reason: Reason, detail: Reply['detail']): string => {
     : 'refused as another site, as the browser itself says; site.origins changes nothing: a cookie counts for pages of the host that is asked'
 }
 
-const KINDS = [StoreError, KickSocketError, StreamFileError]
+const HOUR = 3600 // seconds: what stands in nginx's configuration is not news each time
+const KINDS = [StoreError, KickSocketError, StreamFileError, UncuttableError]
 
 /** The metric label of a fault. */
 const kindOf = (error: unknown): string => {
   if (error instanceof IssuerAwayError) return 'issuer_away'
   if (error instanceof KickSocketError) return 'kick_socket_away'
+  if (error instanceof UncuttableError) return 'stream_uncuttable'
   if (error instanceof StreamFileError) return 'streams_unwritten'
   return error instanceof StoreError ? `store_${error.code}` : 'internal'
 }
@@ -54,6 +58,8 @@ export const createObserver = (parts: {
 }) => {
   const { metrics, log, security, limit, addressLimit, clock } = parts
   let namesInHeader = false
+  const uncuttable = new Map<Why, number>()
+  const saidAt = new Map<Why, number>()
 
   const securityEvent = (event: SecurityEvent, address: string): void => {
     const { name, message, sid, user = '-' } = event
@@ -106,6 +112,27 @@ export const createObserver = (parts: {
         'password hashing keeps its full priority: setpriority is not allowed',
       )
     },
+    /** Once per outage, and once when it is over. */
+    cutter(fault: CutterError | undefined): void {
+      if (fault) {
+        const message =
+          'no stream can be cut: subscriptions are ended through Nchan, what else is followed goes on to its end'
+        log.error({ problem: fault.message }, message)
+      } else log.info('the cutter answers again')
+    },
+    cutRefused(why: string): void {
+      if (!limit.allows('cut_refused')) return
+      log.error({ why }, 'the cutter refuses to end a live stream: tried again until it does')
+    },
+    uncuttable(why: Why): void {
+      metrics.uncuttable(why)
+      uncuttable.set(why, (uncuttable.get(why) ?? 0) + 1)
+      const due = saidAt.get(why) ?? -Infinity
+      if (clock.monotonic() < due) return
+      saidAt.set(why, clock.monotonic() + HOUR)
+      log.warn({ why }, `streams cannot be cut: ${WHYS[why]}`)
+    },
+    countUncuttable: () => Object.fromEntries(uncuttable),
     streamFault(error: unknown): void {
       log.error({ err: error }, 'a live stream could not be ended: tried again until it works')
     },

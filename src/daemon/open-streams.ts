@@ -1,11 +1,14 @@
-// The part that ends streams, by the way there is today: nginx's kick socket; and what it knows of those of before.
+// The part that ends streams, by the ways there are: nginx's kick socket, and the cutter; and what it knows of those of
+// before.
 
 import type { Revocations } from '../auth/revocations.ts'
 import type { Time } from '../clock.ts'
 import type { Metrics } from '../metrics.ts'
+import { createCutter, type Cutter } from '../streams/cutter.ts'
 import { createKeeps, type Keeps } from '../streams/kept.ts'
 import { type KickWatch, openKickWatch } from '../streams/kick-watch.ts'
 import { createKicker, type Kicker } from '../streams/kicker.ts'
+import { createMeans, type Means } from '../streams/means.ts'
 import { createRegistry, type Registry } from '../streams/registry.ts'
 import { openStreamFile, type StreamFile, streamFileOf } from '../streams/stream-file.ts'
 import { createWorkers, type Workers } from '../streams/workers.ts'
@@ -31,6 +34,8 @@ export const openStreams = async (
   kicker: Kicker
   kickWatch: KickWatch
   keeps: Keeps
+  cutter: Cutter
+  means: Means
   workers: Workers
   streamFile: StreamFile
 }> => {
@@ -46,6 +51,19 @@ export const openStreams = async (
   opened.defer(() => kicker.close())
   const kickWatch = await openKickWatch({ kicker, clock, onChange: observer.kickSocket })
   opened.defer(() => kickWatch.close())
+  const cutter = createCutter({
+    path: terms.now().config.streams.cutSocket,
+    clock,
+    onChange: observer.cutter,
+    onRefused: observer.cutRefused,
+  })
+  opened.defer(() => cutter.close())
+  const means = createMeans({
+    cutter,
+    end: () => terms.now().config.streams.end,
+    clock,
+    onUncuttable: observer.uncuttable,
+  })
   const workers = createWorkers({
     file: terms.now().config.streams.processes,
     remembered: streamFile.nginx(),
@@ -57,7 +75,8 @@ export const openStreams = async (
   opened.defer(() => workers.close())
   const registry = createRegistry({
     file: streamFile,
-    ender: kicker,
+    kicker,
+    cutter,
     workers,
     clock,
     limits: () => terms.now().config.streams,
@@ -69,5 +88,5 @@ export const openStreams = async (
   })
   opened.defer(() => registry.close())
   const keeps = createKeeps(kicker, workers.firstAsked, clock)
-  return { registry, kicker, kickWatch, keeps, workers, streamFile }
+  return { registry, kicker, kickWatch, keeps, cutter, means, workers, streamFile }
 }

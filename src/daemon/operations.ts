@@ -8,9 +8,18 @@ import type { SessionSelector } from '../http/operator.ts'
 import { STATUS } from '../http/reply.ts'
 import type { Peers } from './peers.ts'
 import { type Store, StoreError } from '../store/store.ts'
+import type { Cutter } from '../streams/cutter.ts'
 import type { Registry } from '../streams/registry.ts'
 import type { Workers, WorkersReport } from '../streams/workers.ts'
 import type { Directory } from '../users/directory.ts'
+
+/** For doctor. */
+export interface CutsReport {
+  /** Why the cutter could not be asked at the last try. */
+  cutter: string | null
+  /** Streams that could not be cut since the start, by why. */
+  uncuttable: Readonly<Record<string, number>>
+}
 
 const AT_ONCE = 256 // of what is asked of the store, shares a commit
 
@@ -19,15 +28,18 @@ export const createOperations = (parts: {
   sessions: Sessions
   registry: Registry
   workers: Pick<Workers, 'reloadDue' | 'isListLost' | 'areGuessed'>
+  cutter: Pick<Cutter, 'fault'>
   users: Pick<Directory, 'names'>
   follower: Pick<UserFollower, 'reload'>
   peers: Pick<Peers, 'kick'>
   inForce: InForce
   listSessions(username?: string): Promise<readonly unknown[]>
   namesInHeader(): boolean
+  /** How many streams could not be cut since the start, by why. */
+  uncuttable(): Readonly<Record<string, number>>
 }) => {
   const { store, sessions, registry, users, follower, peers, inForce } = parts
-  const { workers } = parts
+  const { workers, cutter } = parts
   const kick = async (which: SessionSelector): Promise<number> => {
     const [kicked] = await Promise.all([registry.kickSelected(which), peers.kick(which)])
     return kicked
@@ -54,12 +66,14 @@ export const createOperations = (parts: {
   return {
     reload: (isMeant: boolean) => explained(inForce.reload(undefined, isMeant)),
     listSessions: parts.listSessions,
-    nginx: (): WorkersReport => ({
+    nginx: (): WorkersReport & CutsReport => ({
       reloadDue: workers.reloadDue(),
       listLost: workers.isListLost(),
       guessed: workers.areGuessed(),
       unsure: registry.countUnsure(),
       namesInHeader: parts.namesInHeader(),
+      cutter: cutter.fault()?.message ?? null,
+      uncuttable: parts.uncuttable(),
     }),
     async endSessions(which: SessionSelector): Promise<number> {
       const ending = explained(endChosen(which))

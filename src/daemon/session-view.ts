@@ -24,6 +24,7 @@ export const createSessionView =
       agent: session.agent,
       subscriptions: registry
         .ofSession(session.sid)
+        .filter(({ action = 'subscribe' }) => action === 'subscribe')
         .map(({ resource, startedAt, until, address, agent }) => ({
           resource,
           since: startedAt,

@@ -80,7 +80,10 @@ const build = async (config: Config, parts: DaemonParts) => {
     ? `${shared.label} ${config.store.prefix} ${config.streams.kickSocket}`
     : config.state.directory
   const streams = { of, revocations, terms, renew, observer, metrics, clock }
-  const { registry, kickWatch, keeps, workers, ...list } = await openStreams(streams, opened)
+  const { registry, kickWatch, keeps, means, workers, cutter, ...list } = await openStreams(
+    streams,
+    opened,
+  )
   const sessions = createSessions({
     store,
     revocations,
@@ -108,7 +111,7 @@ const build = async (config: Config, parts: DaemonParts) => {
   const peers = openPeers({ ...core, ...list, learner, onStanding, allows: limit.allows })
   opened.defer(() => peers.close())
   const { obstacle, streamEnded } = peers
-  const { resourceNamed, namesInHeader } = observer
+  const { resourceNamed, namesInHeader, countUncuttable: uncuttable } = observer
   const asked = { listSessions, streamEnded, obstacle, resourceNamed }
   const inForce = await openInForce({
     ...core,
@@ -117,7 +120,7 @@ const build = async (config: Config, parts: DaemonParts) => {
     follower,
     observer,
     security,
-    gateParts: { ...core, ...asked, kickWatch, keeps, throttle },
+    gateParts: { ...core, ...asked, kickWatch, keeps, means, throttle },
     readConfig: parts.readConfig,
   })
   const { findObstacle, ready } = createReadiness(store, peers, clock)
@@ -125,8 +128,16 @@ const build = async (config: Config, parts: DaemonParts) => {
   await peers.join()
   await learnOwners(store)
 
-  const told = { listSessions, namesInHeader }
-  const operations = createOperations({ ...core, ...told, workers, follower, peers, inForce })
+  const told = { listSessions, namesInHeader, uncuttable }
+  const operations = createOperations({
+    ...core,
+    ...told,
+    workers,
+    cutter,
+    follower,
+    peers,
+    inForce,
+  })
   const doors = { ...core, sockets, observer, inForce, operations, findObstacle }
   const listeners = await openListeners(config.listen, doors, opened)
   const windows = { limitWindow: LOG_LIMIT.window, securityWindow: SECURITY_LIMIT.window }

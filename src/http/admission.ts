@@ -1,9 +1,11 @@
-// A stream that opens: what an allowed subscribe needs besides. It must never hand out what no end could reach: the right
-// is looked at again after everything that was waited for.
+// A stream that opens: what an allowed subscribe needs besides, and whatever else is followed. It must never hand out what
+// no end could reach: the right is looked at again after everything that was waited for.
 
 import type { CheckRequest, Guard, Identity } from '../auth/check.ts'
 import { type Refusal, refuse } from '../auth/decision.ts'
 import type { Tickets } from '../auth/ticket.ts'
+import { isForSip } from '../auth/token.ts'
+import { type Connection, isFollowed, readConnection } from './connection.ts'
 import type { Exemption } from './exemption.ts'
 import type { Headers } from './headers.ts'
 import { readAgent, type Request } from './request.ts'
@@ -24,16 +26,33 @@ export interface Admission {
   worker: string
   /** Of the key that signed its token or ticket. */
   kid: string
+  /** What is asked for. */
+  action: string
+  /** Where it can be cut: its TCP connection, and the socket's cookie. */
+  connection?: string
+  cookie?: string
 }
 
 /** The live streams, as far as a check needs them. */
 export interface Admissions {
-  /** Why a stream that opens now could never be ended: thrown, before a ticket is used up. */
+  /** Whether connections are cut. */
+  areCut(): boolean
+  /**
+   * Finds the connection's socket, so that it can be cut; undefined: it cannot. Throws where nothing else may be let in.
+   * `beside`: what else is looked up meanwhile.
+   */
+  find(
+    at: Connection,
+    beside?: Promise<void>,
+  ): Promise<{ connection: string; cookie: string } | undefined>
+  /** Looks whether a session's connections are still there, where they are many. */
+  lookAgain(sid: string): Promise<void>
+  /** Why a stream that opens now and cannot be cut could never be ended: thrown, before a ticket is used up. */
   obstacle(): Error | undefined
   /** Whether `admit` would let it in; asked before a ticket is used up. */
   hasRoom(admission: Admission): boolean
   /**
-   * The kick id for an allowed subscribe. Undefined where the session has as many streams as it may; throws where it
+   * The id of an allowed stream. Undefined where the session has as many streams as it may; throws where it
    * cannot be written down.
    */
   admit(admission: Admission): string | undefined
@@ -68,10 +87,15 @@ export const createStreamOpener = (parts: {
   const { admissions, tickets, today } = parts
 
   /** From where the stream goes on. As late as possible: nginx acts on the answer at once. */
-  const resume = async (headers: Headers, channel: string): Promise<string[]> => {
+  const resume = async (
+    headers: Headers,
+    channel: string,
+    channels: 'one' | 'two',
+  ): Promise<string[]> => {
     const from = readResume(
       headers.get('x-original-resume') ?? '||',
       headers.get('x-original-uri') ?? '',
+      channels,
     )
     if (from === undefined) return []
     const worker = headers.get('x-original-worker') ?? ''
@@ -85,37 +109,58 @@ export const createStreamOpener = (parts: {
   ): Promise<Refusal | string[]> => {
     const channel = channelOf(resource, '')
     if (channel === undefined) return refuse('bad_resource')
-    const more = await resume(headers, channel)
+    const more = await resume(headers, channel, 'two')
     return ['X-Auth-Channels', `${channel},${admissions.createKickId()}`, ...more]
   }
 
-  /** An allowed subscribe needs a kick id; while a ticket is used up or nginx asked, the right to subscribe may end. */
-  const admit = async (
+  const admissionOf = (
     { headers, address }: Request,
+    { claims, role }: Identity,
+    { action = '', resource = '' }: CheckRequest,
+  ): Admission => ({
+    sid: claims.sid,
+    username: claims.username,
+    userId: Number(claims.sub),
+    role,
+    resource,
+    // One for SIP outlives the token that it was issued for.
+    until: isForSip(claims.ticket?.pattern) ? claims.exp : (claims.ticket?.until ?? claims.exp),
+    address,
+    agent: readAgent(headers),
+    // A long-poll that offers h2c (Java's client does) would have a stream of its own at each poll.
+    exclusive: mayBeWebSocket(headers),
+    worker: headers.get('x-original-worker') ?? '',
+    kid: claims.kid,
+    action,
+  })
+
+  /** What is in memory may have changed while something was waited for. */
+  const judgeAgain = async (
+    asked: CheckRequest,
+    { claims }: Identity,
+  ): Promise<Refusal | undefined> => {
+    const now = await today().check(asked)
+    if (!('refused' in now)) return undefined
+    // An expired token is not the end of its session, whose other streams may have a fresh one.
+    if (now.refused !== 'expired') void admissions.kickSession(claims.sid, 'session_ended')
+    return now
+  }
+
+  /** An allowed subscribe needs an id; while a ticket is used up or nginx asked, the right to subscribe may end. */
+  const admit = async (
+    request: Request,
     asked: CheckRequest,
     identity: Identity,
   ): Promise<Refusal | string[]> => {
-    const { claims, role } = identity
-    const obstacle = admissions.obstacle()
-    if (obstacle) throw obstacle
-    const resource = asked.resource ?? ''
-    const channel = channelOf(resource, claims.sub)
+    const { headers } = request
+    const { claims } = identity
+    const channel = channelOf(asked.resource ?? '', claims.sub)
     if (channel === undefined) return refuse('bad_resource')
-    const worker = headers.get('x-original-worker') ?? ''
-    const wanted: Admission = {
-      sid: claims.sid,
-      username: claims.username,
-      userId: Number(claims.sub),
-      role,
-      resource,
-      until: claims.ticket?.until ?? claims.exp,
-      address,
-      agent: readAgent(headers),
-      // A long-poll that offers h2c (Java's client does) would have a stream of its own at each poll.
-      exclusive: mayBeWebSocket(headers),
-      worker,
-      kid: claims.kid,
-    }
+    const beside = isFollowed(headers) ? admissions.lookAgain(claims.sid) : undefined
+    const cut = await admissions.find(readConnection(headers), beside)
+    const obstacle = cut ? undefined : admissions.obstacle()
+    if (obstacle) throw obstacle
+    const wanted: Admission = { ...admissionOf(request, identity, asked), ...cut }
     // Before the ticket, which the client shows again once there is room; and the stream after it: else a used ticket
     // would open streams in the list, at whose limit those that live give way.
     if (claims.ticket && !admissions.hasRoom(wanted)) return refuse('limit')
@@ -123,13 +168,10 @@ export const createStreamOpener = (parts: {
     if (spent) return spent
     const kick = admissions.admit(wanted)
     if (kick === undefined) return refuse('limit')
-    const more = await resume(headers, channel)
-    const now = await today().check(asked)
-    if ('refused' in now) {
-      // An expired token is not the end of its session, whose other streams may have a fresh one.
-      if (now.refused !== 'expired') void admissions.kickSession(claims.sid, 'session_ended')
-      return now
-    }
+    const more = await resume(headers, channel, cut ? 'one' : 'two')
+    const refusal = await judgeAgain(asked, identity)
+    if (refusal) return refusal
+    if (cut) return ['X-Auth-Channels', channel, 'X-Auth-Kick', kick, ...more]
     return [
       'X-Auth-Channels',
       `${channel},${kick}`,
@@ -142,5 +184,22 @@ export const createStreamOpener = (parts: {
     ]
   }
 
-  return { admit, admitExempt }
+  /** Whatever else nginx serves for a session from now on. Where nothing can end it, it goes on to its end. */
+  const follow = async (
+    request: Request,
+    asked: CheckRequest,
+    identity: Identity,
+  ): Promise<Refusal | undefined> => {
+    const cut = await admissions.find(readConnection(request.headers))
+    if (cut) admissions.admit({ ...admissionOf(request, identity, asked), ...cut })
+    return judgeAgain(asked, identity)
+  }
+
+  return {
+    admit,
+    admitExempt,
+    follow,
+    /** Whether what is asked for is to end with its session. */
+    isFollowed: (headers: Headers): boolean => isFollowed(headers) && admissions.areCut(),
+  }
 }

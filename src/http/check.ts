@@ -68,7 +68,7 @@ const deny = (refusal: Refusal, action: string | undefined): Reply => {
 const needsSession = (decision: Decision): decision is Identity =>
   !('refused' in decision) && isForSip(decision.claims.ticket?.pattern)
 
-/** `atOnce` answers a remembered token; `handler` all else: one seen first, whoever needs a kick id or the store. */
+/** `atOnce` answers a remembered token; `handler` all else: one seen first, whoever needs an id or the store. */
 export const createCheckHandlers = (parts: {
   guard: Guard
   /** The rules in force now: a reload may have come while a ticket was used up. */
@@ -81,7 +81,7 @@ export const createCheckHandlers = (parts: {
   monotonic(): number
 }): Pick<Route, 'atOnce' | 'handler'> => {
   const { guard, today, tickets, site, observe, monotonic } = parts
-  const { admit, admitExempt } = createStreamOpener(parts)
+  const { admit, admitExempt, follow, isFollowed } = createStreamOpener(parts)
 
   const read = (request: Request, action: string | undefined): CheckRequest | Refusal => {
     const { headers } = request
@@ -133,13 +133,17 @@ export const createCheckHandlers = (parts: {
   ): Promise<[Decision, readonly string[]]> => {
     const asked = read(request, action)
     if ('refused' in asked) return [asked, []]
-    const decision = await guard.check(asked)
+    let decision = await guard.check(asked)
     if (needsSession(decision)) {
-      // The right may end while the store is asked.
       const ended = await tickets.redeem(decision, '')
-      return [ended ?? (await today().check(asked)), []]
+      // The right may end while the store is asked.
+      decision = ended ?? (await today().check(asked))
     }
-    if ('refused' in decision || action !== 'subscribe') return [decision, []]
+    if ('refused' in decision) return [decision, []]
+    if (action !== 'subscribe') {
+      const ended = isFollowed(request.headers) ? await follow(request, asked, decision) : undefined
+      return [ended ?? decision, []]
+    }
     const outcome = await admit(request, asked, decision)
     return 'refused' in outcome ? [outcome, []] : [decision, outcome]
   }
@@ -148,7 +152,7 @@ export const createCheckHandlers = (parts: {
     atOnce(request) {
       const began = monotonic()
       const action = request.headers.get('x-auth-action')
-      if (action === 'subscribe') return undefined // needs a kick id
+      if (action === 'subscribe' || isFollowed(request.headers)) return undefined // needs an id
       const asked = read(request, action)
       const decision = 'refused' in asked ? asked : guard.checkRemembered(asked)
       if (!decision || needsSession(decision)) return undefined

@@ -16,6 +16,8 @@ export interface DialectParts extends LoginParts, RefreshParts, SessionParts {
   tokens: Pick<Tokens, 'verify'>
   logout: Logout
   tickets: Pick<Tickets, 'issue'>
+  /** A request that may end sessions is under way on this connection, until the function is called. */
+  hold(connection: string): () => void
   observe: LoginParts['observe'] &
     RefreshParts['observe'] & {
       ticket(result: 'issued' | 'bad_request' | 'no_grant'): void

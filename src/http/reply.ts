@@ -28,6 +28,8 @@ export interface Reply {
   /** None: an empty answer, which keeps nginx's upstream connection alive. */
   body?: string
   events?: readonly SecurityEvent[]
+  /** Called once the answer is written. */
+  afterwards?(): void
   /** For the log line. */
   reason?: Reason | undefined
   /** Beside the reason, what the operator needs to see. */

@@ -179,6 +179,7 @@ export const createHttpServer = (parts: ServerParts): Server => {
     const finish = (reply: Reply): void => {
       // A body that was not read would be parsed as the next request: the connection ends with the answer.
       write(message, response, reply, !readsBody && hasBody(message))
+      reply.afterwards?.()
       observe({ route: name, status: reply.status, reason: reply.reason, detail: reply.detail })
       if (reply.events) onEvents(reply.events, request)
     }

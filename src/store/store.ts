@@ -41,7 +41,10 @@ import type { Subscription } from '../streams/subscription.ts'
  */
 
 /** What the version before knew of a stream. */
-export type LeftSubscription = Omit<Subscription, 'kid' | 'worker'>
+export type LeftSubscription = Omit<
+  Subscription,
+  'kid' | 'worker' | 'action' | 'connection' | 'cookie'
+>
 
 export type Dialect = 'softphone' | 'mikopbx'
 

@@ -4,9 +4,15 @@
 import { Agent, request } from 'node:http'
 
 import type { Ending, StreamEnder } from './stream-ender.ts'
+import type { Subscription } from './subscription.ts'
 
-/** Nchan says `ended` also of a stream that ended a while ago, and may count 0 on a live one, and 1 on an ended one. */
+/** Nchan says `ended` also of a stream that ended a while ago. */
 export interface Kicker extends StreamEnder {
+  /**
+   * How many streams hang on this id, as far as can be told: it may say 0 of a live one, and 1 of an ended one.
+   * `unknown`: none, and none that ended lately.
+   */
+  count(stream: Subscription): Promise<number | 'unknown'>
   /** Unix seconds until which the channel keeps its newest message; undefined where it keeps none. */
   keepsUntil(channel: string): Promise<number | undefined>
   /**

@@ -1,4 +1,5 @@
-// Streams that are being ended: each is kicked until it is gone and no check under way can open another on its id.
+// Streams that are being ended by one means: each is tried until it is gone and no check under way can open another on
+// its id.
 
 import type { Time } from '../clock.ts'
 import { createAgenda } from './agenda.ts'
@@ -8,9 +9,13 @@ import { createRankedQueue } from './ranked-queue.ts'
 import type { Ending, StreamEnder } from './stream-ender.ts'
 import type { KickCause } from './subscription.ts'
 
+/** By Nchan, or by the kernel. */
+export type Means = 'kick' | 'cut'
+
 export interface KickObservation {
   cause: KickCause
-  result: Ending | 'failed'
+  means: Means
+  result: 'ended' | 'nobody' | 'failed'
   /** Seconds. */
   took: number
 }
@@ -21,7 +26,9 @@ const BACK_OFF = [0.1, 0.2, 0.4] as const
 const LOOK = 0.1 // seconds between looks for what is due
 const RETRY_SLOW = 1 // seconds until what failed is tried again
 const ANSWER_WITHIN = 1 // second that a logout waits for its streams to close
-const AT_ONCE = 64 // kicks under way: nginx takes 16 at once, and more would only stand before an end that presses
+const REFUSED_SLOWEST = 60 // seconds until what was refused is tried again: twice as long each time
+/** Under way: nginx takes 16 kicks at once, and more would only stand before an end that presses. */
+const AT_ONCE: Readonly<Record<Means, number>> = { kick: 64, cut: 2048 }
 
 /** Who waits for whom: an end of a session never behind the streams of somebody who opens too many. */
 const RANK: Readonly<Record<KickCause, number>> = {
@@ -53,7 +60,8 @@ interface Ends {
 }
 
 export const createKicks = (parts: {
-  ender: Pick<StreamEnder, 'end'>
+  means: Means
+  ender: StreamEnder
   outage: Outage
   clock: Pick<Time, 'after' | 'every' | 'monotonic'>
   observe(kick: KickObservation): void
@@ -61,7 +69,8 @@ export const createKicks = (parts: {
   /** No other can open on its id. `found`: somebody was there, and is gone. */
   onOver(stream: LiveStream, found: boolean): void
 }) => {
-  const { ender, outage, clock, observe, onFault, onOver } = parts
+  const { means, ender, outage, clock, observe, onFault, onOver } = parts
+  const atOnce = AT_ONCE[means]
   const ending = new Map<string, LiveStream>()
   /** By sid: a second end of a session waits for the streams that the first one closes. */
   const underWay = new Map<string, Ends>()
@@ -80,7 +89,7 @@ export const createKicks = (parts: {
     kick.observed = true
     const ends = underWay.get(kick.stream.sid) as Ends
     if (--ends.unobserved === 0) wake(ends)
-    observe({ cause: kick.cause, result, took: clock.monotonic() - kick.startedAt })
+    observe({ cause: kick.cause, means, result, took: clock.monotonic() - kick.startedAt })
   }
 
   const remove = ({ stream: { sid, kick } }: Kick): void => {
@@ -99,7 +108,13 @@ export const createKicks = (parts: {
         kick.found = true
         settle(kick, 'ended')
       }
-      const wasTheOnly = outcome === 'ended' && stream.exclusive
+      if (outcome === 'refused') {
+        settle(kick, 'failed')
+        again.set(kick, askedAt + Math.min(BACK_OFF[0] * 2 ** kick.tries++, REFUSED_SLOWEST))
+        return
+      }
+      // With a connection whatever its checks under way could bring is gone.
+      const wasTheOnly = means === 'cut' || (outcome === 'ended' && stream.exclusive)
       const last = stream.issuedAt + IN_FLIGHT
       if (!wasTheOnly && askedAt < last) {
         const pause = BACK_OFF[kick.tries++] ?? BACK_OFF[2]
@@ -110,7 +125,7 @@ export const createKicks = (parts: {
       remove(kick)
       onOver(stream, kick.found)
     } catch (error) {
-      // nginx is away, and its streams with it, or it may not be reached: tried until it answers.
+      // Away (nginx, and its streams with it), or it may not be reached: tried until it answers.
       again.set(kick, askedAt + RETRY_SLOW)
       outage.answered(error)
       settle(kick, 'failed')
@@ -121,8 +136,8 @@ export const createKicks = (parts: {
   }
 
   const pump = (): void => {
-    if (closed || busy > AT_ONCE / 2 || queue.isEmpty()) return // in batches, as an ender may like them
-    const kicks = queue.take(outage.take(AT_ONCE - busy))
+    if (closed || busy > atOnce / 2 || queue.isEmpty()) return // in batches, as an ender may like them
+    const kicks = queue.take(outage.take(atOnce - busy))
     if (kicks.length === 0) return
     busy += kicks.length
     const now = clock.monotonic()

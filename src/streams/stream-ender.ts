@@ -1,10 +1,13 @@
-// The port by which live streams are ended. An adapter knows one way to do it and tries it once for each; which are
-// to end, and when, the registry decides, and kicks.ts how often it is tried again.
+// The port by which live streams are ended. An adapter knows one way to do it (kicker.ts, cutter.ts) and tries it once
+// for each; which are to end, and when, the registry decides, and kicks.ts how often it is tried again.
 
 import type { Subscription } from './subscription.ts'
 
-/** `ended`: somebody was there, and is gone; `nobody`: nobody has come by this id (yet). */
-export type Ending = 'ended' | 'nobody'
+/**
+ * `ended`: somebody was there, and is gone; `nobody`: nobody has come by this id (yet), or the connection is gone;
+ * `refused`: this one may not be ended, or not now.
+ */
+export type Ending = 'ended' | 'nobody' | 'refused'
 
 export interface StreamEnder {
   /**
@@ -12,6 +15,4 @@ export interface StreamEnder {
    * nothing can be ended for now; it is asked again.
    */
   end(streams: readonly Subscription[]): Promise<Ending>[]
-  /** How many streams hang on this id, as far as can be told; `unknown`: none, and none that ended lately. */
-  count(stream: Subscription): Promise<number | 'unknown'>
 }

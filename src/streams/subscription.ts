@@ -1,4 +1,5 @@
-// One live subscription of a session to a resource, as far as it must be remembered to be ended.
+// One live stream of a session, as far as it must be remembered to be ended: a subscription, or whatever else nginx
+// serves over a connection that is followed.
 
 /** Why a subscription was kicked. */
 export const KICK_CAUSES = [
@@ -28,4 +29,10 @@ export interface Subscription {
   readonly kid: string
   /** The pid of nginx's worker that it opened in; empty where that is not known, or there is more than one. */
   readonly worker: string
+  /** What was asked for; absent: subscribe. Empty, as its resource is then: more than is told apart of one connection. */
+  readonly action?: string | undefined
+  /** Its TCP connection, as nginx says it: the peer's address and port, then nginx's own. Absent: it cannot be cut. */
+  readonly connection?: string | undefined
+  /** The kernel's name for that socket, looked up before the stream was let in, in hexadecimal. */
+  readonly cookie?: string | undefined
 }

@@ -19,6 +19,18 @@ const streamOf = (kid: string, username = '201'): Subscription => ({
   worker: '',
 })
 
+void t.test('what is live is judged by what it was let in for', (t) => {
+  const place = makePlace(t)
+  const terms = createTermsInForce(loadConfig(place.config), keyring('a'), () => undefined)
+  const allowed = (action: string | undefined, resource: string) =>
+    terms.stillAllowed({ ...streamOf('a'), action, resource })
+  t.ok(allowed('connect', 'sip'))
+  t.ok(allowed(undefined, 'users-state'), 'a subscription')
+  t.notOk(allowed('subscribe', 'sip'))
+  t.notOk(allowed('', ''), 'what is not told apart')
+  t.end()
+})
+
 void t.test('what a key has let in ends with it', (t) => {
   const place = makePlace(t)
   const terms = createTermsInForce(loadConfig(place.config), keyring('a', 'b'), () => undefined)

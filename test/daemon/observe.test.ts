@@ -4,6 +4,8 @@ import t from 'tap'
 
 import { createObserver } from '../../src/daemon/observe.ts'
 import { StoreError } from '../../src/store/store.ts'
+import { CutterError } from '../../src/streams/cutter.ts'
+import { UncuttableError, WHYS } from '../../src/streams/means.ts'
 import { StreamFileError } from '../../src/streams/stream-file.ts'
 
 void t.test('an end that is lost with the daemon is told', (t) => {
@@ -72,5 +74,46 @@ void t.test('streams that could not be ended, or not be let in, are told with th
     [/let in/],
     [{ loss: 'missing' }, /systemctl reload nginx/],
   ])
+  t.end()
+})
+
+void t.test('what cannot be cut is counted each time, and told once an hour', (t) => {
+  const [told, counted]: [unknown[], string[]] = [[], []]
+  const tell = (...said: unknown[]) => told.push(said)
+  let now = 0
+  let room = 1
+  const observer = createObserver({
+    metrics: {
+      uncuttable: (why: string) => counted.push(why),
+      faulted: (kind: string) => counted.push(kind),
+    },
+    log: { error: tell, info: tell, warn: tell },
+    limit: { allows: () => room-- > 0 },
+    clock: { monotonic: () => now },
+  } as unknown as Parameters<typeof createObserver>[0])
+  for (const at of [0, 10, 3599, 3601]) {
+    now = at
+    observer.uncuttable('shared')
+  }
+  observer.uncuttable('unix')
+  t.same(counted, ['shared', 'shared', 'shared', 'shared', 'unix'])
+  t.same(observer.countUncuttable(), { shared: 4, unix: 1 })
+  const line = (why: 'shared' | 'unix') => [{ why }, `streams cannot be cut: ${WHYS[why]}`]
+  t.same(told.splice(0), [line('shared'), line('shared'), line('unix')])
+
+  observer.cutter(new CutterError('/run/x is not there'))
+  observer.cutter(undefined)
+  observer.cutRefused('port')
+  observer.cutRefused('port')
+  room = 1
+  observer.requests.onFault(new UncuttableError('this stream cannot be cut'), 'check')
+  t.match(told, [
+    [{ problem: '/run/x is not there' }, /no stream can be cut/],
+    ['the cutter answers again'],
+    [{ why: 'port' }, /tried again/],
+    [{ problem: 'this stream cannot be cut', route: 'check' }, /could not be decided/],
+  ])
+  t.equal(told.length, 4)
+  t.equal(counted.at(-1), 'stream_uncuttable')
   t.end()
 })

@@ -32,7 +32,13 @@ void t.test('each session with its own streams', async (t) => {
   }
   const registry = {
     ofSession: (sid: string) =>
-      sid === 's1' ? [subscription(sid, 'users-state'), subscription(sid, 'me/users-state')] : [],
+      sid === 's1'
+        ? [
+            subscription(sid, 'users-state'),
+            subscription(sid, 'me/users-state'),
+            { ...subscription(sid, 'sip'), action: 'connect' },
+          ]
+        : [],
   }
   const view = createSessionView({ store, registry, now: () => NOW })
   const [first, second, ...rest] = await view('201')

@@ -42,6 +42,9 @@ const setUp = (second: Decision, admit = () => 'kick-x') => {
     today: () => guard,
     tickets: { redeem: () => redeemed.promise },
     admissions: {
+      areCut: () => true,
+      find: async () => undefined,
+      lookAgain: async () => undefined,
       obstacle: () => undefined,
       hasRoom: () => true,
       admit,
@@ -114,6 +117,9 @@ void t.test('a ticket for SIP waits for word of its session, and is judged again
       today: () => ({ check: async () => second }),
       tickets: { redeem: async () => spent },
       admissions: {
+        areCut: () => true,
+        find: async () => undefined,
+        lookAgain: async () => undefined,
         obstacle: () => undefined,
         hasRoom: () => false,
         admit: () => undefined,

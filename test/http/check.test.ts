@@ -6,6 +6,7 @@ import t from 'tap'
 import type { CheckRequest, Decision } from '../../src/auth/check.ts'
 import { refuse } from '../../src/auth/decision.ts'
 import type { Claims } from '../../src/auth/token.ts'
+import { parseGrant } from '../../src/auth/grants.ts'
 import { createCheckHandlers } from '../../src/http/check.ts'
 import { readResource } from '../../src/http/resource.ts'
 import type { Reply } from '../../src/http/reply.ts'
@@ -564,6 +565,9 @@ const handlerUnder = (
     today: () => guard,
     tickets: { redeem },
     admissions: {
+      areCut: () => true,
+      find: async () => undefined,
+      lookAgain: async () => undefined,
       obstacle: () => undefined,
       hasRoom: () => true,
       admit: () => 'kick-x',
@@ -668,6 +672,94 @@ void t.test('a right that ends while the stream is let in is no right', async (t
     t.notMatch(reply.headers.join(' '), /X-Auth-(?!Reason)/)
     t.same(kicked, reason === 'expired' ? [] : ['s'], 'a late token is not the end of its session')
   }
+})
+
+const FOLLOWED = ['X-Original-Connection', 'HTTP/1.1 192.0.2.1 4 192.0.2.2 443 192.0.2.1']
+const CUT = { connection: '192.0.2.1 4 192.0.2.2 443', cookie: 'c0' }
+
+void t.test('a subscription that will be cut has one channel, and needs no nginx', async (t) => {
+  const seen: unknown[] = []
+  const handler = handlerUnder(() => ({ claims: CLAIMS, role: 'user' }), {
+    obstacle: () => new Error('nginx is away'),
+    find: async (at, beside) => {
+      seen.push(at, beside)
+      return CUT
+    },
+    lookAgain: async (sid) => void seen.push(sid),
+    admit: (admission) => {
+      seen.push(admission)
+      return 'kick-x'
+    },
+  })
+  const { status, headers } = await handler(asking('me/users-state', FOLLOWED))
+  t.equal(status, 204)
+  t.same(headers.slice(8), ['X-Auth-Channels', 'users-state-user-1', 'X-Auth-Kick', 'kick-x'])
+  const back = await handler(
+    asking('users-state', [...FOLLOWED, 'X-Original-Resume', '||1795815721:[3],-']),
+  )
+  t.same(back.headers.slice(-2), ['X-Auth-Resume', '1795815721:3'], 'in the form of one channel')
+  t.match(seen.slice(0, 4), [
+    's',
+    { connection: CUT.connection },
+    Promise,
+    { ...CUT, action: 'subscribe', resource: 'me/users-state', until: 5 },
+  ])
+})
+
+void t.test('what else is followed is let in as what it is, and judged again', async (t) => {
+  const cases: [Partial<Admissions>, Decision, number, string[]][] = [
+    [{ find: async () => CUT }, { claims: CLAIMS, role: 'user' }, 204, ['admit']],
+    [{}, { claims: CLAIMS, role: 'user' }, 204, []],
+    [{ find: async () => CUT }, refuse('session_ended'), 401, ['admit', 'kick s']],
+    [{ find: async () => CUT }, refuse('expired'), 401, ['admit']],
+    [{}, refuse('session_ended'), 401, ['kick s']],
+    [{ areCut: () => false }, refuse('session_ended'), 204, []],
+  ]
+  for (const [admissions, second, status, expected] of cases) {
+    const seen: string[] = []
+    let asked = 0
+    const handler = handlerUnder(
+      () => (asked++ === 0 ? { claims: CLAIMS, role: 'user' } : second),
+      {
+        admit: ({ action, resource, cookie }) => {
+          t.same([action, resource, cookie], ['connect', 'sip', 'c0'])
+          seen.push('admit')
+          return 'kick-x'
+        },
+        kickSession: async (sid) => {
+          seen.push(`kick ${sid}`)
+          return 1
+        },
+        ...admissions,
+      },
+    )
+    const lines = ASKED.with(5, 'connect')
+    const reply = await handler({ ...requestOf([...lines, ...FOLLOWED]), id: 'sip' })
+    t.equal(reply.status, status)
+    t.same(seen, expected)
+    t.notMatch(reply.headers.join(' '), /X-Auth-(?:Channels|Kick)/)
+  }
+})
+
+void t.test('a stream by a ticket for SIP lives as long as the ticket', async (t) => {
+  const untilOf = async (resource: string): Promise<number | undefined> => {
+    let until: number | undefined
+    const pattern = parseGrant(`connect:${resource}`)
+    if ('problem' in pattern) throw new Error(pattern.problem)
+    const ticket = { action: 'connect' as const, pattern, until: 3 }
+    const handler = handlerUnder(() => ({ claims: { ...CLAIMS, ticket }, role: 'user' }), {
+      find: async () => CUT,
+      admit: (admission) => {
+        until = admission.until
+        return 'kick-x'
+      },
+    })
+    const lines = ASKED.with(5, 'connect')
+    await handler({ ...requestOf([...lines, ...FOLLOWED]), id: resource })
+    return until
+  }
+  t.equal(await untilOf('sip'), 5)
+  t.equal(await untilOf('app'), 3, 'any other as long as the token that it was issued for')
 })
 
 void t.test('one stream too many is refused', async (t) => {

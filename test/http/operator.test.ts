@@ -88,6 +88,8 @@ void t.test('the control socket tells the same as readyz', async (t) => {
     guessed: true,
     unsure: 0,
     namesInHeader: false,
+    cutter: null,
+    uncuttable: {},
   }
   t.same(answer.json(), { obstacle: null, nginx })
   const routes = createControlRoutes({

@@ -8,6 +8,10 @@ import { readResume } from '../../src/http/resume.ts'
 const ID = '1795815721:[0],-'
 const DATE = 'Fri, 27 Nov 2026 21:42:01 GMT'
 
+/** The same of a stream with one channel. */
+const alone = (text: string | undefined): string | undefined =>
+  text?.replaceAll(/(?:\[|%5B)(\d+)(?:\]|%5D)(?:,|%2C)-/g, '$1')
+
 void t.test('each door, as Nchan writes it', (t) => {
   const rows: [what: string, said: string, uri: string, id: string | undefined][] = [
     ['nothing', '||', '/sub/x', undefined],
@@ -24,7 +28,12 @@ void t.test('each door, as Nchan writes it', (t) => {
     ['the same beside the epoch', `Thu, 01 Jan 1970 00:00:00 GMT|${ID}|`, '/', ID],
     ['a long-poll counts more than Last-Event-ID', `${DATE}|[3],-|${ID}`, '/', '1795815721:[3],-'],
   ]
-  for (const [what, said, uri, id] of rows) t.equal(readResume(said, uri), id, what)
+  for (const [what, said, uri, id] of rows) {
+    t.equal(readResume(said, uri, 'two'), id, what)
+    // What a client was told of a stream with one channel alone.
+    const [one, oneSaid, oneUri] = [id, said, uri].map(alone)
+    t.equal(readResume(String(oneSaid), String(oneUri), 'one'), one, `${what}, of one channel`)
+  }
   t.end()
 })
 
@@ -44,17 +53,22 @@ void t.test('what Nchan never wrote is nothing', (t) => {
     `1${ID}`,
     ` ${ID}`,
     `${ID}\n`,
-    '1795815721:0',
     '1795815721:[0]',
+    '1795815721:',
+    '1795815721:-1',
+    '1795815721:32768',
     '1795815721:[0],0',
     '1795815721:[10000],-',
     '1795815721:[-1],-',
     '1795815721:-,[0]',
   ]
   for (const id of ids) {
-    t.equal(readResume(`||${id}`, '/'), undefined, `Last-Event-ID ${id}`)
-    t.equal(readResume('||', `/?last_event_id=${encodeURIComponent(id)}`), undefined, `query ${id}`)
-    t.equal(readResume(`|${id}|`, '/'), undefined, `If-None-Match ${id}`)
+    for (const channels of ['one', 'two'] as const) {
+      t.equal(readResume(`||${id}`, '/', channels), undefined, `Last-Event-ID ${id}`)
+      const query = `/?last_event_id=${encodeURIComponent(id)}`
+      t.equal(readResume('||', query, channels), undefined, `query ${id}`)
+      t.equal(readResume(`|${id}|`, '/', channels), undefined, `If-None-Match ${id}`)
+    }
   }
   const polls = [
     `${DATE}|`,
@@ -73,9 +87,22 @@ void t.test('what Nchan never wrote is nothing', (t) => {
     'Invalid Date|[0],-',
     `x|${DATE}`,
   ]
-  for (const poll of polls) t.equal(readResume(`${poll}|${ID}`, '/'), undefined, poll)
-  t.equal(readResume(`||${ID}|`, '/'), undefined, 'a bar of the client')
-  t.equal(readResume('||', '/?last_event_id=%'), undefined, 'no percent-encoding')
+  for (const poll of polls) t.equal(readResume(`${poll}|${ID}`, '/', 'two'), undefined, poll)
+  t.equal(readResume(`||${ID}|`, '/', 'two'), undefined, 'a bar of the client')
+  t.equal(readResume('||', '/?last_event_id=%', 'one'), undefined, 'no percent-encoding')
+  t.end()
+})
+
+void t.test('an id of the other form is written as Nchan takes it, or is nothing', (t) => {
+  const one = '1795815721:0'
+  t.equal(readResume(`||${ID}`, '/', 'one'), one)
+  t.equal(readResume(`||${one}`, '/', 'two'), ID)
+  t.equal(readResume('||', `/?last_event_id=${one}`, 'two'), ID)
+  // Nchan reads a long-poll's own headers.
+  for (const poll of [`${DATE}|[0],-|`, `|${ID}|`]) {
+    t.equal(readResume(poll, '/', 'one'), undefined, poll)
+  }
+  for (const poll of [`${DATE}|0|`, `|${one}|`]) t.equal(readResume(poll, '/', 'two'), undefined)
   t.end()
 })
 
@@ -87,8 +114,13 @@ void t.test('whatever is said, only the one form comes out', (t) => {
   )
   assert(
     property(odd, odd, odd, odd, (since, etag, last, query) => {
-      const id = readResume(`${since}|${etag}|${last}`, `/x?last_event_id=${query}`)
-      return id === undefined || /^[0-9]{10}:\[[0-9]{1,4}\],-$/.test(id)
+      const [one, two] = (['one', 'two'] as const).map((channels) =>
+        readResume(`${since}|${etag}|${last}`, `/x?last_event_id=${query}`, channels),
+      )
+      return (
+        /^(?:undefined|[0-9]{10}:[0-9]{1,4})$/.test(String(one)) &&
+        /^(?:undefined|[0-9]{10}:\[[0-9]{1,4}\],-)$/.test(String(two))
+      )
     }),
   )
   t.end()

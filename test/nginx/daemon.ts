@@ -77,7 +77,7 @@ export const open = (channel: string, kick: string, resume?: string): Answer => 
 
 /** The id that the client goes on from, where it looks right. */
 export const resumeOf = ({ headers }: Asked): string | undefined =>
-  readResume(String(headers['x-original-resume'] ?? '||'), String(headers['x-original-uri']))
+  readResume(String(headers['x-original-resume'] ?? '||'), String(headers['x-original-uri']), 'two')
 
 /** Passes, with the asked channel and a fresh kick id as the daemon does for `subscribe`. */
 export function pass(request: Asked): Answer {

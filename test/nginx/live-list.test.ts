@@ -67,7 +67,7 @@ void t.test('streams are judged anew when the store is another', { skip }, async
     t.ok(allLive(stays))
     t.match(
       (await place.operator('/metrics')).body,
-      /^postern_kicks_total\{cause="session_ended",result="ended"\} [2-9]$/m,
+      /^postern_kicks_total\{cause="session_ended",result="ended",means="kick"\} [2-9]$/m,
     )
 
     await site.kill()

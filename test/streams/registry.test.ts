@@ -4,11 +4,14 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t, { type Test } from 'tap'
 
+import type { Cutter } from '../../src/streams/cutter.ts'
 import type { KickObservation } from '../../src/streams/kicks.ts'
 import { createLiveList, type LiveStream } from '../../src/streams/live-list.ts'
-import { type Admission, createRegistry } from '../../src/streams/registry.ts'
+import type { Kicker } from '../../src/streams/kicker.ts'
 import type { Limits } from '../../src/streams/limits.ts'
-import type { StreamEnder } from '../../src/streams/stream-ender.ts'
+import type { Admission } from '../../src/streams/places.ts'
+import { createRegistry } from '../../src/streams/registry.ts'
+import type { Ending } from '../../src/streams/stream-ender.ts'
 import type { Subscription } from '../../src/streams/subscription.ts'
 import { createTestClock, NOW } from '../fixtures/clock.ts'
 import { startStopwatch } from '../fixtures/stopwatch.ts'
@@ -32,7 +35,7 @@ const createNginx = () => {
     streams.delete(kick)
     return 'ended'
   }
-  const ender: StreamEnder = {
+  const kicker: Pick<Kicker, 'end' | 'count'> = {
     end: (asked) => asked.map(({ kick }) => end(kick)),
     async count({ kick }) {
       counted++
@@ -43,7 +46,7 @@ const createNginx = () => {
     },
   }
   return {
-    ender,
+    kicker,
     deleted,
     counted: () => counted,
     deletes: (kick: string) => deleted.filter((one) => one === kick).length,
@@ -79,6 +82,56 @@ const createNginx = () => {
   }
 }
 
+/** Sockets by their connection, as the cutter finds them. */
+const createKernel = () => {
+  const sockets = new Map<string, string>()
+  const queued = new Map<string, number>()
+  const looked: string[] = []
+  const cut: string[] = []
+  let away: Error | undefined
+  let refuses = false
+  let cookies = 0
+  const end = async ({ connection = '', cookie }: Subscription): Promise<Ending> => {
+    cut.push(connection)
+    if (away) throw away
+    if (refuses) return 'refused'
+    if (sockets.get(connection) !== cookie) return 'nobody'
+    sockets.delete(connection)
+    return 'ended'
+  }
+  const cutter: Pick<Cutter, 'end' | 'look'> = {
+    end: (streams) => streams.map(end),
+    async look(connection) {
+      looked.push(connection)
+      if (away) throw away
+      const cookie = sockets.get(connection)
+      if (refuses) return { refused: 'rate' }
+      return cookie === undefined ? 'gone' : { cookie, queued: queued.get(connection) ?? 0 }
+    },
+  }
+  return {
+    cutter,
+    looked,
+    cut,
+    queued,
+    /** A client connects from this port. */
+    connect(port: number) {
+      const connection = `192.0.2.1 ${port} 192.0.2.2 443`
+      const cookie = (++cookies).toString(16)
+      sockets.set(connection, cookie)
+      return { connection, cookie }
+    },
+    close: (connection: string) => void sockets.delete(connection),
+    isOpen: (connection: string) => sockets.has(connection),
+    leave(error?: Error) {
+      away = error
+    },
+    refuse(from: boolean) {
+      refuses = from
+    },
+  }
+}
+
 const createFile = () => {
   const rows = new Map<string, Subscription>()
   let broken: Error | undefined
@@ -99,6 +152,7 @@ const createFile = () => {
 
 const setUp = (t: Test, options: Partial<Limits> = {}) => {
   const nginx = createNginx()
+  const kernel = createKernel()
   const written = createFile()
   const clock = createTestClock()
   const seen: KickObservation[] = []
@@ -114,7 +168,8 @@ const setUp = (t: Test, options: Partial<Limits> = {}) => {
   const create = () =>
     createRegistry({
       file: written.file,
-      ender: nginx.ender,
+      kicker: nginx.kicker,
+      cutter: kernel.cutter,
       workers: {
         asks: (pid) => void told.push(`asks ${pid}`),
         foundNobody: (pid) => void told.push(`nobody ${pid}`),
@@ -168,6 +223,7 @@ const setUp = (t: Test, options: Partial<Limits> = {}) => {
     registry,
     create,
     nginx,
+    kernel,
     written,
     clock,
     seen,
@@ -395,7 +451,7 @@ void t.test('a WebSocket has an id of its own, and one end is enough for it', as
   const first = await listen({ exclusive: true })
   const second = await listen({ exclusive: true })
   t.equal(new Set([shared, first, second]).size, 3)
-  t.same(registry.countByKind(), { websocket: 2, shared: 1, adopted: 0 })
+  t.same(registry.countByKind(), { cut: 0, websocket: 2, shared: 1, adopted: 0 })
   t.equal(await listen(), shared)
   t.equal(registry.count(), 3)
 
@@ -787,7 +843,7 @@ void t.test('what an earlier process handed out is ended like any other', async 
   }
   registry.adopt(rows, () => true)
   registry.adopt(rows, () => true)
-  t.same(registry.countByKind(), { websocket: 0, shared: 0, adopted: 5 }, 'each once')
+  t.same(registry.countByKind(), { cut: 0, websocket: 0, shared: 0, adopted: 5 }, 'each once')
   const fresh = await admit()
   t.notOk(
     rows.some(({ kick }) => kick === fresh),
@@ -953,7 +1009,8 @@ void t.test('a fault of the observer stops no kick', async (t) => {
   const faults: unknown[] = []
   const registry = createRegistry({
     file: createFile().file,
-    ender: nginx.ender,
+    kicker: nginx.kicker,
+    cutter: createKernel().cutter,
     workers: { asks() {}, foundNobody() {}, mayLinger: () => false, reloadDue: () => false },
     clock,
     limits: () => ({ perSession: 16, streamsPerSession: 64 }),
@@ -1027,3 +1084,338 @@ void t.test('what is not in the list is taken out of no count', (t) => {
   }
   t.end()
 })
+
+void t.test('a cut stream ends with its connection, in one order', async (t) => {
+  const { admit, registry, kernel, nginx, settle, seen, written, pass } = setUp(t)
+  const at = kernel.connect(1)
+  const kick = await admit({ ...at, action: 'connect', resource: 'sip', exclusive: true })
+  t.match(
+    written.rows.get(kick),
+    { ...at, action: 'connect' },
+    'with its cookie, before it is let in',
+  )
+  t.same(registry.countByKind(), { cut: 1, websocket: 0, shared: 0, adopted: 0 })
+  t.equal(await registry.kickSession('s1', 'session_ended'), 1)
+  t.notOk(kernel.isOpen(at.connection))
+  t.match(seen, [{ cause: 'session_ended', result: 'ended', means: 'cut' }])
+  await settle()
+  t.equal(written.rows.size, 0)
+  await pass(11)
+  t.equal(kernel.cut.length, 1, 'whatever its check was still to bring is gone with it')
+  t.same(nginx.deleted, [], 'Nchan hears nothing of it')
+})
+
+void t.test('each way to end a right cuts', async (t) => {
+  const { admit, registry, kernel, right, pass, seen, settle } = setUp(t)
+  const open = async (port: number, changes: Partial<Admission> = {}): Promise<string> => {
+    const at = kernel.connect(port)
+    await admit({ ...at, action: 'connect', resource: 'sip', sid: `s${port}`, ...changes })
+    return at.connection
+  }
+  const expires = await open(1, { until: NOW + 2 })
+  const goesOn = await open(2, { until: NOW + 2 })
+  const [kicked, denied] = [await open(3), await open(4, { resource: 'app' })]
+  registry.extend({ sid: 's2', role: 'user', until: NOW + 90 })
+  await pass(2.4)
+  t.same([expires, goesOn].map(kernel.isOpen), [false, true])
+  await registry.kickSelected({ id: 's3' })
+  right.stillAllowed = ({ action, resource }) => action === 'connect' && resource === 'sip'
+  registry.review()
+  await settle()
+  t.same([kicked, denied, goesOn].map(kernel.isOpen), [false, false, true])
+  right.stillAllowed = ({ role }) => role === 'user'
+  registry.extend({ sid: 's2', role: 'guest', until: NOW + 99 })
+  await settle()
+  t.notOk(kernel.isOpen(goesOn))
+  t.same(
+    seen.map(({ cause, means }) => `${cause} ${means}`),
+    ['expired cut', 'operator cut', 'grant_removed cut', 'grant_removed cut'],
+  )
+})
+
+void t.test('one connection, session, key, action and resource are one stream', async (t) => {
+  const { admit, registry, kernel } = setUp(t)
+  const [one, other] = [kernel.connect(1), kernel.connect(2)]
+  const read = { action: 'read', resource: 'app' }
+  const kick = await admit({ ...one, ...read })
+  t.equal(await admit({ ...one, ...read, until: NOW + 90 }), kick)
+  t.match(registry.list(), [{ kick, until: NOW + 90 }])
+  const ids = [
+    kick,
+    await admit({ ...other, ...read }),
+    await admit({ ...one, ...read, sid: 's2' }),
+    await admit({ ...one, ...read, kid: 'k2' }),
+    await admit({ ...one, ...read, action: 'write' }),
+    await admit({ ...one, ...read, resource: 'other' }),
+    await admit({ resource: 'app' }),
+  ]
+  t.equal(new Set(ids).size, 7)
+})
+
+void t.test('over one connection no client grows the memory', async (t) => {
+  const { admit, registry, kernel, right, settle, limits } = setUp(t)
+  limits.perSession = 2
+  const at = kernel.connect(1)
+  for (let one = 0; one < 1000; one++) {
+    await admit({ ...at, action: 'read', resource: `files/${one}`, until: NOW + one })
+  }
+  t.equal(registry.count(), 65)
+  t.match(registry.list().at(-1), { action: '', resource: '', until: NOW + 999 })
+  await admit({ ...at, action: 'read', resource: 'files/1', sid: 's2' })
+  t.equal(registry.count(), 66, 'another session is told apart')
+
+  right.stillAllowed = ({ action }) => action === 'read'
+  registry.extend({ sid: 's1', role: 'user', until: NOW + 2000 })
+  await settle()
+  t.ok(kernel.isOpen(at.connection), 'a refresh takes nothing away')
+  registry.review()
+  await settle()
+  t.notOk(kernel.isOpen(at.connection), 'any change may concern what is not told apart')
+})
+
+void t.test('the limits are those of subscriptions', async (t) => {
+  const { admit, registry, kernel, pass, settle } = setUp(t, { perSession: 2 })
+  const at = kernel.connect(1)
+  for (const resource of ['a', 'b', 'c']) await admit({ ...at, action: 'read', resource })
+  const old = kernel.connect(2)
+  await admit({ ...old, action: 'subscribe', resource: 'a', until: NOW + YEAR })
+  await admit({ ...kernel.connect(3), action: 'subscribe', resource: 'b', until: NOW + YEAR })
+  await t.rejects(admit({ ...kernel.connect(4), action: 'subscribe', resource: 'c' }), /refused/)
+  t.equal(registry.count(), 5)
+  await pass(61)
+  await admit({ ...kernel.connect(5), action: 'subscribe', resource: 'c', until: NOW + YEAR })
+  await settle()
+  t.notOk(kernel.isOpen(old.connection), 'the oldest gave way')
+})
+
+void t.test('a page that goes from channel to channel never ends itself', async (t) => {
+  const { admit, registry, kernel, pass } = setUp(t, { perSession: 2 })
+  const at = kernel.connect(1)
+  const listens = { ...at, action: 'subscribe', until: NOW + YEAR }
+  for (let one = 0; one < 20; one++) {
+    const kick = await admit({ ...listens, resource: `r-${one}` })
+    t.ok(registry.streamEnded(kick), 'nginx tells of the last one')
+  }
+  await admit({ ...listens, resource: 'a' })
+  await admit({ ...listens, resource: 'b' })
+  await t.rejects(admit({ ...listens, resource: 'c' }), /refused/)
+  await pass(61)
+  await admit({ ...listens, resource: 'c' })
+  t.ok(kernel.isOpen(at.connection), 'what gives way is not the connection of the newcomer')
+})
+
+void t.test('an honest long-poll never meets the limit', async (t) => {
+  const { admit, registry, kernel, limits, pass } = setUp(t, {
+    perSession: 3,
+    streamsPerSession: 4,
+  })
+  for (let poll = 0; poll < 200; poll++) {
+    await registry.lookAgain('s1')
+    const at = kernel.connect(1000 + poll)
+    await admit({ ...at, action: 'subscribe', resource: `r-${poll % 3}`, until: NOW + YEAR })
+    await pass(0.3)
+    kernel.close(at.connection)
+    await pass(0.3)
+  }
+  t.ok(kernel.looked.length < 1200, `${kernel.looked.length} looks`)
+  t.ok(registry.count() <= 8)
+
+  limits.perSession = 1
+  await pass(6)
+  const at = kernel.connect(1)
+  await admit({ ...at, action: 'subscribe', until: NOW + YEAR })
+  const before = kernel.looked.length
+  await registry.lookAgain('s1')
+  await pass(0.6)
+  await registry.lookAgain('s1')
+  await registry.lookAgain('s1')
+  t.equal(kernel.looked.length, before + 1, 'at most twice a second')
+})
+
+void t.test('the kernel is asked who is left, and silence is no answer', async (t) => {
+  const { admit, registry, kernel, pass, written } = setUp(t)
+  const open = (port: number) => {
+    const at = kernel.connect(port)
+    return admit({ ...at, action: 'connect', sid: `s${port}`, until: NOW + YEAR }).then(() => at)
+  }
+  const [gone, lives] = [await open(1), await open(2)]
+  kernel.close(gone.connection)
+  kernel.leave(new Error('no cutter'))
+  await pass(70)
+  kernel.leave()
+  kernel.refuse(true)
+  await pass(70)
+  t.equal(registry.count(), 2)
+  kernel.refuse(false)
+  await pass(60)
+  t.match(registry.list(), [{ sid: 's2' }])
+  t.equal(written.rows.size, 1)
+
+  const looked = kernel.looked.length
+  kernel.connect(2) // a stranger, from the same port
+  await pass(60)
+  t.equal(kernel.looked.length, looked + 1)
+  t.equal(registry.count(), 0)
+  t.same(kernel.cut, [])
+  t.ok(kernel.isOpen(lives.connection), 'nobody harms the stranger')
+})
+
+void t.test('what nginx tells of an end is a hint: the kernel may go on sending', async (t) => {
+  const { admit, registry, kernel, pass } = setUp(t)
+  const at = kernel.connect(1)
+  const kick = await admit({ ...at, action: 'subscribe', until: NOW + YEAR })
+  t.ok(registry.streamEnded(kick))
+  t.ok(registry.streamEnded(kick))
+  await pass(1)
+  t.equal(registry.count(), 1)
+  kernel.close(at.connection)
+  t.ok(registry.streamEnded(kick))
+  await pass(0.2)
+  t.equal(registry.count(), 0)
+  t.notOk(registry.streamEnded(kick))
+})
+
+void t.test('addresses that come again are another connection', async (t) => {
+  const { admit, registry, kernel, written } = setUp(t)
+  const first = await admit({ ...kernel.connect(1), action: 'connect' })
+  const second = await admit({ ...kernel.connect(1), action: 'connect', sid: 's2' })
+  t.match(registry.list(), [{ kick: second }], 'the one before is gone')
+  t.notOk(written.rows.has(first))
+  await registry.kickSession('s1', 'session_ended')
+  t.same(kernel.cut, [])
+})
+
+void t.test('one means away keeps the other from nothing', async (t) => {
+  const { admit, listen, registry, kernel, nginx, pass, seen, faults } = setUp(t)
+  const at = kernel.connect(1)
+  await admit({ ...at, action: 'connect', until: NOW + YEAR })
+  const kick = await listen({ until: NOW + YEAR })
+  kernel.leave(new Error('no cutter'))
+  await registry.kickSession('s1', 'session_ended')
+  t.notOk(nginx.isLive(kick))
+  t.ok(kernel.isOpen(at.connection))
+  await pass(3)
+  kernel.leave()
+  await pass(1.4)
+  t.notOk(kernel.isOpen(at.connection))
+  t.match(
+    seen.map(({ means, result }) => `${means} ${result}`),
+    ['cut failed', 'kick ended'],
+    'counted once',
+  )
+  t.same(faults, [], 'the cutter says itself that it is away')
+
+  nginx.leave()
+  const next = kernel.connect(2)
+  await admit({ ...next, action: 'connect', sid: 's2' })
+  await listen({ sid: 's2' })
+  await registry.kickSession('s2', 'session_ended')
+  t.notOk(kernel.isOpen(next.connection))
+})
+
+void t.test('what the cutter refuses is tried again, ever more slowly', async (t) => {
+  const { admit, registry, kernel, pass, seen } = setUp(t)
+  const at = kernel.connect(1)
+  await admit({ ...at, action: 'connect', until: NOW + YEAR })
+  const other = kernel.connect(2)
+  await admit({ ...other, action: 'connect', sid: 's2', until: NOW + YEAR })
+  kernel.refuse(true)
+  await registry.kickSession('s1', 'session_ended')
+  t.match(seen, [{ result: 'failed', means: 'cut' }])
+  await pass(60)
+  t.ok(kernel.cut.length < 12, `${kernel.cut.length} tries`)
+  kernel.refuse(false)
+  await registry.kickSession('s2', 'session_ended')
+  t.notOk(kernel.isOpen(other.connection), 'it is no outage')
+  await pass(61)
+  t.notOk(kernel.isOpen(at.connection))
+  t.equal(seen.length, 2)
+})
+
+void t.test('a sweep looks for so many at a time, and for none that ends', async (t) => {
+  const { admit, registry, kernel, clock, tick, nginx } = setUp(t)
+  for (let at = 0; at < 300; at++) {
+    await admit({ ...kernel.connect(at), action: 'connect', sid: `s${at}`, until: NOW + YEAR })
+  }
+  await admit({ sid: 'ends', until: NOW + 61 })
+  clock.advance(61)
+  await tick()
+  t.equal(kernel.looked.length, 200)
+  t.equal(nginx.counted(), 0)
+  await tick()
+  t.equal(kernel.looked.length, 300)
+  t.equal(registry.count(), 300)
+})
+
+void t.test('the connection that carries the order is cut after its answer', async (t) => {
+  const { admit, registry, kernel, seen, written } = setUp(t)
+  const [own, other] = [kernel.connect(1), kernel.connect(2)]
+  await admit({ ...own, action: 'connect' })
+  await admit({ ...other, action: 'connect' })
+  const answered = registry.hold(own.connection)
+  await registry.kickSession('s1', 'session_ended')
+  t.same(
+    [own, other].map(({ connection }) => kernel.isOpen(connection)),
+    [true, false],
+  )
+  t.equal(written.rows.size, 1, 'it stays on the list')
+  kernel.queued.set(own.connection, 0)
+  answered()
+  await new Promise((resolve) => setTimeout(resolve, 200))
+  t.notOk(kernel.isOpen(own.connection))
+  t.equal(written.rows.size, 0)
+  t.equal(seen.length, 2)
+})
+
+void t.test('10,000 ends are a few batches', async (t) => {
+  const { admit, registry, kernel, settle } = setUp(t)
+  for (let at = 0; at < 10_000; at++) {
+    await admit({ ...kernel.connect(at), action: 'connect', sid: `s${at}` })
+  }
+  registry.review(() => false)
+  t.equal(kernel.cut.length, 2048, 'without a wait')
+  for (let turn = 0; turn < 50; turn++) await settle()
+  t.equal(kernel.cut.length, 10_000)
+  t.equal(registry.count(), 0)
+})
+
+void t.test(
+  'cut streams of an earlier process are looked up, and end like any other',
+  async (t) => {
+    const { registry, kernel, pass, seen, written, admit } = setUp(t)
+    const old = (port: number, sid: string): Subscription => ({
+      kick: `kick-${port}`,
+      sid,
+      username: '201',
+      userId: 7,
+      role: 'user',
+      resource: 'sip',
+      startedAt: NOW - 100,
+      until: NOW + YEAR,
+      address: '192.0.2.1',
+      agent: '',
+      kid: 'k1',
+      worker: '',
+      action: 'connect',
+      ...kernel.connect(port),
+    })
+    const rows = [old(1, 'ended'), old(2, 'gone'), old(3, 'reused'), old(4, 'lives')]
+    for (const row of rows) written.rows.set(row.kick, row)
+    kernel.close('192.0.2.1 2 192.0.2.2 443')
+    kernel.connect(3)
+    registry.adopt(rows, ({ sid }) => sid !== 'ended')
+    t.equal(registry.countByKind().cut, 3)
+    await pass(0.2)
+    t.match(registry.list(), [{ sid: 'lives' }])
+    t.same(kernel.cut, ['192.0.2.1 1 192.0.2.2 443'])
+    t.match(seen, [{ cause: 'session_ended', result: 'ended' }])
+    t.same([...written.rows.keys()], ['kick-4'])
+    const { connection = '', cookie = '' } = rows[3] as Subscription
+    await admit({ connection, cookie, action: 'connect', resource: 'sip', sid: 'lives' })
+    t.equal(await registry.kickSession('lives', 'session_ended'), 2)
+    t.same(
+      seen.map(({ result }) => result),
+      ['ended', 'ended', 'nobody'],
+    )
+  },
+)

@@ -1,5 +1,6 @@
 // The mikopbx dialect as a table: the three endpoints that PBX clients and scripts know.
 
+import { answerFirst } from '../connection.ts'
 import type { Dialect } from '../dialect.ts'
 import { routesBelow } from '../routes.ts'
 import { createLoginHandler } from './login.ts'
@@ -15,6 +16,6 @@ export const mikopbx: Dialect = {
     routesBelow(parts.basePath, shape, [
       ['login', 'POST', '/auth:login', createLoginHandler(parts)],
       ['refresh', 'POST', '/auth:refresh', createRefreshHandler(parts)],
-      ['logout', 'POST', '/auth:logout', createLogoutHandler(parts)],
+      ['logout', 'POST', '/auth:logout', answerFirst(parts.hold, createLogoutHandler(parts))],
     ]),
 }
