@@ -4,14 +4,16 @@
 import type { Clock } from '../clock.ts'
 import type { Lookup } from '../users/source.ts'
 import { type Reason, type Refusal, refuse } from './decision.ts'
-import { findGrant, isAction, isResource, type Policy } from './grants.ts'
+import { findGrant, isAction, isResource, isUnknownCall, type Policy } from './grants.ts'
 import type { Revocations } from './revocations.ts'
 import { type Claims, judgeTime, type Tokens, type TokenType, type Verdict } from './token.ts'
 
-/** Who holds the token: with today's role where the users are in memory, else with the token's. */
+/** Who holds the token: with today's role and number where the users are in memory, else with the token's. */
 export interface Identity {
   readonly claims: Claims
   readonly role: string
+  /** Under which their calls are found; undefined: none surely is theirs. */
+  readonly number?: string | undefined
 }
 
 export interface CheckRequest {
@@ -89,9 +91,11 @@ export const createGuard = (parts: {
     if (!claims.foreign && owes(claims)) return refuse('session_ended')
     const fault = obstacle?.()
     if (fault) throw fault
-    if (claims.foreign) return { claims, role: claims.role } // mapped already; the name is not one of ours
-    const today = known && 'user' in known ? known.user.role : undefined
-    return { claims, role: today ?? ownRole.get(claims.role) ?? claims.role }
+    // Mapped already; the name is not one of ours, and a number in it may be another's here.
+    if (claims.foreign) return { claims, role: claims.role }
+    if (known && 'user' in known)
+      return { claims, role: known.user.role, number: known.user.number }
+    return { claims, role: ownRole.get(claims.role) ?? claims.role, number: claims.number }
   }
 
   const authorize = (verdict: Verdict, request: CheckRequest): Decision => {
@@ -100,16 +104,17 @@ export const createGuard = (parts: {
     if ('refused' in identity) return identity
     if (action === undefined || !isAction(action)) return refuse('bad_action')
     if (resource === undefined || !isResource(resource)) return refuse('bad_resource')
-    const { claims, role } = identity
+    const { claims, role, number } = identity
     const grants = policy.get(role)
     if (!grants) return refuse('unknown_role')
-    const subject = { username: claims.username, id: claims.sub, role }
+    const subject = { username: claims.username, id: claims.sub, role, number }
     const { ticket } = claims
     if (ticket && !(ticket.action === action && ticket.pattern.matches(resource, subject))) {
       return refuse('ticket_mismatch')
     }
     // Also for a ticket: the grant it was issued under may be gone.
-    return findGrant(grants, action, resource, subject) ? identity : refuse('no_grant')
+    if (findGrant(grants, action, resource, subject)) return identity
+    return refuse(isUnknownCall(grants, action, resource, subject) ? 'unknown_call' : 'no_grant')
   }
 
   return {

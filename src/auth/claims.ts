@@ -11,6 +11,10 @@ const UNPRINTABLE = /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}]|(?![\u200c\u200d])\p{Cf}/u
 export const isName = (value: unknown, max: number): value is string =>
   isText(value, max) && !UNPRINTABLE.test(value) && value === value.trim()
 
+/** Of a call's party: ASCII digits, and `0202` is not `202`. */
+export const isNumber = (value: unknown): value is string =>
+  typeof value === 'string' && /^[0-9]{1,256}$/.test(value)
+
 export const isInstant = (value: unknown): value is number =>
   Number.isSafeInteger(value) && Number(value) > 0
 

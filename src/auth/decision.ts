@@ -23,6 +23,7 @@ export const REASONS = [
   'ticket_used', // a ticket to subscribe, shown a second time
   'cross_site', // a cookie sent because of another site's page
   'limit', // the session has as many live streams as it may, and opened all of them just now
+  'unknown_call', // own calls are allowed, and nothing tells whose this is
   'no_grant', // the role does not allow it
 ] as const
 

@@ -173,3 +173,15 @@ export const findGrant = (
   subject: Subject,
 ): Grant | undefined =>
   grants.find((grant) => grant.action === action && grant.matches(resource, subject))
+
+/** Whether this is refused only because no source knows whose call the recording is of. */
+export const isUnknownCall = (
+  grants: readonly Grant[],
+  action: Action,
+  resource: string,
+  subject: Subject,
+): boolean =>
+  grants.some((grant) => {
+    const call = grant.action === action ? grant.callOf?.(resource, subject) : undefined
+    return call !== undefined && call.isParty === undefined
+  })

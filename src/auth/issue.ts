@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto'
 
 import type { Dialect, Session } from '../store/store.ts'
+import { isNumber } from './claims.ts'
 import { createOpaqueToken } from './refresh-token.ts'
 import type { Tokens } from './token.ts'
 
@@ -52,11 +53,12 @@ export const issueAccessToken = (
   session: Session,
   terms: DialectTerms,
   now: number,
-  gen?: number,
+  { gen, number }: { gen?: number | undefined; number?: string | undefined } = {},
 ): Promise<string> =>
   tokens.issue({
     ...sharedClaims(session, now),
     gen,
+    num: isNumber(number) ? number : undefined,
     type: 'access',
     role: terms.roleNames?.get(session.role) ?? session.role,
     exp: accessExpiry(terms, now, session),

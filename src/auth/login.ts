@@ -127,7 +127,7 @@ export const createLogin = (
       agent: request.agent,
     }
     const refreshToken = await issueRefreshToken(tokens, session, terms, now)
-    const accessToken = await issueAccessToken(tokens, session, terms, now)
+    const accessToken = await issueAccessToken(tokens, session, terms, now, user)
     const surplus = await store.openSession(session, hashRefreshToken(refreshToken), terms.perUser)
     // All are revoked at once, before any of them waits for its streams to close.
     await Promise.all(surplus.map(async (ended) => sessions.ended(ended)))

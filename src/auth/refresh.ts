@@ -41,6 +41,12 @@ export type RefreshResult =
   | { refused: RefreshRefusal; ended?: EndedSession }
   | { unavailable: 'source_away'; retryAfter: number }
 
+/** A session that goes on: what the refresh updates, and the number of its user as of today. */
+interface Going {
+  renewal: Renewal
+  number: string | undefined
+}
+
 export type Refresh = (refreshToken: string) => Promise<RefreshResult>
 
 const SOURCE_RETRY = 5 // seconds: the user source is away, the session stays
@@ -84,13 +90,16 @@ export const createRefresh = (
     session: Session,
     now: number,
     outcome: Outcome,
-    generation?: number,
-    refreshToken?: string,
+    {
+      number,
+      gen,
+      refreshToken,
+    }: { number: string | undefined; gen?: number; refreshToken?: string },
   ): Promise<RefreshResult> => {
     onRenewed?.(session)
     return {
       session,
-      accessToken: await issueAccessToken(tokens, session, terms, now, generation),
+      accessToken: await issueAccessToken(tokens, session, terms, now, { gen, number }),
       expiresIn: accessExpiry(terms, now, session) - now,
       outcome,
       ...(refreshToken !== undefined && { refreshToken }),
@@ -98,7 +107,7 @@ export const createRefresh = (
   }
 
   /** Whether the user as of today may go on; if so, what the refresh updates. */
-  const judgeSession = async (session: Session, now: number): Promise<RefreshResult | Renewal> => {
+  const judgeSession = async (session: Session, now: number): Promise<RefreshResult | Going> => {
     const today = await users.lookup(session.username)
     if ('unavailable' in today) return { unavailable: today.unavailable, retryAfter: SOURCE_RETRY }
     if ('refused' in today) {
@@ -107,12 +116,13 @@ export const createRefresh = (
     const { credential, credentials = [credential] } = today.user
     if (!credentials.includes(session.credential)) return end(session, 'password_changed')
     const accessUntil = accessExpiry(terms, now, session)
-    return { now, role: today.user.role, accessUntil, idleTtl: terms.idleTtl }
+    const { role, number } = today.user
+    return { renewal: { now, role, accessUntil, idleTtl: terms.idleTtl }, number }
   }
 
-  const renew = async (hash: Buffer, renewal: Renewal): Promise<RefreshResult> => {
+  const renew = async (hash: Buffer, { renewal, number }: Going): Promise<RefreshResult> => {
     const renewed = await store.renew(hash, renewal)
-    if (renewed.state === 'live') return answer(renewed.session, renewal.now, 'renewed')
+    if (renewed.state === 'live') return answer(renewed.session, renewal.now, 'renewed', { number })
     return { refused: renewed.state === 'unknown' ? 'invalid' : renewed.state }
   }
 
@@ -120,7 +130,7 @@ export const createRefresh = (
     presented: string,
     [hash, family]: ReturnType<typeof namesOf>,
     session: Session,
-    renewal: Renewal,
+    { renewal, number }: Going,
   ): Promise<RefreshResult> => {
     const { now } = renewal
     const successor = await issueRefreshToken(tokens, session, terms, now, presented)
@@ -133,13 +143,15 @@ export const createRefresh = (
     let rotation = await trade(hash)
     if (rotation.outcome === 'unknown' && family) rotation = await trade(family)
     switch (rotation.outcome) {
-      case 'rotated':
-        return answer(rotation.session, now, 'rotated', rotation.generation, successor)
+      case 'rotated': {
+        const { generation: gen } = rotation
+        return answer(rotation.session, now, 'rotated', { number, gen, refreshToken: successor })
+      }
       case 'replayed': // the first successor wins: all who still hold its predecessor get that one
       case 'recovered': {
-        const { outcome, generation, sealed } = rotation
-        const first = unsealSuccessor(presented, sealed)
-        return answer(rotation.session, now, outcome, generation, first)
+        const { outcome, generation: gen, sealed } = rotation
+        const refreshToken = unsealSuccessor(presented, sealed)
+        return answer(rotation.session, now, outcome, { number, gen, refreshToken })
       }
       case 'reused':
         await sessions.ended(rotation.ended)
@@ -162,10 +174,10 @@ export const createRefresh = (
     if (found.session.dialect !== terms.dialect) return { refused: 'invalid' }
     // The store is back, and has yet to hear of a logout that it could not write.
     if (sessions.owes(found.session)) return { refused: 'ended' }
-    const renewal = await judgeSession(found.session, now)
-    const goesOn = 'idleTtl' in renewal
-    if (goesOn && terms.rotate) return rotate(presented, names, found.session, renewal)
+    const judged = await judgeSession(found.session, now)
+    const goesOn = 'renewal' in judged
+    if (goesOn && terms.rotate) return rotate(presented, names, found.session, judged)
     sights.saw(found.session.sid, found.generation) // a rotation says so itself
-    return goesOn ? renew(names[0], renewal) : renewal
+    return goesOn ? renew(names[0], judged) : judged
   }
 }

@@ -56,7 +56,7 @@ export const createTickets = (parts: {
 
   return {
     async issue(
-      { claims, role }: Identity,
+      { claims, role, number }: Identity,
       { action, resource, ttl: asked }: TicketRequest,
     ): Promise<TicketResult> {
       const bad = (problem: string): TicketResult => ({ refused: 'bad_request', problem })
@@ -79,7 +79,7 @@ export const createTickets = (parts: {
       }
       // A ticket belongs to a session of ours, and another system's token has none.
       if (claims.foreign) return { refused: 'no_grant' }
-      const subject = { username: claims.username, id: claims.sub, role }
+      const subject = { username: claims.username, id: claims.sub, role, number }
       if (!coversPattern(policy.get(role) ?? [], action, resource, subject)) {
         return { refused: 'no_grant' }
       }
@@ -97,6 +97,7 @@ export const createTickets = (parts: {
         jti: createId(),
         iat: now,
         exp,
+        num: number,
         extra: { action, resource, until: claims.exp },
       })
       return { ticket, expiresIn: exp - now }

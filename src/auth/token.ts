@@ -4,7 +4,7 @@
 
 import { SignJWT } from 'jose'
 
-import { isAudience, isId, isInstant, isName } from './claims.ts'
+import { isAudience, isId, isInstant, isName, isNumber } from './claims.ts'
 import { type Compact, MAX_TOKEN, type Members, parseCompact, verifyCompact } from './compact.ts'
 import { type Refusal, refuse } from './decision.ts'
 import { type Action, type Grant, isAction, parseGrant } from './grants.ts'
@@ -27,6 +27,8 @@ export interface Claims {
   readonly exp: number
   /** Of the key that signed it. */
   readonly kid: string
+  /** Under which their calls were found when it was issued. */
+  readonly number?: string
   /** Only in tickets. */
   readonly ticket?: TicketClaims
   /** Only where another system issued it: never a user of ours, whatever the name. */
@@ -62,6 +64,8 @@ export interface TokenRequest {
   exp: number
   /** Of an access token: how many rotations led to the refresh token that was issued with it, where any did. */
   gen?: number | undefined
+  /** Of an access token or ticket: under which number its user's calls are found, where any is. */
+  num?: string | undefined
   /** Further claims for a dialect's clients; they never replace ours. */
   extra?: Readonly<Record<string, string | number>> | undefined
 }
@@ -113,8 +117,11 @@ const readClaims = (
   if (!isName(username, 256) || !isName(role, 64)) return refuse('bad_claims')
   if (!isInstant(iat) || !isInstant(nbf) || !isInstant(exp)) return refuse('bad_claims')
   if (exp - iat > MAX_LIFE[type]) return refuse('bad_claims')
-  if (payload['gen'] !== undefined && !isInstant(payload['gen'])) return refuse('bad_claims')
-  const claims = { type, sub, username, role, sid, jti, iat, nbf, exp, kid }
+  const { gen, num: number } = payload as Record<'gen' | 'num', unknown>
+  if (gen !== undefined && !isInstant(gen)) return refuse('bad_claims')
+  if (number !== undefined && !isNumber(number)) return refuse('bad_claims')
+  const known = { type, sub, username, role, sid, jti, iat, nbf, exp, kid }
+  const claims = number === undefined ? known : { ...known, number }
   if (type !== 'ticket') return Object.freeze(claims)
   const ticket = readTicket(payload)
   if (!ticket) return refuse('bad_claims')

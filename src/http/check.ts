@@ -51,6 +51,7 @@ const NO_EVENT: ReadonlySet<string> = new Set([
   'expired',
   'session_ended',
   'limit', // a page in many tabs
+  'unknown_call', // one's own call, which the source has yet to hear of
 ])
 
 const deny = (refusal: Refusal, action: string | undefined): Reply => {

@@ -43,6 +43,7 @@ const FORBIDDEN: ReadonlySet<Reason> = new Set([
   'bad_resource',
   'cross_site',
   'limit',
+  'unknown_call',
   'no_grant',
 ])
 

@@ -98,6 +98,65 @@ void t.test('what a grant names is allowed, everything else is not', async (t) =
   t.same(nowhere, { refused: 'bad_resource' })
 })
 
+void t.test('own calls are heard by who surely took part, by today’s number', async (t) => {
+  const parties: Readonly<Record<string, readonly string[]>> = { 'a.wav': ['201'], 'b.wav': [] }
+  const policy = createPolicy(
+    new Map([
+      ['user', ['read:recordings/{own_calls}', 'read:public/**']],
+      ['boss', ['read:**']],
+    ]),
+    { isParty: (recording, number) => parties[recording]?.includes(number) },
+  )
+  const known = (number: string | undefined, role = 'user'): Lookup => ({
+    user: { name: '201', role, displayName: '', credential: 'c', ...(number && { number }) },
+  })
+  const own = ticket({ action: 'read', resource: 'recordings/**', num: '201' })
+  const answerTo = async (
+    text: string,
+    resource: string,
+    user?: Lookup,
+    action = 'read',
+  ): Promise<Reason | 'allowed'> => {
+    const guard = createGuard({
+      tokens: await createTestTokens(),
+      revocations: createRevocations(),
+      policy,
+      peek: () => user,
+      ownRole: new Map(),
+      owes: () => false,
+      clock: createTestClock(),
+    })
+    const type = text === own ? 'ticket' : 'access'
+    const decision = await guard.check({ token: text, type, action, resource })
+    return 'refused' in decision ? decision.refused : 'allowed'
+  }
+  const numbered = tokenWith({ num: '201' })
+  for (const [what, text, resource, user, expected] of [
+    ['by memory', token(), 'recordings/a.wav', known('201'), 'allowed'],
+    ['another’s', token(), 'recordings/a.wav', known('202'), 'no_grant'],
+    ['nobody’s', token(), 'recordings/b.wav', known('201'), 'no_grant'],
+    ['unknown', token(), 'recordings/c.wav', known('201'), 'unknown_call'],
+    ['elsewhere', token(), 'voicemail/a.wav', known('201'), 'no_grant'],
+    ['another grant', token(), 'public/a.wav', known(undefined), 'allowed'],
+    ['without a number', token(), 'recordings/a.wav', known(undefined), 'no_grant'],
+    ['without, unknown', token(), 'recordings/c.wav', known(undefined), 'no_grant'],
+    ['memory wins', numbered, 'recordings/a.wav', known('202'), 'no_grant'],
+    ['memory wins, with none', numbered, 'recordings/a.wav', known(undefined), 'no_grant'],
+    ['hears all', token(), 'recordings/c.wav', known(undefined, 'boss'), 'allowed'],
+    ['by the token', numbered, 'recordings/a.wav', undefined, 'allowed'],
+    ['no name is a number', token(), 'recordings/a.wav', undefined, 'no_grant'],
+    ['a ticket opens own', own, 'recordings/a.wav', undefined, 'allowed'],
+    ['a ticket opens own, by memory', own, 'recordings/a.wav', known('201'), 'allowed'],
+    ['and no other', own, 'recordings/b.wav', undefined, 'no_grant'],
+    ['nor unknown', own, 'recordings/c.wav', undefined, 'unknown_call'],
+    ['nor what it is not for', own, 'public/a.wav', undefined, 'ticket_mismatch'],
+    ['nor once the number is another', own, 'recordings/a.wav', known('202'), 'no_grant'],
+  ] as const) {
+    t.equal(await answerTo(text, resource, user), expected, what)
+  }
+  t.equal(await answerTo(token(), 'recordings/c.wav', known('201'), 'subscribe'), 'no_grant')
+})
+
 void t.test('an allowed check tells who it is', async (t) => {
   const { guard } = await setUp()
   const decision = await guard.check({

@@ -1,7 +1,7 @@
 // What a claim's value may be; token.test.ts shows it on whole tokens.
 
 import t from 'tap'
-import { isAudience, isId, isInstant, isName } from '../../src/auth/claims.ts'
+import { isAudience, isId, isInstant, isName, isNumber } from '../../src/auth/claims.ts'
 
 void t.test('a name is printable, trimmed, well formed and bounded', async (t) => {
   for (const name of ['201', 'Jürgen', 'пользователь', '0', 'a b']) t.ok(isName(name, 20), name)
@@ -14,6 +14,14 @@ void t.test('an instant is a whole second of our era', async (t) => {
   for (const at of [1, 1_800_000_000]) t.ok(isInstant(at))
   for (const at of [0, -1, 1.5, Number.POSITIVE_INFINITY, '1', null, true])
     t.notOk(isInstant(at), String(at))
+})
+
+void t.test('a number is digits as ASCII has them, and text', async (t) => {
+  for (const number of ['0', '201', '0202', '1'.repeat(256)]) t.ok(isNumber(number))
+  for (const number of ['', '+201', ' 201', '201\n', '２０１', '٢٠١', '2.0', 201, null, ['201']]) {
+    t.notOk(isNumber(number), JSON.stringify(number))
+  }
+  t.notOk(isNumber('1'.repeat(257)))
 })
 
 void t.test('an id is 1 to 64 letters, digits, - or _', async (t) => {

@@ -57,7 +57,13 @@ void t.test('an access token of a session is one of ours', async (t) => {
   })
   t.notOk('userId' in decodeJwt(text))
   t.notOk('gen' in decodeJwt(text))
-  t.match(decodeJwt(await issueAccessToken(tokens, SESSION, SOFTPHONE, NOW, 3)), { gen: 3 })
+  t.match(decodeJwt(await issueAccessToken(tokens, SESSION, SOFTPHONE, NOW, { gen: 3 })), {
+    gen: 3,
+  })
+  const numbered = await issueAccessToken(tokens, SESSION, SOFTPHONE, NOW, { number: '201' })
+  t.match(decodeJwt(numbered), { num: '201' })
+  const odd = await issueAccessToken(tokens, SESSION, SOFTPHONE, NOW, { number: '1'.repeat(300) })
+  t.notOk('num' in decodeJwt(odd), 'no token holds a number for which it would be refused')
   t.not(text, await issueAccessToken(tokens, SESSION, SOFTPHONE, NOW), 'two in a second')
 })
 

@@ -793,6 +793,16 @@ void t.test('a verdict belongs to one spelling alone', async (t) => {
   }
 })
 
+void t.test('a number stands in a token as text of digits, or not at all', async (t) => {
+  const tokens = await createTestTokens()
+  t.match(await tokens.verify(tokenWith({ num: '0202' })), { number: '0202' })
+  t.match(await tokens.verify(ticket({ num: '201' })), { number: '201' })
+  t.equal('number' in (await tokens.verify(tokenWith({}))), false)
+  for (const num of [201, '', '+201', '201 ', null, ['201'], true]) {
+    await judge(t, [[`num ${JSON.stringify(num)}`, tokenWith({ num }), 'bad_claims']])
+  }
+})
+
 void t.test('a key that is gone takes its tokens with it, another one stays', async (t) => {
   const old = token({ header: header({ kid: 'old' }), key: secretOf('old') })
   const both = await createTestTokens({ keyring: await keyringOf('new', 'old') })
