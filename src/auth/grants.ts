@@ -57,6 +57,8 @@ const sparePrivate = (grant: Grant): Grant =>
       }
     : grant
 
+export const isForOwnCalls = (text: string): boolean => text.endsWith(`/${OWN_CALLS}`)
+
 /** Without a source nobody surely took part in a call. */
 const NO_CALLS: Pick<Calls, 'isParty'> = { isParty: () => undefined }
 

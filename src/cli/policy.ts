@@ -1,14 +1,25 @@
 // `postern policy explain`: which grant of which role would allow something, or why none does. It asks the
 // same rules as a check, with the config as it stands in the file.
 
-import { ACTIONS, createPolicy, findGrant, isAction, isResource } from '../auth/grants.ts'
+import {
+  ACTIONS,
+  type Call,
+  createPolicy,
+  findGrant,
+  type Grant,
+  isAction,
+  isResource,
+  isUnknownCall,
+} from '../auth/grants.ts'
+import type { Calls } from '../calls/calls.ts'
 import { systemClock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { loadConfig } from '../config/load.ts'
+import { openCalls } from '../daemon/open-calls.ts'
 import { openUsers } from '../daemon/open-users.ts'
 import { asOwner } from '../files/owner.ts'
 import { createPasswordPool } from '../passwords/pool.ts'
-import type { Lookup } from '../users/source.ts'
+import type { Lookup, User } from '../users/source.ts'
 import { type Command, verb } from './command.ts'
 import { askDaemon } from './control-client.ts'
 import { type Io, OK, REFUSED, Stop } from './io.ts'
@@ -31,6 +42,21 @@ const idOf = async (config: Config, name: string): Promise<string> => {
   if (told === 'not_running' || 'problem' in told) return ''
   const { ids } = told.body as { ids: Readonly<Record<string, number>> }
   return [ids[name]].join() // no number yet: empty, which matches nothing
+}
+
+/** What decides about own calls: the call, and what each source says of it. */
+const describeCall = (
+  { recording, isParty }: Call,
+  { name, number }: User,
+  calls: Calls,
+): string => {
+  if (number === undefined) return `: ${name} has no number, so no call is surely theirs`
+  const told = calls
+    .explain(recording)
+    .map(({ source, parties }) => `${source}: ${parties.join(' ') || 'nobody'}`)
+  if (isParty === undefined) return `: no source knows whose call ${recording} is`
+  const took = isParty ? 'took part' : 'surely took no part'
+  return `: ${number} ${took} in the call of ${recording} (${told.join(', ')})`
 }
 
 const explain = async (
@@ -60,21 +86,31 @@ const explain = async (
       : refused('user_removed', `no source knows ${user}`)
   }
   const { role } = found.user
-  const grants = createPolicy(config.roles).get(role)
+  const calls = openCalls(config.calls)
+  const grants = createPolicy(config.roles, calls).get(role)
   if (!grants)
     return refused('unknown_role', `the role ${role} has no [roles.${role}] in the config`)
   const id = await idOf(config, user)
-  const grant = findGrant(grants, action, resource, { username: user, id, role })
+  const subject = { username: user, id, role, number: found.user.number }
+  const describe = (own: Grant | undefined): string => {
+    const call = own?.callOf?.(resource, subject)
+    return call ? describeCall(call, found.user, calls) : ''
+  }
+  const grant = findGrant(grants, action, resource, subject)
   if (grant) {
-    io.out(`allowed: ${user} has the role ${role}, which has the grant ${grant.text}`)
+    const why = describe(grant)
+    io.out(`allowed: ${user} has the role ${role}, which has the grant ${grant.text}${why}`)
     return OK
   }
   const own = grants.filter((one) => one.action === action).map((one) => one.text)
   const has = own.length > 0 ? `only ${own.join(', ')}` : `nothing for ${action}`
   const hint = id === '' && own.some((text) => text.includes('{id}'))
+  const why = describe(
+    grants.find((one) => one.action === action && one.callOf?.(resource, subject)),
+  )
   return refused(
-    'no_grant',
-    `${user} has the role ${role}, which grants ${has}${hint ? ' (the number for {id} is not known while the daemon is down)' : ''}`,
+    isUnknownCall(grants, action, resource, subject) ? 'unknown_call' : 'no_grant',
+    `${user} has the role ${role}, which grants ${has}${hint ? ' (the number for {id} is not known while the daemon is down)' : ''}${why}`,
   )
 }
 

@@ -5,6 +5,7 @@ import { BlockList, isIP, SocketAddress } from 'node:net'
 import { posix } from 'node:path'
 import * as v from 'valibot'
 import { parseGrant } from '../auth/grants.ts'
+import { parseNamePattern } from '../calls/names.ts'
 import { findUrlProblem } from '../store/redis/address.ts'
 import type { Address } from './config.ts'
 
@@ -260,6 +261,27 @@ export const mapping: Kind<ReadonlyMap<string, string>> = {
     v.check((found) => new Set(found.map(([theirs]) => theirs)).size === found.length),
     v.transform((found) => new Map(found)),
   ),
+}
+
+/** Any of these names, each at most once. */
+export const anyOf = <const T extends readonly [string, ...string[]]>(
+  names: T,
+): Kind<readonly T[number][]> => ({
+  expected: `a list of ${names.map((entry) => `"${entry}"`).join(', ')}, each at most once, or []`,
+  schema: v.pipe(
+    v.array(v.picklist(names)),
+    v.check((found) => new Set(found).size === found.length),
+  ),
+})
+
+const readNamePattern = (found: string): string | Problem => {
+  const pattern = parseNamePattern(found)
+  return 'problem' in pattern ? pattern : found
+}
+
+export const namePatterns: Kind<readonly string[]> = {
+  expected: 'a list of patterns of names, such as ["{date}-{party}-{other}.wav"]',
+  schema: v.array(textSchema<string>(readNamePattern)),
 }
 
 /** At least one of these names, each at most once. */

@@ -5,7 +5,7 @@ import * as v from 'valibot'
 import type { Kind } from './kinds.ts'
 import { formerSections, retired } from './retired.ts'
 import { rules } from './rules.ts'
-import { settings } from './schema.ts'
+import { settings, userGrants } from './schema.ts'
 import type { Setting, Values } from './schema.ts'
 import { suggest } from './suggest.ts'
 
@@ -188,8 +188,19 @@ export const readSettings = (
     }
   }
 
+  /** Where something tells whose a call is, the role that the file does not write hears its own. */
+  const narrowDefault = () => {
+    const sources = values.get('calls.sources')
+    const roles = own(document, 'roles')
+    if (!Array.isArray(sources) || sources.length === 0) return
+    if (isTable(roles) && own(roles, 'user') !== undefined) return
+    const grants = values.get('roles.*.grants') as Map<string, readonly string[]>
+    grants.set('user', userGrants('{own_calls}'))
+  }
+
   for (const row of rows) readRow(row)
   for (const [section, keys] of sectionsOfEntries) readEntries(section, keys)
+  narrowDefault()
   readUnknown()
   const all = Object.fromEntries(values) as unknown as Values // complete: every row has set its own
   for (const rule of rules) {

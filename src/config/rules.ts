@@ -1,6 +1,7 @@
 // What no setting can know alone: combinations that cannot work, or that open a door without saying so.
 // A rule looks at values that are each good already; it never repairs one.
 
+import { isForOwnCalls } from '../auth/grants.ts'
 import type { Address } from './config.ts'
 import { isLocal } from './kinds.ts'
 import type { SettingName, Values } from './schema.ts'
@@ -84,6 +85,14 @@ export const rules: readonly Rule[] = [
         (name) => name !== false && values['roles.*.grants'].has(name),
       ),
     problem: 'gives a role a name that another role has: choose names that are no roles',
+  },
+  {
+    of: ['roles.*.grants', 'calls.sources'],
+    isBroken: (values) =>
+      values['calls.sources'].length === 0 &&
+      findEntry(values['roles.*.grants'], (_, grants) => grants.some(isForOwnCalls)),
+    problem:
+      'has {own_calls}, and nothing tells whose call a recording is of: name a source in calls.sources, such as "names"',
   },
   {
     of: ['issuers.*.jwks_file', 'issuers.*.jwks_url'],

@@ -44,6 +44,16 @@ const entry = <const Name extends string, T>(
   ...(unsaid !== undefined && { unsaid }),
 })
 
+/** Of role `user`, where the file does not write it. */
+export const userGrants = (recordings: string): readonly string[] => [
+  'subscribe:users-state',
+  'subscribe:active-calls',
+  'subscribe:contacts',
+  'subscribe:me/*',
+  `read:recordings/${recordings}`,
+  'connect:sip',
+]
+
 const DAY = 86_400
 const YEAR = 365 * DAY
 
@@ -76,6 +86,9 @@ export const settings = [
   row('http_users.ca_file', kinds.pathOrNone, '', RESTART, 'the authorities to trust instead of the system\'s, as PEM'),
   row('http_users.token_file', kinds.pathOrNone, '', RESTART, 'a file with the bearer token to show to that service'),
   row('http_users.allow_plain', kinds.flag, false, RESTART, 'allow http:// to another machine: passwords in the clear'),
+
+  row('calls.sources', kinds.anyOf(['names']), [], RELOAD, 'what tells whose call a recording is of, for {own_calls} in grants'),
+  row('calls.name_patterns', kinds.namePatterns, [], RELOAD, 'names of recordings of your own form, with {party} for a number that took part'),
 
   row('tokens.issuer', kinds.name, 'postern', RELOAD, 'the `iss` of every token'),
   row('tokens.audience', kinds.name, 'postern', RELOAD, 'the `aud` of every token'),
@@ -135,7 +148,7 @@ export const settings = [
   row('log.security', kinds.pathOrNone, '/var/log/postern/security.log', RELOAD, 'security events for fail2ban; empty: only in the main log'),
 
   row('roles.*.grants', kinds.grants, {
-    user: ['subscribe:users-state', 'subscribe:active-calls', 'subscribe:contacts', 'subscribe:me/*', 'read:recordings/**', 'connect:sip'],
+    user: userGrants('**'),
     admin: ['read:**', 'write:**', 'subscribe:**', 'connect:**', 'publish:**'],
   }, RELOAD, 'what a user of this role may do, as action:pattern'),
 ] as const

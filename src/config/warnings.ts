@@ -1,5 +1,7 @@
 // What a configuration says that is good and may not be meant: told, and never a reason not to start.
 
+import { isForOwnCalls } from '../auth/grants.ts'
+import { OWN_CALLS } from '../auth/pattern.ts'
 import type { Config } from './config.ts'
 import type { Problem } from './read.ts'
 
@@ -25,10 +27,26 @@ const findLost = (grants: readonly string[]): string[] => {
   return lost
 }
 
-export const findWarnings = ({ roles }: Pick<Config, 'roles'>): Problem[] =>
-  Array.from(roles).flatMap(([role, grants]) =>
-    findLost(grants).map((text) => ({
+/** Own calls beside all calls: the narrower grant says what may not be meant. */
+const findIdle = (grants: readonly string[]): string[] =>
+  grants.filter(isForOwnCalls).flatMap((own) => {
+    const wider = grants.find((one) => one === 'read:**' || one === own.replace(OWN_CALLS, '**'))
+    return wider === undefined ? [] : [`${own} changes nothing beside ${wider}: remove one of them`]
+  })
+
+export const findWarnings = ({ roles, calls }: Pick<Config, 'roles' | 'calls'>): Problem[] => {
+  const found = Array.from(roles).flatMap(([role, grants]) =>
+    [...findLost(grants), ...findIdle(grants)].map((text) => ({
       path: ['roles', role, 'grants'],
       text: `roles.${role}.grants: ${text}`,
     })),
   )
+  const isAsked = [...roles.values()].some((grants) => grants.some(isForOwnCalls))
+  if (calls.sources.length > 0 && !isAsked) {
+    found.push({
+      path: ['calls', 'sources'],
+      text: `calls.sources: changes nothing, since no role hears its own calls alone: write "read:recordings/${OWN_CALLS}" in place of "read:recordings/**" where one should`,
+    })
+  }
+  return found
+}

@@ -17,6 +17,7 @@ import type { Subscription } from '../streams/subscription.ts'
 import type { Directory } from '../users/directory.ts'
 import { createGate, type Gate, type GateParts } from './gate.ts'
 import type { UserFollower } from './follow-users.ts'
+import { openCalls } from './open-calls.ts'
 import type { Observer } from './observe.ts'
 
 export const NOT_RELOADED = 'not reloaded: the running configuration stays in force'
@@ -31,7 +32,7 @@ export interface Terms {
 }
 
 const createTerms = (config: Config, peek: Directory['peek']): Terms => {
-  const policy = createPolicy(config.roles)
+  const policy = createPolicy(config.roles, openCalls(config.calls))
   const isForeign = (username: string): boolean => isForeignName(config.issuers.keys(), username)
   return {
     config,

@@ -68,6 +68,52 @@ void t.test('while the daemon is down, the files answer', async (t) => {
   }
 })
 
+void t.test('of own calls it tells which call, who took part, and who says so', async (t) => {
+  const place = makePlace(t)
+  place.configure({ calls: 'sources = ["names"]' })
+  place.users(`201:${HASH}:user`, `202:${HASH}:user`, `anna:${HASH}:user`, `9:${HASH}:admin`)
+  const out = '2026/11/28/out-15551230202-201-20261128-101500-1795860900.12.wav'
+  const queue = 'q-400-201-20261128-112007-1795864807.117.wav'
+  const hears = 'has the role user, which has the grant read:recordings/{own_calls}'
+  const only = 'has the role user, which grants only read:recordings/{own_calls}'
+  for (const [user, resource, status, answer] of [
+    [
+      '201',
+      `recordings/${out}`,
+      0,
+      `allowed: 201 ${hears}: 201 took part in the call of ${out} (names: 201)`,
+    ],
+    [
+      '202',
+      `recordings/${out}`,
+      1,
+      `refused (no_grant): 202 ${only}: 202 surely took no part in the call of ${out} (names: 201)`,
+    ],
+    [
+      '201',
+      `recordings/${queue}`,
+      1,
+      `refused (no_grant): 201 ${only}: 201 surely took no part in the call of ${queue} (names: nobody)`,
+    ],
+    [
+      '201',
+      'recordings/201.wav',
+      1,
+      `refused (unknown_call): 201 ${only}: no source knows whose call 201.wav is`,
+    ],
+    [
+      'anna',
+      `recordings/${out}`,
+      1,
+      `refused (no_grant): anna ${only}: anna has no number, so no call is surely theirs`,
+    ],
+    ['201', 'voicemail/201.wav', 1, `refused (no_grant): 201 ${only}`],
+    ['9', `recordings/${out}`, 0, 'allowed: 9 has the role admin, which has the grant read:**'],
+  ] as const) {
+    t.same(await explain(place.config, user, 'read', resource), { status, out: answer, err: '' })
+  }
+})
+
 void t.test('the running daemon knows the number of a user', async (t) => {
   const daemon = await startTestDaemon(t, {
     sections: { 'roles.user': 'grants = ["subscribe:own-{id}"]' },

@@ -45,6 +45,30 @@ const cases: readonly (readonly [Kind<unknown>, readonly (readonly [unknown, unk
     ],
   ],
   [
+    kinds.anyOf(['names', 'other']),
+    [
+      [[], []],
+      [['names'], ['names']],
+      [
+        ['other', 'names'],
+        ['other', 'names'],
+      ],
+      [['names', 'names'], REFUSED],
+      [['file'], REFUSED],
+      ['names', REFUSED],
+    ],
+  ],
+  [
+    kinds.namePatterns,
+    [
+      [[], []],
+      [['{date}-{party}.wav'], ['{date}-{party}.wav']],
+      [['{date}.wav'], REFUSED],
+      [['{party}', '{party}{x}'], REFUSED],
+      [[201], REFUSED],
+    ],
+  ],
+  [
     kinds.socketPath,
     [
       ['/run/postern/control.sock', '/run/postern/control.sock'],

@@ -134,3 +134,27 @@ void t.test('what such a section lacks, or has too much, is named with the secti
   t.match(problems({ issuers: { a: ISSUER, b: ISSUER } }), [/^issuers\.a\.issuer: is the name of/])
   t.match(problems({ issuers: { acme: 7 } }), [/^issuers\.acme: must be a section/])
 })
+
+void t.test(
+  'where something tells whose a call is, role user hears its own by default',
+  async (t) => {
+    const grantsOf = (document: Record<string, unknown>): readonly string[] => {
+      const read = readSettings(document)
+      if ('problems' in read) throw new Error(read.problems.map(({ text }) => text).join())
+      return read.values['roles.*.grants'].get('user') ?? []
+    }
+    const all = grantsOf({})
+    const calls = { sources: ['names'] }
+    t.ok(all.includes('read:recordings/**'))
+    t.same(
+      grantsOf({ calls }),
+      all.map((grant) => grant.replace('recordings/**', 'recordings/{own_calls}')),
+    )
+    t.same(grantsOf({ calls: { sources: [] } }), all, 'without a source as ever')
+    t.same(grantsOf({ calls, roles: { clerk: { grants: [] } } }), grantsOf({ calls }))
+    const written = { user: { grants: ['read:recordings/**'] } }
+    t.same(grantsOf({ calls, roles: written }), ['read:recordings/**'], 'what the file says holds')
+    t.match(problems({ calls, roles: 7 }), [/^roles: must be a section/])
+    t.match(problems({ calls: { sources: 'names' } }), [/^calls\.sources: must be a list/])
+  },
+)

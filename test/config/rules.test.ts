@@ -23,6 +23,24 @@ void t.test('the defaults break no rule', async (t) => {
   t.same(broken({}), [])
 })
 
+void t.test('own calls without anything that tells whose they are', async (t) => {
+  const roles = new Map([
+    ['boss', ['read:**']],
+    ['user', ['read:recordings/{own_calls}']],
+  ])
+  t.same(broken({ 'roles.*.grants': roles }), ['roles.*.grants calls.sources'])
+  t.same(broken({ 'roles.*.grants': roles, 'calls.sources': ['names'] }), [])
+  const read = readSettings({ roles: { clerk: { grants: ['read:recordings/{own_calls}'] } } })
+  t.match(read, {
+    problems: [
+      {
+        path: ['roles', 'clerk', 'grants'],
+        text: /^roles\.clerk\.grants: has \{own_calls\}, and nothing tells whose call .*: name a source in calls\.sources/,
+      },
+    ],
+  })
+})
+
 void t.test('two listeners that could not both bind are refused', async (t) => {
   const cases: readonly (readonly [http: Address, operator: Address, collides: boolean])[] = [
     [four('127.0.0.1'), four('127.0.0.1'), true],

@@ -25,7 +25,11 @@ const standing = (document: unknown, name: string): unknown[] => {
 }
 
 void t.test('the example file holds every setting at its default', async (t) => {
-  const document = parse(example)
+  // Of role `user` as a comment: what it may do hangs on whether a source of calls is named.
+  const whole = example.replace(/^#   \[roles\.user\]\n(?:#   .*\n)+/m, (block) =>
+    block.replaceAll(/^#   /gm, ''),
+  )
+  const document = parse(whole)
   for (const { name, fallback } of rows) {
     t.same(
       standing(document, name),
@@ -35,7 +39,9 @@ void t.test('the example file holds every setting at its default', async (t) => 
       name,
     )
   }
-  t.strictSame(readConfig(example, 'example').config, readConfig('', 'empty').config)
+  for (const text of [example, whole]) {
+    t.strictSame(readConfig(text, 'example').config, readConfig('', 'empty').config)
+  }
 })
 
 void t.test('the example file marks exactly the settings that need a restart', async (t) => {

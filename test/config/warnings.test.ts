@@ -3,11 +3,14 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { parse } from 'smol-toml'
 import { type Action, createPolicy, findGrant } from '../../src/auth/grants.ts'
+import { readConfig } from '../../src/config/load.ts'
 import { findWarnings } from '../../src/config/warnings.ts'
 
-const rolesOf = (grants: readonly string[]) => ({ roles: new Map([['boss', grants]]) })
+const rolesOf = (grants: readonly string[]) => ({
+  roles: new Map([['boss', grants]]),
+  calls: { sources: [], namePatterns: [] },
+})
 
 void t.test('a role that reads the API and writes nothing', async (t) => {
   for (const grants of [
@@ -44,6 +47,23 @@ void t.test('a pattern that covered private channels of users', async (t) => {
   }
 })
 
+void t.test('a source of calls that changes nothing, and a grant that does not', async (t) => {
+  const calls = { sources: ['names'] as const, namePatterns: [] }
+  const own = 'read:recordings/{own_calls}'
+  const told = (grants: readonly string[]): string[] =>
+    findWarnings({ ...rolesOf(grants), calls }).map(({ text }) => text)
+  t.match(told(['read:recordings/**']), [
+    /^calls\.sources: changes nothing, since no role hears its own calls alone: write "read:recordings\/\{own_calls\}" in place/,
+  ])
+  t.same(told([own]), [])
+  t.same(told([own, 'read:recordings/2026/**', 'write:**']), [])
+  for (const wider of ['read:**', 'read:recordings/**']) {
+    t.same(told([own, wider, 'write:**']), [
+      `roles.boss.grants: ${own} changes nothing beside ${wider}: remove one of them`,
+    ])
+  }
+})
+
 void t.test('no other role', async (t) => {
   for (const grants of [
     [],
@@ -60,8 +80,7 @@ void t.test('no other role', async (t) => {
 
 void t.test('what is shipped is meant', async (t) => {
   const text = readFileSync(join(import.meta.dirname, '../../postern.example.toml'), 'utf8')
-  const { roles } = parse(text) as { roles: Record<string, { grants: string[] }> }
-  const named = Object.entries(roles).map(([role, { grants }]) => [role, grants] as const)
-  t.ok(named.length > 1)
-  t.same(findWarnings({ roles: new Map(named) }), [])
+  const shipped = readConfig(text, 'example')
+  t.ok(shipped.config.roles.size > 1)
+  t.same(shipped.warnings, [])
 })
