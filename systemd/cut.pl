@@ -4,40 +4,34 @@
 # In Perl because perl-base is on every Debian, and Node cannot open AF_NETLINK: no module from outside perl-base.
 #
 # systemd hands over the listening unix socket. Lines, any number in flight, answered in any order:
-#   (on accept)                                    postern-cut 1 BOOT     BOOT: another one for each process
-#   look ID PEER PEERPORT LOCAL LOCALPORT          ID COOKIE UNSENT       the kernel's name of that very connection (16
-#                                                                         digits), and the bytes that its peer lacks
+#   (on accept)                                    postern-cut 1 BOOT    BOOT: another one for each process
+#   look ID PEER PEERPORT LOCAL LOCALPORT          ID COOKIE UNSENT      16 digits; bytes that the peer has not taken
 #   cut ID PEER PEERPORT LOCAL LOCALPORT COOKIE    ID cut
-#   either                                         ID gone                there is no such connection (any more)
+#   either                                         ID gone               there is no such connection (any more)
 #   either                                         ID refused WHY
-# WHY is malformed (a line without an id, or a longer one, closes the connection), family (IPv4 and IPv6 in one line),
-# port (not in POSTERN_CUT_PORTS), owner (not nginx's), unlooked (a cookie that this process has not looked up, or long
-# ago), rate (too many cuts in this second) or denied (the kernel lets us cut nothing: the log says why).
-# What the variables mean is in postern-cut.service.
+# WHY is malformed (without an id, or too long, it closes the connection), port (not in POSTERN_CUT_PORTS), owner
+# (not nginx's), unlooked (not looked up by this process, or long ago), rate (too many cuts in this second) or denied
+# (the kernel cuts nothing: the log says why). What the variables mean is in postern-cut.service.
 use strict;
 use warnings;
 use Errno qw(ENOENT);
-use IO::Handle ();
 use POSIX ();
 use Socket qw(AF_INET AF_INET6 SOCK_RAW SOL_SOCKET SO_RCVBUF SO_RCVTIMEO inet_pton);
 use constant { NETLINK => 16, SOCK_DIAG => 4, LOOK => 20, CUT => 21, REQUEST => 1, ACK => 4, ERROR => 2, TCP => 6 };
-use constant { SO_RCVBUFFORCE => 33, CGROUP_ID => 21, ANY_COOKIE => 'f' x 16, EVERY_STATE => 0xffffffff };
+use constant { SO_RCVBUFFORCE => 33, CGROUP_ID => 21, ANY_COOKIE => "\xff" x 8, EVERY_STATE => 0xffffffff };
 use constant { CLIENTS => 32, LINE => 160, READ => 16_384, UNREAD => 262_144, STALL => 5 };
 use constant { BATCH => 100, CUTS_A_SECOND => 20_000, REMEMBERED => 100_000, LOGGED_A_MINUTE => 10 };
 
 # Established and half-closed: what can still be sent on. Never LISTEN: where a connection is gone the kernel finds
 # the socket that listens, and to destroy that one leaves nginx deaf until it is restarted.
 my %alive = map { $_ => 1 } 1, 4, 5, 8, 9, 11;
-my $address = qr/[0-9a-fA-F.:]{2,45}/;
-my $line_of = qr/\A(look|cut) ([0-9]{1,10}) ($address) ([0-9]{1,5}) ($address) ([0-9]{1,5})(?: ([0-9a-f]{16}))?\z/;
-
+my $end = qr/([0-9a-fA-F.:]{2,45}) ([0-9]{1,5})/;
 my %ports = map { $_ => 1 } split ' ', $ENV{POSTERN_CUT_PORTS} // '';
 my $folder = $ENV{POSTERN_CUT_CGROUP} // '/sys/fs/cgroup/system.slice/nginx.service';
 my $user = $ENV{POSTERN_CUT_USER} // 'www-data';
 my $worker = ($user =~ /\A[0-9]+\z/ ? $user : getpwnam $user) // -1;
-my ($recent, $older) = ({}, {});    # of what was looked up: both ends of the connection => its cookie
-my (%clients, @orders, %counts, %said, $incapable, $ended);
-my ($logged, $second, $cuts) = (0, 0, 0);
+my ($recent, $older) = ({}, {});    # of what was looked up: the request for it => its cookie
+my ($logged, $second, $cuts, %clients, @orders, %counts, %said, $ended) = (0, 0, 0);
 my $hello = sprintf "postern-cut 1 %08x%08x\n", rand 2**32, rand 2**32;
 
 ($ENV{LISTEN_PID} // 0) == $$ && ($ENV{LISTEN_FDS} // 0) == 1 or die "<3>systemd starts this: postern-cut.socket\n";
@@ -46,15 +40,10 @@ $listener->blocking(0);
 socket my $netlink, NETLINK, SOCK_RAW, SOCK_DIAG or die "<3>no netlink socket (RestrictAddressFamilies=): $!\n";
 setsockopt $netlink, SOL_SOCKET, $_, pack 'i', 4 << 20 for SO_RCVBUF, SO_RCVBUFFORCE;
 setsockopt $netlink, SOL_SOCKET, SO_RCVTIMEO, pack 'l! l!', 5, 0;
-$SIG{PIPE} = 'IGNORE';
-$SIG{TERM} = $SIG{INT} = sub { $ended = 1 };
-
-note(4, 'POSTERN_CUT_PORTS names no port, so nothing is cut: systemctl edit postern-cut') if !%ports;
-# Of nobody's connection by nobody's cookie the kernel says ENOENT, where it lets us and can at all.
-my $nobody = { family => AF_INET, ends => pack('n n a16 a16', 1, 1, ("\x7f\0\0\1") x 2), cookie => 'fe' x 8 };
-my ($able) = ask(CUT, $nobody);
-incapable($able->[0]) if $able->[0] != ENOENT;
-
+@SIG{ 'PIPE', 'TERM', 'INT' } = ('IGNORE', (sub { $ended = 1 }) x 2);
+# Of nobody's connection the kernel says ENOENT, where it can and lets us; else looks are refused as well, in good time.
+my ($able) = ask(CUT, request(AF_INET, 1, 1, '', '') . "\xfe" x 8);
+my $incapable = $able->[0] == ENOENT ? undef : denial($able->[0]);
 my ($alone_since, $minute) = (now(), now());
 while (!$ended && now() - $alone_since < ($ENV{POSTERN_CUT_IDLE} // 10)) {
     my ($readable, $writable) = ('', '');
@@ -63,10 +52,9 @@ while (!$ended && now() - $alone_since < ($ENV{POSTERN_CUT_IDLE} // 10)) {
         vec($readable, $_->{fd}, 1) = 1 if length $_->{out} < UNREAD && !$_->{closing};
         vec($writable, $_->{fd}, 1) = 1 if length $_->{out};
     }
-    if (select($readable, $writable, undef, 1) > 0) {
-        receive($_) for grep { vec $readable, $_->{fd}, 1 } values %clients;
-        accept_all();
-    }
+    $readable = '' if select($readable, $writable, undef, 1) <= 0;
+    receive($_) for grep { vec $readable, $_->{fd}, 1 } values %clients;
+    accept_all();
     while (my @batch = splice @orders, 0, BATCH) { carry_out(@batch) }
     deliver($_) for values %clients;
     $alone_since = now() if %clients;
@@ -76,22 +64,21 @@ report();
 
 sub now { return (POSIX::times())[0] / 100 }    # seconds of a clock that nobody sets
 sub note { my ($level, $text) = @_; $text =~ s/[^\x20-\x7e]/?/g; syswrite STDERR, "<$level>$text\n" }
-sub refuse { my ($order, $why, $cure) = @_; complain($why, $order->{line}, $cure); return answer($order, "refused $why") }
-sub hang_up { my ($client, $line) = @_; complain('malformed', $line); $client->{closing} = 1 }
+sub refuse { my ($order, $why, $cure) = @_; complain($why, $order->{line}, $cure); answer($order, "refused $why") }
 sub may_cut { ($second, $cuts) = (int now(), 0) if $second != int now(); return $cuts++ < CUTS_A_SECOND }
-
-# While this process lives: the daemon is to hear of it when it looks, and not when something has to end.
-sub incapable {
-    local $! = $_[0];
-    note(3, $incapable = "the kernel lets nothing be cut ($!): CAP_NET_ADMIN, PrivateUsers=no, INET_DIAG_DESTROY");
-}
+sub request { return pack 'CCCx L n n a16 a16 L', shift, TCP, 0, EVERY_STATE, @_, 0 }    # but for the cookie
+sub denial { local $! = $_[0]; return "the kernel cuts nothing ($!): CAP_NET_ADMIN, no PrivateUsers=, INET_DIAG_DESTROY" }
 
 sub answer {
     my ($order, $text, $counted) = @_;
     $counts{ $counted // $text }++;
-    $order->{client}{out} .= "$order->{id} $text
-";
-    return;
+    return !($order->{client}{out} .= "$order->{id} $text\n");    # false, as all that answers
+}
+
+sub settle {
+    my ($order, $errno) = @_;
+    return refuse($order, 'denied', denial($errno)) if $errno && $errno != ENOENT;
+    return answer($order, $errno ? 'gone' : 'cut');
 }
 
 # The first refusals of each minute have a line of their own; a cure is said once.
@@ -99,6 +86,7 @@ sub complain {
     my ($why, $what, $cure) = @_;
     note(4, sprintf 'refused (%s): %.160s', $why, $what) if $logged++ < LOGGED_A_MINUTE;
     note(4, "$cure: systemctl edit postern-cut") if defined $cure && !$said{$why}++;
+    return 1;
 }
 
 sub report {
@@ -108,9 +96,9 @@ sub report {
 
 sub accept_all {
     while (accept my $handle, $listener) {
-        if (keys %clients >= CLIENTS) { complain('clients', 'there are ' . CLIENTS); next }
+        next if keys %clients >= CLIENTS && complain('clients', 'there are ' . CLIENTS);
         $handle->blocking(0);
-        $clients{ fileno $handle } = { fd => fileno $handle, handle => $handle, in => '', out => $hello, moved => now() };
+        $clients{ fileno $handle } = { fd => fileno $handle, handle => $handle, moved => now(), in => '', out => $hello };
     }
 }
 
@@ -119,7 +107,7 @@ sub receive {
     my $got = sysread $client->{handle}, $client->{in}, READ, length $client->{in};
     $client->{closing} = 1 if defined $got ? !$got : !$!{EAGAIN} && !$!{EINTR};
     while (!$client->{closing} && $client->{in} =~ s/\A([^\n]*)\n//) { take($client, $1) }
-    hang_up($client, $client->{in}) if length $client->{in} > LINE && !$client->{closing};
+    $client->{closing} ||= complain('malformed', $client->{in}) if length $client->{in} > LINE;
 }
 
 # A client that leaves its answers unread is not waited for.
@@ -128,25 +116,25 @@ sub deliver {
     my $sent = $client->{out} eq '' ? 0 : syswrite $client->{handle}, $client->{out};
     my $lost = !defined $sent && !$!{EAGAIN} && !$!{EINTR};
     if (defined $sent) { substr $client->{out}, 0, $sent, ''; $client->{moved} = now() }
-    elsif (now() - $client->{moved} >= STALL) { complain('unread', 'answers to a client'); $lost = 1 }
+    elsif (now() - $client->{moved} >= STALL) { $lost ||= complain('unread', 'answers to a client') }
     delete $clients{ $client->{fd} } if $lost || $client->{closing} && $client->{out} eq '';
 }
 
 sub take {
     my ($client, $line) = @_;
-    my ($verb, $id, $peer, $peer_port, $local, $local_port, $cookie) = $line =~ $line_of;
+    my ($verb, $id, $peer, $peer_port, $local, $local_port, $cookie) =
+        $line =~ /\A(look|cut) ([0-9]{1,10}) $end $end(?: ([0-9a-f]{16}))?\z/;
     my $order = { client => $client, id => $id, line => $line, cookie => $cookie };
     my ($peer_family, $peer_bytes) = address($peer // '');
     my ($family, $bytes) = address($local // '');
-    if (!$peer_family || !$family || $peer_port > 65_535 || ($verb eq 'cut') != defined $cookie) {
-        ($order->{id}) = $line =~ /\A[a-z]{1,8} ([0-9]{1,10})(?![0-9])/ or return hang_up($client, $line);
-        return refuse($order, 'malformed');
+    if (!$family || $family != ($peer_family // 0) || $peer_port > 65_535 || ($verb eq 'cut') != defined $cookie) {
+        ($order->{id}) = $line =~ /\A[a-z]+ ([0-9]{1,10})(?![0-9])/;
+        return defined $order->{id} ? refuse($order, 'malformed') : ($client->{closing} = complain('malformed', $line));
     }
-    return refuse($order, 'family') if $peer_family != $family;
     return refuse($order, 'port', "POSTERN_CUT_PORTS= has not $local_port") if !$ports{$local_port};
     return refuse($order, 'denied', $incapable) if defined $incapable;
     return refuse($order, 'rate') if defined $cookie && !may_cut();
-    @$order{ 'family', 'ends' } = ($family, pack 'n n a16 a16', $local_port, $peer_port, $bytes, $peer_bytes);
+    $order->{request} = request($family, $local_port, $peer_port, $bytes, $peer_bytes);
     push @orders, $order;
 }
 
@@ -162,16 +150,10 @@ sub address {
 sub carry_out {
     my $group = $folder eq 'none' ? undef : (stat $folder)[1];
     my $by_user = $folder eq 'none' || !defined $group && !-e '/sys/fs/cgroup/cgroup.controllers';
-    my @found = ask(LOOK, @_);
+    my @found = ask(LOOK, map { $_->{request} . ANY_COOKIE } @_);
     my @cut = grep { judge($_, @{ shift @found }, $by_user, $group) } @_;
-    my @done = ask(CUT, @cut);
-    settle($_, shift(@done)->[0]) for @cut;
-}
-
-sub settle {
-    my ($order, $errno) = @_;
-    if ($errno && $errno != ENOENT) { incapable($errno); return refuse($order, 'denied') }
-    return answer($order, $errno ? 'gone' : 'cut');
+    my @cuts = ask(CUT, map { $_->{request} . pack 'H16', $_->{cookie} } @cut);
+    settle($_, shift(@cuts)->[0]) for @cut;
 }
 
 # True for what is to be cut; everything else is answered.
@@ -179,15 +161,15 @@ sub judge {
     my ($order, $errno, $socket, $by_user, $group) = @_;
     return settle($order, $errno) if $errno;
     my ($state, $ports, $cookie, $unsent, $uid, $inode) = unpack 'x C x2 a4 x36 H16 x8 L3', $socket;
-    my $same = $ports eq substr($order->{ends}, 0, 4) && ($order->{cookie} // $cookie) eq $cookie;
+    my $same = $ports eq substr($order->{request}, 8, 4) && ($order->{cookie} // $cookie) eq $cookie;
     return settle($order, ENOENT) if !$same || !$alive{$state};
-    my $known = grep { ($_->{ $order->{ends} } // '') eq $cookie } $recent, $older;
+    my $known = grep { ($_->{ $order->{request} } // '') eq $cookie } $recent, $older;
     # Half-closed ones have no inode, and with some kernels no user: whose they are was seen before.
-    my $ours = $by_user ? $uid == $worker || !$inode && $known : ($group // -1) == group_of($socket);
-    my $cure = $by_user ? "POSTERN_CUT_USER=$user" : "POSTERN_CUT_CGROUP=$folder" . (defined $group ? '' : ', not there');
+    my $ours = $by_user ? $uid == $worker || !$inode && $known : ($group || -1) == group_of($socket);
+    my $cure = $by_user ? "POSTERN_CUT_USER=$user" : "POSTERN_CUT_CGROUP=$folder" . ($group ? '' : ', not there');
     return refuse($order, 'owner', $cure) if !$ours;
     return $known || refuse($order, 'unlooked') if defined $order->{cookie};
-    $recent->{ $order->{ends} } = $cookie;
+    $recent->{ $order->{request} } = $cookie;
     ($older, $recent) = ($recent, {}) if keys %$recent >= REMEMBERED;
     return answer($order, "$cookie $unsent", 'looked up');
 }
@@ -204,19 +186,15 @@ sub group_of {
 
 # One datagram of requests, which the kernel has answered when send returns: by [0, what it is] or [errno].
 sub ask {
-    my ($verb, @orders) = @_;
-    return if !@orders;
-    my ($flags, $datagram, @answers) = ($verb == CUT ? REQUEST | ACK : REQUEST, '');
-    for my $number (0 .. $#orders) {
-        my ($family, $ends, $cookie) = @{ $orders[$number] }{ 'family', 'ends', 'cookie' };
-        my @request = ($family, TCP, 0, EVERY_STATE, $ends, 0, $verb == CUT ? $cookie : ANY_COOKIE);
-        $datagram .= pack 'L S S L L CCCx L a36 L H16', 72, $verb, $flags, $number, 0, @request;
-    }
+    my ($verb, @requests) = @_;
+    return if !@requests;
+    my ($flags, $number, @answers) = ($verb == CUT ? REQUEST | ACK : REQUEST, 0);
+    my $datagram = join '', map { pack('L S S L L', 16 + length, $verb, $flags, $number++, 0) . $_ } @requests;
     send $netlink, $datagram, 0, pack 'S S L L', NETLINK, 0, 0, 0 or die "<3>netlink: $!\n";
-    for (my $missing = @orders; $missing > 0; $missing--) {
+    for (@requests) {
         defined recv $netlink, my $message, 65_536, 0 or die "<3>netlink: $!\n";
-        my ($type, $number) = unpack 'x4 S x2 L', $message;
-        $answers[$number] = $type == ERROR ? [-unpack 'x16 l', $message] : [0, substr $message, 16];
+        my ($type, $of) = unpack 'x4 S x2 L', $message;
+        $answers[$of] = $type == ERROR ? [-unpack 'x16 l', $message] : [0, substr $message, 16];
     }
     return @answers;
 }
