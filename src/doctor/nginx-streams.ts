@@ -1,7 +1,16 @@
 // The traps of Nchan's locations: who may listen, who may publish, and that every stream can be ended.
 
 import type { Spot } from './nginx-config.ts'
-import { has, inForce, inside, isProtected, serverOf, type Trap, textOf } from './nginx-spots.ts'
+import {
+  has,
+  inForce,
+  inside,
+  isProtected,
+  serverOf,
+  type Trap,
+  textOf,
+  value,
+} from './nginx-spots.ts'
 
 const isKick = ({ directive }: Spot): boolean => /\bkick-\[\S*$/.test(textOf(directive))
 
@@ -50,6 +59,19 @@ export const NCHAN: readonly Trap[] = [
     text: 'the proxy in front may keep event streams back: an nginx at its defaults lets not a byte through',
     cure: 'include postern/postern-subscribe.conf there, which says `X-Accel-Buffering: no`',
     isWarning: true,
+  },
+  {
+    rule: 'told-behind-proxy',
+    find: (spot, all) =>
+      value(spot, 'real_ip_header') !== 'proxy_protocol' &&
+      inForce(spot, 'set_real_ip_from').length > 0 &&
+      all.some(
+        ({ directive: { name, args } }) =>
+          name === 'nchan_unsubscribe_request' &&
+          textOf(spot.directive) === `location = ${String(args[0])}`,
+      ),
+    text: 'each stream that a client behind the proxy closes kills a worker of nginx',
+    cure: 'write `real_ip_header proxy_protocol;` in this location, as postern-softphone.conf does',
   },
   {
     rule: 'publisher-open',

@@ -262,6 +262,20 @@ void t.test('an event stream that a proxy keeps back', (t) => {
   t.end()
 })
 
+void t.test('the end of a stream that is told behind a proxy', (t) => {
+  const rules = (lines: string, server = 'set_real_ip_from 192.0.2.1;') =>
+    findTraps(
+      parseNginxDump(
+        `# configuration file /n:\nhttp { server { ${server} location = /told { ${lines} } location @x { nchan_unsubscribe_request /told; } } }`,
+      ),
+    ).filter(({ rule }) => rule === 'told-behind-proxy')
+  t.match(rules('internal;'), [{ state: 'problem', cure: /real_ip_header proxy_protocol/ }])
+  t.same(rules('real_ip_header proxy_protocol;'), [])
+  t.same(rules('internal;', 'listen 80;'), [])
+  t.same(rules('internal;', 'set_real_ip_from 192.0.2.1; real_ip_header proxy_protocol;'), [])
+  t.end()
+})
+
 void t.test('an exemption that opens more than was meant', (t) => {
   const rules = (set: string, http = '') =>
     findTraps(
