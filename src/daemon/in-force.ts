@@ -5,6 +5,7 @@ import { type StillGranted, createStillGranted } from '../auth/check.ts'
 import { createPolicy, type Policy } from '../auth/grants.ts'
 import { foreignName, isForeignName, type TrustedIssuer } from '../auth/issuer.ts'
 import type { Keyring } from '../auth/keyring.ts'
+import type { Calls } from '../calls/calls.ts'
 import { ConfigError } from '../config/config-error.ts'
 import { type Config, findRestartOnly } from '../config/config.ts'
 import { loadKeys } from '../config/keys-file.ts'
@@ -26,17 +27,20 @@ export const NOT_RELOADED = 'not reloaded: the running configuration stays in fo
 export interface Terms {
   readonly config: Config
   readonly policy: Policy
+  readonly calls: Calls
   /** Whether the name is one that a trusted issuer's users have: no source of ours is asked for it. */
   isForeign(username: string): boolean
   stillGranted: StillGranted
 }
 
 const createTerms = (config: Config, peek: Directory['peek']): Terms => {
-  const policy = createPolicy(config.roles, openCalls(config.calls))
+  const calls = openCalls(config.calls)
+  const policy = createPolicy(config.roles, calls)
   const isForeign = (username: string): boolean => isForeignName(config.issuers.keys(), username)
   return {
     config,
     policy,
+    calls,
     isForeign,
     stillGranted: createStillGranted({ policy, peek, isForeign }),
   }
@@ -115,12 +119,12 @@ export const openInForce = async (parts: {
   metrics.reloaded(true) // what it starts with is in force
 
   const applyConfig = async (next: Config, isMeant: boolean): Promise<Reloaded> => {
+    const nextTerms = terms.prepare(next)
     const keys = await loadKeys(started.state.directory, { mustExist: true })
     // Before the swap: where the store cannot end what the users file asks for, nothing changes.
     const { problems } = await follower.reload(isMeant)
     if (problems.size > 0) throw new ConfigError([...problems.values()].flat())
     issuers = await openIssuers(next.issuers, events, issuers)
-    const nextTerms = terms.prepare(next)
     gate = createGate(nextTerms, keys, issuers.all, gateParts)
     terms.replace(nextTerms, keys, issuers.all)
     countKeys(keys)

@@ -3,7 +3,7 @@
 
 import type { Sessions } from '../auth/sessions.ts'
 import type { UserFollower } from './follow-users.ts'
-import type { InForce } from './in-force.ts'
+import type { InForce, TermsInForce } from './in-force.ts'
 import type { SessionSelector } from '../http/operator.ts'
 import { STATUS } from '../http/reply.ts'
 import type { Peers } from './peers.ts'
@@ -33,6 +33,7 @@ export const createOperations = (parts: {
   follower: Pick<UserFollower, 'reload'>
   peers: Pick<Peers, 'kick'>
   inForce: InForce
+  terms: Pick<TermsInForce, 'now'>
   listSessions(username?: string): Promise<readonly unknown[]>
   namesInHeader(): boolean
   /** How many streams could not be cut since the start, by why. */
@@ -66,6 +67,7 @@ export const createOperations = (parts: {
   return {
     reload: (isMeant: boolean) => explained(inForce.reload(undefined, isMeant)),
     listSessions: parts.listSessions,
+    explainCall: (recording: string) => parts.terms.now().calls.explain(recording),
     nginx: (): WorkersReport & CutsReport => ({
       reloadDue: workers.reloadDue(),
       listLost: workers.isListLost(),

@@ -136,6 +136,7 @@ const build = async (config: Config, parts: DaemonParts) => {
     cutter,
     follower,
     peers,
+    terms,
     inForce,
   })
   const doors = { ...core, sockets, observer, inForce, operations, findObstacle }
