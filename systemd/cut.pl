@@ -18,7 +18,7 @@ use Errno qw(ENOENT);
 use POSIX ();
 use Socket qw(AF_INET AF_INET6 SOCK_RAW SOL_SOCKET SO_RCVBUF SO_RCVTIMEO inet_pton);
 use constant { NETLINK => 16, SOCK_DIAG => 4, LOOK => 20, CUT => 21, REQUEST => 1, ACK => 4, ERROR => 2, TCP => 6 };
-use constant { SO_RCVBUFFORCE => 33, CGROUP_ID => 21, ANY_COOKIE => "\xff" x 8, EVERY_STATE => 0xffffffff };
+use constant { SO_RCVBUFFORCE => 33, SO_MARK => 36, CGROUP_ID => 21, ANY_COOKIE => "\xff" x 8 };
 use constant { CLIENTS => 32, LINE => 160, READ => 16_384, UNREAD => 262_144, STALL => 5 };
 use constant { BATCH => 100, CUTS_A_SECOND => 20_000, REMEMBERED => 100_000, LOGGED_A_MINUTE => 10 };
 
@@ -41,9 +41,10 @@ socket my $netlink, NETLINK, SOCK_RAW, SOCK_DIAG or die "<3>no netlink socket (R
 setsockopt $netlink, SOL_SOCKET, $_, pack 'i', 4 << 20 for SO_RCVBUF, SO_RCVBUFFORCE;
 setsockopt $netlink, SOL_SOCKET, SO_RCVTIMEO, pack 'l! l!', 5, 0;
 @SIG{ 'PIPE', 'TERM', 'INT' } = ('IGNORE', (sub { $ended = 1 }) x 2);
-# Of nobody's connection the kernel says ENOENT, where it can and lets us; else looks are refused as well, in good time.
+# Seen now, so that looks are refused too. ENOENT: it can, and nobody has this connection. A mark needs a cut's right.
 my ($able) = ask(CUT, request(AF_INET, 1, 1, '', '') . "\xfe" x 8);
-my $incapable = $able->[0] == ENOENT ? undef : denial($able->[0]);
+my $cannot = setsockopt($netlink, SOL_SOCKET, SO_MARK, pack 'i', 0) ? $able->[0] : $! + 0;
+my $incapable = $cannot == ENOENT ? undef : denial($cannot);
 my ($alone_since, $minute) = (now(), now());
 while (!$ended && now() - $alone_since < ($ENV{POSTERN_CUT_IDLE} // 10)) {
     my ($readable, $writable) = ('', '');
@@ -66,8 +67,8 @@ sub now { return (POSIX::times())[0] / 100 }    # seconds of a clock that nobody
 sub note { my ($level, $text) = @_; $text =~ s/[^\x20-\x7e]/?/g; syswrite STDERR, "<$level>$text\n" }
 sub refuse { my ($order, $why, $cure) = @_; complain($why, $order->{line}, $cure); answer($order, "refused $why") }
 sub may_cut { ($second, $cuts) = (int now(), 0) if $second != int now(); return $cuts++ < CUTS_A_SECOND }
-sub request { return pack 'CCCx L n n a16 a16 L', shift, TCP, 0, EVERY_STATE, @_, 0 }    # but for the cookie
-sub denial { local $! = $_[0]; return "the kernel cuts nothing ($!): CAP_NET_ADMIN, no PrivateUsers=, INET_DIAG_DESTROY" }
+sub request { return pack 'C3 x L n2 a16 a16 L', shift, TCP, 0, ~0, @_, 0 }    # but for the cookie
+sub denial { local $! = $_[0]; return "nothing can be cut ($!): CAP_NET_ADMIN, no PrivateUsers=, INET_DIAG_DESTROY" }
 
 sub answer {
     my ($order, $text, $counted) = @_;
@@ -85,8 +86,7 @@ sub settle {
 sub complain {
     my ($why, $what, $cure) = @_;
     note(4, sprintf 'refused (%s): %.160s', $why, $what) if $logged++ < LOGGED_A_MINUTE;
-    note(4, "$cure: systemctl edit postern-cut") if defined $cure && !$said{$why}++;
-    return 1;
+    return defined $cure && !$said{$why}++ && note(4, "$cure: systemctl edit postern-cut") || 1;
 }
 
 sub report {
@@ -98,13 +98,13 @@ sub accept_all {
     while (accept my $handle, $listener) {
         next if keys %clients >= CLIENTS && complain('clients', 'there are ' . CLIENTS);
         $handle->blocking(0);
-        $clients{ fileno $handle } = { fd => fileno $handle, handle => $handle, moved => now(), in => '', out => $hello };
+        $clients{ fileno $handle } = { fd => fileno $handle, io => $handle, out => $hello, in => '', moved => now() };
     }
 }
 
 sub receive {
     my ($client) = @_;
-    my $got = sysread $client->{handle}, $client->{in}, READ, length $client->{in};
+    my $got = sysread $client->{io}, $client->{in}, READ, length $client->{in};
     $client->{closing} = 1 if defined $got ? !$got : !$!{EAGAIN} && !$!{EINTR};
     while (!$client->{closing} && $client->{in} =~ s/\A([^\n]*)\n//) { take($client, $1) }
     $client->{closing} ||= complain('malformed', $client->{in}) if length $client->{in} > LINE;
@@ -113,7 +113,7 @@ sub receive {
 # A client that leaves its answers unread is not waited for.
 sub deliver {
     my ($client) = @_;
-    my $sent = $client->{out} eq '' ? 0 : syswrite $client->{handle}, $client->{out};
+    my $sent = $client->{out} eq '' ? 0 : syswrite $client->{io}, $client->{out};
     my $lost = !defined $sent && !$!{EAGAIN} && !$!{EINTR};
     if (defined $sent) { substr $client->{out}, 0, $sent, ''; $client->{moved} = now() }
     elsif (now() - $client->{moved} >= STALL) { $lost ||= complain('unread', 'answers to a client') }
