@@ -1,10 +1,10 @@
 // Sections of pjsip.conf → who may log in, and with what. A trunk's credentials never make a user: the
 // provider at the other end knows them.
 import { nextTurn } from '../clock.ts'
-import { readVariable, strip } from './asterisk-config.ts'
-import type { Section } from './asterisk-config.ts'
-import { credentialOf, isEmptySecret, readDefaultRealm, readSecret } from './asterisk-secret.ts'
+import { credentialOf, isEmptySecret, readAuthDefaults, readSecret } from './asterisk-secret.ts'
 import type { Secret } from './asterisk-secret.ts'
+import { readType, readVariable, strip } from './asterisk-section.ts'
+import type { Section } from './asterisk-section.ts'
 import { type HeldUser, numberOf } from './source.ts'
 
 export interface Account extends HeldUser {
@@ -22,28 +22,22 @@ const readReferences = (sections: readonly Section[], variable: string): Set<str
 
 export const readAccounts = async (all: readonly Section[], role: string) => {
   const accounts = new Map<string, Account>()
-  const problems: string[] = []
   const warnings: string[] = []
   const sections = all.filter(({ template }) => !template)
   const outbound = readReferences(sections, 'outbound_auth')
   const inbound = readReferences(sections, 'auth')
-  const defaultRealm = readDefaultRealm(sections)
+  const defaults = readAuthDefaults(sections)
 
   for (const [index, section] of sections.entries()) {
     if (index % SLICE === SLICE - 1) await nextTurn()
-    if (readVariable(section, 'type') !== 'auth') continue
+    if (readType(section) !== 'auth') continue
     if (outbound.has(section.name) && !inbound.has(section.name)) continue
-    const name = readVariable(section, 'username') || section.name
-    if (name === '') {
-      problems.push(`${section.place}: an auth section without a name: give it a username`)
-      continue
-    }
-    const read = readSecret(section, defaultRealm)
+    const read = readSecret(section, defaults)
     if ('unusable' in read) {
       warnings.push(read.unusable)
       continue
     }
-    const { secret } = read
+    const { secret, username: name } = read
     const credential = credentialOf(name, secret)
     const secrets = new Map(accounts.get(name)?.secrets)
     // Without any secret Asterisk may let a device in by address; nobody logs in with "".
@@ -59,5 +53,5 @@ export const readAccounts = async (all: readonly Section[], role: string) => {
       secrets: [...secrets],
     })
   }
-  return { accounts, problems, warnings }
+  return { accounts, warnings }
 }

@@ -21,10 +21,10 @@ export interface AsteriskUsersOptions extends SourceEvents {
 
 const load = async (file: string, role: string): Promise<Reading<Account>> => {
   const { sections, mark, readMark, ...config } = await loadAsteriskConfig(file)
-  const { accounts, problems, warnings } = await readAccounts(sections, role)
+  const { accounts, warnings } = await readAccounts(sections, role)
   return {
     users: accounts,
-    problems: [...config.problems, ...problems],
+    problems: config.problems,
     warnings: [...config.warnings, ...warnings],
     mark,
     readMark,

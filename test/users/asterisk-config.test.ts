@@ -1,231 +1,73 @@
-// Asterisk's syntax line by line, in real files. The expected values are what Asterisk's own loader makes of them.
-import { chmodSync, writeFileSync } from 'node:fs'
+// pjsip.conf with pjsip_wizard.conf beside it, in real files. What Asterisk makes of them: asterisk-corpus.test.ts.
+import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { loadAsteriskConfig } from '../../src/users/asterisk-config.ts'
 
-type Files = Record<string, string>
+const WIZARD =
+  '[201]\ntype=wizard\naccepts_registrations=yes\naccepts_auth=yes\ninbound_auth/username=201\n'
 
-const load = async (t: Test, files: Files | string) => {
-  const folder = t.testdir(typeof files === 'string' ? { 'pjsip.conf': files } : files)
+const load = async (t: Test, files: Record<string, string>) => {
+  const folder = t.testdir(files)
   const config = await loadAsteriskConfig(join(folder, 'pjsip.conf'))
-  const short = (lines: readonly string[]): string[] =>
-    lines.map((line) => line.replaceAll(`${folder}/`, ''))
-  return {
-    folder,
-    config,
-    problems: short(config.problems),
-    warnings: short(config.warnings),
-    /** `name: a=1 b=2`, templates with a star. */
-    sections: config.sections.map(
-      ({ name, template, variables }) =>
-        `${name}${template ? '*' : ''}:${variables.map((one) => ` ${one.name}=${one.value}`).join('')}`,
-    ),
-  }
+  return { folder, config, names: config.sections.map(({ name }) => name) }
 }
 
-const understood: [string, Files | string, string[]][] = [
-  ['values', '[a]\nx=1\ny = 2 3 \nz=>4\n', ['a: x=1 y=2 3 z=4']],
-  ['carriage returns and a byte order mark', '\uFEFF[a]\r\nx=1\r\n', ['a: x=1']],
-  ['names of values in any case', '[a]\nPassWord=X\n', ['a: password=X']],
-  [
-    'what is no space to Asterisk',
-    '[a]\n\u00a0x=1\nx=\u00a02\u00a0\n\x01y\x01=\x013\x01\n',
-    ['a: \u00a0x=1 x=\u00a02\u00a0 y=3'],
-  ],
-  ['an equals sign in a value', '[a]\nx=b64==\n', ['a: x=b64==']],
-  ['an empty value', '[a]\nx=\n', ['a: x=']],
-  ['a value made longer', '[a]\nx=1\nx+=2\ny += 3\n', ['a: x=1 x=12 y=3']],
-  ['sections of one name stay apart', '[a]\nx=1\n[a]\nx=2\n', ['a: x=1', 'a: x=2']],
-  ['text after a header is passed over', '[a] (b)\nx=1\n', ['a: x=1']],
-  // comments
-  ['a comment line', '; x\n[a] ; y\nx=1;2\n', ['a: x=1']],
-  ['an escaped semicolon', '[a]\nx=1\\;2 ; 3\n', ['a: x=1;2']],
-  ['a comment inside a line', '[a]\nx=1;-- 2 --;3\n', ['a: x=13']],
-  ['a comment over lines', '[a]\nx=1;-- 2\ny=2 \\; z\n;\n--;\nz=3\n', ['a: x=1 z=3']],
-  ['comments inside comments', '[a]\n;-- ;-- x=1 --; x=2\nx=3 --;\ny=4\n', ['a: y=4']],
-  ['a line of dashes is one line', '[a]\n;----- x --\nx=1\n;---;\ny=2\n', ['a: x=1 y=2']],
-  // templates
-  ['a template', '[t](!)\nx=1\n[a](t)\ny=2\n', ['t*: x=1', 'a: x=1 y=2']],
-  [
-    'several templates, in order',
-    '[t](!)\nx=1\n[u](!,t)\nx=2\n[a](t, u)\n',
-    ['t*: x=1', 'u*: x=1 x=2', 'a: x=1 x=1 x=2'],
-  ],
-  ['a section as a template', '[t]\nx=1\n[a](t)\n', ['t: x=1', 'a: x=1']],
-  [
-    'an addition to the last of a name',
-    '[a]\nx=1\n[a]\nx=2\n[a](+)\ny=3\n',
-    ['a: x=1', 'a: x=2 y=3'],
-  ],
-  [
-    'an addition to one type',
-    '[a]\ntype=auth\n[a]\ntype=aor\n[a](+type=auth)\ny=3\n',
-    ['a: type=auth y=3', 'a: type=aor'],
-  ],
-  ['an addition with a template', '[t](!)\nx=1\n[a]\ny=2\n[a](+,t)\n', ['t*: x=1', 'a: y=2 x=1']],
-  // includes
-  [
-    'an include in its three spellings',
-    { 'pjsip.conf': '#include "b"\n#include <b>\n#INCLUDE b\n', b: '[b]\n' },
-    ['b:', 'b:', 'b:'],
-  ],
-  [
-    'an include that goes on with the section',
-    { 'pjsip.conf': '[a]\n#include b\ny=2\n', b: 'x=1\n[b]\nz=3\n' },
-    ['a: x=1 y=2', 'b: z=3'],
-  ],
-  [
-    'an include from the folder of the file',
-    { 'pjsip.conf': '#include d/b\n', d: { b: '#include c\n', c: '[c]\n' } } as never,
-    ['c:'],
-  ],
-  [
-    'an include of many, in order',
-    {
-      'pjsip.conf': '#include d/*.conf\n',
-      d: { 'b.conf': '[b]\n', 'a.conf': '[a]\n', c: '[c]\n' },
-    } as never,
-    ['a:', 'b:'],
-  ],
-  ['an include of none', '[a]\n#include none/*.conf\n', ['a:']],
-  [
-    'an include that may be missing',
-    { 'pjsip.conf': '#tryinclude none\n#tryinclude b\n', b: '[b]\n' },
-    ['b:'],
-  ],
-]
-
-for (const [name, files, sections] of understood) {
-  void t.test(`understood: ${name}`, async (t) => {
-    const loaded = await load(t, files)
-    t.same(loaded.problems, [])
-    t.same(loaded.warnings, [])
-    t.same(loaded.sections, sections)
-  })
-}
-
-const broken: [string, Files | string, RegExp[]][] = [
-  ['a header left open', '[a\nx=1\n', [/^pjsip\.conf:1: a section header without its \]/]],
-  ['options left open', '[a](b\nx=1\n[c]\n', [/^pjsip\.conf:1: \[a\]\( without its \)/]],
-  ['an unknown template', '\n[a](t)\n', [/^pjsip\.conf:2: \[a\] wants the template \[t\]/]],
-  ['an addition to nothing', '[a](+)\nx=1\n', [/^pjsip\.conf:1: \[a\]\(\+\) adds to a section/]],
-  ['an addition to another type', '[a]\ntype=aor\n[a](+type=auth)\n', [/^pjsip\.conf:3: /]],
-  ['a value before any section', 'x=1\n[a]\n', [/^pjsip\.conf:1: a line before the first/]],
-  ['a comment never closed', '[a]\n;-- x\n[b]\n', [/^pjsip\.conf:2: ;-- is not closed/]],
-  ['a comment never opened', '[a]\nx=1 --; 2\n', [/^pjsip\.conf:2: --; closes no/]],
-  [
-    'an include that is missing',
-    '[a]\n#include none\n',
-    [
-      /^pjsip\.conf:2: none cannot be read \(ENOENT\): correct the name, or add .* group of Asterisk/,
-    ],
-  ],
-  [
-    'an include of a folder',
-    { 'pjsip.conf': '#include d\n', d: {} } as never,
-    [/^pjsip\.conf:1: d is no file/],
-  ],
-  [
-    'an include of itself',
-    '#include pjsip.conf\n',
-    [/^pjsip\.conf:1: pjsip\.conf includes itself/],
-  ],
-  [
-    'a loop of two',
-    { 'pjsip.conf': '#include b\n', b: '#include pjsip.conf\n' },
-    [/^b:1: pjsip\.conf includes itself/],
-  ],
-  ['an include without a name', '#include\n', [/^pjsip\.conf:1: .* is no file/]],
-  ['everything at once', 'x=1\n[a\n[b](t)\n', [/:1: /, /:2: /, /:3: /]],
-]
-
-for (const [name, files, problems] of broken) {
-  void t.test(`broken: ${name}`, async (t) => {
-    const loaded = await load(t, files)
-    t.match(loaded.problems, problems)
-    t.equal(loaded.problems.length, problems.length)
-  })
-}
-
-void t.test('what Asterisk passes over is a warning, and its values are not quoted', async (t) => {
-  const loaded = await load(t, '[a]\nhunter2\n=hunter2\n#exec hunter2\n#inclood hunter2\nx=1\n')
-  t.same(loaded.sections, ['a: x=1'])
-  t.match(loaded.warnings, [
-    /:2: neither/,
-    /:3: neither/,
-    /:4: #exec is never run/,
-    /:5: an unknown/,
-  ])
-  t.notMatch(loaded.warnings.join(), /hunter2/)
-})
-
-void t.test('includes end: ten levels, a thousand files, sixteen megabytes', async (t) => {
-  const deep: Files = { 'pjsip.conf': '#include 1\n' }
-  for (let level = 1; level <= 10; level++)
-    deep[String(level)] = `[${level}]\n#include ${level + 1}\n`
-  t.match((await load(t, deep)).problems, [/^9:2: 10 is included too deep/])
-
-  const wide: Files = { 'pjsip.conf': '#include 1\n#include 1\n' }
-  for (let level = 1; level < 9; level++) {
-    wide[String(level)] = `#include ${level + 1}\n`.repeat(4)
-  }
-  const bomb = await load(t, { ...wide, '9': '' })
-  t.match(bomb.problems[0], /one file too many/)
-
-  const large = await load(t, '[a]\n'.padEnd(16 * 1024 * 1024 + 1, ' '))
-  t.match(large.problems, [/over 16 MiB/])
-})
-
-void t.test('the mark changes with any file, also one that is missing or new', async (t) => {
-  const { folder, config } = await load(t, {
-    'pjsip.conf': '[a]\n#include d/*.conf\n#tryinclude later\n#include b\n',
-    b: '',
-    d: {},
-  } as never)
-  let { mark, readMark } = config
-  t.equal(await readMark(), mark, 'nothing has happened')
-  for (const name of ['b', 'later', 'd/new.conf', 'pjsip.conf']) {
-    writeFileSync(join(folder, name), '[x]\ny=1\n')
-    const now = await readMark()
-    t.not(now, mark, name)
+void t.test('a wizard that comes later, changes and goes is seen', async (t) => {
+  const { folder, config, names } = await load(t, { 'pjsip.conf': '[202]\ntype=auth\n' })
+  t.same([names, config.problems], [['202'], []])
+  let { mark } = config
+  t.equal(await config.readMark(), mark)
+  const file = join(folder, 'pjsip_wizard.conf')
+  for (const change of [
+    () => writeFileSync(file, WIZARD),
+    () => writeFileSync(file, `${WIZARD}# more\n`),
+    () => rmSync(file),
+  ]) {
+    change()
+    const now = await config.readMark()
+    t.not(now, mark)
     mark = now
   }
 })
 
-void t.test('a file that every user of the host can write is a problem', async (t) => {
-  const folder = t.testdir({
-    'pjsip.conf': '#include more.conf\n',
-    'more.conf': '[a]\ntype=auth\n',
+void t.test('what pjsip.conf says comes before what a wizard makes', async (t) => {
+  const { names } = await load(t, {
+    'pjsip.conf': '[201-iauth]\ntype=auth\n[x](!)\ntype=endpoint\n',
+    'pjsip_wizard.conf': WIZARD,
   })
-  chmodSync(join(folder, 'more.conf'), 0o662)
-  const { problems } = await loadAsteriskConfig(join(folder, 'pjsip.conf'))
-  t.match(problems, [/pjsip\.conf:1: .*more\.conf: has mode 662: .*chmod o-w/])
+  t.same(names, ['201-iauth', 'x', '201', '201'])
 })
 
-/** Seconds of processor for `extensions` of one template, and the turns that others had meanwhile. */
-const measure = async (t: Test, extensions: number) => {
-  const lines = ['[auth](!)', 'type=auth']
-  for (let n = 0; n < extensions; n++) lines.push(`[${n}](auth)`, `username=${n}`, 'password=x')
-  const folder = t.testdir({ 'pjsip.conf': lines.join('\n') })
-  let turns = 0
-  let isOver = false
-  const count = (): void => {
-    if (!isOver) setImmediate(count)
-    turns++
-  }
-  setImmediate(count)
-  const before = process.cpuUsage()
-  const { sections } = await loadAsteriskConfig(join(folder, 'pjsip.conf'))
-  isOver = true
-  t.equal(sections.length, extensions + 1)
-  return { seconds: process.cpuUsage(before).user / 1e6, turns }
-}
+void t.test('a wizard that is not whole is told with its place', async (t) => {
+  const { config } = await load(t, {
+    'pjsip.conf': '',
+    'pjsip_wizard.conf': `${WIZARD}[202]\ntype=wizard\nsends_auth=yes\noutbound_auth/password=hunter2\n`,
+  })
+  t.match(config.warnings, [
+    /pjsip_wizard\.conf:6: the wizard \[202\] has no outbound_auth\/username/,
+    /pjsip_wizard\.conf:6: the wizard \[202\] has no remote_hosts/,
+  ])
+  t.notMatch(config.warnings.join(), /hunter/)
+  const broken = await load(t, { 'pjsip.conf': '', 'pjsip_wizard.conf': '[201\n' })
+  t.match(broken.config.problems, [/pjsip_wizard\.conf:1: /])
+})
 
-void t.test('ten thousand extensions are linear work, and checks go on meanwhile', async (t) => {
-  await measure(t, 2000) // warm
-  const few = await measure(t, 3000)
-  const many = await measure(t, 30_000)
-  t.ok(many.seconds < 40 * few.seconds, `${many.seconds} s for ten times ${few.seconds} s`)
-  t.ok(many.turns > 100, `${many.turns} turns`)
+void t.test('two sections of one name and type', async (t) => {
+  const { config } = await load(t, {
+    'pjsip.conf':
+      '[a]\ntype=auth\n[a]\ntype=aor\n[a]\ntype=aor\n[A]\ntype=auth\n[x](!)\ntype=auth\n',
+  })
+  t.same(config.problems, [])
+  t.match(config.warnings, [/:5: \[a\] of type aor stands there twice, .*: rename one/])
+  const twice = await load(t, { 'pjsip.conf': '[a]\ntype=auth\n[a]\ntype=auth\n' })
+  t.match(twice.config.problems, [/:3: \[a\] of type auth stands there twice/])
+})
+
+void t.test('no file, and a folder for a file', async (t) => {
+  const folder = t.testdir({ d: {} })
+  t.match((await loadAsteriskConfig(join(folder, 'none.conf'))).problems, [
+    /none\.conf: cannot be read \(ENOENT\): correct the name, or add/,
+  ])
+  t.match((await loadAsteriskConfig(join(folder, 'd'))).problems, [/d: is no file: name a file/])
 })

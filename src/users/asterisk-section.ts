@@ -1,0 +1,172 @@
+// Sections of Asterisk's configuration as its loader builds them, line by line: headers, templates, additions, values.
+import { isUtf8 } from 'node:buffer'
+import { spellOutClasses } from './asterisk-glob.ts'
+
+export interface Variable {
+  /** In lower case: most of Asterisk looks for it so. */
+  name: string
+  /** As it stands in the file. */
+  written: string
+  value: string
+}
+
+export interface Section {
+  readonly name: string
+  readonly template: boolean
+  /** `file:line` of the header. */
+  readonly place: string
+  /** In order. */
+  readonly variables: readonly Variable[]
+}
+
+interface Draft extends Section {
+  template: boolean
+  variables: Variable[]
+}
+
+const NAME = 79 // bytes of a section's name; Asterisk cuts the rest off
+
+/** The value that counts. */
+export const readVariable = ({ variables }: Section, name: string): string | undefined =>
+  variables.findLast((variable) => variable.name === name)?.value
+
+/** What Asterisk takes the section for: of several types the first counts. */
+export const readType = ({ variables }: Section): string | undefined =>
+  variables.find(({ name }) => name === 'type')?.value
+
+/** As Asterisk's ast_strip: every byte up to the space goes. A no-break space is text, of a name or a password too. */
+export const strip = (text: string): string => {
+  let start = 0
+  let end = text.length
+  while (start < end && text.charAt(start) <= ' ') start++
+  while (end > start && text.charAt(end - 1) <= ' ') end--
+  return text.slice(start, end)
+}
+
+/**
+ * Bytes → text. To Asterisk a password is bytes: those that are no UTF-8 were written as Latin-1, and never become
+ * the one character that stands for whatever cannot be read, or any of them would do for a password.
+ */
+const decode = (bytes: string): string => {
+  if (!/[\x80-\xff]/.test(bytes)) return bytes
+  const buffer = Buffer.from(bytes, 'latin1')
+  return isUtf8(buffer) ? buffer.toString('utf8') : bytes
+}
+
+/** Names are compared so, in ASCII alone. */
+export const fold = (text: string): string =>
+  text.replace(/[A-Z]+/g, (found) => found.toLowerCase())
+
+/** `type=auth&username=201`: each a pattern for a name and one for a value, found anywhere in them. It may throw. */
+const matchesFilter = ({ template, variables }: Draft, filter: string): boolean => {
+  let takesTemplates = false
+  const isMet = filter.split('&').every((expression) => {
+    const [name = '', value] = expression.split('=').map(strip)
+    if (value === undefined) return false
+    if (name === 'TEMPLATES') {
+      takesTemplates = /^(?:include|restrict)$/i.test(value)
+      return fold(value) === 'include' || (takesTemplates && template)
+    }
+    const forName = new RegExp(spellOutClasses(name))
+    const forValue = new RegExp(spellOutClasses(value))
+    return variables.some((one) => forName.test(one.written) && forValue.test(one.value))
+  })
+  return isMet && (!template || takesTemplates)
+}
+
+export const createSections = () => {
+  const sections: Draft[] = []
+  // A search through all would make 30,000 extensions of one template 10 s of work.
+  const byName = new Map<string, Draft[]>()
+  let current: Draft | undefined
+
+  const find = (name: string, matches: (section: Draft) => boolean): Draft | undefined =>
+    (name === '' ? sections : byName.get(fold(name)))?.find(matches)
+
+  const findAdded = (name: string, filter: string): Draft | undefined =>
+    find(name, (section) => (filter === '' ? !section.template : matchesFilter(section, filter)))
+
+  /** What follows belongs to it, in an included file too. Or what is wrong: Asterisk then reads no further here. */
+  const open = (header: string, place: string): Draft | { fault: string } => {
+    const close = header.indexOf(']')
+    if (close === -1) return { fault: 'a section header without its ]: close it' }
+    const name = header.slice(1, close).slice(0, NAME)
+    const shown = decode(name)
+    const rest = header.slice(close + 1)
+    const end = rest.indexOf(')')
+    if (rest.startsWith('(') && end === -1) return { fault: `[${shown}]( without its ): close it` }
+    const options = rest.startsWith('(') ? rest.slice(1, end).split(',') : []
+
+    const draft: Draft = { name: shown, template: false, place, variables: [] }
+    let section = draft
+    for (const option of options) {
+      if (option === '!') section.template = true
+      else if (option.startsWith('+')) {
+        let added: Draft | undefined
+        try {
+          added = findAdded(name, option.slice(1))
+        } catch {
+          // no pattern: Asterisk finds nothing by it either
+        }
+        if (added === undefined) {
+          return {
+            fault: `[${shown}](+) adds to a section that is not there: drop the (+), or put the section before it`,
+          }
+        }
+        if (section === draft) {
+          added.template ||= draft.template
+          added.variables.push(...draft.variables)
+        }
+        section = added
+      } else {
+        const base = find(option, () => true)
+        if (base === undefined) {
+          return {
+            fault: `[${shown}] wants the template [${decode(option)}], which is not there: put it before this section, without a space`,
+          }
+        }
+        section.variables.push(...base.variables)
+      }
+    }
+    if (section === draft) {
+      sections.push(draft)
+      const namesakes = byName.get(fold(name))
+      if (namesakes) namesakes.push(draft)
+      else byName.set(fold(name), [draft])
+    }
+    current = section
+    return section
+  }
+
+  return {
+    sections: sections as readonly Section[],
+    /** The one that an included file goes on with: that of the last header, wherever it stood. */
+    current: () => current,
+    open,
+  }
+}
+
+/** A line below a header. False: it is none that Asterisk can read, which passes it over. */
+export const setVariable = (section: Draft, line: string): boolean => {
+  const escaped = line.startsWith('\\') ? 1 : 0 // the next character is the name's first, whatever it is
+  const text = line.slice(escaped)
+  const at = text.indexOf('=', escaped)
+  const appends = at > escaped && text[at - 1] === '+'
+  const written = decode(strip(text.slice(0, Math.max(0, appends ? at - 1 : at))))
+  if (written === '') return false
+  const { variables } = section
+  const name = fold(written)
+  const after = text.slice(at + 1)
+  const before = appends ? variables.findLast((one) => one.written === written) : undefined
+  if (before === undefined) {
+    const value = decode(strip(!appends && after.startsWith('>') ? after.slice(1) : after))
+    variables.push({ name, written, value })
+    return true
+  }
+  // Asterisk looks by value for the one to replace: the first that has it or, of an empty one, the first of the name.
+  const replaced = variables.findIndex(
+    (one) => one.name === name && (before.value === '' || fold(one.value) === fold(before.value)),
+  )
+  variables[replaced] = { name, written, value: strip(before.value + decode(after)) }
+  return true
+}
