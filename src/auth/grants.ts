@@ -76,9 +76,13 @@ const parseOwnCalls = (
   }
   const run = folder.map(parsePart)
   const recordingOf = (resource: string, subject: Subject): string | undefined => {
-    const names = resource.split('/')
-    if (names.length <= run.length || !standsAt(names, 0, run, subject)) return undefined
-    return names.slice(run.length).join('/')
+    let end = -1
+    for (const part of run) {
+      const at = end + 1
+      end = resource.indexOf('/', at)
+      if (end < 0 || !standsAt([resource.slice(at, end)], 0, [part], subject)) return undefined
+    }
+    return resource.slice(end + 1)
   }
   const isParty = (recording: string, { number }: Subject): boolean | undefined =>
     number === undefined ? false : calls.isParty(recording, number)

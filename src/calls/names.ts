@@ -5,13 +5,11 @@ import type { CallSource } from './call-source.ts'
 
 const NUMBER = /^[0-9]+$/
 
-/** The end of a name that FreePBX made: the unique id of the call, `_in` or `_out` for one direction alone, endings. */
-const UNIQUE_ID = /-[0-9]{9,12}\.[0-9]+(?:[-_](?:in|out))?(?:\.[A-Za-z][A-Za-z0-9]{1,4})*$/
-/**
- * What stands before that ends in date and time, and a system name. A caller's number may hold dashes and look like a date:
- * the last date is the one that FreePBX wrote.
- */
-const DATED = /^(.*)-[0-9]{8}-[0-9]{6}(?:-.+)?$/
+/** The last part of a name that FreePBX made: the unique id of the call, `_in` or `_out` of one direction alone, endings. */
+const UNIQUE_ID = /^[0-9]{9,12}\.[0-9]+(?:_(?:in|out))?(?:\.[A-Za-z][A-Za-z0-9]{1,4})*$/
+const DIRECTION = /^(?:in|out)(?:\.[A-Za-z][A-Za-z0-9]{1,4})*$/
+const DATE = /^[0-9]{8}$/
+const TIME = /^[0-9]{6}$/
 /** Wazo: the caller, the called, seconds. */
 const WAZO = /^user-(.+)-[0-9]{10}(?:\.[0-9]+)?(?:\.[A-Za-z][A-Za-z0-9]{1,4})*$/
 /** MikoPBX, of a call that was handed on: the others of its names hold no number. */
@@ -42,20 +40,30 @@ const TYPES: ReadonlyMap<string, (fields: readonly string[]) => readonly string[
   ['conf', none],
 ])
 
-/** Undefined: no form that we know. */
-const readFields = (head: string): readonly string[] | undefined => {
-  const [type = '', ...fields] = head.split('-')
-  if (TYPES.has(type)) return TYPES.get(type)?.(fields)
+/**
+ * TYPE-FIELD-FIELD-DATE-TIME-[SYSTEM-]UNIQUEID, from the right: a caller's number may hold dashes and look like a date, so the
+ * last date is the one that FreePBX wrote. Undefined: no such name.
+ */
+const readFreePbx = (name: string): readonly string[] | undefined => {
+  const parts = name.split('-')
+  const [type = ''] = parts
+  const isAt = (n: number, form: RegExp): boolean => form.test(parts[n] ?? '')
+  const end = parts.length - (isAt(parts.length - 1, DIRECTION) ? 2 : 1)
+  if (!isAt(end, UNIQUE_ID)) return undefined
+  let at = end - 2
+  while (at > 0 && !(isAt(at, DATE) && isAt(at + 1, TIME))) at--
+  if (at < 1) return undefined
+  const fields = parts.slice(1, at)
+  const read = TYPES.get(type)
+  if (read) return read(fields)
   // A page: the group, who spoke. A conference is written in the same form, with its room twice.
-  const [from = '', mode] = fields
-  if (!NUMBER.test(type) || fields.length !== 2 || mode !== 'always') return undefined
-  return from === type ? [] : [from]
+  if (fields.length !== 2 || fields[1] !== 'always' || !NUMBER.test(type)) return undefined
+  return fields[0] === type ? [] : first(fields)
 }
 
 const readKnown = (name: string): readonly string[] | undefined => {
-  const end = name.search(UNIQUE_ID)
-  const [, head] = (end >= 0 && DATED.exec(name.slice(0, end))) || []
-  if (head !== undefined) return readFields(head)
+  const fields = readFreePbx(name)
+  if (fields) return fields
   const [, pair] = WAZO.exec(name) ?? []
   if (pair !== undefined) return pair.split('-').length === 2 ? pair.split('-') : []
   return MIKOPBX.exec(name)?.slice(1)
