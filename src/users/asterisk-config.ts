@@ -1,9 +1,12 @@
 // The SIP accounts of an Asterisk as its files say them: pjsip.conf, and pjsip_wizard.conf beside it where there is one.
 import { dirname, join } from 'node:path'
+import { nextTurn } from '../clock.ts'
 import { loadAsteriskFile } from './asterisk-file.ts'
 import { readType } from './asterisk-section.ts'
 import type { Section } from './asterisk-section.ts'
 import { readWizards } from './asterisk-wizard.ts'
+
+const SLICE = 2000 // sections, 2 ms
 
 const keyOf = (section: Section): string => `${readType(section)}\n${section.name}`
 
@@ -11,7 +14,7 @@ const keyOf = (section: Section): string => `${readType(section)}\n${section.nam
 export const loadAsteriskConfig = async (root: string) => {
   const main = await loadAsteriskFile(root)
   const beside = await loadAsteriskFile(join(dirname(root), 'pjsip_wizard.conf'))
-  const wizards = readWizards(beside.sections)
+  const wizards = await readWizards(beside.sections)
   const problems = [...main.problems, ...beside.problems]
   if (!main.isThere && main.problems.length === 0) {
     problems.push(
@@ -21,7 +24,8 @@ export const loadAsteriskConfig = async (root: string) => {
 
   const twice: string[] = []
   const written = new Set<string>()
-  for (const section of main.sections) {
+  for (const [index, section] of main.sections.entries()) {
+    if (index % SLICE === SLICE - 1) await nextTurn()
     const type = readType(section)
     if (section.template || type === undefined) continue
     const key = keyOf(section)
@@ -32,12 +36,13 @@ export const loadAsteriskConfig = async (root: string) => {
     }
     written.add(key)
   }
+  const sections = [...main.sections]
+  for (const [index, section] of wizards.sections.entries()) {
+    if (index % SLICE === SLICE - 1) await nextTurn()
+    if (!written.has(keyOf(section))) sections.push(section) // what pjsip.conf says Asterisk finds first
+  }
   return {
-    sections: [
-      ...main.sections,
-      // Asterisk finds what pjsip.conf says first
-      ...wizards.sections.filter((section) => !written.has(keyOf(section))),
-    ],
+    sections,
     problems,
     warnings: [...main.warnings, ...twice, ...beside.warnings, ...wizards.warnings],
     mark: `${main.mark}\n${beside.mark}`,

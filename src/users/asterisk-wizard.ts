@@ -1,7 +1,10 @@
 // pjsip_wizard.conf → the sections that Asterisk makes of it: one wizard stands for an endpoint, its aor, auth sections,
 // what identifies it by address, and registrations elsewhere.
+import { nextTurn } from '../clock.ts'
 import { fold, readVariable, strip } from './asterisk-section.ts'
 import type { Section, Variable } from './asterisk-section.ts'
+
+const SLICE = 200 // wizards, 2 ms
 
 /** What Asterisk takes for "yes". */
 const isYes = (wizard: Section, name: string): boolean =>
@@ -77,12 +80,13 @@ const spellOut = (wizard: Section, warn: (what: string) => void): Section[] => {
   return made
 }
 
-export const readWizards = (
+export const readWizards = async (
   sections: readonly Section[],
-): { sections: Section[]; warnings: string[] } => {
+): Promise<{ sections: Section[]; warnings: string[] }> => {
   const warnings: string[] = []
   const byName = new Map<string, Section[]>() // of two of one name the later stays
-  for (const wizard of sections) {
+  for (const [index, wizard] of sections.entries()) {
+    if (index % SLICE === SLICE - 1) await nextTurn()
     const isWizard = wizard.variables.some(
       ({ written, value }) => written.includes('type') && value === 'wizard',
     )

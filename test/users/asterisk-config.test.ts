@@ -71,3 +71,23 @@ void t.test('no file, and a folder for a file', async (t) => {
   ])
   t.match((await loadAsteriskConfig(join(folder, 'd'))).problems, [/d: is no file: name a file/])
 })
+
+void t.test('thousands are read in slices, between which others are served', async (t) => {
+  const list = (make: (n: number) => string): string =>
+    Array.from({ length: 2500 }, (_, n) => make(n)).join('')
+  const files = {
+    'pjsip.conf': list((n) => `[${n}]\ntype=auth\nusername=${n}\n`),
+    'pjsip_wizard.conf': `${WIZARD}[t](!)\ntype=wizard\n${list((n) => `[w${n}](t)\naccepts_registrations=yes\n`)}`,
+  }
+  let turns = 0
+  let isOver = false
+  const count = (): void => {
+    if (!isOver) setImmediate(count)
+    turns++
+  }
+  setImmediate(count)
+  const { names } = await load(t, files)
+  isOver = true
+  t.equal(new Set(names).size, 5001)
+  t.ok(turns > 60, `${turns} turns`)
+})
