@@ -44,7 +44,9 @@ const describe = ({ url }: Site): void => {
   say('# who am I')
   say(`curl -sS "$BASE_URL/profile" -H "Authorization: Bearer $ACCESS_TOKEN"`)
   say()
-  say('# part of a recording (206), and without a token (401)')
+  say(
+    '# part of a recording: of own calls (206), of a call of 202 alone (403), and without a token (401)',
+  )
   for (const name of RECORDINGS) {
     say(
       `curl -sS -o /dev/null -w '%{http_code} %{size_download} bytes\\n' -r 0-299 "${url}/pbxcore/softphone/recordings/${name}" -H "Authorization: Bearer $ACCESS_TOKEN"`,

@@ -26,10 +26,11 @@ import { writeRecording } from './recording.ts'
 export const PASSWORD = 'b749601f329a635a19c4a87bc359be3d' // the one that the documents' curl lines use
 export const BASE = '/pbxcore/api/module-softphone-backend/v1'
 export const PBX = '/pbxcore/api/v3'
+/** As FreePBX names them. 201 took part in the first and the last; the second is 202's own. */
 export const RECORDINGS = [
-  '2026/11/20261122-101500-201-202.wav',
-  '2026/11/20261122-113000-202-201.wav',
-  '2026/11/20261121-090000-900-201.wav',
+  '2026/11/22/internal-202-201-20261122-101500-1795342500.12.wav',
+  '2026/11/22/external-202-15551230100-20261122-113000-1795347000.14.wav',
+  '2026/11/21/internal-201-900-20261121-090000-1795251600.3.wav',
 ] as const
 
 const USERS = [
@@ -183,6 +184,9 @@ file = "${at('users')}"
 
 [streams]
 kick_socket = "${at('private', 'kick.sock')}"
+
+[calls]
+sources = ["names"]
 
 [log]
 security = "${at('security.log')}"

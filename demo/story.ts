@@ -150,6 +150,14 @@ export const tellStory = async (site: Site, say: Say): Promise<number> => {
     const { byteLength } = await response.arrayBuffer()
     return `${response.status} ${byteLength} ${response.headers.get('content-type')}`
   })
+  const ofAnother = `${url}/pbxcore/softphone/recordings/${RECORDINGS[1]}`
+  await step('a call of 202 alone, for 201', '403', () => status(ofAnother, bearer(user.access)))
+  await step('the same for 202', '200', async () =>
+    status(ofAnother, bearer((await tokensOf('202')).access)),
+  )
+  await step('the same for 900, who hears all', '200', () =>
+    status(ofAnother, bearer(admin.access)),
+  )
   await step('the recording with a token in its URL', '401', () =>
     status(`${recording}?authorization=${user.access}`),
   )
@@ -223,7 +231,7 @@ export const tellStory = async (site: Site, say: Say): Promise<number> => {
     return status(`${recording}?ticket=${ticket}`, { Range: 'bytes=0-9' })
   })
   await step('the same ticket on another recording', '401', () =>
-    status(`${url}/pbxcore/softphone/recordings/${RECORDINGS[1]}?ticket=${ticketed}`),
+    status(`${ofAnother}?ticket=${ticketed}`),
   )
   const streams = await Promise.all([openStream(user.access), openStream(admin.access)])
   await step('user 201 logs out', '200', async () =>

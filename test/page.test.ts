@@ -283,6 +283,14 @@ void t.test('the page, behind a front that ends the TLS', { skip }, async (t) =>
   })
 
   for (const proof of ['cookie', 'ticket']) {
+    await t.test(`is refused a call in which nobody here took part, by ${proof}`, async () => {
+      const page = await open(context, demo)
+      await page.locator(`#by-${proof}`).check()
+      await page.getByRole('button', { name: /^Outside to 202/ }).click()
+      await page.locator('#recording[data-state="refused"]').waitFor()
+      await page.close()
+    })
+
     await t.test(`plays a recording and seeks in it, by ${proof}`, async (t) => {
       const page = await open(context, demo)
       await page.locator(`#by-${proof}`).check()
