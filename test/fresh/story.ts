@@ -1,7 +1,7 @@
 // README in a fresh root, from its first line to a purge, as a reader does it: what must hold on a machine that has
 // nothing, whoever the reader is. The commands are README's own.
 import { cpSync, globSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
 
@@ -24,7 +24,10 @@ const OPERATING = '## Operating'
 const PASSWORD = 'correct horse battery'
 const SITE = 'http://127.0.0.1'
 const API = `${SITE}/pbxcore/api/module-softphone-backend/v1`
-const CALL = `${SITE}/pbxcore/softphone/recordings/2026/11/call.wav`
+/** The recording that README plays, below the folder. */
+const RECORDED =
+  /softphone\/recordings\/(\S+\.wav)/.exec(blockWith(RECORDING, 'ACCESS_TOKEN='))?.[1] ?? ''
+const CALL = `${SITE}/pbxcore/softphone/recordings/${RECORDED}`
 const PREVIOUS = '0.0.9'
 export const LIMIT = 3_600_000 // milliseconds: minutes where nobody else is busy
 const STREAM_LIMIT = 10 // seconds; half a second is promised, and the machine is busy
@@ -161,8 +164,8 @@ const toRecording = async (
     groupadd asterisk
     cd /var/spool
     mkdir -p -m 755 asterisk
-    mkdir -p asterisk/monitor/2026/11
-    head -c 1000 /dev/zero >asterisk/monitor/2026/11/call.wav
+    mkdir -p asterisk/monitor/${dirname(RECORDED)}
+    head -c 1000 /dev/zero >asterisk/monitor/${RECORDED}
     chgrp -R asterisk asterisk/monitor
     chmod -R u=rwX,g=rX,o= asterisk/monitor`)
   await rootStep('nginx reads recordings', inlineUnder(RECORDING, 'usermod'))
