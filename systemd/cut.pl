@@ -86,7 +86,7 @@ sub settle {
 sub complain {
     my ($why, $what, $cure) = @_;
     note(4, sprintf 'refused (%s): %.160s', $why, $what) if $logged++ < LOGGED_A_MINUTE;
-    return defined $cure && !$said{$why}++ && note(4, "$cure: systemctl edit postern-cut") || 1;
+    return defined $cure && !$said{$cure}++ && note(4, "$cure: systemctl edit postern-cut") || 1;
 }
 
 sub report {
@@ -131,7 +131,7 @@ sub take {
         ($order->{id}) = $line =~ /\A[a-z]+ ([0-9]{1,10})(?![0-9])/;
         return defined $order->{id} ? refuse($order, 'malformed') : ($client->{closing} = complain('malformed', $line));
     }
-    return refuse($order, 'port', "POSTERN_CUT_PORTS= has not $local_port") if !$ports{$local_port};
+    return refuse($order, 'port', "POSTERN_CUT_PORTS=" . join ' ', sort keys %ports) if !$ports{$local_port};
     return refuse($order, 'denied', $incapable) if defined $incapable;
     return refuse($order, 'rate') if defined $cookie && !may_cut();
     $order->{request} = request($family, $local_port, $peer_port, $bytes, $peer_bytes);

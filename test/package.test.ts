@@ -291,7 +291,12 @@ void t.test(
     await t.test('it is installed, and green at once with an empty users file', async (t) => {
       await dpkg(`-i ${inside(deb)}`)
       t.match(await status(), 'Active: active (running)', await machine.journal('postern'))
-      for (const unit of ['postern.socket', 'postern-metrics.socket', 'postern']) {
+      for (const unit of [
+        'postern.socket',
+        'postern-metrics.socket',
+        'postern-cut.socket',
+        'postern',
+      ]) {
         t.equal(await ask(`systemctl is-enabled ${unit}`), 'enabled', unit)
         t.equal(await show(unit, 'ActiveState'), 'active', unit)
       }
@@ -308,7 +313,8 @@ void t.test(
         await ask('postern check-config && postern user list --json'),
         '/etc/postern/postern.toml: ok\n[]',
       )
-      const units = 'postern.service postern.socket postern-metrics.socket'
+      const units =
+        'postern.service postern.socket postern-metrics.socket postern-cut.service postern-cut.socket'
       t.equal(
         await ask(`systemd-analyze verify --recursive-errors=yes ${units} 2>&1`),
         '',
@@ -361,7 +367,12 @@ void t.test(
       nginx -t 2>&1 && systemctl reload nginx`)
         await until(isOld)
         await ask(`mv ${file}.new ${file}`)
-        const pids = () => Promise.all([show('postern', 'MainPID'), show('postern@2', 'MainPID')])
+        // Somebody keeps the cutter of before busy.
+        const busy = `use IO::Socket::UNIX; my $s = IO::Socket::UNIX->new("/run/postern-cut.sock"); 1 while <$s>`
+        await ask(`systemd-run -q --unit=busy --uid=postern perl -e '${busy}'`)
+        await until('systemctl is-active -q postern-cut')
+        const pids = () =>
+          Promise.all(['postern', 'postern@2', 'postern-cut'].map((unit) => show(unit, 'MainPID')))
         const old = await pids()
         const socket = await ask('stat -c %i /run/postern/http.sock')
         const { answered, slowest } = await underLoad(machine, RECORDING, token, async () => {
@@ -380,6 +391,8 @@ void t.test(
         const now = await pids()
         t.not(now[0], old[0])
         t.not(now[1], old[1], 'an instance too')
+        t.not(now[2], old[2], 'the cutter too')
+        await until('! systemctl is-active -q busy')
         t.equal(await ask('stat -c %i /run/postern/http.sock'), socket, 'the same socket')
         t.equal(
           await ask(
@@ -398,6 +411,7 @@ void t.test(
       'what the new version would not start with leaves the old one running',
       async (t) => {
         await ask('chmod 666 /etc/postern/users')
+        await ask('systemctl disable -q --now postern-cut.socket')
         const old = await show('postern', 'MainPID')
         const refused = await machine.run(
           `DEBIAN_FRONTEND=noninteractive dpkg --force-confold -i ${inside(next)} 2>&1`,
@@ -409,6 +423,8 @@ void t.test(
         await ask(`${isReady} && chmod 640 /etc/postern/users`)
         await dpkg('--configure postern')
         t.not(await show('postern', 'MainPID'), old)
+        t.equal(await show('postern-cut.socket', 'ActiveState'), 'inactive', 'it stays away')
+        t.equal((await machine.run('systemctl is-enabled postern-cut.socket')).out, 'disabled\n')
       },
     )
 
@@ -416,7 +432,14 @@ void t.test(
       await ask("sed -i 's/^enabled .*/enabled = true/' /etc/fail2ban/jail.d/10-postern.conf")
       await fail2banStarts()
       t.match(await dpkg('-r postern'), 'Removing postern')
-      for (const unit of ['postern.socket', 'postern-metrics.socket', 'postern', 'postern@2']) {
+      for (const unit of [
+        'postern.socket',
+        'postern-metrics.socket',
+        'postern-cut.socket',
+        'postern-cut',
+        'postern',
+        'postern@2',
+      ]) {
         t.equal(await show(unit, 'ActiveState'), 'inactive', unit)
       }
       await ask('test -s /etc/postern/users -a -s /var/lib/postern/keys.json')

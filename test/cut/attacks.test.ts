@@ -85,7 +85,7 @@ void t.test(
     t.ok(visitor.readyState === 'open' && (await lives(pair)))
     t.match(
       cutter.log(),
-      /<4>refused \(port\): look 1 127\.0\.0\.1 \d+ 127\.0\.0\.1 \d+\n<4>POSTERN_CUT_PORTS= has not \d+: systemctl edit postern-cut\n/,
+      /<4>refused \(port\): look 1 127\.0\.0\.1 \d+ 127\.0\.0\.1 \d+\n<4>POSTERN_CUT_PORTS=\d+: systemctl edit postern-cut\n/,
     )
   },
 )

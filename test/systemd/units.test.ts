@@ -46,7 +46,7 @@ void t.test('systemd finds nothing wrong', { skip }, async (t) => {
   const units = readdirSync(UNITS)
     .filter((name) => /\.(service|socket)$/.test(name))
     .map((name) => name.replace('@.', '@1.'))
-  t.equal(units.length, 6)
+  t.equal(units.length, 8)
 
   for (const unit of units) {
     await t.test(`${unit} has no unknown or wrong setting`, async (t) => {
@@ -62,6 +62,7 @@ void t.test('systemd finds nothing wrong', { skip }, async (t) => {
     [
       ['the daemon', 'postern.service', '', 0.5],
       ['an instance', 'postern@1.service', '', 0.5],
+      ['the cutter', 'postern-cut.service', '', 1.1],
       ['with outgoing TCP', 'postern.service', 'outgoing-tcp.conf', 1.1],
       ['with its key as a credential', 'postern.service', 'load-credential.conf', 0.5],
       ['with the socket of a Redis', 'postern.service', 'redis-socket.conf', 0.5],
