@@ -1,6 +1,6 @@
 // The cutter as systemd runs it, beside a real nginx: who reaches it, what it may, and how it comes and goes.
 import t, { type Test } from 'tap'
-import { bootMachine, systemdMissing } from '../fixtures/systemd.ts'
+import { bootMachine, systemdMissing, TREE } from '../fixtures/systemd.ts'
 
 const LIMIT = 600_000 // milliseconds: 15 s on an idle machine, but it may be shared
 const GONE = 'postern-cut.service' // ends by itself after 10 s
@@ -146,6 +146,39 @@ void t.test('the cutter under systemd', { skip: systemdMissing(), timeout: LIMIT
     )
     await cut(t, other)
     await ask('systemctl stop stranger; systemctl start nginx')
+  })
+
+  await t.test('an nginx in a container: by its network and its control group', async (t) => {
+    await ask("systemd-run -q --unit=container -p PrivateNetwork=yes nginx -g 'daemon off;'")
+    const pid = await show('container', 'MainPID')
+    const there = `nsenter -t ${pid} -n`
+    await until(`${there} ss -Htln sport = :80 | grep -q .`)
+    await ask(`systemd-run -q --unit=visitor ${there} visitor 80`)
+    const established = `${there} ss -Htn state established sport = :80`
+    await until(`${established} | grep -q .`)
+    const [, , local = '', peer = ''] = (await ask(established)).split(/\s+/)
+    const ends = `${peer} ${local}`.replaceAll(':', ' ')
+
+    const group = 'POSTERN_CUT_CGROUP=/sys/fs/cgroup/system.slice/container.service'
+    await edit(GONE, `Environment=${group}`)
+    t.equal(await answerOf(`look 1 ${ends}`), '1 gone', 'from outside')
+    await edit(GONE, `Environment=${group}\nNetworkNamespacePath=/proc/${pid}/ns/net`)
+    await cut(t, ends)
+    await ask(
+      `rm -r /etc/systemd/system/${GONE}.d; systemctl daemon-reload; systemctl stop container`,
+    )
+  })
+
+  await t.test('without systemd, as in a container that has nginx and the daemon', async (t) => {
+    const [, line = ''] =
+      /`(systemd-socket-activate [^`]+)`/.exec(await ask(`cat ${TREE}/docs/operating.md`)) ?? []
+    await ask(`systemctl stop postern-cut.socket
+      systemd-run -q --unit=by-hand ${line.replaceAll('\n', ' ')}`)
+    await until('test -S /run/postern-cut.sock')
+    await ask('chown postern /run/postern-cut.sock')
+    t.match(await order('look 1 127.0.0.1 1 127.0.0.1 80'), /^1 gone$/m)
+    await cut(t, await visit())
+    await ask('systemctl stop by-hand; systemctl start postern-cut.socket')
   })
 
   await t.test('a sandbox that takes its right away is told with the cure', async (t) => {
