@@ -32,6 +32,11 @@ const startTicking = async (t: Test): Promise<{ address: string; open(): number 
     })
   }
   const server = createServer((request: IncomingMessage, response: ServerResponse) => {
+    // What ends by itself: a page, and what is sent to it.
+    if (request.url?.startsWith('/app/public/')) {
+      request.resume().on('end', () => response.setHeader('Content-Type', 'text/html').end('<p>'))
+      return
+    }
     response.writeHead(200, { 'Content-Type': 'text/event-stream' }).flushHeaders()
     tick(request.socket, () => response.write('data: tick\n\n'))
   })
@@ -66,7 +71,7 @@ export interface Door {
 }
 
 /** Where nginx listens for whom, from one free port on. */
-const addressOf = ({ tls, ip, via }: Door, port: number): [host: string, port: number] => {
+export const addressOf = ({ tls, ip, via }: Door, port: number): [host: string, port: number] => {
   const at = ['direct', 'proxy_protocol', 'realip'].indexOf(via) * 2 + Number(tls)
   return ip === 4 ? [`127.0.0.${at + 1}`, port] : ['::1', port + at]
 }
@@ -82,6 +87,24 @@ const listenOf = (door: Door, port: number): string => {
   const speaks = `${door.tls ? 'ssl http2' : ''} ${door.via === 'proxy_protocol' ? 'proxy_protocol' : ''}`
   return `listen ${host === '::1' ? '[::1]' : host}:${at} ${speaks};`
 }
+
+/** One that keeps its connections to the site, and lets everybody use them. */
+const keptFrontOf = (port: number): string => `
+    upstream kept {
+        server 127.0.0.1:${port};
+        keepalive 16;
+    }
+    server {
+        listen 127.0.0.7:${port};
+        access_log off;
+        location / {
+            proxy_pass http://kept;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header X-Forwarded-For $http_x_who;
+            proxy_buffering off;
+        }
+    }`
 
 /** A proxy before the site, as people have it: one server for each door. */
 const frontsOf = (certificate: string, port: number): string =>
@@ -269,7 +292,7 @@ export const openCutSite = async (
           .map((door) => listenOf(door, port))
           .join(' ')
           .replace(/^listen |;$/g, ''),
-      http: (port) => frontsOf(certificate, port),
+      http: (port) => frontsOf(certificate, port) + keptFrontOf(port),
       site: [
         uncomment('site.example.conf', 'location ^~ /app/live/'),
         ['    # if ($https = "") {', `    ${certificate}\n    # if ($https = "") {`],
