@@ -148,7 +148,7 @@ export const layOutNginx = (folder: string, layout: NginxLayout): void => {
 }
 
 // Whoever started it may be killed before it can stop anything: the kernel ends nginx then.
-const DIES_WITH_US = ['/usr/bin/setpriv', '--pdeathsig', 'TERM', '--']
+export const DIES_WITH_US = ['/usr/bin/setpriv', '--pdeathsig', 'TERM', '--']
 
 /** The program and its arguments, in the foreground, on a folder laid out as above. */
 export const nginxCommand = (folder: string): string[] => [

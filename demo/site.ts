@@ -14,11 +14,14 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { createServer, request, type Server } from 'node:http'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 
-import { layOutNginx, nginxCommand } from './nginx.ts'
+import { uncomment } from './commented.ts'
+import { cutterCommand } from './cutter.ts'
+import { DIES_WITH_US, layOutNginx, nginxCommand } from './nginx.ts'
 import { layOutPage } from './page.ts'
 import { createProducer } from './producer.ts'
 import { writeRecording } from './recording.ts'
@@ -53,14 +56,19 @@ export interface Site {
   /** Whatever nginx and the daemon have logged so far. */
   logs(): string
   publish(channel: string, message: string): Promise<number>
+  /** A `postern` command; what it prints. */
+  run(...argv: readonly string[]): string
+  /** Whether the kernel ends what nginx proxies (only root may have it do so). */
+  cuts: boolean
   /** Resolves with the name of a part that ended by itself: the demo is over then. */
   failed: Promise<string>
   stop(): Promise<void>
 }
 
-const run = (argv: readonly string[], input: string): void => {
-  const { status, stderr } = spawnSync(NODE, [MAIN, ...argv], { input, encoding: 'utf8' })
+const run = (argv: readonly string[], input: string): string => {
+  const { status, stdout, stderr } = spawnSync(NODE, [MAIN, ...argv], { input, encoding: 'utf8' })
   if (status !== 0) throw new Error(`postern ${argv.join(' ')}: ${stderr}`)
+  return stdout.trim()
 }
 
 /** The status of a request over TCP or a unix socket, or 0 where nobody answers. */
@@ -74,6 +82,19 @@ const statusOf = async (url: string, socketPath?: string): Promise<number> => {
     return response.statusCode ?? 0
   } catch {
     return 0
+  }
+}
+
+/** Whether whoever listens there says something by itself, as the cutter does. */
+const greets = async (socketPath: string): Promise<boolean> => {
+  const socket = connect(socketPath)
+  try {
+    await once(socket, 'data', { signal: AbortSignal.timeout(PATIENCE) })
+    return true
+  } catch {
+    return false
+  } finally {
+    socket.destroy()
   }
 }
 
@@ -184,6 +205,7 @@ file = "${at('users')}"
 
 [streams]
 kick_socket = "${at('private', 'kick.sock')}"
+cut_socket = "${at('private', 'cut.sock')}"
 
 [calls]
 sources = ["names"]
@@ -197,9 +219,13 @@ ${settings}`,
     const argv = ['user', 'add', name, '--role', role, '--display-name', display]
     run([...argv, '--config', at('postern.toml'), '--password-stdin'], `${PASSWORD}\n`)
   }
-  const start = (name: string, [file = '', ...argv]: readonly string[]): Part => {
+  const start = (name: string, [file = '', ...argv]: readonly string[], env = {}): Part => {
     // A process group of its own: Ctrl-C reaches the demo alone, which then stops its parts in order.
-    const child = spawn(file, argv, { stdio: ['ignore', 'pipe', 'pipe'], detached: true })
+    const child = spawn(file, argv, {
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+    })
     const log: string[] = []
     for (const stream of [child.stdout, child.stderr]) {
       stream?.setEncoding('utf8').on('data', (text: string) => log.push(text))
@@ -213,11 +239,25 @@ ${settings}`,
     return { name, child, said }
   }
   const logs: (() => string)[] = []
+
+  // ---- the cutter: the kernel ends connections for root alone, and not for every root
+  let cuts = false
+  if (asRoot) {
+    const cutter = start(
+      'the cutter',
+      [...DIES_WITH_US, ...cutterCommand(at('private', 'cut.sock'))],
+      {
+        POSTERN_CUT_PORTS: String(port),
+        POSTERN_CUT_CGROUP: 'none', // the workers are told by their user
+        POSTERN_CUT_IDLE: '86400', // nobody would start it again
+      },
+    )
+    await until(cutter, () => greets(at('private', 'cut.sock')))
+    cuts = !cutter.said().includes('lets nothing be cut')
+  }
+
   const daemon = start('Postern', [
-    '/usr/bin/setpriv',
-    '--pdeathsig',
-    'TERM',
-    '--',
+    ...DIES_WITH_US,
     NODE,
     MAIN,
     'serve',
@@ -245,7 +285,7 @@ ${settings}`,
     asterisk: `unix:${at('app.sock')}`,
     pbx: `unix:${at('app.sock')}`,
     app: `unix:${at('app.sock')}`,
-    site: layOutPage(at('page')),
+    site: [...layOutPage(at('page')), uncomment('site.example.conf', 'location ^~ /app/live/')],
     ...(asRoot && { user: 'www-data' }),
   })
   const nginx = start('nginx', nginxCommand(at('nginx')))
@@ -297,6 +337,8 @@ ${settings}`,
   return {
     url,
     folder,
+    run: (...argv) => run([...argv, '--config', at('postern.toml')], ''),
+    cuts,
     publish,
     failed: gone.promise,
     stop,

@@ -1,6 +1,7 @@
 // script/demo --check: the whole story, a line a step with what was expected and what was seen.
 
 import { readFileSync } from 'node:fs'
+import { request } from 'node:http'
 import { join } from 'node:path'
 
 import { BASE, PASSWORD, PBX, RECORDINGS, type Site } from './site.ts'
@@ -12,6 +13,7 @@ interface Tokens {
   refresh: string
 }
 
+const NO_CUTS = 'since the kernel cuts connections for root alone: run script/demo as root'
 const LIVE_WITHIN = 5000 // milliseconds that a published message may take
 
 const bearer = (token: string) => ({ Authorization: `Bearer ${token}` })
@@ -24,6 +26,21 @@ const attempt = async (action: () => Promise<string>): Promise<string> => {
     return `nothing: ${(error as Error).message}`
   }
 }
+
+/** What a client holds open. */
+interface Held {
+  /** `closed`, or `open` where it is still there after so many milliseconds. */
+  ended(milliseconds: number): Promise<string>
+  close(): void
+}
+
+const within =
+  (over: Promise<string>) =>
+  (milliseconds: number): Promise<string> =>
+    Promise.race([
+      over,
+      new Promise<string>((resolve) => setTimeout(resolve, milliseconds, 'open')),
+    ])
 
 const timeLimit = (): AbortSignal => AbortSignal.timeout(LIVE_WITHIN)
 
@@ -107,9 +124,33 @@ export const tellStory = async (site: Site, say: Say): Promise<number> => {
     return { access: body['access_token'] ?? '', refresh: body['refresh_token'] ?? '' }
   }
 
+  /** A WebSocket as nginx proxies it, and whether it ends within a time. */
+  const openSocket = (path: string, token: string): Promise<Held> => {
+    const { promise, resolve, reject } = Promise.withResolvers<Held>()
+    const asked = request(`${url}${path}`, {
+      headers: {
+        ...bearer(token),
+        Connection: 'Upgrade',
+        Upgrade: 'websocket',
+        'Sec-WebSocket-Version': '13',
+        'Sec-WebSocket-Key': 'cG9zdGVybiBpcyBhIGdhdGU=',
+        'Sec-WebSocket-Protocol': 'sip',
+      },
+    })
+    asked.on('error', reject)
+    asked.on('response', ({ statusCode }) => reject(new Error(`${statusCode}`)))
+    asked.on('upgrade', (_, socket) => {
+      const over = new Promise<string>((closed) => socket.on('close', () => closed('closed')))
+      socket.on('error', () => {}) // what is cut ends with a reset
+      resolve({ ended: within(over), close: () => socket.destroy() })
+    })
+    asked.end()
+    return promise
+  }
+
   let ticketed = ''
   /** An EventSource as a client holds it, and whether it ends within a time. */
-  const openStream = async (token: string) => {
+  const openStream = async (token: string): Promise<Held> => {
     const response = await fetch(`${api}/sub/users-state`, {
       headers: { ...bearer(token), Accept: 'text/event-stream' },
     })
@@ -117,14 +158,9 @@ export const tellStory = async (site: Site, say: Say): Promise<number> => {
     const over = (async () => {
       for (;;) if ((await reader?.read())?.done !== false) return 'closed'
     })()
-    over.catch(() => {})
     return {
-      ended: (milliseconds: number) =>
-        Promise.race([
-          over,
-          new Promise<string>((resolve) => setTimeout(resolve, milliseconds, 'open')),
-        ]),
-      close: async () => reader?.cancel(),
+      ended: within(over.catch(() => 'closed')), // what is cut ends with a reset
+      close: () => void reader?.cancel(),
     }
   }
 
@@ -190,22 +226,6 @@ export const tellStory = async (site: Site, say: Say): Promise<number> => {
     status(`${api}/sub/event-bus`, bearer(user.access)),
   )
   await step('nobody on a channel', '401', () => status(`${api}/sub/users-state`))
-  await step('SIP over WebSocket', 'open', () => {
-    const { promise, resolve } = Promise.withResolvers<string>()
-    const socket = new WebSocket(
-      `${url.replace(/^http/, 'ws')}/pbxcore/softphone/ws?authorization=${user.access}`,
-      'sip',
-    )
-    socket.addEventListener('open', () => {
-      resolve('open')
-      socket.close()
-    })
-    socket.addEventListener('error', () => {
-      resolve('refused')
-    })
-    return promise
-  })
-
   await step('the refresh token on a recording', '401', () =>
     status(recording, bearer(user.refresh)),
   )
@@ -234,12 +254,34 @@ export const tellStory = async (site: Site, say: Say): Promise<number> => {
     status(`${ofAnother}?ticket=${ticketed}`),
   )
   const streams = await Promise.all([openStream(user.access), openStream(admin.access)])
+  const operator = await tokensOf('900')
+  const sockets: Held[] = []
+  for (const [what, path, token] of [
+    ['SIP over WebSocket', '/pbxcore/softphone/ws', user.access],
+    ["an application's WebSocket, as 900", '/app/live/', operator.access],
+  ] as const) {
+    await step(what, 'open', async () => {
+      sockets.push(await openSocket(path, token))
+      return 'open'
+    })
+  }
   await step('user 201 logs out', '200', async () =>
     String((await post('/auth/logout', bearer(user.access))).status),
   )
   await step('their open stream', 'closed', () => streams[0].ended(500))
   await step("user 900's open stream", 'open', () => streams[1].ended(500))
-  await streams[1].close()
+  streams[1].close()
+  if (site.cuts) {
+    const gone = async (socket?: Held) => socket?.ended(500) ?? 'never opened'
+    await step('their SIP over WebSocket', 'closed', () => gone(sockets[0]))
+    await step("the session of the application's WebSocket is logged out", '200', async () =>
+      String((await post('/auth/logout', bearer(operator.access))).status),
+    )
+    await step('that WebSocket', 'closed', () => gone(sockets[1]))
+  } else {
+    say(`--    the end of their SIP and of an application's WebSocket: not shown, ${NO_CUTS}`)
+  }
+  for (const socket of sockets) socket.close()
   await step('the ticket', '401', () => status(`${recording}?ticket=${ticketed}`))
   for (const [name, token] of [
     ['the access token', user.access],
@@ -303,6 +345,7 @@ export const tellStory = async (site: Site, say: Say): Promise<number> => {
     renewed,
     admin.access,
     admin.refresh,
+    operator.access,
     PASSWORD,
   ]
   const keys = readFileSync(join(site.folder, 'state', 'keys.json'), 'utf8')

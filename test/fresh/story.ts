@@ -169,11 +169,6 @@ const toRecording = async (
     chgrp -R asterisk asterisk/monitor
     chmod -R u=rwX,g=rX,o= asterisk/monitor`)
   await rootStep('nginx reads recordings', inlineUnder(RECORDING, 'usermod'))
-  await rootStep(
-    'one worker on Debian 13',
-    `. /etc/os-release
-    [ "$VERSION_ID" -lt 13 ] || sed -i 's/^worker_processes .*/worker_processes 1;/' /etc/nginx/nginx.conf`,
-  )
   await rootStep('step 3', blockWith(RECORDING, 'sites-enabled'))
   await ask('systemctl restart nginx') // README says so of usermod
   const hear = blockWith(RECORDING, 'ACCESS_TOKEN=').replace('…', PASSWORD)

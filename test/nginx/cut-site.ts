@@ -12,7 +12,7 @@ import type { Test } from 'tap'
 import { createCertificate } from '../fixtures/canned-server.ts'
 import { type Cutter, startCutter } from '../fixtures/cutter.ts'
 import { RECORDINGS, V1 } from './ask.ts'
-import { uncomment } from './commented.ts'
+import { uncomment } from '../../demo/commented.ts'
 import { openSite, type Site } from './live.ts'
 
 const SHIPPED = join(import.meta.dirname, '..', '..', 'nginx')

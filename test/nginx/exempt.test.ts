@@ -7,7 +7,7 @@ import { nginxMissing, testNginx } from '../fixtures/nginx.ts'
 import { bearer, nginxFound, until } from '../fixtures/postern.ts'
 import { type Seen, startApplication } from './application.ts'
 import { type Ask, ask, V1 } from './ask.ts'
-import { uncomment } from './commented.ts'
+import { uncomment } from '../../demo/commented.ts'
 import { openSite } from './live.ts'
 
 const OFFICE = '127.0.0.2'

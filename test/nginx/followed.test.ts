@@ -14,7 +14,7 @@ import { type Nginx, nginxMissing, type NginxOptions, startNginx } from '../fixt
 import { until } from '../fixtures/postern.ts'
 import { startApplication } from './application.ts'
 import { ask, RECORDINGS, SIP, V1, V3 } from './ask.ts'
-import { uncomment } from './commented.ts'
+import { uncomment } from '../../demo/commented.ts'
 import { eventSource } from './listen.ts'
 import { kickId, PASS, refuse, startDaemon } from './daemon.ts'
 

@@ -12,7 +12,7 @@ import { createCertificate, needsOpenssl } from '../fixtures/canned-server.ts'
 import { nginxMissing, startNginx } from '../fixtures/nginx.ts'
 import { makePlace, nginxFound, PASSWORD, serve } from '../fixtures/postern.ts'
 import { RECORDINGS, V1 } from './ask.ts'
-import { uncomment } from './commented.ts'
+import { uncomment } from '../../demo/commented.ts'
 
 const SOUND = 'RIFF'.padEnd(1000, 'x')
 const LOGIN = JSON.stringify({ username: '201', password: PASSWORD })

@@ -7,7 +7,7 @@ import t from 'tap'
 import { nginxMissing, startNginx } from '../fixtures/nginx.ts'
 import { startApplication } from './application.ts'
 import { ask } from './ask.ts'
-import { uncomment } from './commented.ts'
+import { uncomment } from '../../demo/commented.ts'
 import { pass, refuse, startDaemon } from './daemon.ts'
 
 /** What Chromium and Firefox send for a page they open. */

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import t from 'tap'
 import { nginxMissing, startNginx, testNginx } from '../fixtures/nginx.ts'
 import { ask, V1 } from './ask.ts'
-import { uncomment } from './commented.ts'
+import { uncomment } from '../../demo/commented.ts'
 import { refuse, startDaemon } from './daemon.ts'
 
 void t.test('the example site', { skip: nginxMissing() }, async (t) => {

@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 
 import { nginxMissing, startNginx } from '../fixtures/nginx.ts'
 import { SIP, V1, V3 } from './ask.ts'
-import { uncomment } from './commented.ts'
+import { uncomment } from '../../demo/commented.ts'
 import { startDaemon } from './daemon.ts'
 
 const H2C = { 'HTTP2-Settings': 'AAMAAABkAARAAAAAAAIAAAAA' }

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
-const SHIPPED = join(import.meta.dirname, '..', '..', 'nginx')
+const SHIPPED = join(import.meta.dirname, '..', 'nginx')
 
 /** From the line that begins so to the end of its block, or that line alone where it opens none. */
 export const uncomment = (file: string, begins: string): [from: string, to: string] => {
