@@ -55,3 +55,12 @@ export const systemClock: Time = {
 
 /** Between two slices of work that grows with the installation: whatever waits, checks above all, is served. */
 export const nextTurn = (): Promise<void> => turn()
+
+/** All of them, so many at a turn. */
+export async function* inSlices<T>(all: Iterable<T>, most: number): AsyncGenerator<T> {
+  let count = 0
+  for (const one of all) {
+    if (++count % most === 0) await nextTurn()
+    yield one
+  }
+}

@@ -83,7 +83,13 @@ const HOMES: Readonly<Record<string, readonly string[]>> = {
   pino: ['log.ts'],
   'prom-client': ['metrics.ts'],
   'smol-toml': ['config/load.ts'],
-  valibot: ['config/kinds.ts', 'config/read.ts', 'config/schema.ts', 'config/rules.ts'],
+  valibot: [
+    'config/kinds.ts',
+    'config/url-kinds.ts',
+    'config/read.ts',
+    'config/schema.ts',
+    'config/rules.ts',
+  ],
   bcryptjs: ['passwords/hash.ts'],
 }
 
@@ -307,6 +313,7 @@ void t.test('every source file has a test of its name', (t) => {
   const through: Readonly<Record<string, string>> = {
     'auth/pattern.ts': 'auth/grants.test.ts',
     'config/retired.ts': 'config/load.test.ts',
+    'config/url-kinds.ts': 'config/kinds.test.ts',
     'http/admission.ts': 'http/check.test.ts',
     'http/resource.ts': 'http/check.test.ts',
     'store/verbs.ts': 'store/observed.test.ts',
@@ -345,6 +352,7 @@ void t.test('every source file has a test of its name', (t) => {
     'users/asterisk-line.ts': 'users/asterisk-file.test.ts',
     'users/asterisk-section.ts': 'users/asterisk-file.test.ts',
     'users/asterisk-wizard.ts': 'users/asterisk-corpus.test.ts',
+    'users/asterisk-endpoints.ts': 'users/asterisk-accounts.test.ts',
     'daemon/follow-users.ts': 'daemon/start.test.ts',
     'daemon/listeners.ts': 'daemon/start.test.ts',
     'daemon/observe.ts': 'daemon/start.test.ts',

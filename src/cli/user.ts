@@ -8,6 +8,7 @@ import type { Config } from '../config/config.ts'
 import { loadConfig } from '../config/load.ts'
 import { asOwner } from '../files/owner.ts'
 import { findPasswordProblem, hashPassword } from '../passwords/hash.ts'
+import { readAsteriskUsers } from '../users/asterisk.ts'
 import { addUser, type Edit, removeUser, setDisabled, setPassword } from '../users/edit-users.ts'
 import { findUserProblem, parseUsers } from '../users/parse-users.ts'
 import { rewriteUsersFile } from '../users/rewrite-users-file.ts'
@@ -15,7 +16,7 @@ import { type Command, verb } from './command.ts'
 import { askDaemon, orderDaemon } from './control-client.ts'
 import { type Io, IO_FAILED, OK, REFUSED, Stop, USAGE, WrongUsage } from './io.ts'
 import { type Answer, isTerminal, promptHidden, readPiped } from './prompt.ts'
-import { formatUsers, toUserRow } from './user-list.ts'
+import { formatAccounts, formatUsers, toAccountRow, toUserRow } from './user-list.ts'
 
 const findProblems = (content: string | Buffer, file: string): readonly string[] => {
   const parsed = parseUsers(Buffer.from(content), file)
@@ -157,6 +158,18 @@ const list = async (config: Config, json: boolean, io: Io): Promise<number> => {
   return OK
 }
 
+/** Everybody in Asterisk's files, those who are no users too. */
+const listAccounts = async ({ asterisk }: Config, json: boolean, io: Io): Promise<number> => {
+  const { found, problems, warnings } = await asOwner(asterisk.file, () =>
+    readAsteriskUsers(asterisk),
+  )
+  if (problems.length > 0) throw new ConfigError(problems)
+  for (const warning of warnings) io.err(`warning: ${warning}`)
+  const rows = found.map(toAccountRow)
+  io.out(json ? JSON.stringify(rows) : formatAccounts(rows))
+  return OK
+}
+
 /** A verb that takes a name alone. */
 const simple = (row: Omit<Change, 'name'>) =>
   verb({
@@ -232,8 +245,12 @@ export const user: Command = {
     }),
     remove: simple({ edit: removeUser, done: 'removed' }),
     list: verb({
-      options: { json: true, config: '[FILE]' },
-      run: ({ values: { json }, file }, io) => list(loadConfig(file), json, io),
+      options: { source: '[SOURCE]', json: true, config: '[FILE]' },
+      run({ values: { json, source = 'file' }, file }, io) {
+        if (source === 'asterisk') return listAccounts(loadConfig(file), json, io)
+        if (source === 'file') return list(loadConfig(file), json, io)
+        throw new WrongUsage('--source is file or asterisk: a service (http) has no list to show')
+      },
     }),
   },
 }

@@ -7,6 +7,7 @@ import * as v from 'valibot'
 import { parseGrant } from '../auth/grants.ts'
 import { parseNamePattern } from '../calls/names.ts'
 import { findUrlProblem } from '../store/redis/address.ts'
+import { type AccountRule, readAccountRule, readPattern } from './account-rules.ts'
 import type { Address } from './config.ts'
 
 export interface Kind<T> {
@@ -16,14 +17,16 @@ export interface Kind<T> {
 }
 
 /** What a reader of text answers when the text will not do, in words that name the cure. */
-interface Problem {
+export interface Problem {
   readonly problem: string
 }
 
 const isProblem = (read: unknown): read is Problem =>
   typeof read === 'object' && read !== null && 'problem' in read
 
-const textSchema = <T extends string | number | object>(read: (text: string) => T | Problem) =>
+export const textSchema = <T extends string | number | object>(
+  read: (text: string) => T | Problem,
+) =>
   v.pipe(
     v.string(),
     v.rawTransform<string, T>(({ dataset, addIssue, NEVER }) => {
@@ -34,7 +37,7 @@ const textSchema = <T extends string | number | object>(read: (text: string) => 
     }),
   )
 
-const text = <T extends string | number | object>(
+export const text = <T extends string | number | object>(
   expected: string,
   read: (text: string) => T | Problem,
 ): Kind<T> => ({ expected, schema: textSchema(read) })
@@ -98,7 +101,7 @@ export const urlPath = shaped(
   /^(?=.{1,200}$)(?:\/(?!\.{1,2}(?:\/|$))[A-Za-z0-9._~-]+)+$/,
 )
 
-const CONTROL = /[\u0000-\u001F\u007F]/
+export const CONTROL = /[\u0000-\u001F\u007F]/
 const isPath = (found: string) =>
   posix.isAbsolute(found) && !found.endsWith('/') && !CONTROL.test(found)
 
@@ -201,49 +204,6 @@ export const pairs: Kind<ReadonlyMap<string, string>> = {
 /** Printable text or none; what it must be is judged where it is used. */
 export const text255 = shaped('printable text, or empty', /^[!-~]{0,255}$/)
 
-/** Where keys are fetched: whoever could change them on the way could sign as anybody. */
-export const keysUrl = text<string>('https://…, or http:// to this machine, or empty', (found) => {
-  if (found === '') return ''
-  const url = CONTROL.test(found) ? null : URL.parse(found)
-  if (url?.protocol !== 'https:' && url?.protocol !== 'http:') {
-    return { problem: 'must be an address: https://…, or http:// to this machine' }
-  }
-  if (url.username !== '' || url.password !== '' || url.hash !== '') {
-    return { problem: 'must be an address without a login and without #' }
-  }
-  const host = url.hostname.replace(/^\[(.*)\]$/, '$1')
-  const isHere = host === 'localhost' || (isIP(host) > 0 && isLocal({ host, port: 0 }))
-  if (url.protocol === 'http:' && !isHere) {
-    return { problem: 'must be https://: over plain http anybody on the way could put keys there' }
-  }
-  return found
-})
-
-const readOrigin = (found: string): string | Problem => {
-  if (!/^https?:\/\/./.test(found)) return { problem: 'must begin with https:// or http://' }
-  const url = /[\s*]/.test(found) ? null : URL.parse(found)
-  if (!url) return { problem: 'must name one host, without * or blanks: list each' }
-  if (url.origin === found) return found
-  const rest = /^[a-z]+:\/\/[^/?#@]+(?<port>:\d+)?(?<more>[/?#@].*)?$/.exec(found)?.groups
-  if (rest?.['more'] !== undefined)
-    return { problem: 'must end with the host or its port: no path, no / behind it, no login' }
-  return {
-    problem:
-      'must be written as browsers do: in lower case, a name beyond ASCII as xn--…, an address in its shortest form, and no port that the scheme has anyway',
-  }
-}
-
-/** What browsers call this site. A Host does not say whether http or https was meant: each has one of them. */
-export const origins: Kind<readonly string[]> = {
-  expected: 'a list such as ["https://pbx.example.com"], each host once, as https or as http',
-  schema: v.pipe(
-    v.array(textSchema<string>(readOrigin)),
-    v.check(
-      (found) => new Set(found.map((one) => one.replace(/^https?/, ''))).size === found.length,
-    ),
-  ),
-}
-
 const MAPPING = /^([!-~](?:[ -~]{0,126}[!-~])?)=([A-Za-z0-9][A-Za-z0-9_-]{0,63})$/
 
 /** Many of theirs may be one of ours; of two that a token has, the first written here counts. */
@@ -295,3 +255,13 @@ export const someOf = <const T extends readonly [string, ...string[]]>(
     v.check((found) => new Set(found).size === found.length),
   ),
 })
+
+export const patterns: Kind<readonly RegExp[]> = {
+  expected: 'a list of patterns, in which * is any text, such as ["from-pstn*"]',
+  schema: v.array(textSchema<RegExp>(readPattern)),
+}
+
+export const accountRules: Kind<readonly AccountRule[]> = {
+  expected: 'a list of rules, such as ["name 201 keep", "context door-* leave out"]',
+  schema: v.array(textSchema<AccountRule>(readAccountRule)),
+}

@@ -136,6 +136,15 @@ export const rules: readonly Rule[] = [
       'is no role: write the name of a [roles.NAME] section, else nobody there may do anything',
   },
   {
+    of: ['asterisk.rules', 'roles.*.grants'],
+    isBroken: (values) =>
+      values['users.sources'].includes('asterisk') &&
+      values['asterisk.rules'].some(
+        ({ says }) => typeof says === 'object' && !values['roles.*.grants'].has(says.role),
+      ),
+    problem: 'give a role that is none: write the name of a [roles.NAME] section after role',
+  },
+  {
     of: ['users.sources', 'http_users.login_url'],
     isBroken: (values) =>
       values['users.sources'].includes('http') &&

@@ -4,6 +4,7 @@
 import { ASYMMETRIC } from '../auth/jwk.ts'
 import * as kinds from './kinds.ts'
 import type { Kind } from './kinds.ts'
+import { keysUrl, origins } from './url-kinds.ts'
 
 /** A value as it would stand in the file. */
 type Written = string | number | boolean | readonly string[]
@@ -78,7 +79,10 @@ export const settings = [
   row('users.file', kinds.path, '/etc/postern/users', RESTART, 'the users and their password hashes'),
 
   row('asterisk.file', kinds.path, '/etc/asterisk/pjsip.conf', RESTART, 'where SIP accounts are read, with what it includes'),
-  row('asterisk.role', kinds.name, 'user', RESTART, 'the role of whoever is found there'),
+  row('asterisk.role', kinds.name, 'user', RESTART, 'the role of whoever is found there, where no rule gives another'),
+  row('asterisk.number_from', kinds.oneOf(['username', 'callerid']), 'username', RESTART, 'where the number is under which a user\'s calls are found'),
+  row('asterisk.trunk_contexts', kinds.patterns, ['from-pstn*', 'from-trunk*', 'from-extern*', '*-incoming'], RESTART, 'contexts of trunks: whoever is in one is no user'),
+  row('asterisk.rules', kinds.accountRules, [], RESTART, 'who is a user whatever else is said, who is none, and who has another role'),
 
   row('http_users.login_url', kinds.text255, '', RESTART, 'asked at login: POST {username, password}'),
   row('http_users.lookup_url', kinds.text255, '', RESTART, 'asked at refresh: POST {username}'),
@@ -96,7 +100,7 @@ export const settings = [
   entry('issuers.*.issuer', kinds.name, undefined, 'the `iss` of another system\'s access tokens'),
   entry('issuers.*.audience', kinds.name, undefined, 'who we are to it: its tokens\' `aud`, or in it'),
   entry('issuers.*.jwks_file', kinds.pathOrNone, '', 'its public keys, as a file; read again when it changes'),
-  entry('issuers.*.jwks_url', kinds.keysUrl, '', 'its public keys, as an address'),
+  entry('issuers.*.jwks_url', keysUrl, '', 'its public keys, as an address'),
   entry('issuers.*.algorithms', kinds.someOf(ASYMMETRIC), [...ASYMMETRIC], 'what it may sign with'),
   entry('issuers.*.username_claim', kinds.name, 'sub', 'the claim that names the user'),
   entry('issuers.*.role_claim', kinds.name, undefined, 'the claim with the role or roles; realm_access.roles is a path'),
@@ -130,7 +134,7 @@ export const settings = [
   row('streams.per_session', kinds.whole(1, 10_000), 16, RELOAD, 'resources that a session may listen to at once; the oldest gives way'),
   row('streams.streams_per_session', kinds.whole(1, 10_000), 64, RELOAD, 'streams that a session may have of all of them, never less than per_session; the oldest gives way'),
 
-  row('site.origins', kinds.origins, [], RELOAD, 'the addresses that browsers have for this site; none: what nginx says of each request'),
+  row('site.origins', origins, [], RELOAD, 'the addresses that browsers have for this site; none: what nginx says of each request'),
 
   row('cookies.secure', kinds.oneOf(['auto', 'always']), 'auto', RELOAD, 'when cookies are marked Secure'),
 

@@ -14,6 +14,7 @@ import { asOwner } from '../files/owner.ts'
 import { findSocketFile, groupId, ListenError } from '../http/listen.ts'
 import { openIssuers } from '../issuers/open-issuers.ts'
 import { StoreError } from '../store/store.ts'
+import { printable, readAsteriskUsers } from '../users/asterisk.ts'
 import {
   judgeRedis,
   makeStateDirectory,
@@ -80,6 +81,21 @@ const findRoleless = (
   return [
     `${file}: ${roleless.slice(0, 3).join(', ')}${more}: may do nothing, since their role has no [roles.NAME] section: correct the role, or write the section`,
   ]
+}
+
+const MOST_LOST = 20 // lines: a PBX may have thousands, and few reasons
+
+/** Whom earlier versions let in, and this one does not, unless a rule of the operator's says so. */
+const findLost = async ({ asterisk }: Config): Promise<string[]> => {
+  const { found } = await readAsteriskUsers(asterisk)
+  const lost = found.flatMap(({ name, place, endpoint, wasUser, leftOut }) => {
+    if (!wasUser || !leftOut || leftOut.isMeant) return []
+    const text = `${name} can no longer log in by [${endpoint.name}]: ${leftOut.why}: ${leftOut.cure}`
+    return `${place}: ${printable(text)}`
+  })
+  if (lost.length <= MOST_LOST) return lost
+  const more = `${asterisk.file}: and ${lost.length - MOST_LOST} more: see postern user list --source asterisk`
+  return [...lost.slice(0, MOST_LOST), more]
 }
 
 const ignore = (): undefined => undefined
@@ -152,6 +168,7 @@ export const judgeConfig = async ({ config, place }: LoadedConfig): Promise<stri
         (line) => void warnings.push(line),
         () => ignore,
       )
+      if (source === 'asterisk') warnings.push(...(await findLost(config)))
       if (source === 'file') warnings.push(...findRoleless(users.file, config.roles, opened))
       known += [...opened.names()].length
       opened.close()

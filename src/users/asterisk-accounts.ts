@@ -1,57 +1,232 @@
-// Sections of pjsip.conf → who may log in, and with what. A trunk's credentials never make a user: the
-// provider at the other end knows them.
-import { nextTurn } from '../clock.ts'
-import { credentialOf, isEmptySecret, readAuthDefaults, readSecret } from './asterisk-secret.ts'
-import type { Secret } from './asterisk-secret.ts'
-import { readType, readVariable, strip } from './asterisk-section.ts'
-import type { Section } from './asterisk-section.ts'
-import { type HeldUser, numberOf } from './source.ts'
+// Endpoints and auth sections of pjsip.conf → who may log in, and with what. Nobody logs in with what somebody else
+// knows: a secret of whoever is left out counts for no user, and one that a provider is shown for none either.
+import { inSlices } from '../clock.ts'
+import {
+  type AccountTerms,
+  type Endpoint,
+  keepBy,
+  type LeftOut,
+  readAll,
+  readEndpoints,
+  readLoneAuth,
+  type Sections,
+  SLICE,
+  sortByType,
+} from './asterisk-endpoints.ts'
+import {
+  credentialOf,
+  isEmptySecret,
+  readAuthDefaults,
+  readSecret,
+  type Secret,
+} from './asterisk-secret.ts'
+import { readVariable, type Section } from './asterisk-section.ts'
+import { numberInCallerid, numberOf } from './number.ts'
+import { findUserProblem } from './parse-users.ts'
+import type { HeldUser } from './source.ts'
 
 export interface Account extends HeldUser {
   /** Each of them is right: an extension may have several devices. The marks are those of `credentials`. */
   secrets: readonly (readonly [mark: string, secret: Secret])[]
 }
 
-const SLICE = 200 // sections, 4 ms
+/** An auth section as an endpoint names it, and why nobody logs in by that. */
+export interface Candidate {
+  /** Of the user: what they log in with. */
+  name: string
+  endpoint: Endpoint
+  place: string
+  number?: string
+  leftOut?: LeftOut | undefined
+  /** Whether earlier versions took it for a user. */
+  wasUser: boolean
+}
 
-/** Names of auth sections that an endpoint, registration or identify refers to. */
-const readReferences = (sections: readonly Section[], variable: string): Set<string> =>
-  new Set(
-    sections.flatMap((section) => (readVariable(section, variable) ?? '').split(',').map(strip)),
-  )
+/** An auth section, and what proves its password. */
+interface Auth {
+  section: Section
+  proof: { username: string; mark: string; secret: Secret } | { unusable: string }
+}
 
-export const readAccounts = async (all: readonly Section[], role: string) => {
-  const accounts = new Map<string, Account>()
-  const warnings: string[] = []
-  const sections = all.filter(({ template }) => !template)
-  const outbound = readReferences(sections, 'outbound_auth')
-  const inbound = readReferences(sections, 'auth')
-  const defaults = readAuthDefaults(sections)
+type Auths = ReadonlyMap<string, Auth>
 
-  for (const [index, section] of sections.entries()) {
-    if (index % SLICE === SLICE - 1) await nextTurn()
-    if (readType(section) !== 'auth') continue
-    if (outbound.has(section.name) && !inbound.has(section.name)) continue
+const readAuths = async (sections: Sections, all: readonly Section[]): Promise<Auths> => {
+  const defaults = readAuthDefaults(all)
+  const auths = new Map<string, Auth>()
+  for await (const section of inSlices(sections.get('auth') ?? [], SLICE)) {
     const read = readSecret(section, defaults)
-    if ('unusable' in read) {
-      warnings.push(read.unusable)
+    const proof =
+      'secret' in read ? { ...read, mark: credentialOf(read.username, read.secret) } : read
+    auths.set(section.name, { section, proof })
+  }
+  return auths
+}
+
+/** The mark of each secret that others know, and who they are. */
+const findTaken = (
+  auths: Auths,
+  endpoints: readonly Endpoint[],
+  registrations: readonly Section[],
+): ReadonlyMap<string, string> => {
+  const taken = new Map<string, string>()
+  const take = (known: readonly string[], who: string): void => {
+    for (const name of known) {
+      const proof = auths.get(name)?.proof
+      if (proof && 'mark' in proof) taken.set(proof.mark, who)
+    }
+  }
+  for (const registration of registrations) {
+    take(readAll(registration, 'outbound_auth'), `the registration [${registration.name}]`)
+  }
+  for (const { name, known, leftOut } of endpoints) {
+    if (leftOut) take(known, `[${name}], which is left out`)
+  }
+  return taken
+}
+
+/** Why an auth section lets nobody in by an endpoint that is a person's. */
+const findFault = (
+  { proof }: Auth,
+  endpoint: Endpoint,
+  taken: ReadonlyMap<string, string>,
+): Pick<LeftOut, 'why' | 'cure'> | undefined => {
+  if ('unusable' in proof) {
+    const why = proof.unusable.slice(proof.unusable.indexOf('] ') + 2) // behind its place and name
+    return { why: `it ${why}`, cure: 'nothing else lets it in' }
+  }
+  const { username: name, mark, secret } = proof
+  const problem = findUserProblem({ name, role: endpoint.role, displayName: name })
+  if (problem !== undefined) return { why: problem, cure: 'no name of a user here is like that' }
+  if (isEmptySecret(secret)) return { why: 'its secret is empty', cure: 'give it one' }
+  const other = taken.get(mark)
+  if (other === undefined || endpoint.isKept) return undefined
+  return {
+    why: `its secret is also that of ${other}`,
+    cure: `give it one of its own, or ${keepBy(endpoint.name)}`,
+  }
+}
+
+/** The secret stays apart from what is shown. */
+interface Device {
+  candidate: Candidate
+  mark: string
+  secret: Secret
+}
+
+/** What all devices of one name are together, or why they are nobody. */
+const joinDevices = (name: string, devices: readonly Device[]): Account | { why: string } => {
+  const roles = new Set(devices.map(({ candidate }) => candidate.endpoint.role))
+  const [role = '', another] = roles
+  if (another !== undefined) return { why: `asterisk.rules give ${name} two roles` }
+  const numbers = new Set(devices.map(({ candidate }) => candidate.number))
+  const secrets = [...new Map(devices.map(({ mark, secret }) => [mark, secret]))]
+  const credentials = secrets.map(([mark]) => mark)
+  return {
+    name,
+    role,
+    displayName: name,
+    ...(numbers.size === 1 && numberOf([...numbers][0])),
+    credential: credentials[0] ?? '',
+    credentials,
+    disabled: false,
+    secrets,
+  }
+}
+
+/** Each auth section with each endpoint that names it, and those that none names. */
+const pairUp = (
+  auths: Auths,
+  endpoints: readonly Endpoint[],
+  readLone: (section: Section) => Endpoint,
+): { endpoint: Endpoint; auth: Auth }[] => {
+  const named = new Set(endpoints.flatMap((endpoint) => endpoint.auths))
+  const lone = [...auths.values()].filter(({ section }) => !named.has(section.name))
+  return [...endpoints, ...lone.map(({ section }) => readLone(section))].flatMap((endpoint) =>
+    endpoint.auths.flatMap((name) => {
+      const auth = auths.get(name)
+      return auth ? [{ endpoint, auth }] : []
+    }),
+  )
+}
+
+/** As versions before this one told a trunk's: only outbound_auth names it. */
+const createOldRule = (endpoints: readonly Endpoint[], registrations: readonly Section[]) => {
+  const inbound = new Set(endpoints.flatMap(({ auths }) => auths))
+  const outbound = new Set([
+    ...endpoints.flatMap(({ known }) => known),
+    ...registrations.flatMap((section) => readAll(section, 'outbound_auth')),
+  ])
+  return (section: Section): boolean =>
+    (inbound.has(section.name) || !outbound.has(section.name)) &&
+    ['password', 'md5_cred'].some((name) => (readVariable(section, name) ?? '') !== '')
+}
+
+export const readAccounts = async (all: readonly Section[], terms: AccountTerms) => {
+  const sections = await sortByType(all)
+  const endpoints = await readEndpoints(sections, terms)
+  const auths = await readAuths(sections, all)
+  const registrations = sections.get('registration') ?? []
+  const taken = findTaken(auths, endpoints, registrations)
+  const wasUser = createOldRule(endpoints, registrations)
+
+  const found: Candidate[] = []
+  const warnings = new Set<string>()
+  const users = new Map<string, Device[]>()
+  const isAuthAlone = [...sections.keys()].every((type) => type === 'auth')
+  const pairs = pairUp(auths, endpoints, (section) => readLoneAuth(section, isAuthAlone, terms))
+  for await (const { endpoint, auth } of inSlices(pairs, SLICE)) {
+    const { section, proof } = auth
+    const { place } = section
+    const name = readVariable(section, 'username') || section.name
+    const candidate: Candidate = {
+      name,
+      endpoint,
+      place,
+      ...(terms.numberFrom === 'callerid' ? numberInCallerid(endpoint.callerid) : numberOf(name)),
+      wasUser: wasUser(section),
+    }
+    found.push(candidate)
+    const fault = endpoint.leftOut ? undefined : findFault(auth, endpoint, taken)
+    candidate.leftOut = endpoint.leftOut ?? (fault && { ...fault, isMeant: false })
+    if (fault && 'unusable' in proof) warnings.add(proof.unusable)
+    else if (fault && wasUser(section)) {
+      warnings.add(
+        `${place}: [${endpoint.name}]: ${fault.why}: nobody logs in by it: ${fault.cure}`,
+      )
+    }
+    if (candidate.leftOut || 'unusable' in proof) continue
+    const device = { candidate, ...proof }
+    const devices = users.get(name)
+    if (devices) devices.push(device)
+    else users.set(name, [device])
+  }
+
+  const untold = found.find(({ endpoint, leftOut }) => !endpoint.isKept && !leftOut)
+  if (isAuthAlone && untold) {
+    warnings.add(
+      `${untold.place}: only auth sections are here, which cannot tell a trunk's from a phone's: name the pjsip.conf that includes this file, or say by asterisk.rules who is a user`,
+    )
+  }
+
+  const accounts = new Map<string, Account>()
+  for await (const [name, devices] of inSlices(users, SLICE)) {
+    const account = joinDevices(name, devices)
+    const place = devices[0]?.candidate.place
+    if ('why' in account) {
+      const leftOut = { why: account.why, cure: 'give all its devices one', isMeant: false }
+      warnings.add(`${place}: ${leftOut.why}: nobody logs in by that name: ${leftOut.cure}`)
+      for (const { candidate } of devices) candidate.leftOut = leftOut
       continue
     }
-    const { secret, username: name } = read
-    const credential = credentialOf(name, secret)
-    const secrets = new Map(accounts.get(name)?.secrets)
-    // Without any secret Asterisk may let a device in by address; nobody logs in with "".
-    if (!isEmptySecret(secret)) secrets.set(credential, secret)
-    accounts.set(name, {
-      name,
-      role,
-      displayName: name,
-      ...numberOf(name),
-      credential: [...secrets.keys()][0] ?? credential,
-      credentials: [...secrets.keys()],
-      disabled: secrets.size === 0,
-      secrets: [...secrets],
-    })
+    accounts.set(name, account)
+    if (
+      account.number === undefined &&
+      devices.some(({ candidate }) => candidate.number !== undefined)
+    ) {
+      warnings.add(
+        `${place}: the devices of ${name} do not all say one number: no calls are theirs: give them one callerid`,
+      )
+    }
   }
-  return { accounts, warnings }
+  return { accounts, found, warnings: [...warnings] }
 }

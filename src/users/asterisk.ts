@@ -1,17 +1,18 @@
 // Users from Asterisk's pjsip.conf: softphones log in with their SIP credentials. It only reads.
 import { QUEUE_RETRY } from '../passwords/pool.ts'
-import { readAccounts } from './asterisk-accounts.ts'
-import type { Account } from './asterisk-accounts.ts'
+import { type Account, type Candidate, readAccounts } from './asterisk-accounts.ts'
 import { loadAsteriskConfig } from './asterisk-config.ts'
+import type { AccountTerms } from './asterisk-endpoints.ts'
 import { createPasswordProof } from './asterisk-secret.ts'
 import { holdUsers, type Reading, type SourceEvents } from './hold-users.ts'
 import type { UserSource } from './source.ts'
 
-export interface AsteriskUsersOptions extends SourceEvents {
+export interface AsteriskTerms extends AccountTerms {
   /** pjsip.conf, which includes the rest, or pjsip.auth.conf alone. */
   file: string
-  /** Everybody found has this role. */
-  role: string
+}
+
+export interface AsteriskUsersOptions extends AsteriskTerms, SourceEvents {
   /**
    * Costs as much as a real check; undefined if the queue is full. The directory runs it for a stranger:
    * a user must cost as much, or the time of an answer tells who has an extension.
@@ -19,13 +20,34 @@ export interface AsteriskUsersOptions extends SourceEvents {
   hashDecoy(username: string): Promise<unknown> | undefined
 }
 
-const load = async (file: string, role: string): Promise<Reading<Account>> => {
-  const { sections, mark, readMark, ...config } = await loadAsteriskConfig(file)
-  const { accounts, warnings } = await readAccounts(sections, role)
+/** What stands in Asterisk's files, fit for a line and a terminal. */
+export const printable = (text: string): string =>
+  text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '?')
+
+/** Nobody is a user: said at each start, since an include that is missing looks like this. */
+const findNobody = (found: readonly Candidate[]): string => {
+  const [first] = found
+  if (!first) return 'no account is there'
+  return `every account is left out, ${found.length} in all, the first since ${first.leftOut?.why}`
+}
+
+/** `found`: every account, those left out too. */
+export const readAsteriskUsers = async (
+  terms: AsteriskTerms,
+): Promise<Reading<Account> & { found: readonly Candidate[] }> => {
+  const { sections, mark, readMark, ...config } = await loadAsteriskConfig(terms.file)
+  const { accounts, found, warnings } = await readAccounts(sections, terms)
+  const nobody =
+    accounts.size > 0
+      ? []
+      : [
+          `${terms.file}: ${findNobody(found)}: nobody logs in by it: see postern user list --source asterisk`,
+        ]
   return {
     users: accounts,
+    found,
     problems: config.problems,
-    warnings: [...config.warnings, ...warnings],
+    warnings: [...config.warnings, ...warnings.map(printable), ...nobody.map(printable)],
     mark,
     readMark,
   }
@@ -33,9 +55,9 @@ const load = async (file: string, role: string): Promise<Reading<Account>> => {
 
 /** Throws a ConfigError with every problem. */
 export const openAsteriskUsers = async (options: AsteriskUsersOptions): Promise<UserSource> => {
-  const { file, role, hashDecoy } = options
+  const { file, hashDecoy } = options
   const provesPassword = createPasswordProof()
-  const { find, ...held } = await holdUsers(file, () => load(file, role), options)
+  const { find, ...held } = await holdUsers(file, () => readAsteriskUsers(options), options)
   return {
     name: 'asterisk',
     ...held,

@@ -4,7 +4,8 @@ import { createHash } from 'node:crypto'
 import { ConfigError } from '../config/config-error.ts'
 import { findCertificateFault, readTrust, systemTrust } from '../files/certificates.ts'
 import { parseObject, sendRequest } from '../http-client.ts'
-import { type Authentication, type Lookup, numberOf, type User, type UserSource } from './source.ts'
+import { numberOf } from './number.ts'
+import type { Authentication, Lookup, User, UserSource } from './source.ts'
 
 export interface HttpUsersOptions {
   /** POST {username, password} → 200 {name, role, display_name?, credential?, number?}, or 401. */

@@ -3,7 +3,8 @@
 import { createHash } from 'node:crypto'
 import { nextTurn } from '../clock.ts'
 import { isWeak, parseHash, type StoredHash } from '../passwords/hash.ts'
-import { type HeldUser, numberOf, type User } from './source.ts'
+import { numberOf } from './number.ts'
+import type { HeldUser, User } from './source.ts'
 
 export interface FileUser extends HeldUser {
   /** The hash, without the mark of a disabled user. */

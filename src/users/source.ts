@@ -18,10 +18,6 @@ export interface User {
   number?: string
 }
 
-/** Of what may be a number: a name such as 201, where the source says nothing else. */
-export const numberOf = (found: unknown): Pick<User, 'number'> =>
-  typeof found === 'string' && /^[0-9]+$/.test(found) ? { number: found } : {}
-
 /** A user of a source that stands in files. */
 export interface HeldUser extends User {
   disabled: boolean

@@ -376,3 +376,43 @@ void t.test('a file that others can read keeps its mode, and the list says so', 
   t.match(await run(['disable', '201', '--config', config]), { status: 0, err: /chmod o= / })
   t.equal(statSync(file).mode & 0o777, 0o644)
 })
+
+void t.test(
+  'list --source asterisk shows every account, why it is none, and no secret',
+  async (t) => {
+    const folder = t.testdir({
+      'pjsip.conf':
+        '[201]\ntype=endpoint\ncontext=office\nauth=201\ncallerid=Ann <201>\n' +
+        '[201]\ntype=auth\nusername=201\npassword=hunter2\n' +
+        '[gw]\ntype=endpoint\ncontext=from-pstn\nauth=gw\n[gw]\ntype=auth\nusername=gw\npassword=hunter3\n' +
+        '[odd]\ntype=endpoint\nauth=odd\n[odd]\ntype=auth\nusername=odd\nauth_type=google_oauth\npassword=hunter4\n',
+      'broken.conf': '[201\n',
+    })
+    const config = `${folder}/postern.toml`
+    const configure = (file: string): void =>
+      writeFileSync(config, `[asterisk]\nfile = "${folder}/${file}"\n`)
+    configure('pjsip.conf')
+    const list = ['list', '--source', 'asterisk', '--config', config]
+    const ran = await run(list)
+    t.match(ran, { status: 0, err: /^warning: .*\[odd\]/ })
+    t.match(ran.out.split('\n'), [
+      /^NAME +NUMBER +ROLE +ENDPOINT +CONTEXT +CALLERID +CONTACTS +LEFT OUT$/,
+      /^201 +201 +user +201 +office +Ann <201> +- +-$/,
+      /^gw +- +- +gw +from-pstn +- +- +its context from-pstn is one of asterisk\.trunk_contexts$/,
+      /^odd +- +- +odd +default +- +- +it has an auth_type that gives no password to compare: not a user here$/,
+    ])
+    const json = await run([...list, '--json'])
+    t.match(JSON.parse(json.out), [
+      { name: '201', left_out: null },
+      { name: 'gw' },
+      { name: 'odd' },
+    ])
+    t.notMatch(ran.out + ran.err + json.out, 'hunter')
+    t.match(await run(['list', '--source', 'http', '--config', config]), {
+      status: 64,
+      err: /no list/,
+    })
+    configure('broken.conf')
+    t.match(await run(list), { status: 78, err: /broken\.conf:1: / })
+  },
+)

@@ -4,6 +4,7 @@ import t from 'tap'
 import * as v from 'valibot'
 import * as kinds from '../../src/config/kinds.ts'
 import type { Kind } from '../../src/config/kinds.ts'
+import { keysUrl, origins } from '../../src/config/url-kinds.ts'
 
 const REFUSED = Symbol('refused')
 
@@ -161,7 +162,7 @@ const cases: readonly (readonly [Kind<unknown>, readonly (readonly [unknown, unk
     ],
   ],
   [
-    kinds.origins,
+    origins,
     [
       [[], []],
       [['https://pbx.example.com'], ['https://pbx.example.com']],
@@ -303,7 +304,7 @@ void t.test('keys are fetched over https, or from this machine', async (t) => {
     'http://[::1]/',
     'http://localhost/a',
   ]
-  for (const url of good) t.equal(v.parse(kinds.keysUrl.schema, url), url, url)
+  for (const url of good) t.equal(v.parse(keysUrl.schema, url), url, url)
   const bad = [
     'id.example',
     'ftp://id.example',
@@ -314,5 +315,5 @@ void t.test('keys are fetched over https, or from this machine', async (t) => {
     'https://id.example/\n',
     '/etc/keys.json',
   ]
-  for (const url of bad) t.notOk(v.safeParse(kinds.keysUrl.schema, url).success, url)
+  for (const url of bad) t.notOk(v.safeParse(keysUrl.schema, url).success, url)
 })

@@ -83,7 +83,10 @@ const makeWhole = (t: Test): Place => {
   }
   writeFileSync(place.at('token'), 'a-token')
   writeFileSync(place.at('acme.json'), JSON.stringify(JWKS), { mode: 0o600 })
-  writeFileSync(place.at('pjsip.conf'), '[301]\ntype=auth\nusername=301\npassword=secret301\n')
+  writeFileSync(
+    place.at('pjsip.conf'),
+    '[301]\ntype=auth\nusername=301\npassword=secret301\n[301]\ntype=endpoint\nauth=301\n',
+  )
   return {
     ...place,
     configure(changes = {}) {
@@ -366,7 +369,47 @@ void t.test('an emptied source of all users is told', async (t) => {
   writeFileSync(place.at('pjsip.conf'), '')
   const asterisk = { asterisk: `file = "${place.at('pjsip.conf')}"` }
   place.configure({ users: 'sources = ["asterisk"]', ...asterisk })
-  t.match((await runHere(checkConfig, place.config)).err, [/pjsip\.conf: no user is there/])
+  t.match((await runHere(checkConfig, place.config)).err, [
+    /pjsip\.conf: no account is there/,
+    /pjsip\.conf: no user is there/,
+  ])
+})
+
+void t.test('who logged in with an earlier version and does not any more is told', async (t) => {
+  const place = makePlace(t)
+  const phone = (name: string, lines: string): string =>
+    `[${name}]\ntype=endpoint\nauth=${name}\naors=${name}\n${lines}\n[${name}]\ntype=auth\nusername=${name}\npassword=hunter2-${name}\n`
+  const contact = '[desk]\ntype=aor\ncontact=sip:192.0.2.1\n'
+  const pbx = [
+    phone('201', ''),
+    phone('desk', contact),
+    phone('carrier', 'context=from-pstn'),
+  ].join('')
+  writeFileSync(place.at('pjsip.conf'), pbx)
+  const warnings = async (...rules: string[]): Promise<readonly string[]> => {
+    place.configure({
+      users: 'sources = ["asterisk"]',
+      asterisk: `file = "${place.at('pjsip.conf')}"\nrules = ${JSON.stringify(rules)}`,
+    })
+    return (await runHere(checkConfig, place.config)).err
+  }
+  const told = await warnings()
+  t.match(told, [
+    /pjsip\.conf:\d+: desk can no longer log in by \[desk\]: its aor has a static contact: "name desk keep" in asterisk\.rules lets it in$/,
+    /pjsip\.conf:\d+: carrier can no longer log in by \[carrier\]: its context from-pstn is one of asterisk\.trunk_contexts: "name carrier keep"/,
+  ])
+  t.notMatch(told.join(), /hunter/)
+  t.equal((await warnings('name desk keep')).length, 1)
+  t.same(await warnings('name desk keep', 'name carrier leave out'), [], 'it is meant')
+
+  const many = Array.from({ length: 25 }, (_, index) =>
+    phone(`t\u001B${index}`, 'context=from-pstn'),
+  )
+  writeFileSync(place.at('pjsip.conf'), pbx + many.join(''))
+  const cut = await warnings('name desk keep', 'name carrier leave out')
+  t.equal(cut.length, 21)
+  t.match(cut[20], /and 5 more: see postern user list --source asterisk/)
+  t.notMatch(cut.join(), '\u001B')
 })
 
 void t.test('what only the running machine can tell is left to it', async (t) => {

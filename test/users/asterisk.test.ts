@@ -7,7 +7,9 @@ import { openAsteriskUsers, type AsteriskUsersOptions } from '../../src/users/as
 import type { UsersDiff } from '../../src/users/diff-users.ts'
 
 const SAMPLES = join(import.meta.dirname, '../fixtures/asterisk')
-const GOOD = '[a]\ntype=auth\nusername=a\npassword=p\n[b]\ntype=auth\nusername=b\npassword=q\n'
+const auth = (name: string, password: string): string =>
+  `[${name}]\ntype=auth\nusername=${name}\npassword=${password}\n`
+const GOOD = auth('a', 'p') + auth('b', 'q')
 
 const open = async (t: Test, text: string, options: Partial<AsteriskUsersOptions> = {}) => {
   const file = options.file ?? join(t.testdir({ 'pjsip.conf': text }), 'pjsip.conf')
@@ -20,6 +22,9 @@ const open = async (t: Test, text: string, options: Partial<AsteriskUsersOptions
   const source = await openAsteriskUsers({
     file,
     role: 'user',
+    trunkContexts: [],
+    rules: [],
+    numberFrom: 'username',
     hashDecoy: async () => void hashed++,
     onChange: (diff) => void diffs.push(diff),
     onProblem: (found) => void problems.push(found),
@@ -107,7 +112,7 @@ void t.test(
   'a second secret freezes nobody: who is removed in the same write is out',
   async (t) => {
     const { source, problems, write, look } = await open(t, GOOD + DESK)
-    write('[b]\ntype=auth\nusername=b\npassword=q\n' + DESK + WEB)
+    write(auth('b', 'q') + DESK + WEB)
     for (let second = 0; second < 3; second++) await look()
     t.same(problems, [])
     t.same(await source.authenticate('a', 'p'), { refused: 'unknown_user' })
@@ -136,13 +141,13 @@ void t.test('the hash in the file is no password', async (t) => {
 void t.test(
   'every user costs a hash, a stranger none: the directory pays for that one',
   async (t) => {
-    const { source, hashed } = await open(t, `${GOOD}[c]\ntype=auth\nusername=c\n`)
+    const { source, hashed } = await open(t, GOOD + auth('c', ''))
     await source.authenticate('a', 'p')
     await source.authenticate('a', 'wrong')
-    t.same(await source.authenticate('c', ''), { refused: 'disabled' })
-    t.equal(hashed(), 3)
+    t.same(await source.authenticate('c', ''), { refused: 'unknown_user' }, 'no secret, no user')
+    t.equal(hashed(), 2)
     await source.authenticate('nobody', 'p')
-    t.equal(hashed(), 3)
+    t.equal(hashed(), 2)
   },
 )
 
@@ -154,11 +159,20 @@ void t.test('a full hash queue judges nobody', async (t) => {
 void t.test('whoever is removed while the hash runs stays out', async (t) => {
   const { source, write } = await open(t, GOOD, {
     hashDecoy: async () => {
-      write('[b]\ntype=auth\nusername=b\npassword=q\n')
+      write(auth('b', 'q'))
       await source.reread(true)
     },
   })
   t.same(await source.authenticate('a', 'p'), { refused: 'unknown_user' })
+})
+
+void t.test('a file that gives nobody is said at the start, and what it holds', async (t) => {
+  const said = async (text: string) => (await open(t, text)).warnings
+  t.match(await said('[g]\ntype=global\n'), [/pjsip\.conf: no account is there: nobody logs in/])
+  t.match(await said(`[g]\ntype=global\n${GOOD}`), [
+    /pjsip\.conf: every account is left out, 2 in all, the first since no endpoint names it in auth=: .*--source asterisk/,
+  ])
+  t.match(await said(GOOD), [/only auth sections/])
 })
 
 void t.test('a broken file stops the start, with every problem', async (t) => {
@@ -177,7 +191,7 @@ void t.test('a change is read at the second look that sees it', async (t) => {
   const { source, diffs, write, look } = await open(t, GOOD)
   await look()
   t.same(diffs, [])
-  write('[a]\ntype=auth\nusername=a\npassword=changed\n[c]\ntype=auth\nusername=c\npassword=r\n')
+  write(auth('a', 'changed') + auth('c', 'r'))
   await look()
   t.same(diffs, [], 'it may still be under way')
   await look()
