@@ -14,6 +14,7 @@ export interface MetricSources {
   /** NaN while nginx cannot be reached to end streams. */
   kickWatch: { channels(): number }
   pool: { queued(): number }
+  users: { countBySource(): ReadonlyMap<string, number> }
   peers: { state(): (typeof STORE_STATES)[number]; age(): number; losses(): number }
   /** Lines of the log. */
   lost: { lines: number }
@@ -56,6 +57,7 @@ gauge postern_store_state{state} Whether the store is in this state (1): ok, awa
 counter postern_store_losses_total Times that the shared store was found to lack what it had acknowledged.
 gauge postern_store_age_seconds Time since every end of a session was known for certain; 0 where no store is shared.
 gauge postern_hash_queue Passwords that wait for a hash worker.
+gauge postern_users{source} Users of a source that is held in memory, the disabled ones too.
 gauge postern_users_load_success{source} Whether the last reading of a user source worked (1) or the last good state is kept (0).
 gauge postern_users_held_back{source} Users that a change of the source would remove, held back until it is undone or meant.
 gauge postern_config_last_reload_successful Whether the last reload worked (1) or the old configuration is still in force (0).
@@ -148,6 +150,9 @@ const watchSources = (
     for (const [kind, count] of Object.entries(sources.registry.countByKind())) {
       this.set({ kind }, count)
     }
+  })
+  gauge('users', function collect() {
+    for (const [source, count] of sources.users.countBySource()) this.set({ source }, count)
   })
   gauge('store_state', function collect() {
     for (const state of STORE_STATES) this.set({ state }, Number(state === sources.peers.state()))

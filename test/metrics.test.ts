@@ -11,6 +11,7 @@ const LABELS = { version: '1.2.3', actions: ACTIONS, reasons: REASONS }
 const SOURCES: MetricSources = {
   store: { countSessions: () => Promise.resolve(12) },
   pool: { queued: () => 2 },
+  users: { countBySource: () => new Map([['asterisk', 0]]) },
   registry: {
     count: () => 4,
     countByKind: () => ({ websocket: 1, shared: 3 }),
@@ -73,6 +74,7 @@ const GOLDEN = [
   'counter postern_sessions_ended_total{cause}',
   'counter postern_http_requests_total{route,status}',
   'counter postern_faults_total{kind}',
+  'gauge postern_users{source}',
   'gauge postern_users_load_success{source}',
   'gauge postern_users_held_back{source}',
   'gauge postern_nchan_channels{}',
@@ -167,6 +169,7 @@ void t.test('the page says what happened', async (t) => {
       'postern_kick_duration_seconds_count 1',
       'postern_http_requests_total{route="login",status="200"} 1',
       'postern_faults_total{kind="internal"} 1',
+      'postern_users{source="asterisk"} 0',
       'postern_users_load_success{source="file"} 1',
       'postern_users_held_back{source="file"} 7',
       'postern_keys 2',

@@ -55,6 +55,7 @@ const createTestMetrics = () => {
     workers: { deaths: () => 0, reloadDue: () => false },
     kickWatch: { channels: () => 0 },
     pool: { queued: () => 0 },
+    users: { countBySource: () => new Map([['file', 2]]) },
     peers: { state: () => 'ok', age: () => 0, losses: () => 0 },
     lost: { lines: 0 },
     ready: () => true,

@@ -13,6 +13,8 @@ export interface Directory extends Omit<UserSource, 'name' | 'reread'> {
    * and what they are. `isMeant`: for all of them, or for the one named.
    */
   reread(isMeant: IsMeant): Promise<ReadonlyMap<UserSource['name'], readonly string[]>>
+  /** How many users each of those that are held in memory has. */
+  countBySource(): ReadonlyMap<UserSource['name'], number>
 }
 
 const isUnknown = (answer: object): boolean =>
@@ -63,6 +65,13 @@ export const createDirectory = (
     },
 
     names: () => new Set(sources.flatMap((source) => [...source.names()])),
+
+    countBySource: () =>
+      new Map(
+        sources
+          .filter(({ name }) => name !== 'http')
+          .map(({ name, names }) => [name, [...names()].length]),
+      ),
 
     async reread(isMeant) {
       const readings = sources.map(

@@ -145,3 +145,22 @@ void t.test('every source reads again and closes, also beside one that faults', 
   const problems = await createDirectory(sources, () => undefined).reread(true)
   t.same([...problems], [['file', ['users:1: broken']]], 'those with which something is wrong')
 })
+
+void t.test('how many users each source holds; a service is asked, and holds none', async (t) => {
+  const held = source([])
+  const directory = createDirectory(
+    [
+      { ...held, names: () => ['a', 'b'] },
+      { ...held, name: 'asterisk' },
+      { ...held, name: 'http' },
+    ],
+    async () => undefined,
+  )
+  t.same(
+    [...directory.countBySource()],
+    [
+      ['file', 2],
+      ['asterisk', 0],
+    ],
+  )
+})
