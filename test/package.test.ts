@@ -471,6 +471,11 @@ void t.test(
         `curl -sf -X POST -H 'Authorization: Bearer ${token}' http://127.0.0.1${BASE}/auth/logout`,
       )
       await until('! systemctl is-active -q listener')
+      t.match(
+        await ask('curl -s http://127.0.0.1:9478/metrics'),
+        /^postern_kicks_total\{cause="session_ended",result="ended",means="cut"\} 1$/m,
+        'by the cutter',
+      )
     })
 
     await t.test('a purge leaves nothing', async (t) => {
