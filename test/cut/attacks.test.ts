@@ -12,6 +12,9 @@ import { cookieOf, giveOrders, listenAt, lives } from './orders.ts'
 
 const COOKIE = '0123456789abcdef'
 const MANY = 10_000
+const FLOOD = 100_000
+
+t.setTimeout(300_000) // milliseconds: 10 s on an idle machine, but it may be shared
 
 void t.test('what listens is never cut, not by any cookie', NEEDS_CUTTER, async (t) => {
   const service = await listenAt(t, '127.0.0.1')
@@ -39,7 +42,7 @@ void t.test(`${MANY} orders for what is gone leave all others alone`, NEEDS_CUTT
   const { ask } = await giveOrders(t, cutter.socket)
   const old: { ends: string; cookie: string; localPort: number }[] = []
   for (let n = 0; n < 50; n++) {
-    const { ends, ended, visitor } = await service.visit()
+    const { ends, ended, visitor } = await service.visit(0)
     const cookie = cookieOf(await ask('look', ends))
     old.push({ ends, cookie, localPort: visitor.localPort ?? 0 })
     t.equal(await ask('cut', `${ends} ${cookie}`), 'cut')
@@ -244,7 +247,7 @@ void t.test(
             t.match(line, /^\d{1,10} (?:gone|refused (?:malformed|port))$/)
         },
       ),
-      { numRuns: 300, seed: 16 },
+      { numRuns: 100, seed: 16 },
     )
     t.match(await bystander.ask('look', pair.ends), /^[0-9a-f]{16} 0$/)
     t.ok(await lives(pair))
@@ -260,27 +263,16 @@ void t.test('floods are refused, counted and not written down', NEEDS_CUTTER, as
   const honest = await giveOrders(t, cutter.socket)
   const pair = await service.visit()
   const cookie = cookieOf(await honest.ask('look', pair.ends))
-  // More than any second takes, however slow this machine is.
-  const counted = new Map<string, number>()
-  let slowest = 0
-  for (let round = 0; !counted.has('refused rate') && round < 50; round++) {
-    const orders = Array.from({ length: MANY }, () =>
-      flood.ask('cut', `127.0.0.1 1 127.0.0.1 ${service.port} ${COOKIE}`),
-    )
-    const asked = performance.now()
-    const looked = honest.ask('look', pair.ends).then((answer) => {
-      slowest = Math.max(slowest, performance.now() - asked)
-      return answer
-    })
-    for (const answer of await Promise.all(orders))
-      counted.set(answer, (counted.get(answer) ?? 0) + 1)
-    t.equal(cookieOf(await looked), cookie, 'others are answered meanwhile')
-  }
-  t.comment(
-    JSON.stringify([...counted]),
-    `the slowest look beside it took ${Math.round(slowest)} ms`,
-  )
-  t.ok(counted.has('refused rate') || Number(counted.get('gone')) > 400_000)
+  const started = performance.now()
+  flood.write(`cut 1 127.0.0.1 1 127.0.0.1 ${service.port} ${COOKIE}\n`.repeat(FLOOD))
+  while (flood.stray.length < FLOOD)
+    t.equal(cookieOf(await honest.ask('look', pair.ends)), cookie, 'others are answered meanwhile')
+  const seconds = (performance.now() - started) / 1000
+  const done = flood.stray.filter((line) => line === '1 gone').length
+  const refused = flood.stray.filter((line) => line === '1 refused rate').length
+  t.equal(done + refused, FLOOD)
+  t.ok(done <= 20_000 * (Math.floor(seconds) + 2), `${done} carried out in ${seconds} s`)
+  t.comment(`${refused} of ${FLOOD} refused: a slow machine may do all of them in time`)
   await cutter.stop()
   t.ok(cutter.log().split('\n').length < 14, cutter.log())
 })

@@ -11,6 +11,8 @@ import { cookieOf, giveOrders, listenAt, lives } from './orders.ts'
 
 const PROGRAM = join(import.meta.dirname, '..', '..', 'systemd', 'cut.pl')
 
+t.setTimeout(300_000) // milliseconds: 5 s on an idle machine, but it may be shared
+
 void t.test('it is short, and needs nothing that a Debian may lack', (t) => {
   t.ok(readFileSync(PROGRAM, 'utf8').split('\n').length - 1 <= 200)
   const { stdout } = spawnSync(

@@ -74,9 +74,12 @@ export interface Pair {
 export interface Service {
   readonly port: number
   readonly server: Server
-  /** A new connection, from that port of the visitor's where one is given. */
+  /** A new connection; over IPv4 from that port of an address that nobody else here has, where one is given. */
   visit(localPort?: number): Promise<Pair>
 }
+
+/** Of visitors whose ports are used again: others of this machine connect from 127.0.0.1. */
+const AWAY = '127.0.0.9'
 
 /** Listens as nginx would, on a free port: `host` is an address of this machine or `::`, `through` how visitors come. */
 export const listenAt = async (t: Test, host: string, through = host): Promise<Service> => {
@@ -102,7 +105,7 @@ export const listenAt = async (t: Test, host: string, through = host): Promise<S
         host: through,
         port,
         allowHalfOpen: true,
-        ...(localPort === undefined ? {} : { localPort }),
+        ...(localPort === undefined ? {} : { localAddress: AWAY, localPort }),
       })
       keep(visitor)
       const ended = new Promise((resolve) => visitor.once('close', resolve))
