@@ -23,6 +23,7 @@ import {
   copyDatabase,
   endSessionsIn,
   readLive,
+  readMachineKeys,
   inspectStore,
   whileIdle,
 } from '../store/sqlite/copy.ts'
@@ -75,23 +76,31 @@ const backup = async (store: string, file: string, io: Io): Promise<number> => {
   return OK
 }
 
-/** Of a store that cannot be read: none, so that all of the backup's live again. */
-const findLive = (store: string, now: number): readonly Session[] => {
+/** Of a store that cannot be read: nothing, so that all of the backup's lives again. */
+const orNothing = <Found>(read: () => Found, nothing: Found): Found => {
   try {
-    return readLive(store, now)
+    return read()
   } catch {
-    return []
+    return nothing
   }
 }
 
+interface Live {
+  readonly sessions: readonly Session[]
+  readonly machineKeys: ReadonlyMap<string, string>
+}
+
 /** What ended since the backup does not stand in it, and lives again. */
-const tellRevived = (live: readonly Session[], store: string, now: number, io: Io): void => {
-  const known = new Set(findLive(store, now).map(({ sid }) => sid))
-  const revived = live.filter(({ sid }) => !known.has(sid))
+const tellRevived = (live: Live, store: string, now: number, io: Io): void => {
+  const known = new Set(orNothing(() => readLive(store, now), []).map(({ sid }) => sid))
+  const revived = live.sessions.filter(({ sid }) => !known.has(sid))
   io.err(`Sessions that live again by this restore: ${revived.length}`)
   for (const { sid, username, createdAt, address } of revived) {
     io.err(`  ${username}  ${sid}  since ${timeText(createdAt)}  ${address}`)
   }
+  const standing = orNothing(() => readMachineKeys(store, now), new Map())
+  const keys = [...live.machineKeys].filter(([id]) => !standing.has(id))
+  for (const [id, name] of keys) io.err(`  machine key ${name}  ${id}: remove it if it was removed`)
   io.err('Refresh tokens traded in since the backup count as stolen, and access tokens of later')
   io.err('logins live until they expire. `postern session end --all` ends all of it.')
 }
@@ -105,8 +114,9 @@ const restore = async (
   const { sessions } = inspectStore(file) // throws where the backup is damaged: nothing is touched then
   const aside = `${store}.before-restore`
   const { seen: live, whole } = openCopy(file, tmpdir(), (copy) => {
+    const machineKeys = readMachineKeys(copy, now)
     if (!keep) endSessionsIn(copy, now)
-    return readLive(copy, now)
+    return { sessions: readLive(copy, now), machineKeys }
   })
   using undo = new DisposableStack()
   undo.defer(() => {
@@ -130,7 +140,10 @@ const restore = async (
   })
   const what = keep ? `live sessions: ${sessions}` : `sessions ended: ${sessions}`
   io.out(`${store}: restored; ${what}. The old one is ${aside}`)
-  if (!keep) io.err('Everybody logs in again: what ended since the backup is unknown to it.')
+  if (keep) return OK
+  io.err('Everybody logs in again: what ended since the backup is unknown to it.')
+  const names = [...new Set(live.machineKeys.values())].join(', ')
+  if (names !== '') io.err(`Its machine keys count no more: add them anew (${names}).`)
   return OK
 }
 

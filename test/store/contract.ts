@@ -13,8 +13,16 @@ import {
   type Session,
   type Store,
 } from '../../src/store/store.ts'
+import { KEEP_MACHINE_KEY } from '../../src/store/machine-key.ts'
 import { NOW } from '../fixtures/clock.ts'
-import { hashOf, renewalAt, sessionOf, subscriptionOf, successor } from './sessions.ts'
+import {
+  hashOf,
+  machineKeyOf,
+  renewalAt,
+  sessionOf,
+  subscriptionOf,
+  successor,
+} from './sessions.ts'
 
 export interface Adapter {
   /** A new, empty store; closed and removed at the end of `t`. */
@@ -35,6 +43,104 @@ export const runStoreContract = ({ open, reopen, leave }: Adapter): void => {
     await store.openSession(session, hashOf(`${sid}/0`), 0)
     return session
   }
+
+  void t.test('a machine key is remembered with its end and its last use', async (t) => {
+    let store = await open(t)
+    t.same(await store.listMachineKeys(), [])
+    const board = machineKeyOf('board')
+    const crm = machineKeyOf('crm', { name: 'crm', grants: [], from: [], until: NOW + 50 })
+    t.equal(await store.addMachineKey(crm), true)
+    t.equal(await store.addMachineKey(board), true)
+    t.same(await store.listMachineKeys(), [board, crm], 'an empty list stays a list')
+    t.equal(await store.addMachineKey(machineKeyOf('second')), false, 'its name is taken')
+    await t.rejects(store.addMachineKey({ ...board, name: 'other' }), 'one of that id is there')
+    await store.useMachineKey('board', NOW + 60, '2001:db8::1')
+    await store.useMachineKey('unknown', NOW + 60, '2001:db8::1')
+    const used = { ...board, usedAt: NOW + 60, usedFrom: '2001:db8::1' }
+    store = await reopen(t, store)
+    t.same(await store.listMachineKeys(), [used, crm])
+    await store.removeMachineKeys(['board', 'unknown'], NOW + 70)
+    await store.removeMachineKeys(['board'], NOW + 80)
+    t.same(await store.listMachineKeys(), [{ ...used, removedAt: NOW + 70 }, crm], 'once for all')
+    t.equal(await store.addMachineKey(machineKeyOf('again', { createdAt: NOW + 81 })), true)
+    t.equal(
+      await store.addMachineKey(machineKeyOf('late', { name: 'crm', createdAt: NOW + 50 })),
+      true,
+    )
+    const names = async () => (await store.listMachineKeys()).map(({ id }) => id)
+    t.same(await names(), ['board', 'again', 'crm', 'late'])
+    await store.prune(NOW, NOW + 70 + KEEP_MACHINE_KEY - 1)
+    t.same(
+      await names(),
+      ['board', 'again', 'late'],
+      'what ended long ago for certain is forgotten',
+    )
+    await store.prune(NOW, NOW + 70 + KEEP_MACHINE_KEY)
+    t.same(await names(), ['again', 'late'])
+    store = await reopen(t, store)
+    t.same(await names(), ['again', 'late'])
+  })
+
+  void t.test('a machine key takes the place of those of its name', async (t) => {
+    const store = await open(t)
+    const next = machineKeyOf('next', { createdAt: NOW + 10 })
+    t.equal(await store.addMachineKey(next, NOW + 100), false, 'there is none')
+    await store.addMachineKey(machineKeyOf('first', { until: NOW + 1000 }))
+    await store.addMachineKey(machineKeyOf('of another', { name: 'crm' }))
+    t.equal(await store.addMachineKey(next, NOW + 100), true)
+    const ends = async () => (await store.listMachineKeys()).map(({ id, until }) => [id, until])
+    const { until } = machineKeyOf('x')
+    t.same(await ends(), [
+      ['first', NOW + 100],
+      ['next', until],
+      ['of another', until],
+    ])
+    const last = machineKeyOf('last', { createdAt: NOW + 20 })
+    t.equal(await store.addMachineKey(last, NOW + 500), true)
+    t.same(
+      (await ends()).slice(0, 3),
+      [
+        ['first', NOW + 100],
+        ['next', NOW + 500],
+        ['last', until],
+      ],
+      'never put off',
+    )
+    await store.removeMachineKeys(['first', 'next', 'last'], NOW + 30)
+    t.equal(
+      await store.addMachineKey(machineKeyOf('dead', { createdAt: NOW + 40 }), NOW + 90),
+      false,
+    )
+    const both = await Promise.all([
+      store.addMachineKey(machineKeyOf('one', { name: 'new' })),
+      store.addMachineKey(machineKeyOf('two', { name: 'new' })),
+    ])
+    t.equal(both.filter(Boolean).length, 1, 'of two at once one has the name')
+  })
+
+  void t.test(
+    'what a machine key opened is none of the sessions that a user may have',
+    async (t) => {
+      const store = await open(t)
+      await login(store, 'first', { createdAt: NOW })
+      await login(store, 'key_0123456789abcdef-1', { createdAt: NOW + 1 })
+      const surplus = await store.openSession(
+        sessionOf('second', { createdAt: NOW + 2 }),
+        hashOf('second/0'),
+        2,
+      )
+      t.same(surplus, [])
+      t.match(
+        await store.openSession(sessionOf('third', { createdAt: NOW + 3 }), hashOf('3/0'), 2),
+        [{ sid: 'first', cause: 'limit' }],
+      )
+      t.equal(
+        (await store.endSessionsOf('201', 'operator', NOW + 4)).length,
+        3,
+        'it ends with them',
+      )
+    },
+  )
 
   void t.test('a user keeps one number, and no two users share one', async (t) => {
     let store = await open(t)

@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto'
 import type { DatabaseSync } from 'node:sqlite'
 
+import type { MachineKey } from '../../src/store/machine-key.ts'
 import type { LeftSubscription, Renewal, Session } from '../../src/store/store.ts'
 import { NOW } from '../fixtures/clock.ts'
 
@@ -32,6 +33,20 @@ export const sessionOf = (sid: string, given: Partial<Session> = {}): Session =>
   seenAt: NOW,
   address: '192.0.2.1',
   agent: 'test',
+  ...given,
+})
+
+export const machineKeyOf = (id: string, given: Partial<MachineKey> = {}): MachineKey => ({
+  id,
+  name: 'board',
+  hash: `hash of ${id}`,
+  grants: ['subscribe:users-state', 'read:a,b "c"'],
+  from: ['192.0.2.0/24'],
+  createdAt: NOW,
+  until: NOW + 400 * 86_400,
+  removedAt: 0,
+  usedAt: 0,
+  usedFrom: '',
   ...given,
 })
 

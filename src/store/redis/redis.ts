@@ -8,6 +8,7 @@ import { inspectRedis } from './inspect.ts'
 import { MOVE } from './journal.ts'
 import { createLayout, FORMAT } from './layout.ts'
 import { type LinkSettings, openLink } from './link.ts'
+import { createRedisMachineKeys } from './machine-keys.ts'
 import { PRUNE } from './prune.ts'
 import { atRoot, plain } from './scripts.ts'
 import { createRedisSessions } from './sessions.ts'
@@ -129,7 +130,9 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
 
   let highestId = 0
   let timeCounted = '0'
+  const { pruneMachineKeys, ...machineKeys } = createRedisMachineKeys(run, `${usersRoot}:machines`)
   const verbs: StoreVerbs & SharedVerbs = {
+    ...machineKeys,
     ...createRedisSessions(link, layout, ends),
     ...createRedisStreams(run, layout.subscriptionsRoot(nginx)),
     async identify(username) {
@@ -160,6 +163,7 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
     },
     async prune(_now, past, idleTtl = 0) {
       let gone = 0
+      await pruneMachineKeys(past)
       for (const root of roots) {
         if (gone >= PRUNE_SLICE) break
         const args = [past, PRUNE_SLICE - gone, prefix, idleTtl, LOOK_SLICE]

@@ -146,7 +146,8 @@ if most == 0 then return ended end
 local others = {}
 for _, other in ipairs(redis.call('ZRANGEBYSCORE', mine, '(' .. now, '+inf')) do
   local created = redis.call('HGET', root .. ':s:' .. other, 'created')
-  if other ~= sid and created then table.insert(others, { other, number(created) }) end
+  -- One that a machine key opened is none of the user's own.
+  if other ~= sid and created and string.sub(other, 1, 4) ~= 'key_' then table.insert(others, { other, number(created) }) end
 end
 table.sort(others, function(a, b)
   if a[2] ~= b[2] then return a[2] > b[2] end

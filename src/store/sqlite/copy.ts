@@ -43,13 +43,14 @@ export const inspectStore = (file: string): { sessions: number } => {
   }
 }
 
-/** Ends what lives in a copy, and lets no token of before `now` count: what ended since it was taken is unknown to it. */
+/** Ends what lives in a copy, machine keys too, and lets no token of before `now` count: what ended since it was taken is unknown to it. */
 export const endSessionsIn = (file: string, now: number): void => {
   const cause: EndCause = 'operator'
   using db = openDatabase(file)
   db.exec('BEGIN IMMEDIATE')
   db.prepare('UPDATE sessions SET ended_at = ?, cause = ? WHERE ended_at IS NULL').run(now, cause)
   db.exec('UPDATE refresh_tokens SET sealed = NULL WHERE sealed IS NOT NULL')
+  db.prepare('UPDATE machine_keys SET removed_at = ? WHERE removed_at = 0').run(now)
   // One more: an access token of this very second counts no more either.
   db.prepare(
     'INSERT INTO epoch VALUES (1, ?) ON CONFLICT DO UPDATE SET since = max(since, excluded.since)',
@@ -64,6 +65,13 @@ export const readLive = (file: string, now: number): Session[] => {
     'SELECT * FROM sessions WHERE ended_at IS NULL AND expires_at > ? ORDER BY username, created_at',
   )
   return select.all(now).map((row: Row) => toSession(row))
+}
+
+/** The names of the machine keys that stand in it, by their ids; throws where it cannot be read. */
+export const readMachineKeys = (file: string, now: number): ReadonlyMap<string, string> => {
+  using db = openToRead(file)
+  const select = db.prepare('SELECT id, name FROM machine_keys WHERE removed_at = 0 AND until > ?')
+  return new Map(select.all(now).map(({ id, name }) => [String(id), String(name)]))
 }
 
 /** Runs `work` while no daemon has the store open, and none can open it. Throws `locked` where one has. */

@@ -96,6 +96,17 @@ export const ADDED = `
     sealed BLOB NOT NULL
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX IF NOT EXISTS unseen_successors_age ON unseen_successors (rotated_at);
+  CREATE TABLE IF NOT EXISTS machine_keys (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    terms TEXT NOT NULL, -- grants and networks, as JSON
+    created_at INTEGER NOT NULL,
+    until INTEGER NOT NULL,
+    removed_at INTEGER NOT NULL,
+    used_at INTEGER NOT NULL,
+    used_from TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
 `
 
 const SHAPE = 'SELECT name, sql FROM sqlite_schema ORDER BY name'

@@ -6,6 +6,7 @@ import type { DatabaseSync, SQLInputValue } from 'node:sqlite'
 import { createCountedTime } from './counted-time.ts'
 import { createFamilies } from './families.ts'
 import { createIdleLook } from './idle.ts'
+import { createMachineKeys } from './machine-keys.ts'
 import { type Row, sessionValues, toLeftSubscription, toSession } from './rows.ts'
 import { SCHEMA_VERSION } from './schema.ts'
 import { useTicket } from './tickets.ts'
@@ -110,6 +111,7 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
 
   const selectSurplus = statement(
     `SELECT sid FROM sessions WHERE username = ? AND ended_at IS NULL AND expires_at > ? AND sid <> ?
+     AND sid NOT GLOB 'key_*' -- that a machine key opened: the user's own are counted
      ORDER BY created_at DESC, sid LIMIT -1 OFFSET ?`,
   )
   const deleteTickets = statement(
@@ -129,6 +131,7 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
   const unseen = createUnseen(db)
   const families = createFamilies(db)
   const findIdle = createIdleLook(db)
+  const { prune: pruneMachineKeys, ...machineKeys } = createMachineKeys(db)
 
   /** For a row that this same transaction has written or seen. */
   const one = (row: Row | undefined): Row => row as Row
@@ -254,6 +257,7 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
       }
       return found
     },
+    ...machineKeys,
     listSubscriptions: () => selectSubscriptions.all().map(toLeftSubscription),
     closeSubscriptions(kicks) {
       for (const kick of kicks) deleteSubscription.run(kick)
@@ -263,6 +267,7 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
       const tickets = deleteTickets.run(past, PRUNE_SLICE)
       dropOldSealed.run(now - KEEP_SEALED, PRUNE_SLICE)
       unseen.prune(now, PRUNE_SLICE)
+      pruneMachineKeys(past)
       let sessions = 0
       let rows = 0
       const over = selectPrunable.all(past, PRUNE_SLICE).map(({ sid }) => sid as string)
