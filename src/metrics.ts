@@ -1,5 +1,5 @@
-// What an operator can ask of a running daemon, in numbers. Every label comes from a closed list: text that a
-// client chose never becomes a series.
+// What an operator can ask of a running daemon, in numbers. Every label comes from a closed list, or from the operator:
+// text that a client chose never becomes a series.
 
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 
@@ -18,6 +18,7 @@ export interface MetricSources {
   peers: { state(): (typeof STORE_STATES)[number]; age(): number; losses(): number }
   /** Lines of the log. */
   lost: { lines: number }
+  machineKeys: { uses(): ReadonlyMap<string, number> }
   ready(): boolean
   now(): number
 }
@@ -64,6 +65,7 @@ gauge postern_config_last_reload_successful Whether the last reload worked (1) o
 gauge postern_keys Keys of ours that verify tokens, retired ones with them.
 gauge postern_signing_key_created_timestamp_seconds When the key that signs was made; NaN where the key file does not say.
 gauge postern_issuer_keys{issuer} Keys of a trusted issuer that verify its tokens.
+counter postern_machine_key_uses_total{key} Times that a machine key was shown and recognised, by its name.
 counter postern_log_lines_lost_total Lines of the log and the security log that were dropped because nobody took them.
 gauge postern_ready Whether the daemon can decide (1) or not (0), as /readyz says.
 gauge postern_build_info{version,node} The running version, always 1.
@@ -153,6 +155,10 @@ const watchSources = (
   })
   gauge('users', function collect() {
     for (const [source, count] of sources.users.countBySource()) this.set({ source }, count)
+  })
+  counter('machine_key_uses_total', function collect() {
+    this.reset()
+    for (const [key, count] of sources.machineKeys.uses()) this.inc({ key }, count)
   })
   gauge('store_state', function collect() {
     for (const state of STORE_STATES) this.set({ state }, Number(state === sources.peers.state()))

@@ -100,6 +100,7 @@ const HOMES: Readonly<Record<string, readonly string[]>> = {
 const REAL_TIME: Readonly<Record<string, string>> = {
   'cli/doctor.ts': 'a program begins here',
   'cli/key.ts': 'a program begins here',
+  'cli/machine-key.ts': 'a program begins here',
   'cli/policy.ts': 'a program begins here',
   'cli/serve.ts': 'a program begins here',
   'cli/store.ts': 'a program begins here',
@@ -122,8 +123,10 @@ const BESIDE_THE_CLOCK: Readonly<Record<string, string>> = {
 
 /** Who draws random bytes: secrets, and names that must never meet. Nothing is decided by their value. */
 const RANDOM_BYTES: Readonly<Record<string, string>> = {
+  'auth/act-for.ts': 'what no refresh token hashes to',
   'auth/issue.ts': 'ids of sessions and tokens',
   'auth/keyring.ts': 'keys, and their kid',
+  'auth/machine-key.ts': 'machine keys, and their ids',
   'auth/refresh-token.ts': 'refresh tokens, and a nonce',
   'passwords/hash.ts': 'salts',
   'store/redis/journal.ts': 'the epoch of a shard',
@@ -357,6 +360,8 @@ void t.test('every source file has a test of its name', (t) => {
     'users/asterisk-wizard.ts': 'users/asterisk-corpus.test.ts',
     'users/asterisk-endpoints.ts': 'users/asterisk-accounts.test.ts',
     'daemon/follow-users.ts': 'daemon/start.test.ts',
+    'auth/act-for.ts': 'http/softphone/ticket-by-key.test.ts',
+    'daemon/machine-key-operations.ts': 'cli/machine-key.test.ts',
     'daemon/listeners.ts': 'daemon/start.test.ts',
     'daemon/observe.ts': 'daemon/start.test.ts',
     'daemon/open-state.ts': 'daemon/start.test.ts',

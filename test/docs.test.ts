@@ -121,6 +121,9 @@ const EVENTS: Readonly<Record<SecurityEvent['name'], true>> = {
   REFRESH_REUSED: true,
   SESSION_ENDED: true,
   BANNED: true,
+  MACHINE_KEY_ADDED: true,
+  MACHINE_KEY_REMOVED: true,
+  MACHINE_KEY_DENIED: true,
 }
 
 void t.test('every event of the security log', async (t) => {

@@ -20,6 +20,7 @@ const SOURCES: MetricSources = {
   workers: { deaths: () => 8, reloadDue: () => true },
   lost: { lines: 5 },
   kickWatch: { channels: () => 6 },
+  machineKeys: { uses: () => new Map([['wallboard', 9]]) },
   ready: () => true,
   peers: { state: () => 'ok', age: () => 0, losses: () => 0 },
   now: () => NOW,
@@ -82,6 +83,7 @@ const GOLDEN = [
   'counter postern_nginx_worker_deaths_total{}',
   'gauge postern_nginx_reload_due{}',
   'counter postern_log_lines_lost_total{}',
+  'counter postern_machine_key_uses_total{key}',
   'histogram postern_store_duration_seconds{le,verb}',
   'counter postern_store_errors_total{verb,error}',
   'gauge postern_config_last_reload_successful{}',
@@ -192,6 +194,7 @@ void t.test('the page says what happened', async (t) => {
       'postern_store_losses_total 0',
       'postern_store_age_seconds 0',
       'postern_log_lines_lost_total 5',
+      'postern_machine_key_uses_total{key="wallboard"} 9',
     ].toSorted(),
   )
 })

@@ -58,6 +58,7 @@ const createTestMetrics = () => {
     users: { countBySource: () => new Map([['file', 2]]) },
     peers: { state: () => 'ok', age: () => 0, losses: () => 0 },
     lost: { lines: 0 },
+    machineKeys: { uses: () => new Map() },
     ready: () => true,
     now: () => 0,
   })
@@ -237,6 +238,16 @@ const LINES: readonly (readonly [what: string, banned: string, line: string])[] 
   ['a wrong password', '203.0.113.7', line('AUTH_FAILED', 'wrong password', '203.0.113.7', '201')],
   ['IPv6', '2001:db8::1', line('AUTH_FAILED', 'unknown user', '2001:db8::1', 'x')],
   ['a forged token', '203.0.113.8', line('SUBSCRIBE_DENIED', 'bad_signature', '203.0.113.8', '-')],
+  [
+    'a guessed machine key',
+    '203.0.113.12',
+    line('MACHINE_KEY_DENIED', 'unknown machine key', '203.0.113.12', '-'),
+  ],
+  [
+    'a machine key from elsewhere',
+    '',
+    line('MACHINE_KEY_DENIED', 'shown from another network', '203.0.113.13', 'key:k'),
+  ],
   ['a success', '', line('AUTH_SUCCESS', 'logged in', '203.0.113.9', '201')],
   ['too little right', '', line('MEDIA_ACCESS_DENIED', 'no_grant', '203.0.113.10', '-')],
   ['no known address', '', line('AUTH_FAILED', 'wrong password', 'unknown', '201')],

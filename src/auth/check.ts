@@ -5,6 +5,9 @@ import type { Clock } from '../clock.ts'
 import type { Lookup } from '../users/source.ts'
 import { type Reason, type Refusal, refuse } from './decision.ts'
 import { findGrant, isAction, isResource, isUnknownCall, type Policy } from './grants.ts'
+import { isMachineKey, machineKeyOf } from './machine-key.ts'
+import type { MachineKeys } from './machine-keys.ts'
+import { NOBODY } from './pattern.ts'
 import type { Revocations } from './revocations.ts'
 import { type Claims, judgeTime, type Tokens, type TokenType, type Verdict } from './token.ts'
 
@@ -18,6 +21,8 @@ export interface Identity {
 
 export interface CheckRequest {
   token: string
+  /** From where, if it was shown where a machine key may be: in the Authorization header. Else none is taken. */
+  keyFrom?: string | undefined
   /** What it was shown as: an access token is never taken for a ticket, nor a ticket for an access token. */
   type?: 'access' | 'ticket'
   /** As nginx's location named them; undefined where it named none, or two. */
@@ -73,8 +78,11 @@ export const createGuard = (parts: {
   owes(session: { sid: string; username: string }): boolean
   /** Why ended sessions may be unknown to us: thrown instead of allowing, since it says nothing about the token. */
   obstacle?(): Error | undefined
+  keys?: Pick<MachineKeys, 'identify' | 'stands'> | undefined
+  /** The same, of machine keys. */
+  keyObstacle?(): Error | undefined
 }) => {
-  const { tokens, revocations, policy, peek, ownRole, clock, owes, obstacle } = parts
+  const { tokens, revocations, policy, peek, ownRole, clock, owes, obstacle, keys } = parts
 
   const judge = (claims: Verdict, type: TokenType): Decision => {
     if ('refused' in claims) return claims
@@ -86,6 +94,8 @@ export const createGuard = (parts: {
     if (revocations.has(claims.sid) || revocations.isBeforeEpoch(claims.iat)) {
       return refuse('session_ended')
     }
+    const keyId = claims.foreign ? undefined : machineKeyOf(claims.sid)
+    if (keyId !== undefined && keys?.stands(keyId) !== true) return refuse('session_ended')
     const known = claims.foreign ? undefined : peek(claims.username)
     if (known && 'refused' in known) return refuse(GONE[known.refused])
     if (!claims.foreign && owes(claims)) return refuse('session_ended')
@@ -98,17 +108,28 @@ export const createGuard = (parts: {
     return { claims, role: ownRole.get(claims.role) ?? claims.role, number: claims.number }
   }
 
-  const authorize = (verdict: Verdict, request: CheckRequest): Decision => {
-    const { type = 'access', action, resource } = request
-    const identity = judge(verdict, type)
+  /** Undefined: no machine key is shown, or none would be taken there. */
+  const judgeKey = (token: string, from: string | undefined): Decision | undefined => {
+    if (!keys || from === undefined || !isMachineKey(token)) return undefined
+    const found = keys.identify(token, from)
+    if ('refused' in found && found.refused !== 'unknown_machine_key') return found
+    // It may have been added, or removed, where we have not looked yet.
+    const fault = parts.keyObstacle?.()
+    if (fault) throw fault
+    return 'claims' in found && revocations.isPast(found.claims.exp) ? refuse('expired') : found
+  }
+
+  const authorize = (identity: Decision, request: CheckRequest): Decision => {
+    const { action, resource } = request
     if ('refused' in identity) return identity
     if (action === undefined || !isAction(action)) return refuse('bad_action')
     if (resource === undefined || !isResource(resource)) return refuse('bad_resource')
     const { claims, role, number } = identity
-    const grants = policy.get(role)
+    const { ticket, machine } = claims
+    if (machine && action === 'subscribe' && resource.startsWith('me/')) return refuse('no_grant')
+    const grants = machine?.grants ?? policy.get(role)
     if (!grants) return refuse('unknown_role')
-    const subject = { username: claims.username, id: claims.sub, role, number }
-    const { ticket } = claims
+    const subject = machine ? NOBODY : { username: claims.username, id: claims.sub, role, number }
     if (ticket && !(ticket.action === action && ticket.pattern.matches(resource, subject))) {
       return refuse('ticket_mismatch')
     }
@@ -119,15 +140,24 @@ export const createGuard = (parts: {
 
   return {
     /** Whether the token still identifies somebody, whatever they may do. */
-    identify: async (token: string, type: TokenType = 'access'): Promise<Decision> =>
-      judge(await tokens.verify(token), type),
+    identify: async (
+      token: string,
+      type: TokenType = 'access',
+      keyFrom?: string,
+    ): Promise<Decision> => judgeKey(token, keyFrom) ?? judge(await tokens.verify(token), type),
     /** The decision on a token that is remembered; undefined: it is not, so ask `check`. */
     checkRemembered(request: CheckRequest): Decision | undefined {
-      const verdict = tokens.remembered(request.token)
-      return verdict && authorize(verdict, request)
+      const { token, type = 'access', keyFrom } = request
+      const key = judgeKey(token, keyFrom)
+      if (key) return authorize(key, request)
+      const verdict = tokens.remembered(token)
+      return verdict && authorize(judge(verdict, type), request)
     },
-    check: async (request: CheckRequest): Promise<Decision> =>
-      authorize(await tokens.verify(request.token), request),
+    async check(request: CheckRequest): Promise<Decision> {
+      const { token, type = 'access', keyFrom } = request
+      const identity = judgeKey(token, keyFrom) ?? judge(await tokens.verify(token), type)
+      return authorize(identity, request)
+    },
   }
 }
 

@@ -13,9 +13,11 @@ export const REASONS = [
   'wrong_audience',
   'not_yet_valid', // iat or nbf lies in the future by more than the leeway
   'expired',
-  'session_ended', // logout, a reused refresh token, an operator
+  'session_ended', // logout, a reused refresh token, an operator; of a machine key: it was removed
   'user_removed',
   'user_disabled',
+  'unknown_machine_key', // well-formed, and none of ours: a guess
+  'wrong_network', // a machine key, from elsewhere than it may be shown
   'unknown_role', // the token's role is not in the config
   'bad_action', // nginx named no action, two, or an unknown one
   'bad_resource', // nginx named no resource, two, or one that no grant may match

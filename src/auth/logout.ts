@@ -3,6 +3,7 @@
 
 import type { Store } from '../store/store.ts'
 import type { Guard } from './check.ts'
+import { machineKeyOf } from './machine-key.ts'
 import { findByNames, mayBeStored, namesOf } from './refresh-token.ts'
 import type { Sessions } from './sessions.ts'
 import type { Tokens } from './token.ts'
@@ -14,7 +15,7 @@ const NOT_OURS: LogoutResult = { refused: 'no_token_of_ours' }
 export const createLogout = (parts: {
   guard: Pick<Guard, 'identify'>
   tokens: Pick<Tokens, 'verify'>
-  store: Pick<Store, 'findByRefresh'>
+  store: Pick<Store, 'findByRefresh' | 'listSessions'>
   sessions: Sessions
   now(): number
 }) => {
@@ -30,6 +31,10 @@ export const createLogout = (parts: {
       return { username, ended: all.length }
     }
     const one = await sessions.end(sid, 'logout')
+    // A link to a recording, which a machine made in the user's name, dies with the page that shows it.
+    const own = await store.listSessions(now(), username)
+    const byMachines = own.filter((session) => machineKeyOf(session.sid) !== undefined)
+    await Promise.all(byMachines.map(async (session) => sessions.end(session.sid, 'logout')))
     return { username, ended: one ? 1 : 0 }
   }
 

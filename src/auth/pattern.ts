@@ -71,7 +71,8 @@ const ANY_ACROSS = ANY + ANY
 /** One segment of a pattern for somebody; undefined: it matches nothing. */
 type Part = (subject: Subject) => readonly string[] | undefined
 
-const NOBODY: Subject = { username: '', id: '', role: '' }
+/** Whom no placeholder means. */
+export const NOBODY: Subject = { username: '', id: '', role: '' }
 
 export const parsePart = (segment: string): Part => {
   const pieces = parsePieces(segment)

@@ -10,6 +10,7 @@ import { type Refusal, refuse } from './decision.ts'
 import { type Action, type Grant, isAction, parseGrant } from './grants.ts'
 import type { VerifyingKey } from './jwk.ts'
 import type { Keyring } from './keyring.ts'
+import type { MachineGrants } from './machine-key.ts'
 import { createVerdictCache } from './verdict-cache.ts'
 
 export type TokenType = keyof typeof TYP
@@ -33,6 +34,8 @@ export interface Claims {
   readonly ticket?: TicketClaims
   /** Only where another system issued it: never a user of ours, whatever the name. */
   readonly foreign?: true
+  /** Only of a machine key: all that it may do, whatever a role says. Its name is no user's. */
+  readonly machine?: MachineGrants
 }
 
 /** Tokens of other systems: see src/auth/issuer.ts. */

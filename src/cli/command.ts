@@ -56,6 +56,7 @@ export const verb = <const O extends Options, const P extends readonly string[] 
 ): Verb => row
 
 const isOptional = (shown: string): boolean => shown.startsWith('[')
+const isList = (shown: string | true): boolean => shown !== true && /,…\]?$/.test(shown)
 
 const showOption = ([name, shown]: [string, string | true]): string => {
   if (shown === true) return `[--${name}]`
@@ -139,7 +140,9 @@ const readOptions = (
     if (shown !== true && (value === undefined || (!inlineValue && /^-./.test(value)))) {
       throw new WrongUsage(`${rawName} lacks its value`)
     }
-    values[name] = value ?? true
+    // A list may be given at once or one by one: that the last word alone counts would be said by nobody.
+    const before = values[name]
+    values[name] = isList(shown) && before !== undefined ? `${before},${value}` : (value ?? true)
   }
   const missing = rows.find(
     ([name, shown]) => shown !== true && !isOptional(shown) && values[name] === undefined,

@@ -62,8 +62,9 @@ export const orderDaemon = async (
   socket: string,
   method: 'GET' | 'POST',
   path: string,
+  asked?: Readonly<Record<string, unknown>>,
 ): Promise<Readonly<Record<string, unknown>> | undefined> => {
-  const told = await askDaemon(socket, method, path)
+  const told = await askDaemon(socket, method, path, undefined, asked)
   if (told === 'not_running') return undefined
   if ('problem' in told) throw new Stop(IO_FAILED, told.problem)
   const body = Object(told.body) as Readonly<Record<string, unknown>>

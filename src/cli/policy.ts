@@ -2,6 +2,7 @@
 // same rules as a check, with the config as it stands in the file.
 
 import {
+  type Action,
   ACTIONS,
   type Call,
   createPolicy,
@@ -11,18 +12,21 @@ import {
   isResource,
   isUnknownCall,
 } from '../auth/grants.ts'
+import { isMachineUser, machineUser, parseMachineGrants } from '../auth/machine-key.ts'
+import { NOBODY } from '../auth/pattern.ts'
 import type { Calls } from '../calls/calls.ts'
 import { systemClock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { loadConfig } from '../config/load.ts'
+import type { MachineKeyView } from '../daemon/machine-key-operations.ts'
 import { openCalls } from '../daemon/open-calls.ts'
 import { openUsers } from '../daemon/open-users.ts'
 import { asOwner } from '../files/owner.ts'
 import { createPasswordPool } from '../passwords/pool.ts'
 import type { Lookup, User } from '../users/source.ts'
 import { type Command, verb } from './command.ts'
-import { askDaemon } from './control-client.ts'
-import { type Io, OK, REFUSED, Stop } from './io.ts'
+import { askDaemon, orderDaemon } from './control-client.ts'
+import { type Io, IO_FAILED, OK, REFUSED, Stop } from './io.ts'
 
 /** Asks the same sources as the daemon, opened for this one question. */
 const lookUp = async (config: Config, name: string): Promise<Lookup> => {
@@ -59,6 +63,30 @@ const describeCall = (
   return `: ${number} ${took} in the call of ${recording} (${told.join(', ')})`
 }
 
+/** What the machine keys of that name may do; undefined: there is none. Only the daemon has them. */
+const grantsOfKey = async (
+  config: Config,
+  user: string,
+): Promise<readonly string[] | undefined> => {
+  const body = await orderDaemon(config.listen.control, 'GET', '/machine-keys')
+  if (!body) throw new Stop(IO_FAILED, 'only the daemon has the machine keys: start it')
+  const keys = body['keys'] as readonly MachineKeyView[]
+  const own = keys.filter(({ name, state }) => machineUser(name) === user && state === 'active')
+  return own.length > 0 ? own.flatMap(({ grants }) => grants) : undefined
+}
+
+const explainKey = (
+  user: string,
+  texts: readonly string[],
+  { action, resource }: { action: Action; resource: string },
+): { allowed: string } | { refused: string } => {
+  const read = parseMachineGrants(texts)
+  const grants = 'problem' in read ? [] : read.grants
+  const grant = findGrant(grants, action, resource, NOBODY)
+  if (grant) return { allowed: `${user} has the grant ${grant.text}` }
+  return { refused: `${user} has only ${texts.join(', ')}` }
+}
+
 const explain = async (
   config: Config,
   asked: { user: string; action: string; resource: string },
@@ -75,6 +103,14 @@ const explain = async (
       'bad_resource',
       'no location may name this: at most 1024 characters, none of them a control character, no empty or dot segment',
     )
+  }
+  if (isMachineUser(user)) {
+    const texts = await grantsOfKey(config, user)
+    if (!texts) return refused('unknown_machine_key', 'none of that name counts')
+    const said = explainKey(user, texts, { action, resource })
+    if ('refused' in said) return refused('no_grant', said.refused)
+    io.out(`allowed: ${said.allowed}`)
+    return OK
   }
   const found = await lookUp(config, user)
   if ('unavailable' in found) {

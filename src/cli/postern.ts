@@ -6,6 +6,7 @@ import { type Command, didYouMean, runCommand } from './command.ts'
 import { doctor } from './doctor.ts'
 import { type Io, OK, USAGE } from './io.ts'
 import { key } from './key.ts'
+import { machineKey } from './machine-key.ts'
 import { policy } from './policy.ts'
 import { reload } from './reload.ts'
 import { serve } from './serve.ts'
@@ -21,6 +22,7 @@ export const COMMANDS: readonly Command[] = [
   user,
   session,
   key,
+  machineKey,
   policy,
   token,
   store,

@@ -119,6 +119,12 @@ export const rules: readonly Rule[] = [
     problem: 'is the name of another issuer, or tokens.issuer: each needs its own',
   },
   {
+    of: ['issuers.*.issuer', 'tokens.issuer'],
+    // The users of [issuers.NAME] are called NAME:….
+    isBroken: (values) => findEntry(values['issuers.*.issuer'], (name) => name === 'key') !== false,
+    problem: 'is called `key`, as machine keys are: give the section another name',
+  },
+  {
     of: ['issuers.*.roles', 'roles.*.grants'],
     isBroken: (values) =>
       findEntry(values['issuers.*.roles'], (_, roles) =>

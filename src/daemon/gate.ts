@@ -1,12 +1,14 @@
 // The rules and the table of routes that follow from a config and a key set, built whole. A reload builds a new gate
 // and swaps one reference; a request under way keeps the gate it came through.
 
+import { createActFor } from '../auth/act-for.ts'
 import { createGuard, type Guard } from '../auth/check.ts'
 import type { DialectTerms } from '../auth/issue.ts'
 import type { Keyring } from '../auth/keyring.ts'
 import { createTrustedIssuers, type TrustedIssuer } from '../auth/issuer.ts'
 import { createLogin } from '../auth/login.ts'
 import { createLogout } from '../auth/logout.ts'
+import type { MachineKeys } from '../auth/machine-keys.ts'
 import { createRefresh } from '../auth/refresh.ts'
 import type { Revocations } from '../auth/revocations.ts'
 import type { Sessions } from '../auth/sessions.ts'
@@ -19,6 +21,7 @@ import { createCheckHandlers } from '../http/check.ts'
 import { createJwksHandler } from '../http/jwks.ts'
 import type { Dialect } from '../http/dialect.ts'
 import { loginLabel } from '../http/login.ts'
+import { createGuessJudge } from '../http/machine-key.ts'
 import { mikopbx } from '../http/mikopbx/routes.ts'
 import { refreshLabel } from '../http/refresh.ts'
 import { readOldResource, readResource } from '../http/resource.ts'
@@ -45,6 +48,7 @@ export interface GateParts {
   revocations: Revocations
   users: Directory
   throttle: Throttle
+  machineKeys: MachineKeys
   metrics: Metrics
   registry: Registry
   kickWatch: Pick<KickWatch, 'obstacle'>
@@ -53,6 +57,8 @@ export interface GateParts {
   listSessions: SessionParts['list']
   /** Why ended sessions may be unknown to us. */
   obstacle(): Error | undefined
+  /** The same, of machine keys. */
+  keyObstacle(): Error | undefined
   /** nginx reports the end of one stream. */
   streamEnded(kick: string): void
   /** How nginx named the resource of a check: in a header by its files of 0.1.0, else in the path. */
@@ -71,6 +77,8 @@ export const createGate = (
   parts: GateParts,
 ) => {
   const { store, sessions, sights, revocations, users, throttle, metrics, registry, clock } = parts
+  const { machineKeys } = parts
+  const judgeGuess = createGuessJudge({ throttle, nameOf: machineKeys.nameOf })
   const site = createSite(config.site.origins, config.cookies.secure)
   const now = (): number => clock.now()
   const cacheSize = config.checks.verdictCache
@@ -96,11 +104,14 @@ export const createGate = (
     clock,
     owes: sessions.owes,
     obstacle: parts.obstacle,
+    keys: machineKeys,
+    keyObstacle: parts.keyObstacle,
   })
   const logout = createLogout({ guard, tokens, store, sessions, now })
   const ownUsers = {
     peek: users.peek,
     // A name with a trusted issuer's prefix is nobody's: looked up as such, at the same cost.
+    lookup: (username: string) => users.lookup(isForeign(username) ? '' : username),
     authenticate: (username: string, password: string) =>
       users.authenticate(isForeign(username) ? '' : username, password),
   }
@@ -117,6 +128,8 @@ export const createGate = (
       guard,
       tokens,
       tickets,
+      actFor: createActFor({ users: ownUsers, store, accessTtl: terms.accessTtl, clock }),
+      judgeGuess,
       sessions,
       list: parts.listSessions,
       site,
@@ -149,6 +162,7 @@ export const createGate = (
         createKickId,
       },
       site,
+      judgeGuess,
       resourceOf(request) {
         parts.resourceNamed(read === readOldResource)
         return read(request)

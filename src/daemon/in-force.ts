@@ -5,6 +5,8 @@ import { type StillGranted, createStillGranted } from '../auth/check.ts'
 import { createPolicy, type Policy } from '../auth/grants.ts'
 import { foreignName, isForeignName, type TrustedIssuer } from '../auth/issuer.ts'
 import type { Keyring } from '../auth/keyring.ts'
+import { isMachineUser, machineKeyOf } from '../auth/machine-key.ts'
+import type { MachineKeys } from '../auth/machine-keys.ts'
 import type { Calls } from '../calls/calls.ts'
 import { ConfigError } from '../config/config-error.ts'
 import { type Config, findRestartOnly } from '../config/config.ts'
@@ -28,7 +30,7 @@ export interface Terms {
   readonly config: Config
   readonly policy: Policy
   readonly calls: Calls
-  /** Whether the name is one that a trusted issuer's users have: no source of ours is asked for it. */
+  /** Whether the name is one that a machine key, or a trusted issuer's users have: no source of ours is asked for it. */
   isForeign(username: string): boolean
   stillGranted: StillGranted
 }
@@ -36,7 +38,8 @@ export interface Terms {
 const createTerms = (config: Config, peek: Directory['peek']): Terms => {
   const calls = openCalls(config.calls)
   const policy = createPolicy(config.roles, calls)
-  const isForeign = (username: string): boolean => isForeignName(config.issuers.keys(), username)
+  const isForeign = (username: string): boolean =>
+    isMachineUser(username) || isForeignName(config.issuers.keys(), username)
   return {
     config,
     policy,
@@ -46,7 +49,12 @@ const createTerms = (config: Config, peek: Directory['peek']): Terms => {
   }
 }
 
-export const createTermsInForce = (config: Config, started: Keyring, peek: Directory['peek']) => {
+export const createTermsInForce = (
+  config: Config,
+  started: Keyring,
+  peek: Directory['peek'],
+  machineKeys: Pick<MachineKeys, 'grants' | 'stands'>,
+) => {
   let terms = createTerms(config, peek)
   let keyring = started
   let issuers: readonly TrustedIssuer[] = []
@@ -65,7 +73,11 @@ export const createTermsInForce = (config: Config, started: Keyring, peek: Direc
     isForeign: (username: string): boolean => terms.isForeign(username),
     /** Whether what is live would be allowed today. */
     stillAllowed(stream: Subscription): boolean {
-      const { username, userId, role, resource, action = 'subscribe' } = stream
+      const { sid, username, userId, role, resource, action = 'subscribe' } = stream
+      const key =
+        terms.isForeign(username) && !isMachineUser(username) ? undefined : machineKeyOf(sid)
+      if (key === sid) return machineKeys.grants(key, action, resource)
+      if (key !== undefined && !machineKeys.stands(key)) return false
       const subject = { username, id: String(userId) }
       return keyStands(stream) && terms.stillGranted(role, action, resource, subject)
     },

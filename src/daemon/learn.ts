@@ -1,6 +1,7 @@
 // What must be known before anything is decided: the ends of sessions, the streams that another process handed out,
 // and what changed while nobody looked.
 
+import type { MachineKeys } from '../auth/machine-keys.ts'
 import type { Revocations } from '../auth/revocations.ts'
 import type { Clock } from '../clock.ts'
 import type { Store } from '../store/store.ts'
@@ -27,11 +28,12 @@ export const createLearner = (parts: {
   workers: Pick<Workers, 'loseList'>
   follower: Pick<UserFollower, 'endSessionsOfChangedUsers'>
   terms: Pick<TermsInForce, 'isForeign'>
+  machineKeys: Pick<MachineKeys, 'read'>
   observer: Pick<Observer, 'streamsLost'>
   clock: Clock
 }) => {
   const { store, revocations, registry, streamFile, kicker, workers, follower, observer } = parts
-  const { terms, clock } = parts
+  const { terms, machineKeys, clock } = parts
 
   /** What the version before left in the store. It stays there where it could not be written down. */
   const moveOver = async (): Promise<readonly Subscription[]> => {
@@ -73,6 +75,7 @@ export const createLearner = (parts: {
   return {
     takeOver,
     async learn(): Promise<void> {
+      await machineKeys.read()
       for (const { sid, until } of await store.listEnded()) revocations.add(sid, until)
       // After that: what another instance forgets meanwhile is in the list, or past.
       revocations.forget(await store.countTime(clock.now(), 0))

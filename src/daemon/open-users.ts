@@ -1,6 +1,7 @@
 // The user sources that the config names, opened in its order. What a change in one of them means is said to
 // the daemon; what was broken is told once and keeps the last good state.
 
+import { isMachineUser } from '../auth/machine-key.ts'
 import type { Time } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { readSecretFile } from '../config/secret-file.ts'
@@ -27,6 +28,9 @@ export interface FollowedUsers extends Directory {
    */
   mayMiss(some: boolean): void
 }
+
+/** A name that a machine key could have is nobody's, whatever source knows it. */
+const ownName = (username: string): string => (isMachineUser(username) ? '' : username)
 
 const NOBODYS = 'a password that nobody has'
 
@@ -93,8 +97,9 @@ export const openUsers = async (
   let missesSome = true
   return {
     ...directory,
+    peek: (username) => directory.peek(ownName(username)),
     async lookup(username) {
-      const found = await directory.lookup(username)
+      const found = await directory.lookup(ownName(username))
       const isMissing = missesSome && 'refused' in found && found.refused === 'unknown_user'
       return isMissing ? { unavailable: 'source_away' } : found
     },

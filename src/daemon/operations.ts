@@ -1,11 +1,14 @@
 // What the operator can do to a running daemon, over its control socket: the same steps as everybody else's,
 // in the operator's name.
 
+import type { MachineKeys } from '../auth/machine-keys.ts'
 import type { Sessions } from '../auth/sessions.ts'
 import type { UserFollower } from './follow-users.ts'
 import type { InForce, TermsInForce } from './in-force.ts'
 import type { SessionSelector } from '../http/operator.ts'
 import { STATUS } from '../http/reply.ts'
+import { createMachineKeyOperations } from './machine-key-operations.ts'
+import type { Observer } from './observe.ts'
 import type { Peers } from './peers.ts'
 import { type Store, StoreError } from '../store/store.ts'
 import type { Cutter } from '../streams/cutter.ts'
@@ -21,17 +24,21 @@ export interface CutsReport {
   uncuttable: Readonly<Record<string, number>>
 }
 
+const NOWHERE = 'unknown' // no network has it
 const AT_ONCE = 256 // of what is asked of the store, shares a commit
 
 export const createOperations = (parts: {
   store: Store
+  machineKeys: MachineKeys
+  observer: Pick<Observer, 'machineKey'>
+  now(): number
   sessions: Sessions
   registry: Registry
   workers: Pick<Workers, 'reloadDue' | 'isListLost' | 'areGuessed'>
   cutter: Pick<Cutter, 'fault'>
   users: Pick<Directory, 'names'>
   follower: Pick<UserFollower, 'reload'>
-  peers: Pick<Peers, 'kick'>
+  peers: Pick<Peers, 'kick' | 'machineKeysChanged'>
   inForce: InForce
   terms: Pick<TermsInForce, 'now'>
   listSessions(username?: string): Promise<readonly unknown[]>
@@ -65,6 +72,7 @@ export const createOperations = (parts: {
     }
   }
   return {
+    ...createMachineKeyOperations(parts),
     reload: (isMeant: boolean) => explained(inForce.reload(undefined, isMeant)),
     listSessions: parts.listSessions,
     explainCall: (recording: string) => parts.terms.now().calls.explain(recording),
@@ -90,12 +98,12 @@ export const createOperations = (parts: {
     kickSessions: kick,
     async inspect(token: string, action?: string, resource?: string) {
       const { guard } = inForce.gate()
-      const first = await guard.identify(token)
+      const first = await guard.identify(token, 'access', NOWHERE)
       const type = 'refused' in first && first.refused === 'wrong_type' ? 'ticket' : 'access'
       const asked =
         action === undefined
-          ? await guard.identify(token, type)
-          : await guard.check({ token, type, action, resource })
+          ? await guard.identify(token, type, NOWHERE)
+          : await guard.check({ token, type, keyFrom: NOWHERE, action, resource })
       // Neither a token nor a ticket: what was said of it as a token is the answer.
       const isOther = type === 'ticket' && 'refused' in asked && asked.refused === 'wrong_type'
       const decision = isOther ? first : asked

@@ -1,6 +1,7 @@
 // What an instance owes to the others on its store: to hear of every end there is, to tell what only another can
 // act on, and to say so when it knows too little to decide. Alone on a store of its own, it knows everything.
 
+import type { MachineKeys } from '../auth/machine-keys.ts'
 import type { Revocations } from '../auth/revocations.ts'
 import type { Time } from '../clock.ts'
 import type { SessionSelector } from '../http/operator.ts'
@@ -21,6 +22,7 @@ export interface PeersParts {
   kick(which: SessionSelector): Promise<unknown>
   streamFile: Pick<StreamFile, 'neighbours'>
   learner: Learner
+  machineKeys: Pick<MachineKeys, 'age' | 'read'>
   staleSeconds(): number
   log: Log
   allows(kind: string): boolean
@@ -33,12 +35,18 @@ const LOOK_EVERY = 1 // second, at the lists of the instances beside us
 const MINUTE = 60 // seconds
 const TRY_AGAIN = 1 // second, where what must be known could not be read though the store answers
 
-type Signal = { stream: string } | { kick: SessionSelector & { all: boolean } }
+type Signal =
+  | { stream: string }
+  | { kick: SessionSelector & { all: boolean } }
+  | { machineKeys: true }
 
 /** Undefined for a signal that is not ours or a newer version's: it is ignored. Only `all` means everybody. */
-const parseSignal = (text: string): { stream: string } | { kick: SessionSelector } | undefined => {
+const parseSignal = (
+  text: string,
+): { stream: string } | { kick: SessionSelector } | { machineKeys: true } | undefined => {
   try {
-    const { stream, kick } = Object(JSON.parse(text)) as Record<string, unknown>
+    const { stream, kick, machineKeys } = Object(JSON.parse(text)) as Record<string, unknown>
+    if (machineKeys === true) return { machineKeys }
     if (typeof stream === 'string') return { stream }
     const { id, user, all } = Object(kick) as Record<string, unknown>
     if (typeof id === 'string') return { kick: { id } }
@@ -65,6 +73,7 @@ export const createPeers = (parts: PeersParts) => {
     kick,
     streamFile,
     learner,
+    machineKeys,
     staleSeconds,
     log,
     allows,
@@ -170,18 +179,27 @@ export const createPeers = (parts: PeersParts) => {
     const signal = parseSignal(text)
     if (!signal) return
     if ('stream' in signal) registry.streamEnded(signal.stream)
+    else if ('machineKeys' in signal) void machineKeys.read().catch(() => undefined) // the poll does it
     else void kick(signal.kick)
   })
+
+  const tooOld = (age: number): StoreError | undefined =>
+    // Never less than a reading takes: with 0, a healthy store would count as too old every second.
+    age <= Math.max(staleSeconds(), feed.bound)
+      ? undefined
+      : new StoreError('unavailable', `nothing is decided any more: ${standing()}`)
 
   return {
     join,
     /** What keeps a check from deciding on what is in memory; it is thrown, and becomes a 503. */
     obstacle(): StoreError | undefined {
       if (!known) return new StoreError('unavailable', `nothing is decided yet: ${standing()}`)
-      // Never less than a reading takes: with 0, a healthy store would count as too old every second.
-      if (feed.age() <= Math.max(staleSeconds(), feed.bound)) return undefined
-      return new StoreError('unavailable', `nothing is decided any more: ${standing()}`)
+      return tooOld(feed.age())
     },
+    /** The same, of machine keys, which are read for themselves. */
+    keyObstacle: (): StoreError | undefined => tooOld(machineKeys.age()),
+    /** They have changed here; what is not told is found a second later. */
+    machineKeysChanged: (): Promise<void> => tell({ machineKeys: true }).catch(() => undefined),
     /** What is wrong with the store, though checks may go on for a while. */
     trouble: (): string | undefined => (known && feed.state() === 'ok' ? undefined : standing()),
     standing,
@@ -212,6 +230,8 @@ export type Peers = ReturnType<typeof createPeers>
 export const alone = ({ learn }: Pick<Learner, 'learn'>): Peers => ({
   join: learn,
   obstacle: () => undefined,
+  keyObstacle: () => undefined,
+  machineKeysChanged: async () => undefined,
   trouble: () => undefined,
   standing: () => 'deciding',
   state: () => 'ok',

@@ -30,7 +30,7 @@ export const createSharing = (
     openPeers(
       parts: Pick<
         PeersParts,
-        'allows' | 'learner' | 'log' | 'onStanding' | 'revocations' | 'streamFile'
+        'allows' | 'learner' | 'log' | 'machineKeys' | 'onStanding' | 'revocations' | 'streamFile'
       > & { registry: Registry },
     ): Peers {
       const { registry, learner } = parts

@@ -20,6 +20,7 @@ import { followUsers } from './follow-users.ts'
 import { createTermsInForce, openInForce } from './in-force.ts'
 import { createLearner } from './learn.ts'
 import { openListeners, refuseUnknownSockets } from './listeners.ts'
+import { openMachineKeys } from './machine-key-operations.ts'
 import { createObserver } from './observe.ts'
 import { makeStateDirectory, openSecurity, openState, StartError } from './open-state.ts'
 import { openStreams } from './open-streams.ts'
@@ -73,7 +74,10 @@ const build = async (config: Config, parts: DaemonParts) => {
   opened.defer(() => users.close())
   observer.usersLoaded(config.users.sources)
 
-  const terms = createTermsInForce(config, keyring, users.peek)
+  const keysOf = { store, isShared: shared !== undefined, clock, registry: () => registry }
+  const machineKeys = openMachineKeys(keysOf)
+  opened.defer(() => machineKeys.close())
+  const terms = createTermsInForce(config, keyring, users.peek, machineKeys)
   const { throttle, learnOwners, renew, openPeers } = createSharing(shared, { clock, terms })
   // Instances on one store beside one nginx end each other's streams; one with a store of its own is alone.
   const of = shared
@@ -104,15 +108,16 @@ const build = async (config: Config, parts: DaemonParts) => {
   const sights = createSights({ store, clock })
   opened.defer(() => sights.close())
   const listSessions = createSessionView({ store, registry, now })
-  const core = { store, revocations, registry, sessions, sights, users, metrics, log, clock, now }
+  const services = { store, revocations, registry, sessions, sights, users, machineKeys }
+  const core = { ...services, metrics, log, clock, now }
   const follower = followUsers({ ...core, observer, sources: config.users.sources })
   opened.defer(() => follower.close())
   const learner = createLearner({ ...core, ...list, workers, follower, terms, observer })
   const peers = openPeers({ ...core, ...list, learner, onStanding, allows: limit.allows })
   opened.defer(() => peers.close())
-  const { obstacle, streamEnded } = peers
+  const { obstacle, keyObstacle, streamEnded } = peers
   const { resourceNamed, namesInHeader, countUncuttable: uncuttable } = observer
-  const asked = { listSessions, streamEnded, obstacle, resourceNamed }
+  const asked = { listSessions, streamEnded, obstacle, keyObstacle, resourceNamed }
   const inForce = await openInForce({
     ...core,
     terms,
@@ -132,6 +137,7 @@ const build = async (config: Config, parts: DaemonParts) => {
   const operations = createOperations({
     ...core,
     ...told,
+    observer,
     workers,
     cutter,
     follower,

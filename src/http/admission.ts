@@ -74,6 +74,7 @@ const CHANNEL = /^(?!kick-)[a-z0-9-]{1,64}$/ // kick- names the private channels
 /** The Nchan channel of a resource: `me/x` is the user's own x. It never falls back to a wider one. */
 const channelOf = (resource: string, userId: string): string | undefined => {
   const own = OWN.exec(resource)?.[1]
+  if (own !== undefined && userId === '') return undefined
   const channel = own === undefined ? resource : `${own}-user-${userId}`
   return CHANNEL.test(channel) ? channel : undefined
 }

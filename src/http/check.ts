@@ -8,6 +8,7 @@ import { isForSip } from '../auth/token.ts'
 import { type Admissions, createStreamOpener, mayBeWebSocket } from './admission.ts'
 import { readCredential } from './credential.ts'
 import { type Exemption, readExemption } from './exemption.ts'
+import { isSuspicious, type JudgeGuess } from './machine-key.ts'
 import { challenge, type Reply, type SecurityEvent, STATUS } from './reply.ts'
 import type { Request } from './request.ts'
 import type { readResource } from './resource.ts'
@@ -52,6 +53,9 @@ const NO_EVENT: ReadonlySet<string> = new Set([
   'session_ended',
   'limit', // a page in many tabs
   'unknown_call', // one's own call, which the source has yet to hear of
+  // These two have an event of their own.
+  'unknown_machine_key',
+  'wrong_network',
 ])
 
 const deny = (refusal: Refusal, action: string | undefined): Reply => {
@@ -78,10 +82,11 @@ export const createCheckHandlers = (parts: {
   admissions: Admissions
   site: Site
   resourceOf: typeof readResource
+  judgeGuess: JudgeGuess
   observe(observation: CheckObservation): void
   monotonic(): number
 }): Pick<Route, 'atOnce' | 'handler'> => {
-  const { guard, today, tickets, site, observe, monotonic } = parts
+  const { guard, today, tickets, site, judgeGuess, observe, monotonic } = parts
   const { admit, admitExempt, follow, isFollowed } = createStreamOpener(parts)
 
   const read = (request: Request, action: string | undefined): CheckRequest | Refusal => {
@@ -95,8 +100,9 @@ export const createCheckHandlers = (parts: {
       isWebSocket: action === 'connect' || mayBeWebSocket(headers),
     })
     if ('refused' in credential) return credential
-    const { token, type } = credential
-    return { token, type, action, resource: parts.resourceOf(request) }
+    const { token, type, inHeader } = credential
+    const keyFrom = inHeader ? request.address : undefined
+    return { token, type, keyFrom, action, resource: parts.resourceOf(request) }
   }
 
   const answer = (
@@ -156,7 +162,7 @@ export const createCheckHandlers = (parts: {
       if (action === 'subscribe' || isFollowed(request.headers)) return undefined // needs an id
       const asked = read(request, action)
       const decision = 'refused' in asked ? asked : guard.checkRemembered(asked)
-      if (!decision || needsSession(decision)) return undefined
+      if (!decision || needsSession(decision) || isSuspicious(decision)) return undefined
       return answer(request, action, began, excuse(request, action, decision))
     },
     async handler(request) {
@@ -165,7 +171,9 @@ export const createCheckHandlers = (parts: {
       const [decision, more] = await decide(request, action)
       const excused = excuse(request, action, decision)
       if (action !== 'subscribe' || !('exempt' in excused)) {
-        return answer(request, action, began, excused, more)
+        const events = 'refused' in excused ? await judgeGuess(request, excused) : []
+        const reply = answer(request, action, began, excused, more)
+        return events.length > 0 ? { ...reply, events } : reply
       }
       const opened = await admitExempt(request, excused)
       return 'refused' in opened

@@ -6,7 +6,9 @@ import { readCookie } from './cookie.ts'
 import type { Headers } from './headers.ts'
 import type { Site } from './site.ts'
 
-export type Credential = { token: string; type: 'access' | 'ticket' } | Refusal
+export type Credential =
+  /** `inHeader`: in the Authorization header, the one place for a machine key. */
+  { token: string; type: 'access' | 'ticket'; inHeader?: true } | Refusal
 
 const BEARER = /^bearer +([^\s,]+)$/i // RFC 9110 §11.1: the scheme knows no case; RFC 6750 §2.1: 1*SP b64token
 /**
@@ -34,7 +36,7 @@ export const readBearer = (headers: Headers): Credential => {
   const value = headers.get('authorization')
   if (value === undefined) return refuse('no_credential')
   const token = bearerToken(value)
-  if (token !== undefined) return { token, type: 'access' }
+  if (token !== undefined) return { token, type: 'access', inHeader: true }
   return refuse(OTHER_SCHEME.test(value) ? 'no_credential' : 'malformed_token')
 }
 

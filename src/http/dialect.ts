@@ -1,6 +1,7 @@
 // What a dialect is to the daemon: the form of its tokens, and its table of routes. All dialects end in the same
 // rules; whoever adds one adds a folder here and its line in the gate.
 
+import type { ActFor } from '../auth/act-for.ts'
 import type { DialectTerms } from '../auth/issue.ts'
 import type { Logout } from '../auth/logout.ts'
 import type { Tickets } from '../auth/ticket.ts'
@@ -16,6 +17,7 @@ export interface DialectParts extends LoginParts, RefreshParts, SessionParts {
   tokens: Pick<Tokens, 'verify'>
   logout: Logout
   tickets: Pick<Tickets, 'issue'>
+  actFor: ActFor
   /** A request that may end sessions is under way on this connection, until the function is called. */
   hold(connection: string): () => void
   observe: LoginParts['observe'] &

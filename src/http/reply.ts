@@ -14,6 +14,9 @@ export interface SecurityEvent {
     | 'REFRESH_REUSED'
     | 'SESSION_ENDED'
     | 'BANNED'
+    | 'MACHINE_KEY_ADDED'
+    | 'MACHINE_KEY_REMOVED'
+    | 'MACHINE_KEY_DENIED'
   message: string
   user?: string | undefined
   sid?: string | undefined

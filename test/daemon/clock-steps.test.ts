@@ -192,6 +192,7 @@ const openDaemon = async (store: Store, clock: TestClock, tokens: Map<string, Cl
     workers: { loseList: () => undefined },
     follower: { endSessionsOfChangedUsers: async () => undefined },
     terms: { isForeign: () => false },
+    machineKeys: { read: async () => undefined },
     observer: { streamsLost: () => undefined },
     clock,
   }).learn()

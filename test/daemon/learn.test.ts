@@ -73,6 +73,7 @@ const setUp = (
     workers: { loseList: () => void lost?.push('list') },
     follower: { endSessionsOfChangedUsers: async () => undefined },
     terms: { isForeign: (username) => username.startsWith('other:') },
+    machineKeys: { read: async () => undefined },
     observer: { streamsLost: (what) => void lost?.push(what) },
     clock: createTestClock(),
   })

@@ -341,6 +341,7 @@ const createRig = (more: Partial<PeersParts> = {}) => {
       },
     },
     kick: async ({ user = '' }) => kicked?.push(user),
+    machineKeys: { age: () => age, read: async () => void kicked?.push('read keys') },
     streamFile: {
       neighbours: {
         isThere: () => false,

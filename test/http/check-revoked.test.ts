@@ -57,6 +57,7 @@ const setUp = (second: Decision, admit = () => 'kick-x') => {
     },
     site: createSite([], 'auto'),
     resourceOf: readResource,
+    judgeGuess: async () => [],
     observe: ({ decision }) => void observed.push(decision),
     monotonic: () => 0,
   })
@@ -129,6 +130,7 @@ void t.test('a ticket for SIP waits for word of its session, and is judged again
       },
       site: createSite([], 'auto'),
       resourceOf: readResource,
+      judgeGuess: async () => [],
       observe: ({ decision }) => void observed.push(decision),
       monotonic: () => 0,
     })

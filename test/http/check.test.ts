@@ -578,6 +578,7 @@ const handlerUnder = (
     },
     site: createSite([], 'auto'),
     resourceOf: readResource,
+    judgeGuess: async () => [],
     observe: () => undefined,
     monotonic: () => 0,
   })

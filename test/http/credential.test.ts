@@ -15,6 +15,7 @@ import { createSite } from '../../src/http/site.ts'
 const A = 'aaa.bbb.ccc'
 const B = 'xxx.yyy.zzz'
 const ACCESS = { token: A, type: 'access' }
+const IN_HEADER = { ...ACCESS, inHeader: true }
 const NONE = { refused: 'no_credential' }
 const BAD = { refused: 'malformed_token' }
 const TWO = { refused: 'invalid_request' }
@@ -59,7 +60,7 @@ void t.test('a # ends the target, as it does for nginx', (t) => {
 
 void t.test('the scheme knows no case, and one or more spaces follow it', (t) => {
   for (const value of [`Bearer ${A}`, `bearer ${A}`, `BEARER ${A}`, `Bearer  ${A}`]) {
-    t.same(readBearer(readHeaders(bearer(value))), ACCESS, value)
+    t.same(readBearer(readHeaders(bearer(value))), IN_HEADER, value)
   }
   t.end()
 })
@@ -169,11 +170,11 @@ void t.test('what the location does not name is not looked at', (t) => {
   const lines = [...bearer(`Bearer ${A}`), 'Cookie', `postern=${A}`]
   const uri = `/x?token=${A}&ticket=${A}`
   const rows: Record<string, object> = {
-    header: ACCESS,
+    header: IN_HEADER,
     query: ACCESS,
     ticket: { token: A, type: 'ticket' },
     cookie: ACCESS,
-    'header cookie': ACCESS,
+    'header cookie': IN_HEADER,
     '': NONE,
     Header: NONE,
     'header,query': NONE,
@@ -201,7 +202,7 @@ void t.test('two explicit credentials are refused, even where they agree', (t) =
 void t.test('an explicit credential beats the cookie and never falls back to it', (t) => {
   const cookie = ['Cookie', `postern=${B}`]
   const accept = 'header cookie ticket query'
-  t.same(read({ lines: [...bearer(`Bearer ${A}`), ...cookie], accept }), ACCESS)
+  t.same(read({ lines: [...bearer(`Bearer ${A}`), ...cookie], accept }), IN_HEADER)
   t.same(read({ lines: [...bearer('junk'), ...cookie], accept }), BAD)
   t.same(read({ lines: [...bearer(A, B), ...cookie], accept }), TWO)
   t.same(read({ lines: cookie, uri: '/x?token=', accept }), BAD)
@@ -265,7 +266,7 @@ void t.test('the cookie does not count for another site’s page', (t) => {
     'where there is no cookie, none is abused',
   )
   const explicit = { lines: [...bearer(`Bearer ${A}`), 'Sec-Fetch-Site', 'cross-site'] }
-  t.same(read({ ...explicit, accept: 'header cookie' }), ACCESS, 'a token needs no such rule')
+  t.same(read({ ...explicit, accept: 'header cookie' }), IN_HEADER, 'a token needs no such rule')
   t.same(readAccessCookie(readHeaders([]), siteOf(true)), NONE)
   t.end()
 })
@@ -273,7 +274,7 @@ void t.test('the cookie does not count for another site’s page', (t) => {
 void t.test('our own endpoints take the header, else the cookie', (t) => {
   const cookie = ['Cookie', `postern=${B}`]
   const holder = (lines: string[]) => readHolder(readHeaders(lines), siteOf(false))
-  t.same(holder([...bearer(`Bearer ${A}`), ...cookie]), ACCESS)
+  t.same(holder([...bearer(`Bearer ${A}`), ...cookie]), IN_HEADER)
   t.same(holder(cookie), { token: B, type: 'access' })
   t.same(holder([...bearer('junk'), ...cookie]), BAD)
   t.same(holder([]), NONE)

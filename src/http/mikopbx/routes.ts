@@ -2,6 +2,8 @@
 
 import { answerFirst } from '../connection.ts'
 import type { Dialect } from '../dialect.ts'
+import { forPeople } from '../machine-key.ts'
+import type { Handler } from '../request.ts'
 import { routesBelow } from '../routes.ts'
 import { createLoginHandler } from './login.ts'
 import { createLogoutHandler } from './logout.ts'
@@ -12,10 +14,17 @@ export const mikopbx: Dialect = {
   dialect: 'mikopbx',
   opaqueRefresh: true,
   claimsOf: ({ username, language }) => ({ userId: username, language }),
-  routes: (parts) =>
-    routesBelow(parts.basePath, shape, [
+  routes(parts) {
+    const forUsers = (handler: Handler): Handler => forPeople(shape, parts.now, handler)
+    return routesBelow(parts.basePath, shape, [
       ['login', 'POST', '/auth:login', createLoginHandler(parts)],
-      ['refresh', 'POST', '/auth:refresh', createRefreshHandler(parts)],
-      ['logout', 'POST', '/auth:logout', answerFirst(parts.hold, createLogoutHandler(parts))],
-    ]),
+      ['refresh', 'POST', '/auth:refresh', forUsers(createRefreshHandler(parts))],
+      [
+        'logout',
+        'POST',
+        '/auth:logout',
+        forUsers(answerFirst(parts.hold, createLogoutHandler(parts))),
+      ],
+    ])
+  },
 }

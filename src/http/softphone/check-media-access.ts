@@ -3,19 +3,29 @@
 
 import type { Guard } from '../../auth/check.ts'
 import { readBearer } from '../credential.ts'
+import type { JudgeGuess } from '../machine-key.ts'
 import { challenge, failure } from '../reply.ts'
 import type { Handler } from '../request.ts'
 import { shape, success } from './reply.ts'
 
-export const createCheckMediaAccessHandler = (parts: { guard: Guard; now(): number }): Handler => {
-  const { guard, now } = parts
-  return async ({ headers }) => {
-    const credential = readBearer(headers)
-    const decision = 'refused' in credential ? credential : await guard.identify(credential.token)
+export const createCheckMediaAccessHandler = (parts: {
+  guard: Guard
+  now(): number
+  judgeGuess: JudgeGuess
+}): Handler => {
+  const { guard, now, judgeGuess } = parts
+  return async (request) => {
+    const credential = readBearer(request.headers)
+    const decision =
+      'refused' in credential
+        ? credential
+        : await guard.identify(credential.token, 'access', request.address)
     if (!('refused' in decision)) return success({})
+    const events = await judgeGuess(request, decision)
     return failure(shape, 401, 'Unauthorized: log in, or renew the token', now(), {
       headers: ['WWW-Authenticate', challenge(decision)],
       reason: decision.refused,
+      events,
     })
   }
 }

@@ -2,6 +2,7 @@
 
 import type { Guard, Identity } from '../../auth/check.ts'
 import { readHolder } from '../credential.ts'
+import type { JudgeGuess } from '../machine-key.ts'
 import type { Reply } from '../reply.ts'
 import type { Handler, Request } from '../request.ts'
 import type { Site } from '../site.ts'
@@ -11,18 +12,22 @@ export interface HolderParts {
   guard: Guard
   site: Site
   now(): number
+  judgeGuess: JudgeGuess
 }
+
+type Answer = (holder: Identity, request: Request) => Reply | Promise<Reply>
 
 /** Answers only whoever holds a valid token. */
 export const forHolder =
-  (
-    { guard, site, now }: HolderParts,
-    answer: (holder: Identity, request: Request) => Reply | Promise<Reply>,
-  ): Handler =>
+  ({ guard, site, now, judgeGuess }: HolderParts, answer: Answer, takesKeys = false): Handler =>
   async (request) => {
     const credential = readHolder(request.headers, site)
-    const holder = 'refused' in credential ? credential : await guard.identify(credential.token)
-    return 'refused' in holder
-      ? refusal(holder, now(), site.blame(request.headers))
-      : answer(holder, request)
+    const keyFrom = takesKeys && 'inHeader' in credential ? request.address : undefined
+    const holder =
+      'refused' in credential
+        ? credential
+        : await guard.identify(credential.token, 'access', keyFrom)
+    if (!('refused' in holder)) return answer(holder, request)
+    const events = await judgeGuess(request, holder)
+    return { ...refusal(holder, now(), site.blame(request.headers)), events }
   }

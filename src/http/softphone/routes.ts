@@ -3,6 +3,8 @@
 
 import { answerFirst } from '../connection.ts'
 import type { Dialect } from '../dialect.ts'
+import { forPeople } from '../machine-key.ts'
+import type { Handler } from '../request.ts'
 import { routesBelow } from '../routes.ts'
 import { createCheckMediaAccessHandler } from './check-media-access.ts'
 import { createLoginHandler } from './login.ts'
@@ -16,22 +18,29 @@ import { createTicketHandler } from './ticket.ts'
 export const softphone: Dialect = {
   dialect: 'softphone',
   opaqueRefresh: false,
-  routes: (parts) =>
-    routesBelow(parts.basePath, shape, [
+  routes(parts) {
+    const forUsers = (handler: Handler): Handler => forPeople(shape, parts.now, handler)
+    return routesBelow(parts.basePath, shape, [
       ['login', 'POST', '/auth/login', createLoginHandler(parts)],
-      ['refresh', 'POST', '/auth/refresh', createRefreshHandler(parts)],
-      ['logout', 'POST', '/auth/logout', answerFirst(parts.hold, createLogoutHandler(parts))],
-      ['profile', 'GET', '/profile', createProfileHandler(parts)],
+      ['refresh', 'POST', '/auth/refresh', forUsers(createRefreshHandler(parts))],
+      [
+        'logout',
+        'POST',
+        '/auth/logout',
+        forUsers(answerFirst(parts.hold, createLogoutHandler(parts))),
+      ],
+      ['profile', 'GET', '/profile', forUsers(createProfileHandler(parts))],
       // Somebody answers. Whether we can decide is what /readyz tells, on the operator's listener.
       ['health', 'GET', '/health', async () => success({ status: 'ok', timestamp: parts.now() })],
       ['check_media_access', 'GET', '/check-media-access', createCheckMediaAccessHandler(parts)],
       ['ticket', 'POST', '/auth/ticket', createTicketHandler(parts)],
-      ['sessions', 'GET', '/auth/sessions', createSessionsHandler(parts)],
+      ['sessions', 'GET', '/auth/sessions', forUsers(createSessionsHandler(parts))],
       [
         'session_end',
         'DELETE',
         '/auth/sessions/:id',
-        answerFirst(parts.hold, createSessionEndHandler(parts)),
+        forUsers(answerFirst(parts.hold, createSessionEndHandler(parts))),
       ],
-    ]),
+    ])
+  },
 }

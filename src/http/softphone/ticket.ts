@@ -1,28 +1,37 @@
 // POST /auth/ticket: for what cannot send headers (EventSource, WebSocket, <audio>), a short-lived ticket for exactly
-// one action and resource, which may be put in a URL.
+// one action and resource, which may be put in a URL. A machine key names the user for whom.
 
+import type { ActFor } from '../../auth/act-for.ts'
 import type { Identity } from '../../auth/check.ts'
 import type { Members } from '../../auth/compact.ts'
 import type { Tickets } from '../../auth/ticket.ts'
 import { parseJsonBody } from '../body.ts'
-import { challenge, failure, type Reply } from '../reply.ts'
-import type { Handler } from '../request.ts'
+import { challenge, failure, type Reply, retryAfter } from '../reply.ts'
+import type { Handler, Request } from '../request.ts'
 import { forHolder, type HolderParts } from './holder.ts'
 import { shape, success } from './reply.ts'
 
 export const createTicketHandler = (
   parts: HolderParts & {
     tickets: Pick<Tickets, 'issue'>
+    actFor: ActFor
     observe: { ticket(result: 'issued' | 'bad_request' | 'no_grant'): void }
   },
 ): Handler => {
-  const { tickets, observe, now } = parts
+  const { tickets, actFor, observe, now } = parts
   const bad = (error: string): Reply => {
     observe.ticket('bad_request')
     return failure(shape, 400, error, now())
   }
 
-  const issue = async (holder: Identity, fields: Members = {}): Promise<Reply> => {
+  const forbid = (error: string): Reply => {
+    observe.ticket('no_grant')
+    return failure(shape, 403, error, now(), {
+      headers: ['WWW-Authenticate', challenge({ refused: 'no_grant' })],
+    })
+  }
+
+  const issue = async (holder: Identity, fields: Members): Promise<Reply> => {
     const { action, resource, ttl } = fields as Record<'action' | 'resource' | 'ttl', unknown>
     if (typeof action !== 'string' || typeof resource !== 'string') {
       return bad('A JSON object with action and resource is required')
@@ -34,16 +43,46 @@ export const createTicketHandler = (
       observe.ticket('issued')
       return success({ ticket: result.ticket, expires_in: result.expiresIn })
     }
-    observe.ticket('no_grant')
-    return failure(shape, 403, 'Not granted: the role of this user has no right to it', now(), {
-      headers: ['WWW-Authenticate', challenge({ refused: 'no_grant' })],
-    })
+    return forbid('Not granted: the role of this user has no right to it')
+  }
+
+  const issueForUser = async (
+    holder: Identity,
+    fields: Members,
+    { address }: Request,
+  ): Promise<Reply> => {
+    const { user, action } = fields
+    if (typeof user !== 'string') return bad('A machine key says for which user: "user": "201"')
+    if (action !== 'read' && action !== 'subscribe') {
+      return bad("A ticket in a user's name is to read or to subscribe")
+    }
+    const acted = await actFor(holder, user, address)
+    if ('unavailable' in acted) {
+      return failure(shape, 503, 'Try again later', now(), { headers: retryAfter(1) })
+    }
+    if ('refused' in acted) {
+      return forbid(
+        acted.refused === 'no_grant'
+          ? 'Not granted: this machine key makes no tickets for that user'
+          : `Not granted: that user is ${acted.refused === 'disabled' ? 'disabled' : 'unknown'}`,
+      )
+    }
+    const { username, sid } = acted.identity.claims
+    const message = `session opened by ${holder.claims.username}`
+    const events = [{ name: 'AUTH_SUCCESS', message, user: username, sid }] as const
+    return { ...(await issue(acted.identity, fields)), ...(acted.opened && { events }) }
   }
 
   return async (request) => {
     const body = await request.body()
     if (!Buffer.isBuffer(body)) return body
-    const fields = parseJsonBody(request.headers, body)
-    return forHolder(parts, (holder) => issue(holder, fields))(request)
+    const fields = parseJsonBody(request.headers, body) ?? {}
+    const answer = (holder: Identity): Reply | Promise<Reply> => {
+      if (holder.claims.machine) return issueForUser(holder, fields, request)
+      return fields['user'] === undefined
+        ? issue(holder, fields)
+        : bad('Only a machine key names a user: leave "user" out')
+    }
+    return forHolder(parts, answer, true)(request)
   }
 }

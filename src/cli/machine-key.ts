@@ -1,0 +1,177 @@
+// `postern machine-key`: the long-lived, scoped credentials of programs. The key is made here and printed once; the
+// running daemon, which keeps them in the store, gets its hash alone.
+
+import {
+  createMachineKey,
+  hashMachineKey,
+  isMachineKeyName,
+  parseMachineGrants,
+} from '../auth/machine-key.ts'
+import { systemClock } from '../clock.ts'
+import { loadConfig } from '../config/load.ts'
+import type { MachineKeyView } from '../daemon/machine-key-operations.ts'
+import { findNetworkProblem } from '../config/networks.ts'
+import { type Command, verb } from './command.ts'
+import { orderDaemon } from './control-client.ts'
+import { type Io, IO_FAILED, OK, REFUSED, Stop, WrongUsage } from './io.ts'
+import { formatTable, timeText } from './table.ts'
+
+const ask = async (
+  file: string,
+  method: 'GET' | 'POST',
+  path: string,
+  asked?: Readonly<Record<string, unknown>>,
+): Promise<Readonly<Record<string, unknown>>> => {
+  const body = await orderDaemon(loadConfig(file).listen.control, method, path, asked)
+  if (body) return body
+  throw new Stop(IO_FAILED, 'the daemon is not running, and only it has the machine keys: start it')
+}
+
+const readName = (name: string): string => {
+  if (isMachineKeyName(name)) return name
+  throw new WrongUsage('NAME is up to 40 of a-z, 0-9, . _ and -, and begins with a letter or digit')
+}
+
+const listOf = (text: string): string[] =>
+  text
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '')
+
+const readGrants = (text: string): readonly string[] => {
+  const grants = listOf(text)
+  const read = parseMachineGrants(grants)
+  if ('problem' in read) throw new WrongUsage(`--grants: ${read.problem}`)
+  if (grants.length > 0) return grants
+  throw new WrongUsage('--grants: name at least one: without any it may do nothing')
+}
+
+const readNetworks = (text: string): readonly string[] => {
+  const networks = listOf(text)
+  const problem = networks.map(findNetworkProblem).find((one) => one !== undefined)
+  if (problem !== undefined) throw new WrongUsage(`--from: ${problem}`)
+  if (networks.length > 0) return networks
+  throw new WrongUsage('--from: name a network, or leave it out')
+}
+
+const UNITS: Readonly<Record<string, number>> = { m: 60, h: 3600, d: 86_400 }
+
+/** `2027-01-31`, an instant with its zone, or a time from now; undefined where it is left out. */
+const readInstant = (option: string, text: string | undefined, now: number): number | undefined => {
+  if (text === undefined) return undefined
+  const [, count, unit = ''] = /^(\d{1,5})([mhd])$/.exec(text) ?? []
+  const isDate = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d)?(?:Z|[+-]\d\d:\d\d))?$/.test(text)
+  const at =
+    count === undefined
+      ? Date.parse(isDate ? text : '') / 1000
+      : now + Number(count) * (UNITS[unit] ?? 0)
+  if (at > now) return at
+  throw new WrongUsage(
+    `${option}: write a date to come (2030-01-31, in UTC), an instant (2030-01-31T18:00Z) or a time from now (30m, 12h, 90d)`,
+  )
+}
+
+const show = (keys: readonly MachineKeyView[]): string =>
+  keys.length === 0
+    ? 'there are no machine keys'
+    : formatTable([
+        [
+          'NAME',
+          'ID',
+          'STATE',
+          'LAST USED',
+          'FROM',
+          'STREAMS',
+          'CREATED',
+          'EXPIRES',
+          'NETWORKS',
+          'GRANTS',
+        ],
+        ...keys.map((key) => [
+          key.name,
+          key.id,
+          key.state,
+          key.used_at === null ? 'never' : timeText(key.used_at),
+          key.used_from ?? '-',
+          String(key.streams),
+          timeText(key.created_at),
+          key.expires_at === null ? 'never' : timeText(key.expires_at),
+          key.from.join(',') || 'any',
+          key.grants.join(','),
+        ]),
+      ])
+
+/** The key alone on stdout, so that a script can take it; what to do with it on stderr. */
+const print = (key: string, words: string, io: Io): number => {
+  io.out(key)
+  io.err(`${words} It is shown once and kept nowhere: it goes into \`Authorization: Bearer\`.`)
+  return OK
+}
+
+/** `now`: Unix seconds. */
+export const createMachineKeyCommand = (now: () => number): Command => ({
+  name: 'machine-key',
+  summary: 'add, list, rotate and remove the keys of programs',
+  notes: [
+    "GRANT is action:pattern, as of a role, or ticket:USER for tickets in a user's name; several go with commas",
+    'DATE is 2030-01-31, 2030-01-31T18:00Z, or a time from now: 30m, 12h, 90d',
+  ],
+  verbs: {
+    list: verb({
+      options: { json: true, config: '[FILE]' },
+      async run({ values: { json }, file }, io) {
+        const { keys } = (await ask(file, 'GET', '/machine-keys')) as { keys: MachineKeyView[] }
+        io.out(json ? JSON.stringify(keys) : show(keys))
+        return OK
+      },
+    }),
+    add: verb({
+      operands: ['NAME'],
+      options: { grants: 'GRANT,…', from: '[CIDR,…]', expires: '[DATE]', config: '[FILE]' },
+      async run({ operands: [name], values: { grants, from, expires }, file }, io) {
+        const key = createMachineKey()
+        const asked = {
+          name: readName(name),
+          hash: hashMachineKey(key),
+          grants: readGrants(grants),
+          from: from === undefined ? [] : readNetworks(from),
+          until: readInstant('--expires', expires, now()),
+        }
+        const { added } = await ask(file, 'POST', '/machine-keys/add', asked)
+        if (added !== true) {
+          throw new Stop(REFUSED, `${name}: has a key already: rotate it, or remove it first`)
+        }
+        return print(key, `${name} added.`, io)
+      },
+    }),
+    rotate: verb({
+      operands: ['NAME'],
+      options: { 'old-until': '[DATE]', config: '[FILE]' },
+      async run({ operands: [name], values: { 'old-until': until }, file }, io) {
+        const key = createMachineKey()
+        const oldUntil = readInstant('--old-until', until, now())
+        const asked = { name: readName(name), hash: hashMachineKey(key), old_until: oldUntil }
+        const { added, old } = await ask(file, 'POST', '/machine-keys/rotate', asked)
+        if (added !== true) throw new Stop(REFUSED, `${name}: no such machine key: add it`)
+        const end =
+          oldUntil === undefined
+            ? `until it is removed: postern machine-key remove ${String(old)}`
+            : `until ${timeText(oldUntil)}`
+        return print(key, `${name} has a new key; the old one works ${end}.`, io)
+      },
+    }),
+    remove: verb({
+      operands: ['NAME|ID'],
+      options: { config: '[FILE]' },
+      async run({ operands: [which], file }, io) {
+        const { removed } = await ask(file, 'POST', '/machine-keys/remove', { which })
+        if (removed === 0)
+          throw new Stop(REFUSED, 'no such machine key: see `postern machine-key list`')
+        io.out(`${which}: ${removed === 1 ? 'removed' : `removed, ${String(removed)} keys`}`)
+        return OK
+      },
+    }),
+  },
+})
+
+export const machineKey = createMachineKeyCommand(systemClock.now)
