@@ -285,6 +285,7 @@ export const openCutSite = async (
     ...options,
     nginx: {
       app: app.address,
+      asterisk: app.address,
       recordings: join(folder, 'recordings'),
       shipped: followRecordings(join(folder, 'shipped')),
       listen: (port) =>
