@@ -1,0 +1,193 @@
+// Follows a CDR: its newest rows are read again whenever it changes, all of them at longer intervals, in slices.
+
+import { buildCallIndex, type CallIndex, findParties } from './call-index.ts'
+import type { CallSource } from './call-source.ts'
+import { CdrError, lookAtCdrFile, readCdrFile } from './cdr-file.ts'
+import { type CdrRow, readCdrRow } from './cdr-row.ts'
+import { type CdrTerms, FIRST_ROW, findBoundary, LAST_ROW, readRows } from './cdr-table.ts'
+
+/** What a look brought; nothing where nothing changed. */
+export type CdrNews =
+  | { readonly problem?: string; readonly newest?: undefined; readonly older?: undefined }
+  | {
+      readonly problem?: undefined
+      /** Of all rows but the newest; none: as before. */
+      readonly older?: CallIndex | undefined
+      readonly newest: CallIndex
+      /** How many both know. */
+      readonly recordings: number
+      /** What the operator should know; the same as before: nothing new. */
+      readonly doubts: readonly string[]
+    }
+
+const NEWEST = 20_000 // rows: 40 ms; what the PBX still changes is among them
+const SLICE = 2000 // rows: 5 ms, in which a -wal cannot begin anew
+const SWEEP_EVERY = 300 // seconds, and longer where a sweep takes longer: 2 % of a processor
+const SWEEP_PER_ROW = 100e-6
+const PATIENCE = 5
+
+type Swept = ReturnType<ReturnType<typeof buildCallIndex>['finish']>
+
+interface Sweep {
+  readonly whole: string
+  readonly boundary: bigint
+  readonly building: ReturnType<typeof buildCallIndex>
+  /** The last row that was read. */
+  at: bigint
+  rows: number
+}
+
+/** Where no row is of a file in the folder, it is another folder. */
+const findLost = (terms: CdrTerms, rows: readonly CdrRow[], isAnyFound: boolean): string[] => {
+  const named = rows.filter(({ file }) => (file ?? '') !== '').length
+  if (isAnyFound || named === 0) return []
+  return [
+    `${terms.file}: ${named} rows name a file, and none is in the folder of recordings: set calls.cdr_prefixes to where the PBX has it`,
+  ]
+}
+
+/** `patience`: seconds in which a passing problem is nobody's business. */
+export const createCdrReader = (terms: CdrTerms, key: string, patience = PATIENCE) => {
+  let olderRecordings = 0
+  let inForce: Pick<Sweep, 'whole' | 'boundary'> | undefined
+  let sweep: Sweep | undefined
+  let newest = 0 // rows behind the boundary, at the last reading
+  let sweptRows = 0
+  let sweptAt = 0
+  let sweptMark = ''
+  let seen = ''
+  let isSettled = false
+  let failingSince: number | undefined
+  let isPaused = false // a sweep that met a problem, until the next look
+
+  const addTo = ({ add }: Sweep['building'], rows: readonly CdrRow[]): void => {
+    for (const row of rows) {
+      const call = readCdrRow(row, terms.prefixes)
+      if (call) add(call.path, call.parties)
+    }
+  }
+
+  /** `swept`: what a sweep has found up to the boundary. */
+  const readNewest = (boundary: bigint, swept?: Swept): CdrNews => {
+    const building = buildCallIndex(key)
+    const { rows, doubts } = readCdrFile(terms.file, (database) =>
+      readRows(database, terms, {
+        after: boundary,
+        to: LAST_ROW,
+        most: 4 * NEWEST,
+        areNewest: true,
+      }),
+    )
+    addTo(building, rows)
+    const { index, recordings } = building.finish()
+    newest = rows.length
+    olderRecordings = swept?.recordings ?? olderRecordings
+    const all = olderRecordings + recordings
+    const lost = findLost(terms, rows, all > 0)
+    return { older: swept?.index, newest: index, recordings: all, doubts: [...doubts, ...lost] }
+  }
+
+  const beginSweep = (whole: string, mark: string, now: number): void => {
+    const { boundary, before } = readCdrFile(terms.file, (database) =>
+      findBoundary(database, terms, NEWEST),
+    )
+    const building = buildCallIndex(key, before)
+    sweep = { whole, boundary, building, at: FIRST_ROW, rows: 0 }
+    sweptAt = now
+    sweptMark = mark
+  }
+
+  const isDue = (whole: string, mark: string, now: number): boolean => {
+    if (inForce?.whole !== whole || newest > 2 * NEWEST) return true
+    if (inForce.boundary === FIRST_ROW || mark === sweptMark) return false
+    // None is left behind it: the table was emptied.
+    return newest === 0 || now - sweptAt >= Math.max(SWEEP_EVERY, sweptRows * SWEEP_PER_ROW)
+  }
+
+  const guarded = (now: number, work: () => CdrNews): CdrNews => {
+    try {
+      const news = work()
+      if (news.newest) failingSince = undefined
+      return news
+    } catch (error) {
+      if (!(error instanceof CdrError)) throw error
+      isPaused = true
+      seen = ''
+      failingSince ??= now
+      return error.isPassing && now - failingSince < patience ? {} : { problem: error.message }
+    }
+  }
+
+  const lookAt = (now: number): CdrNews => {
+    isPaused = false
+    const { mark, whole } = lookAtCdrFile(terms.file)
+    if (sweep && sweep.whole !== whole) sweep = undefined
+    if (!sweep && isDue(whole, mark, now)) beginSweep(whole, mark, now)
+    if (inForce?.whole !== whole) return {} // the sweep brings it all
+    // A write within the same tick of the file system's clock leaves the same mark: what changed is read twice.
+    if (mark === seen && isSettled) return {}
+    isSettled = mark === seen
+    seen = mark
+    return readNewest(inForce.boundary)
+  }
+
+  const goOn = (): CdrNews => {
+    if (!sweep) return {}
+    const { at, boundary, building, whole } = sweep
+    if (at < boundary) {
+      const { rows, last = boundary } = readCdrFile(terms.file, (database) =>
+        readRows(database, terms, { after: at, to: boundary, most: SLICE }),
+      )
+      addTo(building, rows)
+      sweep.at = last
+      sweep.rows += rows.length
+      return {}
+    }
+    sweptRows = sweep.rows
+    sweep = undefined
+    if (lookAtCdrFile(terms.file).whole !== whole) return {}
+    const news = readNewest(boundary, building.finish())
+    inForce = { whole, boundary }
+    return news
+  }
+
+  return {
+    /** `now`: seconds that only grow. */
+    look: (now: number): CdrNews => guarded(now, () => lookAt(now)),
+    /** A slice of what takes longer. */
+    goOn: (now: number): CdrNews => guarded(now, goOn),
+    isSweeping: (): boolean => sweep !== undefined && !isPaused,
+  }
+}
+
+/** What is wrong or doubtful, as far as the newest rows tell. */
+export const inspectCdr = (terms: CdrTerms): readonly string[] => {
+  try {
+    const { rows, doubts } = readCdrFile(terms.file, (database) =>
+      readRows(database, terms, { after: FIRST_ROW, to: LAST_ROW, most: SLICE, areNewest: true }),
+    )
+    return [
+      ...doubts,
+      ...findLost(
+        terms,
+        rows,
+        rows.some((row) => readCdrRow(row, terms.prefixes)),
+      ),
+    ]
+  } catch (error) {
+    if (!(error instanceof CdrError)) throw error
+    return [error.message]
+  }
+}
+
+/** The whole of it, for a command. Throws a CdrError. */
+export const readCdr = (terms: CdrTerms): CallSource => {
+  const reader = createCdrReader(terms, '', 0)
+  const indexes: CallIndex[] = []
+  for (let news = reader.look(0); ; news = reader.goOn(0)) {
+    if (news.problem !== undefined) throw new CdrError(news.problem)
+    if (news.older) indexes.push(news.older, news.newest)
+    if (!reader.isSweeping()) break
+  }
+  return { name: 'cdr', partiesOf: (recording) => findParties(indexes, '', recording) }
+}
