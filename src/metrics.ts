@@ -16,6 +16,11 @@ export interface MetricSources {
   pool: { queued(): number }
   users: { countBySource(): ReadonlyMap<string, number> }
   peers: { state(): (typeof STORE_STATES)[number]; age(): number; losses(): number }
+  cdr: {
+    state():
+      | { readonly recordings?: number | undefined; readonly problem?: string | undefined }
+      | undefined
+  }
   /** Lines of the log. */
   lost: { lines: number }
   machineKeys: { uses(): ReadonlyMap<string, number> }
@@ -61,6 +66,8 @@ gauge postern_hash_queue Passwords that wait for a hash worker.
 gauge postern_users{source} Users of a source that is held in memory, the disabled ones too.
 gauge postern_users_load_success{source} Whether the last reading of a user source worked (1) or the last good state is kept (0).
 gauge postern_users_held_back{source} Users that a change of the source would remove, held back until it is undone or meant.
+gauge postern_cdr_recordings Recordings that the CDR knows; NaN where none is read.
+gauge postern_cdr_load_success Whether the last reading of the CDR worked (1) or what it told before is kept (0); NaN where none was tried.
 gauge postern_config_last_reload_successful Whether the last reload worked (1) or the old configuration is still in force (0).
 gauge postern_keys Keys of ours that verify tokens, retired ones with them.
 gauge postern_signing_key_created_timestamp_seconds When the key that signs was made; NaN where the key file does not say.
@@ -93,6 +100,13 @@ const GAUGES: Readonly<Record<string, (sources: MetricSources) => number | Promi
   nchan_channels: ({ kickWatch }) => kickWatch.channels(),
   hash_queue: ({ pool }) => pool.queued(),
   ready: ({ ready }) => Number(ready()),
+  cdr_recordings: ({ cdr }) => cdr.state()?.recordings ?? Number.NaN,
+  cdr_load_success: ({ cdr }) => {
+    const { recordings, problem } = cdr.state() ?? {}
+    return problem === undefined && recordings === undefined
+      ? Number.NaN
+      : Number(problem === undefined)
+  },
   store_age_seconds: ({ peers }) => peers.age(),
 }
 

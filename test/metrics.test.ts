@@ -18,6 +18,7 @@ const SOURCES: MetricSources = {
     countUnsure: () => 7,
   },
   workers: { deaths: () => 8, reloadDue: () => true },
+  cdr: { state: () => ({ recordings: 9, problem: undefined }) },
   lost: { lines: 5 },
   kickWatch: { channels: () => 6 },
   machineKeys: { uses: () => new Map([['wallboard', 9]]) },
@@ -78,6 +79,8 @@ const GOLDEN = [
   'gauge postern_users{source}',
   'gauge postern_users_load_success{source}',
   'gauge postern_users_held_back{source}',
+  'gauge postern_cdr_recordings{}',
+  'gauge postern_cdr_load_success{}',
   'gauge postern_nchan_channels{}',
   'gauge postern_streams_unsure{}',
   'counter postern_nginx_worker_deaths_total{}',
@@ -186,6 +189,8 @@ void t.test('the page says what happened', async (t) => {
       'postern_streams_unsure 7',
       'postern_nginx_worker_deaths_total 8',
       'postern_nginx_reload_due 1',
+      'postern_cdr_recordings 9',
+      'postern_cdr_load_success 1',
       'postern_hash_queue 2',
       'postern_ready 1',
       'postern_store_state{state="ok"} 1',
@@ -197,6 +202,18 @@ void t.test('the page says what happened', async (t) => {
       'postern_machine_key_uses_total{key="wallboard"} 9',
     ].toSorted(),
   )
+})
+
+void t.test('a CDR that is not read is not a CDR without recordings', async (t) => {
+  const read = async (state: ReturnType<MetricSources['cdr']['state']>) => {
+    const page = await createFull({ cdr: { state: () => state } }).expose()
+    return Array.from(page.matchAll(/^postern_cdr_\w+ (\S+)$/gm), ([, value]) => value)
+  }
+  t.same(await read(undefined), ['Nan', 'Nan'], 'nothing asks it')
+  t.same(await read({}), ['Nan', 'Nan'], 'it is being read')
+  t.same(await read({ problem: 'no rights' }), ['Nan', '0'])
+  t.same(await read({ recordings: 9, problem: 'no rights' }), ['9', '0'], 'what was known stays')
+  t.end()
 })
 
 void t.test('a page read twice says the same, a counter never falls', async (t) => {

@@ -57,6 +57,7 @@ const createTestMetrics = () => {
     pool: { queued: () => 0 },
     users: { countBySource: () => new Map([['file', 2]]) },
     peers: { state: () => 'ok', age: () => 0, losses: () => 0 },
+    cdr: { state: () => undefined },
     lost: { lines: 0 },
     machineKeys: { uses: () => new Map() },
     ready: () => true,

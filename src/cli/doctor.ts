@@ -5,6 +5,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 
+import type { CdrState } from '../calls/cdr.ts'
 import { systemClock } from '../clock.ts'
 import { ConfigError } from '../config/config-error.ts'
 import type { Config } from '../config/config.ts'
@@ -46,7 +47,7 @@ const judge = async (
 /** A warning as the daemon words it: what, then the cure. */
 const doubtful = (rule: string, where: string, said: string): Finding => {
   const [text = '', cure = 'see the message'] = said.split(
-    /: (?=set |point |install |add |chmod |correct )/,
+    /: (?=set |point |install |add |chmod |correct |let |mend |start |name )/,
   )
   return warning(rule, where, text, cure)
 }
@@ -102,6 +103,18 @@ const judgeWorkers = (config: Config, report: WorkersReport): Finding => {
   return warning('worker-died', processes, text, cure)
 }
 
+/** By the daemon's own word: it has the groups and the sandbox that count. */
+const judgeCdr = ({ calls }: Config, cdr: Partial<CdrState>): Finding => {
+  const { recordings, problem: found } = cdr
+  if (found !== undefined) {
+    const { text, cure = '' } = doubtful('cdr', calls.cdrFile, found)
+    return problem('cdr', calls.cdrFile, text, cure)
+  }
+  if (recordings !== undefined) return ok('cdr', calls.cdrFile, `tells of ${recordings} recordings`)
+  const text = 'is being read: its recordings are nobody’s until then'
+  return warning('cdr', calls.cdrFile, text, 'wait a few seconds')
+}
+
 const checkDaemon = async (config: Config): Promise<Finding[]> => {
   const { control } = config.listen
   const told = await askDaemon(control, 'GET', '/ready')
@@ -111,7 +124,11 @@ const checkDaemon = async (config: Config): Promise<Finding[]> => {
     const cure = 'run doctor as root, and look at the daemon’s log'
     return [problem('daemon', control, told.problem, cure)]
   }
-  const { obstacle, nginx } = told.body as { obstacle?: string | null; nginx?: WorkersReport }
+  const { obstacle, nginx, cdr } = told.body as {
+    obstacle?: string | null
+    nginx?: WorkersReport
+    cdr?: Partial<CdrState>
+  }
   const daemon =
     obstacle === null
       ? ok('daemon', control, 'it runs and can decide')
@@ -127,7 +144,8 @@ const checkDaemon = async (config: Config): Promise<Finding[]> => {
         ),
       ]
     : []
-  return [daemon, ...old, judgeWorkers(config, nginx)]
+  const calls = cdr ? [judgeCdr(config, cdr)] : []
+  return [daemon, ...old, ...calls, judgeWorkers(config, nginx)]
 }
 
 const linesOf = (text: string, level: string): string[] =>

@@ -14,12 +14,15 @@ import {
 } from '../auth/grants.ts'
 import { isMachineUser, machineUser, parseMachineGrants } from '../auth/machine-key.ts'
 import { NOBODY } from '../auth/pattern.ts'
+import type { CallSource } from '../calls/call-source.ts'
 import type { Calls } from '../calls/calls.ts'
+import { CdrError } from '../calls/cdr-file.ts'
+import { readCdr } from '../calls/cdr-reader.ts'
 import { systemClock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { loadConfig } from '../config/load.ts'
 import type { MachineKeyView } from '../daemon/machine-key-operations.ts'
-import { openCalls } from '../daemon/open-calls.ts'
+import { cdrTerms, openCalls } from '../daemon/open-calls.ts'
 import { openUsers } from '../daemon/open-users.ts'
 import { asOwner } from '../files/owner.ts'
 import { createPasswordPool } from '../passwords/pool.ts'
@@ -87,6 +90,15 @@ const explainKey = (
   return { refused: `${user} has only ${texts.join(', ')}` }
 }
 
+const readCdrNow = (calls: Config['calls']): CallSource => {
+  try {
+    return readCdr(cdrTerms(calls))
+  } catch (error) {
+    if (error instanceof CdrError) throw new Stop(REFUSED, error.message)
+    throw error
+  }
+}
+
 const explain = async (
   config: Config,
   asked: { user: string; action: string; resource: string },
@@ -122,7 +134,7 @@ const explain = async (
       : refused('user_removed', `no source knows ${user}`)
   }
   const { role } = found.user
-  const calls = openCalls(config.calls)
+  const calls = openCalls(config.calls, readCdrNow)
   const grants = createPolicy(config.roles, calls).get(role)
   if (!grants)
     return refused('unknown_role', `the role ${role} has no [roles.${role}] in the config`)

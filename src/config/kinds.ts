@@ -244,6 +244,11 @@ export const namePatterns: Kind<readonly string[]> = {
   schema: v.array(textSchema<string>(readNamePattern)),
 }
 
+export const paths: Kind<readonly string[]> = {
+  expected: 'a list of absolute paths, each ending without /',
+  schema: v.array(path.schema),
+}
+
 /** At least one of these names, each at most once. */
 export const someOf = <const T extends readonly [string, ...string[]]>(
   names: T,

@@ -2,6 +2,7 @@
 // all read this table. A setting that has no row does not exist, and a file that names it is refused.
 
 import { ASYMMETRIC } from '../auth/jwk.ts'
+import * as cdrKinds from './cdr-kinds.ts'
 import * as kinds from './kinds.ts'
 import type { Kind } from './kinds.ts'
 import { keysUrl, origins } from './url-kinds.ts'
@@ -91,8 +92,12 @@ export const settings = [
   row('http_users.token_file', kinds.pathOrNone, '', RESTART, 'a file with the bearer token to show to that service'),
   row('http_users.allow_plain', kinds.flag, false, RESTART, 'allow http:// to another machine: passwords in the clear'),
 
-  row('calls.sources', kinds.anyOf(['names']), [], RELOAD, 'what tells whose call a recording is of, for {own_calls} in grants'),
+  row('calls.sources', kinds.anyOf(['names', 'cdr']), [], RELOAD, 'what tells whose call a recording is of, for {own_calls} in grants'),
   row('calls.name_patterns', kinds.namePatterns, [], RELOAD, 'names of recordings of your own form, with {party} for a number that took part'),
+  row('calls.cdr_file', kinds.path, '/storage/usbdisk1/mikopbx/astlogs/asterisk/cdr.db', RESTART, 'the PBX\'s CDR, a SQLite database'),
+  row('calls.cdr_table', cdrKinds.identifier, 'cdr_general', RESTART, 'the table in it that lists the calls'),
+  row('calls.cdr_columns', cdrKinds.columns, [], RESTART, 'its columns that are named otherwise than MikoPBX\'s, as what=column'),
+  row('calls.cdr_prefixes', kinds.paths, ['/storage/usbdisk1/mikopbx/astspool/monitor', '/storage/usbdisk1/mikopbx/voicemailarchive/monitor', '/var/spool/asterisk/monitor'], RESTART, 'where the PBX has the folder of recordings'),
 
   row('tokens.issuer', kinds.name, 'postern', RELOAD, 'the `iss` of every token'),
   row('tokens.audience', kinds.name, 'postern', RELOAD, 'the `aud` of every token'),

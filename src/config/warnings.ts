@@ -34,7 +34,10 @@ const findIdle = (grants: readonly string[]): string[] =>
     return wider === undefined ? [] : [`${own} changes nothing beside ${wider}: remove one of them`]
   })
 
-export const findWarnings = ({ roles, calls }: Pick<Config, 'roles' | 'calls'>): Problem[] => {
+export const findWarnings = ({
+  roles,
+  calls,
+}: Pick<Config, 'roles'> & { calls: Pick<Config['calls'], 'sources'> }): Problem[] => {
   const found = Array.from(roles).flatMap(([role, grants]) =>
     [...findLost(grants), ...findIdle(grants)].map((text) => ({
       path: ['roles', role, 'grants'],

@@ -20,7 +20,7 @@ import type { Subscription } from '../streams/subscription.ts'
 import type { Directory } from '../users/directory.ts'
 import { createGate, type Gate, type GateParts } from './gate.ts'
 import type { UserFollower } from './follow-users.ts'
-import { openCalls } from './open-calls.ts'
+import { type KeptCdr, openCalls } from './open-calls.ts'
 import type { Observer } from './observe.ts'
 
 export const NOT_RELOADED = 'not reloaded: the running configuration stays in force'
@@ -35,8 +35,8 @@ export interface Terms {
   stillGranted: StillGranted
 }
 
-const createTerms = (config: Config, peek: Directory['peek']): Terms => {
-  const calls = openCalls(config.calls)
+const createTerms = (config: Config, peek: Directory['peek'], cdr: KeptCdr['open']): Terms => {
+  const calls = openCalls(config.calls, cdr)
   const policy = createPolicy(config.roles, calls)
   const isForeign = (username: string): boolean =>
     isMachineUser(username) || isForeignName(config.issuers.keys(), username)
@@ -54,8 +54,9 @@ export const createTermsInForce = (
   started: Keyring,
   peek: Directory['peek'],
   machineKeys: Pick<MachineKeys, 'grants' | 'stands'>,
+  cdr: KeptCdr['open'],
 ) => {
-  let terms = createTerms(config, peek)
+  let terms = createTerms(config, peek, cdr)
   let keyring = started
   let issuers: readonly TrustedIssuer[] = []
 
@@ -82,7 +83,7 @@ export const createTermsInForce = (
       return keyStands(stream) && terms.stillGranted(role, action, resource, subject)
     },
     /** Built, and not in force yet. */
-    prepare: (next: Config) => createTerms(next, peek),
+    prepare: (next: Config) => createTerms(next, peek, cdr),
     replace(next: Terms, keys: Keyring, trusted: readonly TrustedIssuer[]): void {
       terms = next
       keyring = keys

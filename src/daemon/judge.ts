@@ -5,6 +5,7 @@
 import { accessSync, closeSync, constants, existsSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
 
+import { inspectCdr } from '../calls/cdr-reader.ts'
 import { ConfigError } from '../config/config-error.ts'
 import type { Config } from '../config/config.ts'
 import { judgeKeys, keysFile } from '../config/keys-file.ts'
@@ -15,6 +16,7 @@ import { findSocketFile, groupId, ListenError } from '../http/listen.ts'
 import { openIssuers } from '../issuers/open-issuers.ts'
 import { StoreError } from '../store/store.ts'
 import { printable, readAsteriskUsers } from '../users/asterisk.ts'
+import { cdrTerms } from './open-calls.ts'
 import {
   judgeRedis,
   makeStateDirectory,
@@ -188,6 +190,12 @@ export const judgeConfig = async ({ config, place }: LoadedConfig): Promise<stri
     await judge(`issuers.${name}`, issuer.file, () =>
       openIssuers(new Map([[name, issuer]]), events),
     )
+  }
+  if (config.calls.sources.includes('cdr')) {
+    // Never a reason not to start: what cannot be read is nobody's, and the daemon goes on looking.
+    await judge('calls.cdr_file', config.calls.cdrFile, () => {
+      warnings.push(...inspectCdr(cdrTerms(config.calls)))
+    })
   }
   await judge('log.security', log.security, () => {
     judgeSecurityLog(log.security)

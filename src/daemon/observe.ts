@@ -214,6 +214,17 @@ export const createObserver = (parts: {
       }
       log.error({ source, problems }, 'a user source is broken: its last good state stays in force')
     },
+    cdr: {
+      onRead(recordings: number): void {
+        log.info({ recordings }, 'the CDR is read, and followed')
+      },
+      onProblem(problem: string): void {
+        log.error({ problem }, 'the CDR cannot be read: what it told before stays in force')
+      },
+      onDoubt(doubt: string): void {
+        log.warn(doubt)
+      },
+    },
     issuers: {
       clock,
       observe(issuer, outcome) {

@@ -9,6 +9,7 @@ import type { SessionSelector } from '../http/operator.ts'
 import { STATUS } from '../http/reply.ts'
 import { createMachineKeyOperations } from './machine-key-operations.ts'
 import type { Observer } from './observe.ts'
+import type { KeptCdr } from './open-calls.ts'
 import type { Peers } from './peers.ts'
 import { type Store, StoreError } from '../store/store.ts'
 import type { Cutter } from '../streams/cutter.ts'
@@ -39,6 +40,7 @@ export const createOperations = (parts: {
   users: Pick<Directory, 'names'>
   follower: Pick<UserFollower, 'reload'>
   peers: Pick<Peers, 'kick' | 'machineKeysChanged'>
+  cdr: Pick<KeptCdr, 'state'>
   inForce: InForce
   terms: Pick<TermsInForce, 'now'>
   listSessions(username?: string): Promise<readonly unknown[]>
@@ -85,6 +87,7 @@ export const createOperations = (parts: {
       cutter: cutter.fault()?.message ?? null,
       uncuttable: parts.uncuttable(),
     }),
+    cdr: parts.cdr.state,
     async endSessions(which: SessionSelector): Promise<number> {
       const ending = explained(endChosen(which))
       await ending.catch(() => undefined)

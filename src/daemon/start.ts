@@ -22,6 +22,7 @@ import { createLearner } from './learn.ts'
 import { openListeners, refuseUnknownSockets } from './listeners.ts'
 import { openMachineKeys } from './machine-key-operations.ts'
 import { createObserver } from './observe.ts'
+import { keepCdr } from './open-calls.ts'
 import { makeStateDirectory, openSecurity, openState, StartError } from './open-state.ts'
 import { openStreams } from './open-streams.ts'
 import { openUsers } from './open-users.ts'
@@ -77,7 +78,9 @@ const build = async (config: Config, parts: DaemonParts) => {
   const keysOf = { store, isShared: shared !== undefined, clock, registry: () => registry }
   const machineKeys = openMachineKeys(keysOf)
   opened.defer(() => machineKeys.close())
-  const terms = createTermsInForce(config, keyring, users.peek, machineKeys)
+  const cdr = keepCdr(observer.cdr, clock)
+  opened.defer(() => cdr.close())
+  const terms = createTermsInForce(config, keyring, users.peek, machineKeys, cdr.open)
   const { throttle, learnOwners, renew, openPeers } = createSharing(shared, { clock, terms })
   // Instances on one store beside one nginx end each other's streams; one with a store of its own is alone.
   const of = shared
@@ -129,7 +132,7 @@ const build = async (config: Config, parts: DaemonParts) => {
     readConfig: parts.readConfig,
   })
   const { findObstacle, ready } = createReadiness(store, peers, clock)
-  metrics.watch({ ...core, kickWatch, workers, pool, peers, lost, ready })
+  metrics.watch({ ...core, kickWatch, workers, pool, peers, cdr, lost, ready })
   await peers.join()
   await learnOwners(store)
 
@@ -142,6 +145,7 @@ const build = async (config: Config, parts: DaemonParts) => {
     cutter,
     follower,
     peers,
+    cdr,
     terms,
     inForce,
   })

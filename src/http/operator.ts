@@ -93,6 +93,8 @@ export const createControlRoutes = (parts: {
   findObstacle(): Promise<string | undefined>
   /** What is known of nginx's workers, for doctor. */
   nginx(): object
+  /** What is known of the CDR, for doctor; undefined: nothing asks it. */
+  cdr(): object | undefined
   now(): number
 }): Route[] => {
   const refuse = (status: 400 | 409, why: string): Reply => failure(shape, status, why, parts.now())
@@ -157,7 +159,11 @@ export const createControlRoutes = (parts: {
     })),
   }
   const ready: Handler = async () =>
-    json(200, { obstacle: (await parts.findObstacle()) ?? null, nginx: parts.nginx() })
+    json(200, {
+      obstacle: (await parts.findObstacle()) ?? null,
+      nginx: parts.nginx(),
+      cdr: parts.cdr(),
+    })
 
   return routesBelow('', shape, [
     ['reload', 'POST', '/reload', reload],

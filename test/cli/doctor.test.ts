@@ -193,6 +193,30 @@ void t.test('a daemon that does not talk, and an nginx that warns', async (t) =>
   t.ok((await report()).findings.length > 2, 'without --config it is the one of /etc')
 })
 
+void t.test('what the daemon says of the CDR', async (t) => {
+  const place = makePlace(t)
+  place.configure({ calls: 'cdr_file = "/pbx/cdr.db"' })
+  let cdr: object | undefined
+  const control = createHttpServer((_, response) => {
+    response.end(JSON.stringify({ obstacle: null, nginx: {}, cdr }))
+  }).listen(place.at('control.sock'))
+  t.teardown(() => control.close())
+  writeFileSync(place.at('dump'), '# configuration file /n:\nhttp { }\n')
+  const look = async () => {
+    const { findings } = await report('--config', place.config, '--nginx', place.at('dump'))
+    return findings.filter((found) => found.rule === 'cdr')
+  }
+  t.same(await look(), [], 'nothing asks it')
+  cdr = {}
+  t.match(await look(), [{ state: 'warning', text: /^is being read/ }])
+  cdr = { recordings: 7 }
+  t.match(await look(), [{ state: 'ok', where: '/pbx/cdr.db', text: 'tells of 7 recordings' }])
+  cdr = { recordings: 7, problem: '/pbx/cdr.db: has no table cdr: correct calls.cdr_table' }
+  t.match(await look(), [
+    { state: 'problem', text: '/pbx/cdr.db: has no table cdr', cure: 'correct calls.cdr_table' },
+  ])
+})
+
 void t.test('what is known of nginx and its Nchan', async (t) => {
   const place = makePlace(t)
   place.configure({ subscriptions: `kick_socket = "${place.at('kick.sock')}"` })

@@ -3,6 +3,7 @@
 import t from 'tap'
 
 import { policy } from '../../src/cli/policy.ts'
+import { insertCall, startWriter, TABLE } from '../fixtures/cdr.ts'
 import { startTestDaemon } from '../fixtures/daemon.ts'
 import { HASH, makePlace } from '../fixtures/postern.ts'
 import { runCommand } from './run.ts'
@@ -66,6 +67,23 @@ void t.test('while the daemon is down, the files answer', async (t) => {
   for (const [user, action, resource, status, out] of rows) {
     t.same(await explain(place.config, user, action, resource), { status, out, err: '' })
   }
+})
+
+void t.test('of a CDR it tells who took part, or why it cannot be read', async (t) => {
+  const place = makePlace(t)
+  const file = place.at('cdr.db')
+  place.configure({ calls: `sources = ["cdr"]\ncdr_file = "${file}"` })
+  place.users(`201:${HASH}:user`)
+  const writer = startWriter(t, file)
+  await writer.run(TABLE, insertCall('2026/a.wav'))
+  const { out } = await explain(place.config, '201', 'read', 'recordings/2026/a.webm')
+  t.match(out, /^allowed: .*: 201 took part in the call of 2026\/a.webm \(cdr: 201\)$/)
+  await writer.run('DROP TABLE cdr_general')
+  t.match(await explain(place.config, '201', 'read', 'recordings/2026/a.webm'), {
+    status: 1,
+    out: '',
+    err: /has no table cdr_general: correct calls.cdr_table/,
+  })
 })
 
 void t.test('of own calls it tells which call, who took part, and who says so', async (t) => {

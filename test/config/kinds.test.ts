@@ -2,6 +2,7 @@
 
 import t from 'tap'
 import * as v from 'valibot'
+import * as cdrKinds from '../../src/config/cdr-kinds.ts'
 import * as kinds from '../../src/config/kinds.ts'
 import type { Kind } from '../../src/config/kinds.ts'
 import { keysUrl, origins } from '../../src/config/url-kinds.ts'
@@ -252,6 +253,41 @@ const cases: readonly (readonly [Kind<unknown>, readonly (readonly [unknown, unk
     [
       ['a', 'a'],
       ['A', REFUSED],
+    ],
+  ],
+  [
+    cdrKinds.identifier,
+    [
+      ['cdr_general', 'cdr_general'],
+      ['cdr"', REFUSED],
+      ['', REFUSED],
+      ['1', REFUSED],
+    ],
+  ],
+  [
+    kinds.paths,
+    [
+      [[], []],
+      [['/a//b'], ['/a/b']],
+      [['a'], REFUSED],
+      [['/a/'], REFUSED],
+    ],
+  ],
+  [
+    cdrKinds.columns,
+    [
+      [[], new Map()],
+      [
+        ['source=src', 'app=x_1'],
+        new Map([
+          ['source', 'src'],
+          ['app', 'x_1'],
+        ]),
+      ],
+      [['source=src', 'source=dst'], REFUSED],
+      [['sauce=src'], REFUSED],
+      [['source='], REFUSED],
+      [['source=a b'], REFUSED],
     ],
   ],
   [

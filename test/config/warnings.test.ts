@@ -9,7 +9,7 @@ import { findWarnings } from '../../src/config/warnings.ts'
 
 const rolesOf = (grants: readonly string[]) => ({
   roles: new Map([['boss', grants]]),
-  calls: { sources: [], namePatterns: [] },
+  calls: { sources: [] },
 })
 
 void t.test('a role that reads the API and writes nothing', async (t) => {
@@ -48,7 +48,7 @@ void t.test('a pattern that covered private channels of users', async (t) => {
 })
 
 void t.test('a source of calls that changes nothing, and a grant that does not', async (t) => {
-  const calls = { sources: ['names'] as const, namePatterns: [] }
+  const calls = { sources: ['names'] as const }
   const own = 'read:recordings/{own_calls}'
   const told = (grants: readonly string[]): string[] =>
     findWarnings({ ...rolesOf(grants), calls }).map(({ text }) => text)

@@ -21,9 +21,17 @@ const streamOf = (kid: string, username = '201'): Subscription => ({
   worker: '',
 })
 
+const never = (): never => t.fail('no CDR is named') as never
+
 void t.test('what is live is judged by what it was let in for', (t) => {
   const place = makePlace(t)
-  const terms = createTermsInForce(loadConfig(place.config), keyring('a'), () => undefined, NO_KEYS)
+  const terms = createTermsInForce(
+    loadConfig(place.config),
+    keyring('a'),
+    () => undefined,
+    NO_KEYS,
+    never,
+  )
   const allowed = (action: string | undefined, resource: string) =>
     terms.stillAllowed({ ...streamOf('a'), action, resource })
   t.ok(allowed('connect', 'sip'))
@@ -35,10 +43,13 @@ void t.test('what is live is judged by what it was let in for', (t) => {
 
 void t.test('what a key has let in ends with it', (t) => {
   const place = makePlace(t)
-  const terms = createTermsInForce(loadConfig(place.config), keyring('a', 'b'), () => undefined, {
-    grants: () => false,
-    stands: () => false,
-  })
+  const terms = createTermsInForce(
+    loadConfig(place.config),
+    keyring('a', 'b'),
+    () => undefined,
+    { grants: () => false, stands: () => false },
+    never,
+  )
   const allowed = (kid: string, username?: string) => terms.stillAllowed(streamOf(kid, username))
   t.same(
     ['a', 'b', 'c', ''].map((kid) => allowed(kid)),

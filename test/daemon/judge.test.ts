@@ -17,6 +17,7 @@ import { StartError } from '../../src/daemon/open-state.ts'
 import { startDaemon } from '../../src/daemon/start.ts'
 import { createLog } from '../../src/log.ts'
 import { runCommand } from '../cli/run.ts'
+import { insertCall, startWriter, TABLE } from '../fixtures/cdr.ts'
 import { createTestClock } from '../fixtures/clock.ts'
 import { HASH, makePlace, type Place } from '../fixtures/postern.ts'
 
@@ -458,4 +459,27 @@ void t.test('a fault of the program is not passed off as one of the file', async
   const loaded = openConfig(makePlace(t).config)
   const users = { ...loaded.config.users, sources: ['nobody' as 'file'] }
   await t.rejects(judgeConfig({ ...loaded, config: { ...loaded.config, users } }), TypeError)
+})
+
+void t.test('a CDR that cannot be read is told, and ends no start', async (t) => {
+  const place = makePlace(t)
+  const file = place.at('cdr.db')
+  const configure = (more = ''): void =>
+    place.configure({
+      calls: `sources = ["cdr"]\ncdr_file = "${file}"${more}`,
+      'roles.user': 'grants = ["read:recordings/{own_calls}"]',
+    })
+  configure()
+  const judge = async () => (await runHere(checkConfig, place.config)).err
+  t.match(await judge(), [/^warning: .*cdr\.db: is not there: correct calls\.cdr_file/])
+  t.equal(await findObstacle(place), undefined)
+  const writer = startWriter(t, file)
+  await writer.run(TABLE, insertCall('a.wav'))
+  t.same(await judge(), [])
+  configure('\ncdr_prefixes = ["/var/spool"]')
+  t.match(await judge(), [
+    /^warning: .*none is in the folder of recordings: set calls\.cdr_prefixes/,
+  ])
+  configure('\ncdr_columns = ["source=nobody"]')
+  t.match(await judge(), [/^warning: .*has no column nobody \(source\)/])
 })

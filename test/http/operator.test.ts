@@ -108,12 +108,13 @@ void t.test('the control socket tells the same as readyz', async (t) => {
     removeMachineKeys: async () => 0,
     findObstacle: async () => 'the store cannot write',
     nginx: () => nginx,
+    cdr: () => ({ recordings: 1 }),
     now: () => 0,
   })
   const { handler } = routes.find(({ path }) => path === '/ready') as Route
   t.match(await handler(requestOf([])), {
     status: 200,
-    body: JSON.stringify({ obstacle: 'the store cannot write', nginx }),
+    body: JSON.stringify({ obstacle: 'the store cannot write', nginx, cdr: { recordings: 1 } }),
   })
 })
 
