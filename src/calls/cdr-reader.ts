@@ -20,7 +20,7 @@ export type CdrNews =
       readonly doubts: readonly string[]
     }
 
-const NEWEST = 20_000 // rows: 40 ms; what the PBX still changes is among them
+const NEWEST = 20_000 // rows: 50 ms; what the PBX still changes is among them
 const SLICE = 2000 // rows: 5 ms, in which a -wal cannot begin anew
 const SWEEP_EVERY = 300 // seconds, and longer where a sweep takes longer: 2 % of a processor
 const SWEEP_PER_ROW = 100e-6
@@ -67,17 +67,24 @@ export const createCdrReader = (terms: CdrTerms, key: string, patience = PATIENC
     }
   }
 
+  /** In slices as well: of a file in rollback mode a long reading would never find that nothing has moved. */
+  const readNewestRows = (boundary: bigint) => {
+    const rows: CdrRow[] = []
+    for (let to = LAST_ROW; ;) {
+      const slice = readCdrFile(terms.file, (database) =>
+        readRows(database, terms, { after: boundary, to, most: SLICE, areNewest: true }),
+      )
+      rows.push(...slice.rows)
+      const isLast = slice.rows.length < SLICE || rows.length >= 4 * NEWEST
+      if (slice.last === undefined || isLast) return { rows, doubts: slice.doubts }
+      to = slice.last - 1n
+    }
+  }
+
   /** `swept`: what a sweep has found up to the boundary. */
   const readNewest = (boundary: bigint, swept?: Swept): CdrNews => {
     const building = buildCallIndex(key)
-    const { rows, doubts } = readCdrFile(terms.file, (database) =>
-      readRows(database, terms, {
-        after: boundary,
-        to: LAST_ROW,
-        most: 4 * NEWEST,
-        areNewest: true,
-      }),
-    )
+    const { rows, doubts } = readNewestRows(boundary)
     addTo(building, rows)
     const { index, recordings } = building.finish()
     newest = rows.length
