@@ -353,7 +353,10 @@ void t.test(
         await ask(
           "echo '# mine' >> /etc/postern/postern.toml && echo '# mine' >> /etc/nginx/postern/postern-local.conf",
         )
-        await ask(`printf '[listen]\\noperator = "unix:/run/postern/2.operator.sock"\\ncontrol = "/run/postern/2.control.sock"\\n[state]\\ndirectory = "/var/lib/postern-2"\\n[log]\\nsecurity = "/var/log/postern-2/security.log"\\n' > /etc/postern/2.toml
+        await ask(
+          `printf '[carrier]\\ntype=endpoint\\ncontext=from-pstn\\nauth=carrier\\n[carrier]\\ntype=auth\\nusername=carrier\\npassword=hunter2\\n' > /etc/postern/pjsip.conf`,
+        )
+        await ask(`printf '[users]\\nsources = ["file", "asterisk"]\\n[asterisk]\\nfile = "/etc/postern/pjsip.conf"\\n[listen]\\noperator = "unix:/run/postern/2.operator.sock"\\ncontrol = "/run/postern/2.control.sock"\\n[state]\\ndirectory = "/var/lib/postern-2"\\n[log]\\nsecurity = "/var/log/postern-2/security.log"\\n' > /etc/postern/2.toml
       systemctl enable -q --now postern@2.socket postern-metrics@2.socket postern@2`)
         t.equal(await ask('curl -sf --max-time 5 http://127.0.0.1:9472/readyz'), 'ready')
         // As an earlier version made it.
@@ -378,6 +381,8 @@ void t.test(
         const { answered, slowest } = await underLoad(machine, RECORDING, token, async () => {
           const said = await dpkg(`--force-confold -i ${inside(next)}`)
           t.match(said, /^warning: .*roles\.admin\.grants: .*add "write:api\/\*\*"/m)
+          t.match(said, /^warning: .*carrier can no longer log in by .*"name carrier keep"/m)
+          t.notMatch(said, 'hunter2')
           await until(isReady)
         })
         t.same(Object.keys(answered), ['200'], JSON.stringify(answered))

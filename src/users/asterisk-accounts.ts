@@ -113,21 +113,24 @@ interface Device {
   secret: Secret
 }
 
+type Devices = [Device, ...Device[]]
+
 /** What all devices of one name are together, or why they are nobody. */
-const joinDevices = (name: string, devices: readonly Device[]): Account | { why: string } => {
-  const roles = new Set(devices.map(({ candidate }) => candidate.endpoint.role))
-  const [role = '', another] = roles
-  if (another !== undefined) return { why: `asterisk.rules give ${name} two roles` }
-  const numbers = new Set(devices.map(({ candidate }) => candidate.number))
+const joinDevices = (name: string, devices: Devices): Account | { why: string } => {
+  const [{ candidate, mark: credential }] = devices
+  const { role } = candidate.endpoint
+  if (devices.some((device) => device.candidate.endpoint.role !== role)) {
+    return { why: `asterisk.rules give ${name} two roles` }
+  }
+  const numbers = new Set(devices.map((device) => device.candidate.number))
   const secrets = [...new Map(devices.map(({ mark, secret }) => [mark, secret]))]
-  const credentials = secrets.map(([mark]) => mark)
   return {
     name,
     role,
     displayName: name,
     ...(numbers.size === 1 && numberOf([...numbers][0])),
-    credential: credentials[0] ?? '',
-    credentials,
+    credential,
+    credentials: secrets.map(([mark]) => mark),
     disabled: false,
     secrets,
   }
@@ -171,7 +174,7 @@ export const readAccounts = async (all: readonly Section[], terms: AccountTerms)
 
   const found: Candidate[] = []
   const warnings = new Set<string>()
-  const users = new Map<string, Device[]>()
+  const users = new Map<string, Devices>()
   const isAuthAlone = [...sections.keys()].every((type) => type === 'auth')
   const pairs = pairUp(auths, endpoints, (section) => readLoneAuth(section, isAuthAlone, terms))
   for await (const { endpoint, auth } of inSlices(pairs, SLICE)) {
@@ -211,7 +214,7 @@ export const readAccounts = async (all: readonly Section[], terms: AccountTerms)
   const accounts = new Map<string, Account>()
   for await (const [name, devices] of inSlices(users, SLICE)) {
     const account = joinDevices(name, devices)
-    const place = devices[0]?.candidate.place
+    const { place } = devices[0].candidate
     if ('why' in account) {
       const leftOut = { why: account.why, cure: 'give all its devices one', isMeant: false }
       warnings.add(`${place}: ${leftOut.why}: nobody logs in by that name: ${leftOut.cure}`)

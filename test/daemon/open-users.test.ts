@@ -256,6 +256,48 @@ void t.test('a session belongs to the device whose secret it logged in with', as
   t.same([await statusOf(one), await statusOf(two)], [401, 200], 'also while it was down')
 })
 
+void t.test('who is left out from this start on is logged out, as a removed user is', async (t) => {
+  const account = (name: string, context: string): string =>
+    `[${name}]\ntype=endpoint\ncontext=${context}\nauth=${name}\n[${name}]\ntype=auth\nusername=${name}\npassword=p\n`
+  const folder = t.testdir({
+    'pjsip.conf': account('201', 'office') + account('carrier', 'from-pstn'),
+  })
+  const asterisk = `file = "${join(folder, 'pjsip.conf')}"`
+  const users = 'sources = ["asterisk"]'
+  const place = makePlace(t, { users, asterisk: `${asterisk}\ntrunk_contexts = []` })
+  const daemon = await serve(t, place)
+  const statusOf = async ({ access }: { access: string }): Promise<number> =>
+    (await place.ask(`${V1}/profile`, { headers: bearer(access) })).status
+  const phone = await login(place.ask, '201', 'p')
+  const trunk = await login(place.ask, 'carrier', 'p')
+  t.same([await statusOf(phone), await statusOf(trunk)], [200, 200])
+  await daemon.end('SIGTERM')
+
+  place.configure({ users, asterisk })
+  const next = await serve(t, place)
+  t.same([await statusOf(phone), await statusOf(trunk)], [200, 401])
+  await t.rejects(login(place.ask, 'carrier', 'p'), /401/)
+  t.match((await place.operator('/metrics')).body, /^postern_users\{source="asterisk"\} 1$/m)
+  await next.end('SIGTERM')
+
+  place.configure({ users, asterisk: `${asterisk}\nrules = ["name * leave out"]` })
+  const last = await serve(t, place)
+  t.equal(await statusOf(phone), 401)
+  t.match((await place.operator('/metrics')).body, /^postern_users\{source="asterisk"\} 0$/m)
+  t.match(
+    last
+      .log()
+      .map(({ msg }) => String(msg))
+      .join('\n'),
+    /every account is left out, 2 in all, the first since the rule "name \* leave out"[^]*most users are missing/,
+    'all at once may be a mistake: who is logged in stays out, and nothing has ended',
+  )
+  await last.end('SIGTERM')
+  place.configure({ users, asterisk })
+  await serve(t, place)
+  t.equal(await statusOf(phone), 200)
+})
+
 void t.test('a users file that is emptied ends nobody until it is meant', async (t) => {
   const daemon = await startTestDaemon(t)
   const { place } = daemon

@@ -420,9 +420,9 @@ const phoneSections = (count: number): Section[] =>
     ]
   }).flat()
 
-void t.test('30,000 phones take about three times what 10,000 take, in slices', async (t) => {
+void t.test('10,000 phones take about four times what 2,500 take, in slices', async (t) => {
   const took: number[] = []
-  for (const count of [10_000, 30_000]) {
+  for (const count of [2500, 10_000]) {
     const sections = phoneSections(count)
     const before = process.cpuUsage()
     let turns = 0
@@ -435,5 +435,5 @@ void t.test('30,000 phones take about three times what 10,000 take, in slices', 
     t.ok(turns > 5, `${turns} turns`)
   }
   const [few = 0, many = 0] = took
-  t.ok(many < 10 * few, `${Math.round(few)} and ${Math.round(many)} ms`)
+  t.ok(many < 12 * few, `${Math.round(few)} and ${Math.round(many)} ms`)
 })
