@@ -68,6 +68,7 @@ export const createActFor = (parts: {
     const { sid, userId } = session
     const identity: Identity = {
       role: user.role,
+      number: user.number,
       claims: {
         type: 'access',
         sub: String(userId),

@@ -20,7 +20,8 @@ const setUp = async (t: Test, grants = 'ticket:2*', ...more: string[]) => {
   const daemon = await startTestDaemon(t, {
     sections: {
       'roles.user':
-        'grants = ["subscribe:users-state", "subscribe:me/*", "read:recordings/{username}.wav"]',
+        'grants = ["subscribe:users-state", "subscribe:me/*", "read:recordings/{username}.wav", "read:calls/{own_calls}"]',
+      calls: 'sources = ["names"]',
     },
   })
   const config = ['--config', daemon.place.config]
@@ -87,6 +88,17 @@ void t.test('a ticket for one user’s recording, and no more than that user may
     (await daemon.securityLog()).match(/AUTH_SUCCESS\] session opened by key:crm .* User: \d+/g),
     [/201$/, /202$/],
   )
+})
+
+void t.test('a ticket for a call that the user took part in', async (t) => {
+  const { ask, ticketFor, use } = await setUp(t)
+  const own = {
+    action: 'read',
+    resource: 'calls/internal-202-201-20261122-101500-1795342500.12.wav',
+  }
+  t.equal(await use(await ticketFor('201', own), own), 'allowed')
+  const other = { ...own, resource: own.resource.replace('202-201', '202-900') }
+  t.equal((await ask({ user: '201', ...other })).status, 403)
 })
 
 void t.test('a key without such a grant makes none', async (t) => {
