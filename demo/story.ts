@@ -253,7 +253,23 @@ export const tellStory = async (site: Site, say: Say): Promise<number> => {
   await step('the same ticket on another recording', '401', () =>
     status(`${ofAnother}?ticket=${ticketed}`),
   )
+  // What programs show: a wallboard listens by a key of its own, a CRM asks for a link to one call of one user.
+  const wallboard = site.run('machine-key', 'add', 'wallboard', '--grants', 'subscribe:users-state')
+  const crm = site.run('machine-key', 'add', 'crm', '--grants', 'ticket:201')
+  let link = ''
+  await step("a CRM's link to that recording", '206', async () => {
+    const asked = { user: '201', action: 'read', resource: `recordings/${RECORDINGS[0]}` }
+    const headers = { ...bearer(crm), 'Content-Type': 'application/json' }
+    const response = await post('/auth/ticket', headers, JSON.stringify(asked))
+    const { ticket } = (await response.json()) as { ticket?: string }
+    if (ticket === undefined) return `no ticket (${response.status})`
+    link = `${recording}?ticket=${ticket}`
+    return status(link, { Range: 'bytes=0-9' })
+  })
+  await step('the CRM itself on that recording', '403', () => status(recording, bearer(crm)))
+
   const streams = await Promise.all([openStream(user.access), openStream(admin.access)])
+  const board = await openStream(wallboard)
   const operator = await tokensOf('900')
   const sockets: Held[] = []
   for (const [what, path, token] of [
@@ -282,6 +298,10 @@ export const tellStory = async (site: Site, say: Say): Promise<number> => {
     say(`--    the end of their SIP and of an application's WebSocket: not shown, ${NO_CUTS}`)
   }
   for (const socket of sockets) socket.close()
+  await step("the CRM's link", '401', () => status(link))
+  await step('the wallboard, which is nobody who could log out', 'open', () => board.ended(500))
+  site.run('machine-key', 'remove', 'wallboard')
+  await step('the wallboard, its key removed', 'closed', () => board.ended(500))
   await step('the ticket', '401', () => status(`${recording}?ticket=${ticketed}`))
   for (const [name, token] of [
     ['the access token', user.access],
@@ -346,6 +366,8 @@ export const tellStory = async (site: Site, say: Say): Promise<number> => {
     admin.access,
     admin.refresh,
     operator.access,
+    wallboard,
+    crm,
     PASSWORD,
   ]
   const keys = readFileSync(join(site.folder, 'state', 'keys.json'), 'utf8')
