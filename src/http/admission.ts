@@ -39,13 +39,9 @@ export interface Admissions {
   areCut(): boolean
   /**
    * Finds the connection's socket, so that it can be cut; undefined: it cannot. Throws where nothing else may be let in.
-   * `beside`: what else is looked up meanwhile.
    */
-  find(
-    at: Connection,
-    beside?: Promise<void>,
-  ): Promise<{ connection: string; cookie: string } | undefined>
-  /** Looks whether a session's connections are still there, where they are many. */
+  find(at: Connection): Promise<{ connection: string; cookie: string } | undefined>
+  /** Looks whether a session's connections are still there, where they leave no room. */
   lookAgain(sid: string): Promise<void>
   /** Why a stream that opens now and cannot be cut could never be ended: thrown, before a ticket is used up. */
   obstacle(): Error | undefined
@@ -157,17 +153,23 @@ export const createStreamOpener = (parts: {
     const { claims } = identity
     const channel = channelOf(asked.resource ?? '', claims.sub)
     if (channel === undefined) return refuse('bad_resource')
-    const beside = isFollowed(headers) ? admissions.lookAgain(claims.sid) : undefined
-    const cut = await admissions.find(readConnection(headers), beside)
+    const cut = await admissions.find(readConnection(headers))
     const obstacle = cut ? undefined : admissions.obstacle()
     if (obstacle) throw obstacle
     const wanted: Admission = { ...admissionOf(request, identity, asked), ...cut }
     // Before the ticket, which the client shows again once there is room; and the stream after it: else a used ticket
     // would open streams in the list, at whose limit those that live give way.
-    if (claims.ticket && !admissions.hasRoom(wanted)) return refuse('limit')
+    if (claims.ticket && !admissions.hasRoom(wanted)) {
+      if (cut) await admissions.lookAgain(claims.sid)
+      if (!admissions.hasRoom(wanted)) return refuse('limit')
+    }
     const spent = await tickets.redeem(identity, headers.get('x-request-id') ?? '')
     if (spent) return spent
-    const kick = admissions.admit(wanted)
+    let kick = admissions.admit(wanted)
+    if (kick === undefined && cut) {
+      await admissions.lookAgain(claims.sid)
+      kick = admissions.admit(wanted)
+    }
     if (kick === undefined) return refuse('limit')
     const more = await resume(headers, channel, cut ? 'one' : 'two')
     const refusal = await judgeAgain(asked, identity)

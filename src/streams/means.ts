@@ -55,15 +55,11 @@ export const createMeans = (parts: {
       () => ({ why: 'away' }),
     )
 
-  const find = async (
-    connection: string,
-    beside: Promise<void> | undefined,
-  ): Promise<{ cookie: string } | { why: Why }> => {
+  const find = async (connection: string): Promise<{ cookie: string } | { why: Why }> => {
     const late = Promise.withResolvers<{ why: Why }>()
     const patience = cutter.isStarting() ? START : PATIENCE
     const cancel = clock.deadline(patience, () => late.resolve({ why: 'silent' }))
-    const found = cookieOf(connection)
-    return Promise.race([beside ? beside.then(() => found) : found, late.promise]).finally(cancel)
+    return Promise.race([cookieOf(connection), late.promise]).finally(cancel)
   }
 
   return {
@@ -71,14 +67,11 @@ export const createMeans = (parts: {
     areCut: () => end() !== 'kick',
     /**
      * The connection and its socket's cookie; undefined where it cannot be cut. Throws where only what can be cut may be
-     * let in. `beside`: what else is looked up in the same round trip.
+     * let in.
      */
-    async find(
-      at: Connection,
-      beside?: Promise<void>,
-    ): Promise<{ connection: string; cookie: string } | undefined> {
+    async find(at: Connection): Promise<{ connection: string; cookie: string } | undefined> {
       if (end() === 'kick') return undefined
-      const found = 'why' in at ? at : await find(at.connection, beside)
+      const found = 'why' in at ? at : await find(at.connection)
       if ('connection' in at && 'cookie' in found) {
         return { connection: at.connection, cookie: found.cookie }
       }

@@ -15,7 +15,7 @@ export interface Admission extends Omit<Subscription, 'kick' | 'startedAt'> {
 // What a session's requests on one connection are for, told apart; all beyond count as one. Else a client could have a
 // million of them remembered over a single HTTP/2 connection.
 const MOST_APART = 64
-const LOOKED_LATELY = 0.5 // seconds for which a look at a connection is believed where a session's streams are many
+const LOOKED_LATELY = 0.02 // seconds for which a look at a connection is believed: what a client leaves is gone within these
 
 /** Whether it stands for more than is told apart. */
 export const isFolded = ({ action }: Subscription): boolean => action === ''
@@ -33,6 +33,9 @@ export const createPlaces = (parts: {
   clock: Pick<Time, 'monotonic'>
 }) => {
   const { live, sweep, limits, clock } = parts
+
+  /** By sid, the looks that are under way. */
+  const looking = new Map<string, Promise<void>>()
 
   /** What counts against the limits. */
   const subscriptionsOf = (sid: string): LiveStream[] =>
@@ -64,15 +67,18 @@ export const createPlaces = (parts: {
       return beside.length < MOST_APART ? admission : { ...admission, action: '', resource: '' }
     },
     /**
-     * Looks whether a session's connections are still there, where they may be too many: each long-poll comes over one of
-     * its own, and nothing tells its end.
+     * Looks whether a session's connections are still there, where they leave no room: each long-poll comes over one of its
+     * own, and nothing tells its end.
      */
     async lookAgain(sid: string): Promise<void> {
-      const streams = subscriptionsOf(sid)
-      if (streams.length < limits().perSession) return
+      // Else whoever comes meanwhile would be counted with what it finds gone.
+      const underWay = looking.get(sid)
+      if (underWay) return underWay
       const before = clock.monotonic() - LOOKED_LATELY
-      const due = streams.filter((one) => isCut(one) && one.lookedAt < before)
-      await Promise.all(due.map(sweep.look))
+      const due = subscriptionsOf(sid).filter((one) => isCut(one) && one.lookedAt < before)
+      const look = Promise.all(due.map(sweep.look)).then(() => void looking.delete(sid))
+      looking.set(sid, look)
+      return look
     },
   }
 }

@@ -133,7 +133,7 @@ export const createRegistry = (parts: {
       ...where,
       endTold: false,
       open: 1,
-      lookedAt: now,
+      lookedAt: -Infinity,
       misses: 0,
       issuedAt: now,
       openedAt: now - Math.max(0, clock.now() - subscription.startedAt),

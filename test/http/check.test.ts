@@ -682,11 +682,10 @@ void t.test('a subscription that will be cut has one channel, and needs no nginx
   const seen: unknown[] = []
   const handler = handlerUnder(() => ({ claims: CLAIMS, role: 'user' }), {
     obstacle: () => new Error('nginx is away'),
-    find: async (at, beside) => {
-      seen.push(at, beside)
+    find: async (at) => {
+      seen.push(at)
       return CUT
     },
-    lookAgain: async (sid) => void seen.push(sid),
     admit: (admission) => {
       seen.push(admission)
       return 'kick-x'
@@ -699,12 +698,33 @@ void t.test('a subscription that will be cut has one channel, and needs no nginx
     asking('users-state', [...FOLLOWED, 'X-Original-Resume', '||1795815721:[3],-']),
   )
   t.same(back.headers.slice(-2), ['X-Auth-Resume', '1795815721:3'], 'in the form of one channel')
-  t.match(seen.slice(0, 4), [
-    's',
+  t.match(seen.slice(0, 2), [
     { connection: CUT.connection },
-    Promise,
     { ...CUT, action: 'subscribe', resource: 'me/users-state', until: 5 },
   ])
+})
+
+void t.test('before a cut stream is one too many, the kernel is asked who is left', async (t) => {
+  const roomAfter = async (looked: boolean, claims = CLAIMS): Promise<number> => {
+    let room = false
+    const handler = handlerUnder(() => ({ claims, role: 'user' }), {
+      find: async () => CUT,
+      hasRoom: () => room,
+      lookAgain: async (sid) => {
+        t.equal(sid, 's')
+        room = looked
+      },
+      admit: () => (room ? 'kick-x' : undefined),
+    })
+    return (await handler(asking('users-state', FOLLOWED))).status
+  }
+  const pattern = parseGrant('subscribe:users-state')
+  if ('problem' in pattern) throw new Error(pattern.problem)
+  const ticket = { action: 'subscribe' as const, pattern, until: 3 }
+  for (const claims of [CLAIMS, { ...CLAIMS, ticket }]) {
+    t.equal(await roomAfter(true, claims), 204)
+    t.equal(await roomAfter(false, claims), 403)
+  }
 })
 
 void t.test('what else is followed is let in as what it is, and judged again', async (t) => {

@@ -40,6 +40,7 @@ export const eventSource: Listen = async (t, port, channel, headers = {}) => {
   const close = (): void => void outgoing.destroy()
   t.teardown(close)
   const [response] = (await once(outgoing, 'response')) as [IncomingMessage]
+  outgoing.on('error', () => {}) // a cut resets the connection
   if (response.statusCode !== 200) throw new Error(`EventSource: ${response.statusCode}`)
   const { promise, resolve } = Promise.withResolvers<string>()
   let [text, live] = ['', true]
