@@ -62,33 +62,47 @@ const readAuths = async (sections: Sections, all: readonly Section[]): Promise<A
   return auths
 }
 
-/** The mark of each secret that others know, and who they are. */
-const findTaken = (
+interface Uses {
+  /** Auth sections that an endpoint's `auth` names. */
+  inbound: ReadonlySet<string>
+  /** Those that an `auth` or `outbound_auth` names, of a registration too. */
+  any: ReadonlySet<string>
+  /** The mark of each secret that others know, and who they are. */
+  taken: ReadonlyMap<string, string>
+}
+
+const readUses = async (
   auths: Auths,
   endpoints: readonly Endpoint[],
   registrations: readonly Section[],
-): ReadonlyMap<string, string> => {
+): Promise<Uses> => {
+  const [inbound, any] = [new Set<string>(), new Set<string>()]
   const taken = new Map<string, string>()
-  const take = (known: readonly string[], who: string): void => {
-    for (const name of known) {
-      const proof = auths.get(name)?.proof
-      if (proof && 'mark' in proof) taken.set(proof.mark, who)
-    }
+  const take = (name: string, who: string): void => {
+    const proof = auths.get(name)?.proof
+    if (proof && 'mark' in proof) taken.set(proof.mark, who)
   }
   for (const registration of registrations) {
-    take(readAll(registration, 'outbound_auth'), `the registration [${registration.name}]`)
+    for (const name of readAll(registration, 'outbound_auth')) {
+      any.add(name)
+      take(name, `the registration [${registration.name}]`)
+    }
   }
-  for (const { name, known, leftOut } of endpoints) {
-    if (leftOut) take(known, `[${name}], which is left out`)
+  for await (const endpoint of inSlices(endpoints, SLICE)) {
+    for (const name of endpoint.auths) inbound.add(name)
+    for (const name of endpoint.known) {
+      any.add(name)
+      if (endpoint.leftOut) take(name, `[${endpoint.name}], which is left out`)
+    }
   }
-  return taken
+  return { inbound, any, taken }
 }
 
 /** Why an auth section lets nobody in by an endpoint that is a person's. */
 const findFault = (
   { proof }: Auth,
   endpoint: Endpoint,
-  taken: ReadonlyMap<string, string>,
+  taken: Uses['taken'],
 ): Pick<LeftOut, 'why' | 'cure'> | undefined => {
   if ('unusable' in proof) {
     const why = proof.unusable.slice(proof.unusable.indexOf('] ') + 2) // behind its place and name
@@ -137,46 +151,43 @@ const joinDevices = (name: string, devices: Devices): Account | { why: string } 
 }
 
 /** Each auth section with each endpoint that names it, and those that none names. */
-const pairUp = (
+function* pairUp(
   auths: Auths,
   endpoints: readonly Endpoint[],
+  { inbound }: Uses,
   readLone: (section: Section) => Endpoint,
-): { endpoint: Endpoint; auth: Auth }[] => {
-  const named = new Set(endpoints.flatMap((endpoint) => endpoint.auths))
-  const lone = [...auths.values()].filter(({ section }) => !named.has(section.name))
-  return [...endpoints, ...lone.map(({ section }) => readLone(section))].flatMap((endpoint) =>
-    endpoint.auths.flatMap((name) => {
+): Generator<{ endpoint: Endpoint; auth: Auth }> {
+  for (const endpoint of endpoints) {
+    for (const name of endpoint.auths) {
       const auth = auths.get(name)
-      return auth ? [{ endpoint, auth }] : []
-    }),
-  )
+      if (auth) yield { endpoint, auth }
+    }
+  }
+  for (const auth of auths.values()) {
+    const { section } = auth
+    if (!inbound.has(section.name)) yield { endpoint: readLone(section), auth }
+  }
 }
 
-/** As versions before this one told a trunk's: only outbound_auth names it. */
-const createOldRule = (endpoints: readonly Endpoint[], registrations: readonly Section[]) => {
-  const inbound = new Set(endpoints.flatMap(({ auths }) => auths))
-  const outbound = new Set([
-    ...endpoints.flatMap(({ known }) => known),
-    ...registrations.flatMap((section) => readAll(section, 'outbound_auth')),
-  ])
-  return (section: Section): boolean =>
-    (inbound.has(section.name) || !outbound.has(section.name)) &&
-    ['password', 'md5_cred'].some((name) => (readVariable(section, name) ?? '') !== '')
-}
+/** By the rule of the versions before this one, which read no wizard: a trunk's is what only outbound_auth names. */
+const wasUser = (section: Section, { inbound, any }: Uses): boolean =>
+  !section.place.includes('/pjsip_wizard.conf:') &&
+  (inbound.has(section.name) || !any.has(section.name)) &&
+  ['password', 'md5_cred'].some((name) => (readVariable(section, name) ?? '') !== '')
 
 export const readAccounts = async (all: readonly Section[], terms: AccountTerms) => {
   const sections = await sortByType(all)
   const endpoints = await readEndpoints(sections, terms)
   const auths = await readAuths(sections, all)
-  const registrations = sections.get('registration') ?? []
-  const taken = findTaken(auths, endpoints, registrations)
-  const wasUser = createOldRule(endpoints, registrations)
+  const uses = await readUses(auths, endpoints, sections.get('registration') ?? [])
 
   const found: Candidate[] = []
   const warnings = new Set<string>()
   const users = new Map<string, Devices>()
   const isAuthAlone = [...sections.keys()].every((type) => type === 'auth')
-  const pairs = pairUp(auths, endpoints, (section) => readLoneAuth(section, isAuthAlone, terms))
+  const pairs = pairUp(auths, endpoints, uses, (section) =>
+    readLoneAuth(section, isAuthAlone, terms),
+  )
   for await (const { endpoint, auth } of inSlices(pairs, SLICE)) {
     const { section, proof } = auth
     const { place } = section
@@ -186,13 +197,13 @@ export const readAccounts = async (all: readonly Section[], terms: AccountTerms)
       endpoint,
       place,
       ...(terms.numberFrom === 'callerid' ? numberInCallerid(endpoint.callerid) : numberOf(name)),
-      wasUser: wasUser(section),
+      wasUser: wasUser(section, uses),
     }
     found.push(candidate)
-    const fault = endpoint.leftOut ? undefined : findFault(auth, endpoint, taken)
+    const fault = endpoint.leftOut ? undefined : findFault(auth, endpoint, uses.taken)
     candidate.leftOut = endpoint.leftOut ?? (fault && { ...fault, isMeant: false })
     if (fault && 'unusable' in proof) warnings.add(proof.unusable)
-    else if (fault && wasUser(section)) {
+    else if (fault && candidate.wasUser) {
       warnings.add(
         `${place}: [${endpoint.name}]: ${fault.why}: nobody logs in by it: ${fault.cure}`,
       )
@@ -204,8 +215,8 @@ export const readAccounts = async (all: readonly Section[], terms: AccountTerms)
     else users.set(name, [device])
   }
 
-  const untold = found.find(({ endpoint, leftOut }) => !endpoint.isKept && !leftOut)
-  if (isAuthAlone && untold) {
+  const untold = isAuthAlone && found.find(({ endpoint, leftOut }) => !endpoint.isKept && !leftOut)
+  if (untold) {
     warnings.add(
       `${untold.place}: only auth sections are here, which cannot tell a trunk's from a phone's: name the pjsip.conf that includes this file, or say by asterisk.rules who is a user`,
     )

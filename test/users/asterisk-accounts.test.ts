@@ -387,6 +387,18 @@ void t.test('what earlier versions took for a user', async (t) => {
   for (const [text, wasUser] of rows) t.match((await read(t, text)).found, [{ wasUser }], text)
 })
 
+void t.test('earlier versions read no wizard, so nobody loses a login by it', async (t) => {
+  const folder = t.testdir({
+    'pjsip.conf': '[g]\ntype=global\n',
+    'pjsip_wizard.conf':
+      '[gw]\ntype=wizard\naccepts_auth=yes\ninbound_auth/username=gw\ninbound_auth/password=p\n' +
+      'remote_hosts=192.0.2.1\nendpoint/context=from-pstn\n',
+  })
+  const { sections } = await loadAsteriskConfig(join(folder, 'pjsip.conf'))
+  const { found } = await readAccounts(sections, TERMS)
+  t.match(found, [{ name: 'gw', wasUser: false, leftOut: { why: String } }])
+})
+
 void t.test('the mark follows the secret, tells it not, and differs between users', async (t) => {
   const marks = async (text: string): Promise<(string | undefined)[]> => {
     const { accounts } = await read(t, text)
