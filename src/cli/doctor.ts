@@ -1,8 +1,7 @@
 // `postern doctor`: what is right and wrong on this machine, each wrong with its cure. It looks and asks, and
 // changes nothing.
 
-import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 
 import type { CdrState } from '../calls/cdr.ts'
@@ -12,16 +11,21 @@ import type { Config } from '../config/config.ts'
 import { keysFile, loadKeys } from '../config/keys-file.ts'
 import { openConfig } from '../config/load.ts'
 import { type Finding, ok, problem, warning } from '../doctor/finding.ts'
+import { judgeUncuttable, tryCuts } from '../doctor/cut.ts'
 import { checkClock, checkClosed, checkNode, checkSocket, idsOf } from '../doctor/host.ts'
-import { parseNginxDump, walk } from '../doctor/nginx-config.ts'
+import { judgeNchan } from '../doctor/nchan.ts'
+import { type Directive, walk } from '../doctor/nginx-config.ts'
 import { findTraps } from '../doctor/nginx-traps.ts'
 import { probe } from '../doctor/probe.ts'
+import { readNginx } from '../doctor/read-nginx.ts'
 import { judgeConfig } from '../daemon/judge.ts'
 import { inspectSharedStore } from '../daemon/open-state.ts'
 import { asOwner } from '../files/owner.ts'
 import { inspectStore } from '../store/sqlite/copy.ts'
 import { StoreError } from '../store/store.ts'
+import { createCutter } from '../streams/cutter.ts'
 import { createKicker } from '../streams/kicker.ts'
+import { WHYS } from '../streams/means.ts'
 import { streamFileOf } from '../streams/stream-file.ts'
 import type { WorkersReport } from '../streams/workers.ts'
 import { type Command, verb } from './command.ts'
@@ -124,11 +128,13 @@ const checkDaemon = async (config: Config): Promise<Finding[]> => {
     const cure = 'run doctor as root, and look at the daemon’s log'
     return [problem('daemon', control, told.problem, cure)]
   }
-  const { obstacle, nginx, cdr } = told.body as {
+  const body = told.body as {
     obstacle?: string | null
     nginx?: WorkersReport
     cdr?: Partial<CdrState>
+    uncuttable?: Readonly<Record<string, number>>
   }
+  const { obstacle, nginx, cdr, uncuttable = {} } = body
   const daemon =
     obstacle === null
       ? ok('daemon', control, 'it runs and can decide')
@@ -145,46 +151,8 @@ const checkDaemon = async (config: Config): Promise<Finding[]> => {
       ]
     : []
   const calls = cdr ? [judgeCdr(config, cdr)] : []
-  return [daemon, ...old, ...calls, judgeWorkers(config, nginx)]
-}
-
-const linesOf = (text: string, level: string): string[] =>
-  text.split('\n').filter((line) => line.includes(`[${level}]`))
-
-/** The configuration as nginx itself reads it; saved text for where doctor may not run it. */
-const readNginx = (file: string | undefined) => {
-  if (file !== undefined) {
-    return { tree: parseNginxDump(readFileSync(file, 'utf8')), warnings: [] }
-  }
-  const { status, stdout, stderr } = spawnSync('nginx', ['-T'], { encoding: 'utf8' })
-  // What nginx itself finds odd: a site that another one hides, for one.
-  if (status === 0) return { tree: parseNginxDump(stdout), warnings: linesOf(stderr, 'warn') }
-  // No text at all: it could not be started.
-  const said = (stderr as string | null)?.trim() ?? ''
-  const why = linesOf(said, 'emerg').join(' ') || said
-  const cure =
-    'mend what nginx names (`nginx -t`), and run doctor as root; or give the saved `nginx -T` by --nginx'
-  return problem('nginx', 'nginx -T', why === '' ? 'nginx is not installed' : why, cure)
-}
-
-const TRIED: ReadonlySet<string> = new Set(['1.3.6', '1.3.7'])
-const NCHAN_FAULTS =
-  'ids of clients can kill a worker (the shipped files let none through), streams outlive a worker’s death (the daemon looks for it), and each stream that is ended leaves two channels until a reload'
-
-const judgeNchan = (path: string, version: string, workers: string): Finding => {
-  if (version === '1.3.7' && workers !== '1') {
-    const text = `Nchan 1.3.7 and worker_processes ${workers}: ending a WebSocket while messages flow kills workers, whose streams may outlive their right`
-    return problem(
-      'nchan',
-      path,
-      text,
-      'write `worker_processes 1;` in nginx.conf, and reload nginx',
-    )
-  }
-  const text = `Nchan ${version}: ${NCHAN_FAULTS}`
-  return TRIED.has(version)
-    ? ok('nchan', path, text)
-    : warning('nchan', path, `not tried: ${text}`, 'take the one that your Debian has')
+  const left = judgeUncuttable(uncuttable, control, { whys: WHYS })
+  return [daemon, ...old, ...calls, ...left, judgeWorkers(config, nginx)]
 }
 
 /** A file that is there says nothing: nginx may have been killed, or listen no more under that name. */
@@ -204,6 +172,21 @@ const checkKickSocket = async (path: string, workers: string): Promise<Finding[]
   return judged
 }
 
+const checkCuts = async (config: Config, tree: readonly Directive[]): Promise<Finding[]> => {
+  const { end, cutSocket: path } = config.streams
+  if (end === 'kick') return [ok('cut', 'streams.end', 'nothing is cut')]
+  const cutter = createCutter({
+    path,
+    clock: systemClock,
+    onChange() {},
+    onRefused() {},
+  })
+  const cuts = { ...cutter, whys: WHYS, wait: systemClock.wait }
+  const findings = await tryCuts([...walk(tree)], path, cuts)
+  cutter.close()
+  return findings
+}
+
 const checkNginx = async (config: Config, file: string | undefined): Promise<Finding[]> => {
   const kick = config.streams.kickSocket
   const folder = checkClosed('kick-folder', dirname(kick))
@@ -216,6 +199,7 @@ const checkNginx = async (config: Config, file: string | undefined): Promise<Fin
     const cure = 'mend it: a site that nginx ignores answers nothing'
     findings.push(warning('nginx-warning', 'nginx -T', text, cure))
   }
+  findings.push(...(await checkCuts(config, tree)))
   const directives = Array.from(walk(tree), ({ directive }) => directive)
   const workers = directives.find((one) => one.name === 'worker_processes')?.args[0] ?? '1'
   if (workers !== '1' && directives.some((one) => one.name === 'nchan_subscriber')) {

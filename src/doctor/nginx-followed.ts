@@ -63,3 +63,10 @@ export const FOLLOWED: readonly Trap[] = [
     isWarning: true,
   },
 ]
+
+/** Where clients come by TCP that have something followed. */
+export const followedListens = (all: readonly Spot[]): Directive[] =>
+  all
+    .filter((spot) => spot.directive.name === 'location' && isFollowed(spot))
+    .flatMap(listensOf)
+    .filter((listen) => !/^listen unix:| quic\b/.test(textOf(listen)))

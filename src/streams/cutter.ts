@@ -11,7 +11,10 @@ import type { Subscription } from './subscription.ts'
 /** `queued`: bytes that the kernel has still to send. */
 export type Look = { cookie: string; queued: number } | { refused: string } | 'gone'
 
+type Cuttable = Pick<Subscription, 'connection' | 'cookie'>
+
 export interface Cutter extends StreamEnder {
+  end(streams: readonly Cuttable[]): Promise<Ending>[]
   /** What the kernel knows of a connection. Rejects with a CutterError where the cutter does not say. */
   look(connection: string): Promise<Look>
   /** Why it could not be asked at the last try. */
@@ -179,7 +182,7 @@ export const createCutter = (parts: {
     return { refused: refused ?? 'other' }
   }
 
-  const cut = async (stream: Subscription, isSecond = false): Promise<Ending> => {
+  const cut = async (stream: Cuttable, isSecond = false): Promise<Ending> => {
     const { connection = '', cookie = '' } = stream
     const said = await ask(`cut ${connection} ${cookie}`)
     if (said === 'cut') return 'ended'

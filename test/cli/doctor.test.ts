@@ -52,7 +52,8 @@ const saveNginx = async ({ place }: TestDaemon): Promise<string> => {
 void t.test('a machine that is set up', { skip: nginxMissing() }, async (t) => {
   const daemon = await startTestDaemon(t)
   const { place } = daemon
-  await daemon.reload({ streams: `kick_socket = "${place.at('private', 'kick.sock')}"` })
+  const sockets = `kick_socket = "${place.at('private', 'kick.sock')}"\ncut_socket = "${place.at('cut.sock')}"`
+  await daemon.reload({ streams: sockets })
   const dump = await saveNginx(daemon)
   const kick = await openKickSocket(t, place.at('private', 'kick.sock'))
   const { findings } = await report('--config', place.config, '--nginx', dump)
@@ -77,6 +78,10 @@ void t.test('a machine that is set up', { skip: nginxMissing() }, async (t) => {
     findings.find(({ rule }) => rule === 'workers'),
     { state: 'warning', text: /^worker_processes 2: /, cure: /worker_processes 1/ },
   )
+  t.same(stateOf(findings, 'cut'), ['warning'], 'nginx itself does not run')
+  await daemon.reload({ streams: `${sockets}\nend = "kick"` })
+  const kicked = await report('--config', place.config, '--nginx', dump)
+  t.same(stateOf(kicked.findings, 'cut'), ['ok'])
   const { out } = await runCommand(doctor, ['--config', place.config, '--nginx', dump])
   t.match(out, /^ok {4}.*postern\.toml: good$/m)
   await kick.close()
@@ -338,7 +343,7 @@ void t.test('a shared store is looked at too', NEEDS_REDIS, async (t) => {
   await redis.kill()
   t.match(
     (await look()).filter(({ rule }) => rule === 'store'),
-    [{ state: 'warning', text: /is away/, cure: 'see the message' }],
+    [{ state: 'warning', text: /is away/, cure: 'start it, or correct the url' }],
   )
   place.configure({ store: `url = "${redis.url}"\nca_file = "/none"` })
   t.same(stateOf(await look(), 'store'), ['problem'])

@@ -91,7 +91,10 @@ const createKernel = () => {
   let away: Error | undefined
   let refuses = false
   let cookies = 0
-  const end = async ({ connection = '', cookie }: Subscription): Promise<Ending> => {
+  const end = async ({
+    connection = '',
+    cookie,
+  }: Pick<Subscription, 'connection' | 'cookie'>): Promise<Ending> => {
     cut.push(connection)
     if (away) throw away
     if (refuses) return 'refused'
