@@ -63,8 +63,10 @@ export const eventSource: Listen = async (t, port, channel, headers = {}) => {
 }
 
 /** Resolves once nginx has opened the stream. */
-export const webSocket: Listen = async (t, port, channel) => {
-  const socket = new WebSocket(`ws://127.0.0.1:${port}${V1}/sub/${channel}`)
+export const webSocket: Listen = async (t, port, channel, headers = {}) => {
+  // Not a browser's: Node's takes headers, as a program's does.
+  const init = { headers } as unknown as string[]
+  const socket = new WebSocket(`ws://127.0.0.1:${port}${V1}/sub/${channel}`, init)
   const close = (): void => {
     socket.close()
   }
