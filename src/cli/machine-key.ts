@@ -54,17 +54,17 @@ const readNetworks = (text: string): readonly string[] => {
   throw new WrongUsage('--from: name a network, or leave it out')
 }
 
-const UNITS: Readonly<Record<string, number>> = { m: 60, h: 3600, d: 86_400 }
+const UNITS = { m: 60, h: 3600, d: 86_400 } as const
 
 /** `2027-01-31`, an instant with its zone, or a time from now; undefined where it is left out. */
 const readInstant = (option: string, text: string | undefined, now: number): number | undefined => {
   if (text === undefined) return undefined
-  const [, count, unit = ''] = /^(\d{1,5})([mhd])$/.exec(text) ?? []
+  const [, count, unit] = /^(\d{1,5})([mhd])$/.exec(text) ?? []
   const isDate = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d)?(?:Z|[+-]\d\d:\d\d))?$/.test(text)
   const at =
     count === undefined
       ? Date.parse(isDate ? text : '') / 1000
-      : now + Number(count) * (UNITS[unit] ?? 0)
+      : now + Number(count) * UNITS[unit as keyof typeof UNITS]
   if (at > now) return at
   throw new WrongUsage(
     `${option}: write a date to come (2030-01-31, in UTC), an instant (2030-01-31T18:00Z) or a time from now (30m, 12h, 90d)`,
@@ -92,7 +92,7 @@ const show = (keys: readonly MachineKeyView[]): string =>
           key.id,
           key.state,
           key.used_at === null ? 'never' : timeText(key.used_at),
-          key.used_from ?? '-',
+          key.used_from || '-',
           String(key.streams),
           timeText(key.created_at),
           key.expires_at === null ? 'never' : timeText(key.expires_at),

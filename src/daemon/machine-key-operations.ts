@@ -24,7 +24,7 @@ export const openMachineKeys = (
     async onEnd(ids) {
       const registry = parts.registry()
       const sids = registry.list().map(({ sid }) => sid)
-      const meant = new Set(sids.filter((sid) => ids.has(machineKeyOf(sid) ?? '')))
+      const meant = new Set(sids.filter((sid) => ids.has(String(machineKeyOf(sid)))))
       await Promise.all(Array.from(meant, (sid) => registry.kickSession(sid, 'session_ended')))
     },
   })
@@ -63,19 +63,16 @@ export const createMachineKeyOperations = (parts: {
     created_at: key.createdAt,
     expires_at: key.until === NEVER ? null : key.until,
     used_at: key.usedAt === 0 ? null : key.usedAt,
-    used_from: key.usedAt === 0 ? null : key.usedFrom,
+    used_from: key.usedFrom,
     streams,
   })
 
   return {
     /** `streams`: of this host. */
     async listMachineKeys() {
-      const counts = new Map<string, number>()
-      for (const { sid } of registry.list()) {
-        const id = machineKeyOf(sid) ?? ''
-        counts.set(id, (counts.get(id) ?? 0) + 1)
-      }
-      return (await machineKeys.list()).map((key) => view(key, counts.get(key.id) ?? 0))
+      const streams = Map.groupBy(registry.list(), ({ sid }) => machineKeyOf(sid))
+      const keys = await machineKeys.list()
+      return keys.map((key) => view(key, streams.get(key.id)?.length ?? 0))
     },
     /** False: the name is taken. */
     addMachineKey: (asked: NewMachineKey): Promise<boolean> =>

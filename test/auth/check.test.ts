@@ -1,9 +1,10 @@
 // The decision: who holds the token as of now, and whether some grant lets them do this.
 
 import t from 'tap'
-import { createGuard, createStillGranted, type Guard } from '../../src/auth/check.ts'
-import type { Reason } from '../../src/auth/decision.ts'
+import { createGuard, createStillGranted, type Guard, type Identity } from '../../src/auth/check.ts'
+import { type Reason, refuse } from '../../src/auth/decision.ts'
 import { createPolicy } from '../../src/auth/grants.ts'
+import { createMachineKey, parseMachineGrants } from '../../src/auth/machine-key.ts'
 import { createRevocations } from '../../src/auth/revocations.ts'
 import type { Lookup } from '../../src/users/source.ts'
 import { createTestClock, NOW } from '../fixtures/clock.ts'
@@ -371,3 +372,63 @@ void t.test('a session whose end is not written yet opens nothing', async (t) =>
     refused: 'session_ended',
   })
 })
+
+void t.test(
+  'a machine key is judged by what is known of keys, and in its place alone',
+  async (t) => {
+    const clock = createTestClock()
+    const id = 'key_0123456789abcdef'
+    const revocations = createRevocations()
+    const machine = parseMachineGrants(['read:recordings/**', 'subscribe:**'])
+    if ('problem' in machine) throw new Error(machine.problem)
+    const { key: text, ...identity } = {
+      key: createMachineKey(),
+      claims: { ...claims(), sub: '', username: 'key:k', sid: id, exp: NOW + 60, machine },
+      role: 'machine-key',
+    } as unknown as Identity & { key: string }
+    let obstacle: Error | undefined
+    let stands = true
+    const guard = createGuard({
+      tokens: await createTestTokens(),
+      revocations,
+      policy: createPolicy(new Map([['user', ['read:**']]])),
+      peek: () => undefined,
+      ownRole: new Map(),
+      owes: () => false,
+      clock,
+      keys: {
+        identify: (shown) => (shown === text ? identity : refuse('unknown_machine_key')),
+        stands: () => stands,
+      },
+      keyObstacle: () => obstacle,
+    })
+    const asked = async (given: object) => {
+      const request = {
+        token: text,
+        keyFrom: '192.0.2.1',
+        action: 'read',
+        resource: 'recordings/a',
+      }
+      const decision = await guard.check({ ...request, ...given })
+      return 'refused' in decision ? decision.refused : decision.claims.username
+    }
+    t.equal(await asked({}), 'key:k')
+    t.equal(await asked({ keyFrom: undefined }), 'malformed_token', 'not where none is taken')
+    t.equal(await asked({ action: 'write' }), 'no_grant')
+    t.equal(await asked({ action: 'subscribe', resource: 'x' }), 'key:k')
+    t.equal(await asked({ action: 'subscribe', resource: 'me/x' }), 'no_grant')
+    t.equal(await asked({ token: createMachineKey() }), 'unknown_machine_key')
+    t.equal(await asked({ token: token() }), '201', 'a token is a token')
+    const byKey = tokenWith({ sid: `${id}-1` })
+    t.equal(await asked({ token: byKey }), '201')
+    stands = false
+    t.equal(await asked({ token: byKey }), 'session_ended')
+    obstacle = new Error('away')
+    await t.rejects(asked({}), { message: 'away' }, 'it may have been removed')
+    await t.rejects(asked({ token: createMachineKey() }), { message: 'away' }, 'or added')
+    t.equal(await asked({ token: token() }), '201')
+    obstacle = undefined
+    revocations.forget(NOW + 60)
+    t.equal(await asked({}), 'expired', 'whatever the clock says now')
+  },
+)

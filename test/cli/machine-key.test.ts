@@ -1,5 +1,7 @@
 // `postern machine-key` beside a running daemon: what is printed, what counts, and what is told of it.
 
+import { once } from 'node:events'
+import { createServer } from 'node:http'
 import t, { type Test } from 'tap'
 
 import { createMachineKeyCommand, machineKey } from '../../src/cli/machine-key.ts'
@@ -274,6 +276,19 @@ void t.test('`policy explain` knows a key by its name', async (t) => {
   t.match(await explain('key:board', 'contacts'), {
     err: /only the daemon has the machine keys: start it/,
   })
+})
+
+void t.test('`policy explain` believes no grant that it cannot read', async (t) => {
+  const place = makePlace(t)
+  place.configure()
+  const keys = [{ name: 'board', state: 'active', grants: ['subscribe:x', 'dance:x'] }]
+  const server = createServer((_, response) => response.end(JSON.stringify({ keys })))
+  server.listen(place.at('control.sock'))
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const asked = ['--user', 'key:board', '--action', 'subscribe', '--resource', 'x']
+  const ran = await runCommand(policy, ['explain', ...asked, '--config', place.config])
+  t.match(ran, { status: 1, out: /no_grant.*only subscribe:x, dance:x/ })
 })
 
 void t.test('what is wrong is told with its cure, and nothing is asked', async (t) => {

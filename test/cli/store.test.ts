@@ -16,6 +16,7 @@ import {
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 
+import { machineKey } from '../../src/cli/machine-key.ts'
 import { session } from '../../src/cli/session.ts'
 import { createStoreCommand, store } from '../../src/cli/store.ts'
 import { bearer, startTestDaemon, V1, V3 } from '../fixtures/daemon.ts'
@@ -89,6 +90,35 @@ void t.test('--keep-sessions says which sessions live again', async (t) => {
     /live again by this restore: 1\n/,
     'what stood there cannot be read: all of them',
   )
+})
+
+void t.test('a restore ends machine keys too, and names those that live again', async (t) => {
+  const daemon = await startTestDaemon(t)
+  const { place } = daemon
+  const at = ['--config', place.config]
+  const run = (...argv: string[]) => runCommand(store, [...argv, ...at])
+  const keys = (...argv: string[]) => runCommand(machineKey, [...argv, ...at])
+  const add = async (name: string) => (await keys('add', name, '--grants', 'read:**')).out
+  const [stays, goes] = [await add('stays'), await add('goes')]
+  const backup = place.at('backup.db')
+  t.equal((await run('backup', backup)).status, 0)
+  t.equal((await keys('remove', 'goes')).status, 0)
+  await daemon.stop()
+  const kept = await run('restore', '--keep-sessions', backup)
+  t.match(kept.err, /\n {2}machine key goes {2}key_[0-9a-f]{16}: remove it if it was removed\n/)
+  t.notMatch(kept.err, 'machine key stays')
+  await daemon.start()
+  t.equal((await daemon.check(goes)).status, 204, 'its removal is undone, and said')
+  await daemon.stop()
+  const ended = await run('restore', backup)
+  t.match(
+    ended.err,
+    /Its machine keys count no more: add them anew \((?:goes, stays|stays, goes)\)\./,
+  )
+  await daemon.start()
+  for (const key of [stays, goes]) {
+    t.equal((await daemon.check(key)).header('x-auth-reason'), 'session_ended')
+  }
 })
 
 void t.test('what was unseen when a backup was made may have been seen since', async (t) => {

@@ -92,3 +92,9 @@ void t.test('a refresh token outlives the access tokens it brings', async (t) =>
   t.same(broken({ 'softphone.access_ttl': 100, 'softphone.refresh_ttl': 100 }), rule)
   t.same(broken({ 'softphone.access_ttl': 100, 'softphone.refresh_ttl': 99 }), rule)
 })
+
+void t.test('no issuer is called as machine keys are', async (t) => {
+  const issuers = (name: string) => ({ 'issuers.*.issuer': new Map([[name, 'https://idp']]) })
+  t.match(broken(issuers('key')), ['issuers.*.issuer tokens.issuer'])
+  t.notMatch(broken(issuers('keys')), ['issuers.*.issuer tokens.issuer'])
+})

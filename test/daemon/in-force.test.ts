@@ -41,6 +41,26 @@ void t.test('what is live is judged by what it was let in for', (t) => {
   t.end()
 })
 
+void t.test('what a machine key has let in stands while it does', (t) => {
+  const id = 'key_0123456789abcdef'
+  let stands = true
+  const terms = createTermsInForce(loadConfig(makePlace(t).config), keyring('a'), () => undefined, {
+    stands: (one) => stands && one === id,
+    grants: (one, action, resource) => stands && `${one} ${action} ${resource}` === `${id} read x`,
+  })
+  const allowed = (sid: string, username: string, given: Partial<Subscription>) =>
+    terms.stillAllowed({ ...streamOf('a', username), sid, ...given })
+  t.ok(terms.isForeign('key:board'))
+  t.ok(allowed(id, 'key:board', { action: 'read', resource: 'x', kid: '' }))
+  t.notOk(allowed(id, 'key:board', { action: undefined, resource: 'x' }), 'a subscription')
+  t.ok(allowed(`${id}-1`, '201', { resource: 'users-state' }), 'in a user’s name')
+  t.notOk(allowed(`${id}-1`, '201', { resource: 'x' }), 'the user may not')
+  stands = false
+  t.notOk(allowed(`${id}-1`, '201', { resource: 'users-state' }))
+  t.notOk(allowed(id, 'key:board', { action: 'read', resource: 'x' }))
+  t.end()
+})
+
 void t.test('what a key has let in ends with it', (t) => {
   const place = makePlace(t)
   const terms = createTermsInForce(

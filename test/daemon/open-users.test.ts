@@ -553,3 +553,22 @@ void t.test('without a users file a stranger costs what is configured', async (t
   await users.authenticate('nobody', 'wrong')
   t.equal(hashed.length, 1)
 })
+
+void t.test(
+  'a name that a machine key could have is nobody’s, whatever source has it',
+  async (t) => {
+    const file = samples(t)
+    writeFileSync(
+      file,
+      '[key:board]\ntype=auth\nauth_type=userpass\nusername=key:board\npassword=secret\n' +
+        '[201]\ntype=endpoint\ncontext=from-internal\nauth=201\n' +
+        '[201]\ntype=auth\nauth_type=userpass\nusername=201\npassword=secret\n',
+    )
+    const rig = setUp(t, { users: 'sources = ["asterisk"]', asterisk: `file = "${file}"` })
+    const users = await rig.open()
+    users.mayMiss(false)
+    t.match(await users.lookup('201'), { user: { name: '201' } })
+    t.same(await users.lookup('key:board'), { refused: 'unknown_user' })
+    t.same(users.peek('key:board'), { refused: 'unknown_user' })
+  },
+)

@@ -341,7 +341,13 @@ const createRig = (more: Partial<PeersParts> = {}) => {
       },
     },
     kick: async ({ user = '' }) => kicked?.push(user),
-    machineKeys: { age: () => age, read: async () => void kicked?.push('read keys') },
+    machineKeys: {
+      age: () => age,
+      async read() {
+        kicked?.push('read keys')
+        throw new Error('away')
+      },
+    },
     streamFile: {
       neighbours: {
         isThere: () => false,
@@ -446,6 +452,7 @@ void t.test('a hint that is not understood does nothing', async (t) => {
     '{"kick":"all"}',
     '{"kick":null}',
     '{"kick":{}}',
+    '{"machineKeys":1}',
     'x',
   ]
   for (const text of odd) rig.heard.onTold(text)
@@ -454,7 +461,8 @@ void t.test('a hint that is not understood does nothing', async (t) => {
   rig.heard.onTold('{"kick":{"user":"201"}}')
   rig.heard.onTold('{"kick":{"id":"s"}}')
   rig.heard.onTold('{"kick":{"all":true}}')
-  t.same([rig.kicked, rig.ended], [['201', '', ''], ['kick-x']])
+  rig.heard.onTold('{"machineKeys":true}')
+  t.same([rig.kicked, rig.ended], [['201', '', '', 'read keys'], ['kick-x']])
   for (const which of [{}, { id: 's' }, { user: '201' }]) {
     await t.rejects(rig.peers.kick(which), { message: 'away' }, 'the operator is told')
   }

@@ -238,6 +238,14 @@ void t.test('a token can be asked about', async (t) => {
   t.equal((await inspect({ token: 'x'.repeat(9000) })).status, 413)
 })
 
+void t.test('what removes a machine key names it', async (t) => {
+  const remove = (body: string) =>
+    daemon.control('/machine-keys/remove', { headers: JSON_TYPE, body })
+  t.same((await remove('{"which":"nobody"}')).json(), { removed: 0 })
+  t.same((await remove('x')).json(), { removed: 0 }, 'nothing names nothing')
+  t.equal((await remove('x'.repeat(9000))).status, 413)
+})
+
 void t.test('no password and no token stands in a log', async (t) => {
   t.same(await daemon.leaks(), [])
 })

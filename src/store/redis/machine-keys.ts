@@ -80,7 +80,7 @@ const toMachineKeys = (flat: readonly string[]): MachineKey[] => {
       const [usedAt = '0', usedFrom = ''] = fields.get(`used ${key.id}`)?.split(' ') ?? []
       return {
         ...key,
-        until: Number(fields.get(`until ${key.id}`) ?? 0),
+        until: Number(fields.get(`until ${key.id}`)),
         removedAt: Number(fields.get(`removed ${key.id}`) ?? 0),
         usedAt: Number(usedAt),
         usedFrom,
