@@ -44,10 +44,18 @@ void t.test('what is live is judged by what it was let in for', (t) => {
 void t.test('what a machine key has let in stands while it does', (t) => {
   const id = 'key_0123456789abcdef'
   let stands = true
-  const terms = createTermsInForce(loadConfig(makePlace(t).config), keyring('a'), () => undefined, {
+  const machineKeys: Parameters<typeof createTermsInForce>[3] = {
     stands: (one) => stands && one === id,
     grants: (one, action, resource) => stands && `${one} ${action} ${resource}` === `${id} read x`,
-  })
+  }
+  const { config } = makePlace(t)
+  const terms = createTermsInForce(
+    loadConfig(config),
+    keyring('a'),
+    () => undefined,
+    machineKeys,
+    never,
+  )
   const allowed = (sid: string, username: string, given: Partial<Subscription>) =>
     terms.stillAllowed({ ...streamOf('a', username), sid, ...given })
   t.ok(terms.isForeign('key:board'))

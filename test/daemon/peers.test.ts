@@ -424,10 +424,17 @@ void t.test('nothing is decided before everything is known', async (t) => {
 void t.test('a reading is not too old before the next one is due', async (t) => {
   const rig = createRig()
   rig.setAge(1.4)
+  t.equal(rig.peers.keyObstacle(), undefined)
   await rig.peers.join()
   t.equal(rig.peers.obstacle(), undefined)
   rig.setAge(1.6)
   t.match(rig.peers.obstacle(), { message: /nothing is decided any more/ })
+  t.match(
+    rig.peers.keyObstacle(),
+    { message: /nothing is decided any more/ },
+    'nor of machine keys',
+  )
+  await rig.peers.machineKeysChanged() // lost, and found by the next reading
   rig.peers.close()
 })
 

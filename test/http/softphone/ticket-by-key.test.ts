@@ -101,6 +101,54 @@ void t.test('a ticket for a call that the user took part in', async (t) => {
   t.equal((await ask({ user: '201', ...other })).status, 403)
 })
 
+void t.test(
+  '201’s own call, by a machine key of its own rights and by a link of the CRM',
+  async (t) => {
+    const DATED = '20261128-101500-1795860900'
+    const own = `recordings/2026/11/28/out-15551230202-201-${DATED}.12.wav`
+    const others = `recordings/2026/11/28/external-202-201-${DATED}.13.wav`
+    const daemon = await startTestDaemon(t, { sections: { calls: 'sources = ["names"]' } })
+    const command = createMachineKeyCommand(daemon.clock.now)
+    const add = async (name: string, grants: string): Promise<string> => {
+      const config = ['--config', daemon.place.config]
+      return (await runCommand(command, ['add', name, '--grants', grants, ...config])).out
+    }
+    const archive = await add('archive', 'read:recordings/2026/**')
+    t.same(
+      [
+        (await daemon.check(archive, { resource: own })).status,
+        (await daemon.check(archive, { resource: others })).status,
+        (await daemon.check(archive, { resource: 'recordings/2025/a.wav' })).status,
+      ],
+      [204, 204, 403],
+      'a key hears what its grants say: it takes part in no call',
+    )
+    const crm = await add('crm', 'ticket:*')
+    const order = async (user: string, resource: string) => {
+      const answer = await daemon.ask(`${V1}/auth/ticket`, {
+        headers: { ...JSON_TYPE, ...bearer(crm) },
+        body: JSON.stringify({ user, action: 'read', resource }),
+      })
+      return answer.status === 200 ? String(answer.json()['ticket']) : answer.status
+    }
+    const play = async (ticket: string | number, resource: string) =>
+      (
+        await daemon.check('', {
+          Authorization: [],
+          'X-Auth-Accept': 'ticket',
+          'X-Original-URI': `/x?ticket=${ticket}`,
+          resource,
+        })
+      ).status
+    t.equal(await play(await order('201', own), own), 204)
+    t.equal(await order('201', others), 403, 'another’s call, at once')
+    const folder = await order('201', 'recordings/2026/**')
+    t.equal(await play(folder, own), 204)
+    t.equal(await play(folder, others), 403, 'and when it is shown')
+    t.equal(await play(await order('900', others), others), 204, 'who hears all')
+  },
+)
+
 void t.test('a key without such a grant makes none', async (t) => {
   const { ask } = await setUp(t, 'read:**,subscribe:**')
   t.match((await ask({ user: '201', ...READ })).json()['error'], 'makes no tickets for that user')
