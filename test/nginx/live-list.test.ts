@@ -135,7 +135,7 @@ void t.test('streams are judged anew when the store is another', { skip }, async
     const rows = lines
       .map((line) => JSON.parse(line) as Record<string, unknown>)
       .filter(({ kick, resource }) => kick !== undefined && resource === 'room-upgrade')
-      .map(({ kid: _kid, worker: _worker, ...row }) => row)
+      .map(({ kid: _kid, worker: _worker, action: _action, ...row }) => row)
     t.equal(rows.length, 4)
     rmSync(listOf(site))
     using db = new DatabaseSync(state('store.db'))
