@@ -344,7 +344,6 @@ void t.test('every source file has a test of its name', (t) => {
     'store/sqlite/verbs.ts': 'store/sqlite/engine.test.ts',
     'store/sqlite/copy.ts': 'cli/store.test.ts',
     'doctor/finding.ts': 'doctor/host.test.ts',
-    'doctor/nchan.ts': 'cli/doctor.test.ts',
     'doctor/nginx-check.ts': 'doctor/nginx-traps.test.ts',
     'doctor/nginx-exempt.ts': 'doctor/nginx-traps.test.ts',
     'doctor/nginx-neighbours.ts': 'doctor/nginx-traps.test.ts',

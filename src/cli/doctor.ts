@@ -13,7 +13,7 @@ import { openConfig } from '../config/load.ts'
 import { type Finding, ok, problem, warning } from '../doctor/finding.ts'
 import { judgeUncuttable, tryCuts } from '../doctor/cut.ts'
 import { checkClock, checkClosed, checkNode, checkSocket, idsOf } from '../doctor/host.ts'
-import { judgeNchan } from '../doctor/nchan.ts'
+import { judgeNchan, workersThatKick } from '../doctor/nchan.ts'
 import { type Directive, walk } from '../doctor/nginx-config.ts'
 import { findTraps } from '../doctor/nginx-traps.ts'
 import { probe } from '../doctor/probe.ts'
@@ -199,9 +199,11 @@ const checkNginx = async (config: Config, file: string | undefined): Promise<Fin
     const cure = 'mend it: a site that nginx ignores answers nothing'
     findings.push(warning('nginx-warning', 'nginx -T', text, cure))
   }
-  findings.push(...(await checkCuts(config, tree)))
+  const cuts = await checkCuts(config, tree)
+  findings.push(...cuts)
   const directives = Array.from(walk(tree), ({ directive }) => directive)
-  const workers = directives.find((one) => one.name === 'worker_processes')?.args[0] ?? '1'
+  const written = directives.find((one) => one.name === 'worker_processes')?.args[0] ?? '1'
+  const workers = workersThatKick(written, config.streams.end, cuts)
   if (workers !== '1' && directives.some((one) => one.name === 'nchan_subscriber')) {
     const text = `worker_processes ${workers}: a stream that opens while messages flow may stay behind them`
     const cure = 'where every message counts, write `worker_processes 1;` (Nchan 1.3.6, 1.3.7)'

@@ -21,3 +21,14 @@ export const judgeNchan = (path: string, version: string, workers: string): Find
     ? ok('nchan', path, text)
     : warning('nchan', path, `not tried: ${text}`, 'take the one that your Debian has')
 }
+
+/**
+ * The workers that Nchan's faults concern: one where every stream is cut, since none then listens to a second channel,
+ * nor is ended by Nchan.
+ */
+export const workersThatKick = (
+  workers: string,
+  end: 'auto' | 'cut' | 'kick',
+  cuts: readonly Finding[],
+): string =>
+  end !== 'kick' && cuts.length > 0 && cuts.every(({ state }) => state === 'ok') ? '1' : workers
