@@ -33,6 +33,7 @@ void t.test('an address lies in a network, however it is written', (t) => {
     'what does not parse has no addresses',
   )
   t.notOk(createNetworks([])('192.0.2.1'))
+  t.notOk(createNetworks(['192.0.2.0/24'])(''), 'nor does who has no address lie in one')
   t.end()
 })
 
