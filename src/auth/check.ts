@@ -59,8 +59,8 @@ export const createStillGranted =
   (role, action, resource, { username, id }) => {
     const known = isForeign(username) ? undefined : peek(username)
     if (known && 'refused' in known) return false
-    const today = known && 'user' in known ? known.user.role : role
-    const subject = { username, id, role: today }
+    const { role: today, number } = known && 'user' in known ? known.user : { role }
+    const subject = { username, id, role: today, number }
     const grants = policy.get(today) ?? []
     return isAction(action) && findGrant(grants, action, resource, subject) !== undefined
   }

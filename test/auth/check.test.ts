@@ -309,6 +309,32 @@ void t.test('what was allowed once is judged anew by today’s role', async (t) 
   t.notOk(ofTheBoss('user', 'subscribe', 'users-state', subject))
 })
 
+void t.test('a call of one’s own stays so while nothing changes', async (t) => {
+  const calls = { isParty: (_: string, number: string) => number === '201' }
+  const policy = createPolicy(new Map([['user', ['read:recordings/{own_calls}']]]), calls)
+  const isStillGranted = (number: string | undefined, known = true) =>
+    createStillGranted({
+      policy,
+      peek: () =>
+        known
+          ? {
+              user: {
+                name: 'anna',
+                role: 'user',
+                displayName: '',
+                credential: 'c',
+                ...(number !== undefined && { number }),
+              },
+            }
+          : undefined,
+      isForeign: () => false,
+    })('user', 'read', 'recordings/a.wav', { username: 'anna', id: '7' })
+  t.ok(isStillGranted('201'))
+  t.notOk(isStillGranted('202'), 'their number of today counts')
+  t.notOk(isStillGranted(undefined))
+  t.notOk(isStillGranted('201', false), 'only their service knows it')
+})
+
 void t.test('an ended session ends every token of it, in every spelling', async (t) => {
   const { guard, revocations } = await setUp()
   const other = tokenWith({ jti: 'token-2' })
