@@ -95,7 +95,11 @@ export const createGuard = (parts: {
       return refuse('session_ended')
     }
     const keyId = claims.foreign ? undefined : machineKeyOf(claims.sid)
-    if (keyId !== undefined && keys?.stands(keyId) !== true) return refuse('session_ended')
+    if (keyId !== undefined) {
+      const fault = parts.keyObstacle?.()
+      if (fault) throw fault
+      if (keys?.stands(keyId) !== true) return refuse('session_ended')
+    }
     const known = claims.foreign ? undefined : peek(claims.username)
     if (known && 'refused' in known) return refuse(GONE[known.refused])
     if (!claims.foreign && owes(claims)) return refuse('session_ended')

@@ -73,6 +73,8 @@ export const createMachineKeys = (parts: {
     return { ...terms, key, identity: Object.freeze({ claims, role: ROLE }), mayComeFrom }
   }
 
+  const known = (): readonly MachineKey[] => rows.filter(({ id }) => !removed.has(id))
+
   const stands = (id: string): boolean => {
     const held = byId.get(id)
     return held !== undefined && !removed.has(id) && clock.now() < held.key.until
@@ -162,10 +164,11 @@ export const createMachineKeys = (parts: {
         stands(id) && isAction(action) && findGrant(grants, action, resource, NOBODY) !== undefined
       )
     },
+    known,
     /** As the store has them, with their last uses. */
     async list(): Promise<readonly MachineKey[]> {
       await read()
-      return rows.filter(({ id }) => !removed.has(id))
+      return known()
     },
     async add(key: MachineKey, olderUntil?: number): Promise<boolean> {
       const added = await store.addMachineKey(key, olderUntil)

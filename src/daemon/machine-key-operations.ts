@@ -30,7 +30,7 @@ export const openMachineKeys = (
   })
 
 export const createMachineKeyOperations = (parts: {
-  machineKeys: Pick<MachineKeys, 'add' | 'list' | 'remove' | 'stands'>
+  machineKeys: Pick<MachineKeys, 'add' | 'known' | 'list' | 'remove' | 'stands'>
   registry: Pick<Registry, 'list'>
   peers: Pick<Peers, 'machineKeysChanged'>
   observer: Pick<Observer, 'machineKey'>
@@ -92,10 +92,15 @@ export const createMachineKeyOperations = (parts: {
     },
     /** By its name, or one of them by its id; how many. */
     async removeMachineKeys(which: string): Promise<number> {
-      const meant = (await machineKeys.list()).filter(
+      const listing = machineKeys.list()
+      // What is known here is refused here, though the store be away.
+      const meant = (await listing.catch(machineKeys.known)).filter(
         ({ id, name }) => id === which || name === which,
       )
-      if (meant.length === 0) return 0
+      if (meant.length === 0) {
+        await listing
+        return 0
+      }
       try {
         await machineKeys.remove(meant.map(({ id }) => id))
       } finally {

@@ -335,6 +335,24 @@ void t.test('a call of one’s own stays so while nothing changes', async (t) =>
   t.notOk(isStillGranted('201', false), 'only their service knows it')
 })
 
+void t.test('what hangs on a machine key waits for what is known of machine keys', async (t) => {
+  const parts = {
+    tokens: await createTestTokens(),
+    revocations: createRevocations(),
+    policy: createPolicy(new Map([['user', ['read:**']]])),
+    peek: () => user('user'),
+    ownRole: new Map<string, string>(),
+    clock: createTestClock(),
+    owes: () => false,
+    keys: { identify: () => ({ refused: 'unknown_machine_key' as const }), stands: () => true },
+  }
+  const text = token({ payload: claims({ sid: 'key_0123456789abcdef-1' }) })
+  t.equal(await ask(createGuard(parts), text), 'allowed')
+  const late = createGuard({ ...parts, keyObstacle: () => new Error('too old') })
+  await t.rejects(ask(late, text), { message: 'too old' })
+  t.equal(await ask(late, token()), 'allowed', 'nobody else does')
+})
+
 void t.test('an ended session ends every token of it, in every spelling', async (t) => {
   const { guard, revocations } = await setUp()
   const other = tokenWith({ jti: 'token-2' })

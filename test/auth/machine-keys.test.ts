@@ -5,6 +5,7 @@ import t, { type Test } from 'tap'
 import { createMachineKey, hashMachineKey } from '../../src/auth/machine-key.ts'
 import { createMachineKeys } from '../../src/auth/machine-keys.ts'
 import { createNetworks } from '../../src/config/networks.ts'
+import { createMachineKeyOperations } from '../../src/daemon/machine-key-operations.ts'
 import type { MachineKey } from '../../src/store/machine-key.ts'
 import { createTestClock, NOW } from '../fixtures/clock.ts'
 import { machineKeyOf } from '../store/sessions.ts'
@@ -215,4 +216,24 @@ void t.test('a use is written once a minute, and never waited for', async (t) =>
   shown()
   shown()
   t.same(store.used.slice(1), [`${ID} 120 ${HERE}`, `${ID} -3480 ${HERE}`])
+})
+
+void t.test('an operator removes what is known here, though the store be away', async (t) => {
+  const { keys, store, shown } = setUp(t)
+  await keys.read()
+  const told: string[] = []
+  const { removeMachineKeys } = createMachineKeyOperations({
+    machineKeys: keys,
+    registry: { list: () => [] },
+    peers: { machineKeysChanged: async () => undefined },
+    observer: { machineKey: (name) => void told.push(name) },
+    now: () => NOW,
+  })
+  store.away = true
+  await t.rejects(removeMachineKeys('board'), { message: 'away' })
+  t.equal(shown(), 'session_ended')
+  t.same(told, ['MACHINE_KEY_REMOVED'])
+  await t.rejects(removeMachineKeys('other'), { message: 'away' }, 'it may well be there')
+  store.away = false
+  t.equal(await removeMachineKeys('other'), 0)
 })
