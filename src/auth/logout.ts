@@ -3,7 +3,6 @@
 
 import type { Store } from '../store/store.ts'
 import type { Guard } from './check.ts'
-import { machineKeyOf } from './machine-key.ts'
 import { findByNames, mayBeStored, namesOf } from './refresh-token.ts'
 import type { Sessions } from './sessions.ts'
 import type { Tokens } from './token.ts'
@@ -15,7 +14,7 @@ const NOT_OURS: LogoutResult = { refused: 'no_token_of_ours' }
 export const createLogout = (parts: {
   guard: Pick<Guard, 'identify'>
   tokens: Pick<Tokens, 'verify'>
-  store: Pick<Store, 'findByRefresh' | 'listSessions'>
+  store: Pick<Store, 'findByRefresh'>
   sessions: Sessions
   now(): number
 }) => {
@@ -30,11 +29,11 @@ export const createLogout = (parts: {
       const all = await sessions.endAllOf(username, 'logout_everywhere')
       return { username, ended: all.length }
     }
-    const one = await sessions.end(sid, 'logout')
-    // A link to a recording, which a machine made in the user's name, dies with the page that shows it.
-    const own = await store.listSessions(now(), username)
-    const byMachines = own.filter((session) => machineKeyOf(session.sid) !== undefined)
-    await Promise.all(byMachines.map(async (session) => sessions.end(session.sid, 'logout')))
+    const [one] = await Promise.all([
+      sessions.end(sid, 'logout'),
+      // A link to a recording, which a machine made in the user's name, dies with the page that shows it.
+      sessions.endByMachines(username, 'logout'),
+    ])
     return { username, ended: one ? 1 : 0 }
   }
 

@@ -5,6 +5,7 @@
 
 import type { Time } from '../clock.ts'
 import type { EndCause, EndedSession, Store } from '../store/store.ts'
+import { machineKeyOf } from './machine-key.ts'
 import type { Revocations } from './revocations.ts'
 
 const WRITE_EVERY = 1 // second, while something is owed
@@ -22,6 +23,8 @@ interface Debt {
 const EVERYBODY = ' '
 const allOf = (username: string): string => ` all ${username}`
 const ownOf = (username: string): string => ` own ${username}`
+const byMachinesOf = (username: string): string => ` machines ${username}`
+const isByMachine = (sid: string): boolean => machineKeyOf(sid) !== undefined
 
 export const createSessions = (parts: {
   store: Pick<Store, 'endSession' | 'endSessionsOf' | 'listSessions' | 'moveEpoch'>
@@ -122,6 +125,14 @@ export const createSessions = (parts: {
       endOrOwe(allOf(username), {
         write: () => store.endSessionsOf(username, cause, clock.now()),
       }),
+    /** Those that machine keys opened in the user's name. */
+    endByMachines: (username: string, cause: EndCause): Promise<readonly EndedSession[]> =>
+      endOrOwe(byMachinesOf(username), {
+        async write() {
+          const own = await store.listSessions(clock.now(), username)
+          return endEach(own.map(({ sid }) => sid).filter(isByMachine), cause)
+        },
+      }),
     /**
      * Those that logged in with these of a user's passwords. Not owed: while the store is away nobody can tell which
      * they are, and those of the user's other devices must go on.
@@ -180,7 +191,10 @@ export const createSessions = (parts: {
     /** Whether it is to end, and the store could not be told yet. */
     owes: ({ sid, username }: { sid: string; username: string }): boolean =>
       owed.size > 0 &&
-      (owed.has(sid) || owesAll(username) || owed.get(ownOf(username))?.sids?.has(sid) === true),
+      (owed.has(sid) ||
+        owesAll(username) ||
+        owed.get(ownOf(username))?.sids?.has(sid) === true ||
+        (isByMachine(sid) && owed.has(byMachinesOf(username)))),
     /** The same, of all of a user's. */
     owesAll,
     /** For a session that the store has ended itself. */

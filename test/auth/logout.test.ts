@@ -187,3 +187,35 @@ void t.test('a dead token of an end that could not be written ends no other', as
   t.same(await logout.byToken(stolen.accessToken, true), NOT_OURS)
   t.equal(await rig.opens(owner.accessToken), 'opens')
 })
+
+void t.test('a machine’s link dies by a logout that cannot be written, too', async (t) => {
+  const rig = await openRig(t)
+  const { session, accessToken } = await enter(rig.login())
+  const link = { ...session, sid: 'key_0123456789abcdef-1' }
+  await rig.store.openSession(link, Buffer.alloc(32, 1))
+  let isAway = true
+  const sessions = createSessions({
+    ...rig,
+    store: {
+      ...rig.store,
+      async endSession(...asked) {
+        if (isAway) throw new StoreError('unavailable', 'away')
+        return rig.store.endSession(...asked)
+      },
+      async listSessions(...asked) {
+        if (isAway) throw new StoreError('unavailable', 'away')
+        return rig.store.listSessions(...asked)
+      },
+    },
+    onEnd: () => undefined,
+    onOwed: () => undefined,
+  })
+  const logout = createLogout({ ...rig, sessions, now: rig.clock.now })
+  await t.rejects(logout.byToken(accessToken, false), { message: 'away' })
+  t.ok(sessions.owes(session))
+  t.ok(sessions.owes(link), 'nobody asks again for what hangs on it')
+  t.notOk(sessions.owes({ ...link, username: '202' }))
+  isAway = false
+  t.equal(await sessions.close(), 0)
+  t.same(await rig.store.listSessions(rig.clock.now(), '201'), [])
+})
