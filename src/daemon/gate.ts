@@ -13,7 +13,7 @@ import { createRefresh } from '../auth/refresh.ts'
 import type { Revocations } from '../auth/revocations.ts'
 import type { Sessions } from '../auth/sessions.ts'
 import type { Sights } from '../auth/sights.ts'
-import type { Throttle } from '../auth/throttle.ts'
+import type { LocalThrottle, Throttle } from '../auth/throttle.ts'
 import { createTickets } from '../auth/ticket.ts'
 import { createTokens } from '../auth/token.ts'
 import type { Clock } from '../clock.ts'
@@ -48,6 +48,8 @@ export interface GateParts {
   revocations: Revocations
   users: Directory
   throttle: Throttle
+  /** Of machine keys, on this host. */
+  guesses: LocalThrottle
   machineKeys: MachineKeys
   metrics: Metrics
   registry: Registry
@@ -78,7 +80,7 @@ export const createGate = (
 ) => {
   const { store, sessions, sights, revocations, users, throttle, metrics, registry, clock } = parts
   const { machineKeys } = parts
-  const judgeGuess = createGuessJudge({ throttle, nameOf: machineKeys.nameOf })
+  const judgeGuess = createGuessJudge({ throttle: parts.guesses, nameOf: machineKeys.nameOf })
   const site = createSite(config.site.origins, config.cookies.secure)
   const now = (): number => clock.now()
   const cacheSize = config.checks.verdictCache

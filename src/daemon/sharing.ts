@@ -19,6 +19,7 @@ export const createSharing = (
   const limits = () => ({ ...terms.now().config.throttle, window: THROTTLE_WINDOW })
   const local = createThrottle(limits, clock)
   return {
+    guesses: local,
     throttle: shared ? createSharedThrottle(local, shared.throttle, limits, clock) : local,
     /** From where accounts have logged in, by their live sessions: after a restart an owner must be no stranger. */
     async learnOwners(store: Pick<Store, 'listSessions'>): Promise<void> {

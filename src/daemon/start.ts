@@ -81,12 +81,12 @@ const build = async (config: Config, parts: DaemonParts) => {
   const cdr = keepCdr(observer.cdr, clock)
   opened.defer(() => cdr.close())
   const terms = createTermsInForce(config, keyring, users.peek, machineKeys, cdr.open)
-  const { throttle, learnOwners, renew, openPeers } = createSharing(shared, { clock, terms })
+  const sharing = createSharing(shared, { clock, terms })
   // Instances on one store beside one nginx end each other's streams; one with a store of its own is alone.
   const of = shared
     ? `${shared.label} ${config.store.prefix} ${config.streams.kickSocket}`
     : config.state.directory
-  const streams = { of, revocations, terms, renew, observer, metrics, clock }
+  const streams = { of, revocations, terms, renew: sharing.renew, observer, metrics, clock }
   const { registry, kickWatch, keeps, means, workers, cutter, ...list } = await openStreams(
     streams,
     opened,
@@ -116,7 +116,7 @@ const build = async (config: Config, parts: DaemonParts) => {
   const follower = followUsers({ ...core, observer, sources: config.users.sources })
   opened.defer(() => follower.close())
   const learner = createLearner({ ...core, ...list, workers, follower, terms, observer })
-  const peers = openPeers({ ...core, ...list, learner, onStanding, allows: limit.allows })
+  const peers = sharing.openPeers({ ...core, ...list, learner, onStanding, allows: limit.allows })
   opened.defer(() => peers.close())
   const { obstacle, keyObstacle, streamEnded } = peers
   const { resourceNamed, namesInHeader, countUncuttable: uncuttable } = observer
@@ -128,13 +128,13 @@ const build = async (config: Config, parts: DaemonParts) => {
     follower,
     observer,
     security,
-    gateParts: { ...core, ...asked, kickWatch, keeps, means, throttle },
+    gateParts: { ...core, ...asked, kickWatch, keeps, means, ...sharing },
     readConfig: parts.readConfig,
   })
   const { findObstacle, ready } = createReadiness(store, peers, clock)
   metrics.watch({ ...core, kickWatch, workers, pool, peers, cdr, lost, ready })
   await peers.join()
-  await learnOwners(store)
+  await sharing.learnOwners(store)
 
   const told = { listSessions, namesInHeader, uncuttable }
   const operations = createOperations({

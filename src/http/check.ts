@@ -8,7 +8,7 @@ import { isForSip } from '../auth/token.ts'
 import { type Admissions, createStreamOpener, mayBeWebSocket } from './admission.ts'
 import { readCredential } from './credential.ts'
 import { type Exemption, readExemption } from './exemption.ts'
-import { isSuspicious, type JudgeGuess } from './machine-key.ts'
+import type { JudgeGuess } from './machine-key.ts'
 import { challenge, type Reply, type SecurityEvent, STATUS } from './reply.ts'
 import type { Request } from './request.ts'
 import type { readResource } from './resource.ts'
@@ -106,7 +106,7 @@ export const createCheckHandlers = (parts: {
   }
 
   const answer = (
-    { headers }: Request,
+    request: Request,
     action: string | undefined,
     began: number,
     decision: Decision | Exemption,
@@ -114,9 +114,11 @@ export const createCheckHandlers = (parts: {
   ): Reply => {
     observe({ action, decision, took: monotonic() - began })
     if ('refused' in decision) {
+      const events = judgeGuess(request, decision)
       return {
         ...deny(decision, action),
-        ...(decision.refused === 'cross_site' && site.blame(headers)),
+        ...(events.length > 0 && { events }),
+        ...(decision.refused === 'cross_site' && site.blame(request.headers)),
       }
     }
     const identity = 'exempt' in decision ? passExempt(decision) : allow(decision)
@@ -162,7 +164,7 @@ export const createCheckHandlers = (parts: {
       if (action === 'subscribe' || isFollowed(request.headers)) return undefined // needs an id
       const asked = read(request, action)
       const decision = 'refused' in asked ? asked : guard.checkRemembered(asked)
-      if (!decision || needsSession(decision) || isSuspicious(decision)) return undefined
+      if (!decision || needsSession(decision)) return undefined
       return answer(request, action, began, excuse(request, action, decision))
     },
     async handler(request) {
@@ -171,9 +173,7 @@ export const createCheckHandlers = (parts: {
       const [decision, more] = await decide(request, action)
       const excused = excuse(request, action, decision)
       if (action !== 'subscribe' || !('exempt' in excused)) {
-        const events = 'refused' in excused ? await judgeGuess(request, excused) : []
-        const reply = answer(request, action, began, excused, more)
-        return events.length > 0 ? { ...reply, events } : reply
+        return answer(request, action, began, excused, more)
       }
       const opened = await admitExempt(request, excused)
       return 'refused' in opened

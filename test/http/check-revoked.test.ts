@@ -57,7 +57,7 @@ const setUp = (second: Decision, admit = () => 'kick-x') => {
     },
     site: createSite([], 'auto'),
     resourceOf: readResource,
-    judgeGuess: async () => [],
+    judgeGuess: () => [],
     observe: ({ decision }) => void observed.push(decision),
     monotonic: () => 0,
   })
@@ -130,7 +130,7 @@ void t.test('a ticket for SIP waits for word of its session, and is judged again
       },
       site: createSite([], 'auto'),
       resourceOf: readResource,
-      judgeGuess: async () => [],
+      judgeGuess: () => [],
       observe: ({ decision }) => void observed.push(decision),
       monotonic: () => 0,
     })

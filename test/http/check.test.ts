@@ -578,7 +578,7 @@ const handlerUnder = (
     },
     site: createSite([], 'auto'),
     resourceOf: readResource,
-    judgeGuess: async () => [],
+    judgeGuess: () => [],
     observe: () => undefined,
     monotonic: () => 0,
   })

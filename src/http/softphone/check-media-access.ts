@@ -21,7 +21,7 @@ export const createCheckMediaAccessHandler = (parts: {
         ? credential
         : await guard.identify(credential.token, 'access', request.address)
     if (!('refused' in decision)) return success({})
-    const events = await judgeGuess(request, decision)
+    const events = judgeGuess(request, decision)
     return failure(shape, 401, 'Unauthorized: log in, or renew the token', now(), {
       headers: ['WWW-Authenticate', challenge(decision)],
       reason: decision.refused,

@@ -28,6 +28,6 @@ export const forHolder =
         ? credential
         : await guard.identify(credential.token, 'access', keyFrom)
     if (!('refused' in holder)) return answer(holder, request)
-    const events = await judgeGuess(request, holder)
+    const events = judgeGuess(request, holder)
     return { ...refusal(holder, now(), site.blame(request.headers)), events }
   }
