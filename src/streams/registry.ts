@@ -189,9 +189,9 @@ export const createRegistry = (parts: {
         }
         return known.kick
       }
-      // The socket of before is gone, and its addresses are another's.
+      // Of two sockets with the same addresses one is gone. Which, the kernel says: this check may be the older one.
       for (const one of live.onConnection(admission.connection ?? '')) {
-        if (one.cookie !== admission.cookie) drop(one)
+        if (one.cookie !== admission.cookie) sweep.add(one, now)
       }
       const surplus = places.roomFor(admission)
       if (!surplus) return undefined

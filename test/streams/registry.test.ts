@@ -1273,6 +1273,20 @@ void t.test('the kernel is asked who is left, and silence is no answer', async (
   t.ok(kernel.isOpen(lives.connection), 'nobody harms the stranger')
 })
 
+void t.test('a check that took long forgets nothing of whoever has its port by now', async (t) => {
+  const { admit, registry, kernel, pass } = setUp(t)
+  const before = kernel.connect(1)
+  const now = kernel.connect(1)
+  const listens = { action: 'connect', resource: 'sip', until: NOW + YEAR }
+  await admit({ ...now, ...listens })
+  await admit({ ...before, ...listens }) // the store was slow about its ticket
+  await pass(6)
+  t.match(registry.list(), [now], 'what is gone is forgotten')
+  t.equal(registry.count(), 1)
+  await registry.kickSession('s1', 'session_ended')
+  t.notOk(kernel.isOpen(now.connection))
+})
+
 void t.test('what nginx tells of an end is a hint: the kernel may go on sending', async (t) => {
   const { admit, registry, kernel, pass } = setUp(t)
   const at = kernel.connect(1)
@@ -1289,9 +1303,10 @@ void t.test('what nginx tells of an end is a hint: the kernel may go on sending'
 })
 
 void t.test('addresses that come again are another connection', async (t) => {
-  const { admit, registry, kernel, written } = setUp(t)
+  const { admit, registry, kernel, written, pass } = setUp(t)
   const first = await admit({ ...kernel.connect(1), action: 'connect' })
   const second = await admit({ ...kernel.connect(1), action: 'connect', sid: 's2' })
+  await pass(0.2)
   t.match(registry.list(), [{ kick: second }], 'the one before is gone')
   t.notOk(written.rows.has(first))
   await registry.kickSession('s1', 'session_ended')
