@@ -15,7 +15,9 @@ const SOON = 5 // seconds until the first look at a connection: most requests ar
 const TICK = 0.2 // seconds between looks for what is due
 const MISSES = 8 // Nchan counts nobody on a live stream in up to 40 % of the answers (measured): minutes, not one look
 const ASKED_AT_ONCE = 64 // streams in one tick, so that a sweep of 10,000 disturbs nobody
-const LOOKED_AT_ONCE = 200 // connections: 2 ms of the cutter's (measured)
+// Connections in one tick: more than can be let in until the next, else a client with a new one for each request would
+// have ever more of them remembered. 200 are 2 ms of the cutter's (measured).
+const LOOKED_AT_ONCE = 1000
 
 export const createSweep = (parts: {
   kicker: Pick<Kicker, 'count'>

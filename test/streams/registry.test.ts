@@ -1287,6 +1287,25 @@ void t.test('a check that took long forgets nothing of whoever has its port by n
   t.notOk(kernel.isOpen(now.connection))
 })
 
+void t.test('whoever opens connection after connection has none remembered for long', async (t) => {
+  const { admit, registry, kernel, pass } = setUp(t)
+  let port = 0
+  const flood = async (seconds: number): Promise<void> => {
+    for (let tick = 0; tick < seconds * 5; tick++) {
+      for (let one = 0; one < 400; one++) {
+        const at = kernel.connect(++port)
+        await admit({ ...at, action: 'read', resource: 'app', until: NOW + YEAR })
+        kernel.close(at.connection)
+      }
+      await pass(0.2)
+    }
+  }
+  await flood(7)
+  const count = registry.count()
+  await flood(3)
+  t.ok(registry.count() < count * 1.1, `${count}, then ${registry.count()}`)
+})
+
 void t.test('what nginx tells of an end is a hint: the kernel may go on sending', async (t) => {
   const { admit, registry, kernel, pass } = setUp(t)
   const at = kernel.connect(1)
@@ -1362,17 +1381,17 @@ void t.test('what the cutter refuses is tried again, ever more slowly', async (t
 
 void t.test('a sweep looks for so many at a time, and for none that ends', async (t) => {
   const { admit, registry, kernel, clock, tick, nginx } = setUp(t)
-  for (let at = 0; at < 300; at++) {
+  for (let at = 0; at < 1100; at++) {
     await admit({ ...kernel.connect(at), action: 'connect', sid: `s${at}`, until: NOW + YEAR })
   }
   await admit({ sid: 'ends', until: NOW + 61 })
   clock.advance(61)
   await tick()
-  t.equal(kernel.looked.length, 200)
+  t.equal(kernel.looked.length, 1000)
   t.equal(nginx.counted(), 0)
   await tick()
-  t.equal(kernel.looked.length, 300)
-  t.equal(registry.count(), 300)
+  t.equal(kernel.looked.length, 1100)
+  t.equal(registry.count(), 1100)
 })
 
 void t.test('the connection that carries the order is cut after its answer', async (t) => {
