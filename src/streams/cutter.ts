@@ -38,7 +38,7 @@ export class CutterError extends Error {}
 const CURES: Readonly<Record<string, string>> = {
   ENOENT: 'is not there: `systemctl enable --now postern-cut.socket`',
   ECONNREFUSED: 'has nobody listening: `systemctl restart postern-cut.socket`',
-  EACCES: 'may not be opened: it must have mode 0660 and the group postern (postern-cut.socket)',
+  EACCES: 'may not be opened: it must have mode 0600 and the owner postern (postern-cut.socket)',
   SILENT: 'gives no answer: `journalctl -u postern-cut`',
   OTHER: 'is answered by something else: it must be the cutter of this version',
 }
