@@ -32,7 +32,7 @@ export interface Cdr extends CallSource {
 
 const LOOK_EVERY = 0.5 // seconds: with the reading, a row is known within one second
 const YOUNG = { maxYoungGenerationSizeMb: 8 }
-const LOOKS_UNTIL_NEXT = 20 // of a thread that has ended
+const PATIENCE = 20 // looks, with a thread that has ended or does not answer
 
 export const openCdr = (
   terms: CdrTerms,
@@ -53,8 +53,16 @@ export const openCdr = (
     if (text !== problem && !isClosed) events.onProblem(text)
     problem = text
   }
+  const recover = (): void => {
+    problem = undefined
+    if (recordings !== undefined && !isClosed) events.onRead(recordings)
+  }
   const take = (news: FromCdrThread): void => {
-    if (news.looked) isLooking = false
+    if (news.looked) {
+      if (looksWithout >= PATIENCE) recover()
+      isLooking = false
+      looksWithout = 0
+    }
     if (news.problem !== undefined) fail(news.problem)
     if (!news.newest || isClosed) return
     older = news.older ?? older
@@ -89,7 +97,10 @@ export const openCdr = (
 
   let worker: Worker | undefined = start()
   const look = (): void => {
-    if (!worker && ++looksWithout >= LOOKS_UNTIL_NEXT) worker = start()
+    if (!worker && ++looksWithout >= PATIENCE) worker = start()
+    else if (isLooking && ++looksWithout === PATIENCE) {
+      fail(`${terms.file}: a look at it has taken ten seconds, and goes on: mend its disk`)
+    }
     if (!worker || isLooking) return
     isLooking = true
     say({ look: clock.monotonic() })
