@@ -9,7 +9,7 @@ import { hash } from 'node:crypto'
  * chance has a probability of 5e-14.
  */
 export interface CallIndex {
-  /** Two words of the hash for each slot, open addressing; as many slots as `heads` is long, a power of two. */
+  /** Two words of the hash for each slot, open addressing; as many slots as `heads` is long. */
   readonly keys: Uint32Array<ArrayBuffer>
   /** First entry of the slot's list; 0: the slot is free. */
   readonly heads: Uint32Array<ArrayBuffer>
@@ -28,6 +28,7 @@ const ENDINGS: ReadonlyMap<string, number> = new Map(['', ...KINDS].map((text, i
 /** What so many numbers claim is no recording of one call; it also bounds the walk along a list. */
 const MOST = 256
 const SMALLEST = 1024 // slots
+const ROOMY = 1.8 // slots for each stem that is expected
 const FULL = 0.6 // of the slots: beyond, a walk to a free one gets long
 
 const locate = (key: string, path: string) => {
@@ -47,35 +48,52 @@ type Slots = Pick<CallIndex, 'keys' | 'heads'>
 
 /** The slot of a stem, or the free one where it belongs. */
 const findSlot = ({ keys, heads }: Slots, high: number, low: number): number => {
-  const mask = heads.length - 1
-  let slot = low & mask
+  let slot = low % heads.length
   while (heads[slot] !== 0 && (keys[2 * slot] !== high || keys[2 * slot + 1] !== low)) {
-    slot = (slot + 1) & mask
+    slot = (slot + 1) % heads.length
   }
   return slot
 }
 
+/**
+ * Pages of its own, of which those that nobody touched cost nothing, and which go back to the system at once. What malloc
+ * gives it keeps: each reading of a million rows left 30 MB more of it behind.
+ */
+const allocate = (bytes: number): ArrayBuffer =>
+  new ArrayBuffer(bytes, { maxByteLength: Math.max(bytes, 1) })
+
 const makeSlots = (count: number): Slots => ({
-  keys: new Uint32Array(2 * count),
-  heads: new Uint32Array(count),
+  keys: new Uint32Array(allocate(8 * count)),
+  heads: new Uint32Array(allocate(4 * count)),
 })
+
+/** At once: 50 MB must not wait for a collection. */
+export const release = (index: Partial<CallIndex>): void => {
+  for (const { buffer } of Object.values(index)) buffer.transferToFixedLength(0)
+}
 
 /** `expected`: about how many recordings there will be; what has to grow leaves holes in memory. */
 export const buildCallIndex = (key: string, expected = 0) => {
-  let slots = makeSlots(Math.max(SMALLEST, 2 ** Math.ceil(Math.log2(expected / FULL))))
+  let slots = makeSlots(Math.max(SMALLEST, Math.ceil(expected * ROOMY)))
   let stems = 0
   let entries = 1 // none is entry 0
   let recordings = 0
   let room = Math.max(SMALLEST, 2 * expected) // memory that is not touched costs nothing
-  let next = new Uint32Array(room)
-  let endings = new Uint8Array(room)
-  let parties = new Float64Array(room)
+  const makeEntries = (count: number) => ({
+    next: new Uint32Array(allocate(4 * count)),
+    endings: new Uint8Array(allocate(count)),
+    parties: new Float64Array(allocate(8 * count)),
+  })
+  let { next, endings, parties } = makeEntries(room)
 
-  /** The buffers themselves: what a copy leaves behind would wait for a collection. */
-  const resize = (count: number): void => {
-    next = new Uint32Array(next.buffer.transfer(4 * count))
-    endings = new Uint8Array(endings.buffer.transfer(count))
-    parties = new Float64Array(parties.buffer.transfer(8 * count))
+  const extend = (): void => {
+    const before = { next, endings, parties }
+    room *= 2
+    ;({ next, endings, parties } = makeEntries(room))
+    next.set(before.next)
+    endings.set(before.endings)
+    parties.set(before.parties)
+    release(before)
   }
   const grow = (): void => {
     const before = slots
@@ -86,7 +104,7 @@ export const buildCallIndex = (key: string, expected = 0) => {
       const low = before.keys[2 * from + 1] as number
       put(findSlot(slots, high, low), high, low, head)
     }
-    for (const { buffer } of Object.values(before)) buffer.transfer(0)
+    release(before)
   }
   const put = (slot: number, high: number, low: number, head: number): void => {
     slots.keys[2 * slot] = high
@@ -95,10 +113,7 @@ export const buildCallIndex = (key: string, expected = 0) => {
   }
   /** A new entry at the end of its list; returns its number. */
   const append = (ending: number, party: number): number => {
-    if (entries === room) {
-      room = Math.ceil(room * 1.5)
-      resize(room)
-    }
+    if (entries === room) extend()
     endings[entries] = ending
     parties[entries] = party
     return entries++
@@ -139,13 +154,13 @@ export const buildCallIndex = (key: string, expected = 0) => {
     },
     /** Nothing may be added any more. */
     finish(): { index: CallIndex; recordings: number } {
-      resize(entries)
+      for (const array of [next, endings, parties]) {
+        array.buffer.resize(entries * array.BYTES_PER_ELEMENT)
+      }
       return { index: { ...slots, next, endings, parties }, recordings }
     },
   }
 }
-
-export const emptyCallIndex: CallIndex = buildCallIndex('').finish().index
 
 /**
  * Who took part, by all of them together. A recording that is not named itself is known by another ending, where one alone
