@@ -36,7 +36,7 @@ const open = (t: Test, file: string, clock = hurried) => {
 
 const until = async (holds: () => boolean): Promise<void> => {
   for (let tries = 0; !holds(); tries++) {
-    if (tries > 1000) throw new Error('it never came')
+    if (tries > 10_000) throw new Error('it never came')
     await pause(10)
   }
 }
