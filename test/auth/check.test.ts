@@ -476,3 +476,9 @@ void t.test(
     t.equal(await asked({}), 'expired', 'whatever the clock says now')
   },
 )
+
+void t.test('where no machine keys are known, none stands behind a ticket', async (t) => {
+  const { guard } = await setUp()
+  t.equal(await ask(guard, tokenWith({ sid: 'key_0123456789abcdef-1' })), 'session_ended')
+  t.equal(await ask(guard, tokenWith({ sid: 'key_0123456789abcdef0' })), 'allowed', 'no id of one')
+})

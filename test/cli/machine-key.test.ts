@@ -7,9 +7,11 @@ import t, { type Test } from 'tap'
 import { createMachineKeyCommand, machineKey } from '../../src/cli/machine-key.ts'
 import { policy } from '../../src/cli/policy.ts'
 import { token } from '../../src/cli/token.ts'
+import { createMachineKeyOperations } from '../../src/daemon/machine-key-operations.ts'
 import { NOW } from '../fixtures/clock.ts'
 import { startTestDaemon, type TestDaemon } from '../fixtures/daemon.ts'
 import { makePlace, until } from '../fixtures/postern.ts'
+import { machineKeyOf } from '../store/sessions.ts'
 import { runCommand } from './run.ts'
 
 const DAY = 86_400
@@ -43,6 +45,7 @@ void t.test('a key is shown once, counts at once, and may do what it says alone'
     err: /wallboard added\. It is shown once/,
   })
   const key = ran.out
+  t.match(await run('list'), { out: /wallboard {2}key_\w+ {2}active {2}never {6}- / })
   const answer = await daemon.check(key)
   t.equal(answer.status, 204)
   t.equal(answer.header('x-auth-user'), 'key:wallboard')
@@ -224,6 +227,25 @@ void t.test('a rotated key has an heir with the same rights', async (t) => {
   t.match(await run('list'), { out: 'there are no machine keys' })
   await daemon.restart()
   t.equal(await reason(daemon, again.out), 'session_ended')
+})
+
+void t.test('one that is removed while it is rotated has no heir', async (t) => {
+  const told: string[] = []
+  const operations = createMachineKeyOperations({
+    machineKeys: {
+      add: async () => false, // another host was faster
+      known: () => [],
+      list: async () => [machineKeyOf('key_0123456789abcdef')],
+      remove: async () => undefined,
+      stands: () => true,
+    },
+    registry: { list: () => [] },
+    peers: { machineKeysChanged: async () => void told.push('peers') },
+    observer: { machineKey: (name) => void told.push(name) },
+    now: () => NOW,
+  })
+  t.equal(await operations.rotateMachineKey({ name: 'board', hash: 'x' }), undefined)
+  t.same(told, [], 'and nobody is told of one')
 })
 
 void t.test('its streams end with it, and with its time', async (t) => {
