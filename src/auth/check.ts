@@ -42,7 +42,8 @@ export type StillGranted = (
   role: string,
   action: string,
   resource: string,
-  subject: { username: string; id: string },
+  /** `number`: as it was let in, for whom only their source could tell today's. */
+  subject: { username: string; id: string; number?: string | undefined },
 ) => boolean
 
 export const createStillGranted =
@@ -56,10 +57,10 @@ export const createStillGranted =
     /** Whether the name belongs to a trusted issuer's user: our own sources are not asked about those. */
     isForeign(username: string): boolean
   }): StillGranted =>
-  (role, action, resource, { username, id }) => {
+  (role, action, resource, { username, id, ...then }) => {
     const known = isForeign(username) ? undefined : peek(username)
     if (known && 'refused' in known) return false
-    const { role: today, number } = known && 'user' in known ? known.user : { role }
+    const { role: today, number } = known && 'user' in known ? known.user : { role, ...then }
     const subject = { username, id, role: today, number }
     const grants = policy.get(today) ?? []
     return isAction(action) && findGrant(grants, action, resource, subject) !== undefined

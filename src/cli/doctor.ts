@@ -130,11 +130,10 @@ const checkDaemon = async (config: Config): Promise<Finding[]> => {
   }
   const body = told.body as {
     obstacle?: string | null
-    nginx?: WorkersReport
+    nginx?: WorkersReport & { uncuttable?: Readonly<Record<string, number>> }
     cdr?: Partial<CdrState>
-    uncuttable?: Readonly<Record<string, number>>
   }
-  const { obstacle, nginx, cdr, uncuttable = {} } = body
+  const { obstacle, nginx, cdr } = body
   const daemon =
     obstacle === null
       ? ok('daemon', control, 'it runs and can decide')
@@ -151,7 +150,7 @@ const checkDaemon = async (config: Config): Promise<Finding[]> => {
       ]
     : []
   const calls = cdr ? [judgeCdr(config, cdr)] : []
-  const left = judgeUncuttable(uncuttable, control, { whys: WHYS })
+  const left = judgeUncuttable(nginx.uncuttable ?? {}, control, { whys: WHYS })
   return [daemon, ...old, ...calls, ...left, judgeWorkers(config, nginx)]
 }
 

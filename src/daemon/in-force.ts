@@ -74,12 +74,12 @@ export const createTermsInForce = (
     isForeign: (username: string): boolean => terms.isForeign(username),
     /** Whether what is live would be allowed today. */
     stillAllowed(stream: Subscription): boolean {
-      const { sid, username, userId, role, resource, action = 'subscribe' } = stream
+      const { sid, username, userId, role, resource, number, action = 'subscribe' } = stream
       const key =
         terms.isForeign(username) && !isMachineUser(username) ? undefined : machineKeyOf(sid)
       if (key === sid) return machineKeys.grants(key, action, resource)
       if (key !== undefined && !machineKeys.stands(key)) return false
-      const subject = { username, id: String(userId) }
+      const subject = { username, id: String(userId), number }
       return keyStands(stream) && terms.stillGranted(role, action, resource, subject)
     },
     /** Built, and not in force yet. */

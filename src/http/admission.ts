@@ -26,6 +26,8 @@ export interface Admission {
   worker: string
   /** Of the key that signed its token or ticket. */
   kid: string
+  /** The user's own. */
+  number?: string | undefined
   /** What is asked for. */
   action: string
   /** Where it can be cut: its TCP connection, and the socket's cookie. */
@@ -112,7 +114,7 @@ export const createStreamOpener = (parts: {
 
   const admissionOf = (
     { headers, address }: Request,
-    { claims, role }: Identity,
+    { claims, role, number }: Identity,
     { action = '', resource = '' }: CheckRequest,
   ): Admission => ({
     sid: claims.sid,
@@ -128,6 +130,7 @@ export const createStreamOpener = (parts: {
     exclusive: mayBeWebSocket(headers),
     worker: headers.get('x-original-worker') ?? '',
     kid: claims.kid,
+    number,
     action,
   })
 

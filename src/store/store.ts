@@ -44,7 +44,7 @@ import type { MachineKey } from './machine-key.ts'
 /** What the version before knew of a stream. */
 export type LeftSubscription = Omit<
   Subscription,
-  'kid' | 'worker' | 'action' | 'connection' | 'cookie'
+  'kid' | 'worker' | 'number' | 'action' | 'connection' | 'cookie'
 >
 
 export type Dialect = 'softphone' | 'mikopbx'

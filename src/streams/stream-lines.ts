@@ -17,6 +17,7 @@ const TEXTS = [
 const NUMBERS = ['userId', 'startedAt', 'until'] as const
 /** Absent in a kicked stream's line. The last two go into a line of the cutter's, so they have its form. */
 const MAYBE = {
+  number: /^/,
   action: /^/,
   connection: /^[0-9A-Fa-f.:]+ \d+ [0-9A-Fa-f.:]+ \d+$/,
   cookie: /^[0-9a-f]+$/,

@@ -29,6 +29,8 @@ export interface Subscription {
   readonly kid: string
   /** The pid of nginx's worker that it opened in; empty where that is not known, or there is more than one. */
   readonly worker: string
+  /** The user's own number, where they have one: what is theirs by it stays theirs. */
+  readonly number?: string | undefined
   /** What was asked for; absent: subscribe. Empty, as its resource is then: more than is told apart of one connection. */
   readonly action?: string | undefined
   /** Its TCP connection, as nginx says it: the peer's address and port, then nginx's own. Absent: it cannot be cut. */

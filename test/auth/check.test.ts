@@ -312,7 +312,7 @@ void t.test('what was allowed once is judged anew by today’s role', async (t) 
 void t.test('a call of one’s own stays so while nothing changes', async (t) => {
   const calls = { isParty: (_: string, number: string) => number === '201' }
   const policy = createPolicy(new Map([['user', ['read:recordings/{own_calls}']]]), calls)
-  const isStillGranted = (number: string | undefined, known = true) =>
+  const isStillGranted = (number: string | undefined, known = true, then?: string) =>
     createStillGranted({
       policy,
       peek: () =>
@@ -328,11 +328,13 @@ void t.test('a call of one’s own stays so while nothing changes', async (t) =>
             }
           : undefined,
       isForeign: () => false,
-    })('user', 'read', 'recordings/a.wav', { username: 'anna', id: '7' })
+    })('user', 'read', 'recordings/a.wav', { username: 'anna', id: '7', number: then })
   t.ok(isStillGranted('201'))
   t.notOk(isStillGranted('202'), 'their number of today counts')
   t.notOk(isStillGranted(undefined))
+  t.notOk(isStillGranted('202', true, '201'))
   t.notOk(isStillGranted('201', false), 'only their service knows it')
+  t.ok(isStillGranted(undefined, false, '201'), 'and what it said then stands')
 })
 
 void t.test('what hangs on a machine key waits for what is known of machine keys', async (t) => {

@@ -222,6 +222,26 @@ void t.test('what the daemon says of the CDR', async (t) => {
   ])
 })
 
+void t.test('what the daemon could not cut', async (t) => {
+  const place = makePlace(t)
+  let nginx: object = {}
+  const control = createHttpServer((_, response) => {
+    response.end(JSON.stringify({ obstacle: null, nginx }))
+  }).listen(place.at('control.sock'))
+  t.teardown(() => control.close())
+  writeFileSync(place.at('dump'), '# configuration file /n:\nhttp { }\n')
+  const look = async () => {
+    const { findings } = await report('--config', place.config, '--nginx', place.at('dump'))
+    return findings.filter((found) => found.rule === 'uncuttable')
+  }
+  t.same(await look(), [], 'a daemon of the version before')
+  nginx = { uncuttable: { shared: 7, 'of a later version': 1 } }
+  t.match(await look(), [
+    { state: 'warning', text: /^7 streams .*a proxy in front/, cure: /^let it speak HTTP\/1\.1/ },
+    { state: 'warning', text: /the cutter refuses it/ },
+  ])
+})
+
 void t.test('what is known of nginx and its Nchan', async (t) => {
   const place = makePlace(t)
   place.configure({ subscriptions: `kick_socket = "${place.at('kick.sock')}"` })

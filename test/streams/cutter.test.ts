@@ -219,7 +219,7 @@ void t.test('whatever is no cutter is not believed', async (t) => {
   }
   for (const [what, greeting] of Object.entries(others)) {
     const { path, cutter } = setUp(t)
-    const server = await openScripted(t, path, () => 'abc 0', '')
+    const server = await openScripted(t, path, () => undefined, '')
     const rejected = t.rejects(cutter.look('a'), /is answered by something else/, what)
     await until('it is connected', () => server.sockets.size === 1)
     for (const socket of server.sockets)

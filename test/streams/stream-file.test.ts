@@ -68,6 +68,30 @@ void t.test('it lies beside the control socket', (t) => {
   t.end()
 })
 
+void t.test('a stream that can be cut stands there with its connection', (t) => {
+  const file = listIn(t)
+  const list = openList(t, file)
+  const at = { connection: '::ffff:192.0.2.1 40000 192.0.2.2 443', cookie: '0a1b' }
+  const cut = { ...streamOf('kick-a'), ...at, action: 'connect', number: '201' }
+  list.open(cut)
+  t.same(openList(t, file).list(), [cut])
+  const odd = [
+    { connection: at.connection },
+    { cookie: at.cookie },
+    { ...at, connection: '1 1 1 1\ncut 1 2 3 4 5' },
+    { ...at, cookie: '0a1b\n' },
+    { ...at, cookie: 7 },
+    { ...at, action: 7 },
+  ]
+  for (const members of odd) {
+    const text = JSON.stringify({ ...streamOf('kick-b'), ...members })
+    writeFileSync(file, `${readFileSync(file, 'utf8').split('\n')[0]}\n${text}\n`)
+    const found = openList(t, file)
+    t.same([found.list(), found.loss], [[], 'damaged'], text)
+  }
+  t.end()
+})
+
 void t.test('what is open stands there before anybody is let in, and is found again', (t) => {
   const file = listIn(t)
   const list = openList(t, file)
