@@ -201,6 +201,7 @@ void t.test(
   async (t) => {
     let [asking, most] = [0, 0]
     const operations = createOperations({
+      cdr: {},
       users: { names: () => Array.from({ length: 1000 }, (_, n) => `user-${n}`) },
       store: {
         async identify(name: string) {
@@ -299,6 +300,7 @@ void t.test('a command is told what is wrong with the store', NEEDS_REDIS, async
     createOperations({
       inForce: { reload: () => Promise.reject(new Error('a bug')) },
       workers: {},
+      cdr: {},
     } as unknown as Parameters<typeof createOperations>[0]).reload(true),
     { message: 'a bug' },
   )

@@ -10,9 +10,15 @@ void t.test('every reason has a status that nginx knows', (t) => {
   const forbidden = REASONS.filter((reason) => STATUS[reason] === 403)
   t.same(
     forbidden,
-    ['unknown_role', 'bad_action', 'bad_resource', 'cross_site', 'limit', 'no_grant'].filter(
-      (reason) => (REASONS as readonly string[]).includes(reason),
-    ),
+    [
+      'unknown_role',
+      'bad_action',
+      'bad_resource',
+      'cross_site',
+      'limit',
+      'unknown_call',
+      'no_grant',
+    ].filter((reason) => (REASONS as readonly string[]).includes(reason)),
     'who is known and welcome, but not for this, or not now',
   )
   for (const reason of REASONS) t.ok([401, 403].includes(STATUS[reason]))
