@@ -8,7 +8,7 @@ import t from 'tap'
 
 import { needsOpenssl } from '../fixtures/canned-server.ts'
 import { nginxMissing, startFront, startNginx } from '../fixtures/nginx.ts'
-import { makePlace, nginxFound, PASSWORD, run, serve } from '../fixtures/postern.ts'
+import { makePlace, nginxFound, PASSWORD, run, serve, until } from '../fixtures/postern.ts'
 import { RECORDINGS, V1, V3 } from './ask.ts'
 
 const WEBSOCKET = {
@@ -68,7 +68,8 @@ void t.test('behind a front that ends the TLS', { skip }, async (t) => {
   await t.test('what is not listed is refused, and doctor names the line', async (t) => {
     t.match(await enter(page), { status: 403, text: /site\.origins/ })
     t.match(await enter(browser), { status: 400, text: /needs https.*site\.origins/ })
-    t.match(daemon.out(), `"origin":"${url}","own":"http://pbx.test"`)
+    const logged = `"origin":"${url}","own":"http://pbx.test"`
+    await until('it is logged', () => daemon.out().includes(logged))
     const said = await doctor()
     t.match(said, `BAD   ${local}: its pages count as another site’s`)
     t.match(said, `write origins = ["${local}"] below [site] in postern.toml`)
