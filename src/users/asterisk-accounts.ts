@@ -14,6 +14,7 @@ import {
   sortByType,
 } from './asterisk-endpoints.ts'
 import {
+  createPasswordProof,
   credentialOf,
   isEmptySecret,
   readAuthDefaults,
@@ -67,9 +68,17 @@ interface Uses {
   inbound: ReadonlySet<string>
   /** Those that an `auth` or `outbound_auth` names, of a registration too. */
   any: ReadonlySet<string>
-  /** The mark of each secret that others know, and who they are. */
-  taken: ReadonlyMap<string, string>
+  /** By username, the secrets that others know, and who they are. */
+  taken: ReadonlyMap<string, readonly { secret: Secret; who: string }[]>
 }
+
+const proves = createPasswordProof()
+
+/** Whether the same password fits both, though one may be a hash of it. */
+const isSame = (name: string, one: Secret, other: Secret): boolean =>
+  credentialOf(name, one) === credentialOf(name, other) ||
+  (other.password !== undefined && proves(name, one, other.password)) ||
+  (one.password !== undefined && proves(name, other, one.password))
 
 const readUses = async (
   auths: Auths,
@@ -77,10 +86,12 @@ const readUses = async (
   registrations: readonly Section[],
 ): Promise<Uses> => {
   const [inbound, any] = [new Set<string>(), new Set<string>()]
-  const taken = new Map<string, string>()
+  const taken = new Map<string, { secret: Secret; who: string }[]>()
   const take = (name: string, who: string): void => {
     const proof = auths.get(name)?.proof
-    if (proof && 'mark' in proof) taken.set(proof.mark, who)
+    if (!proof || !('mark' in proof)) return
+    const { username, secret } = proof
+    taken.set(username, [...(taken.get(username) ?? []), { secret, who }])
   }
   for (const registration of registrations) {
     for (const name of readAll(registration, 'outbound_auth')) {
@@ -108,14 +119,14 @@ const findFault = (
     const why = proof.unusable.slice(proof.unusable.indexOf('] ') + 2) // behind its place and name
     return { why: `it ${why}`, cure: 'nothing else lets it in' }
   }
-  const { username: name, mark, secret } = proof
+  const { username: name, secret } = proof
   const problem = findUserProblem({ name, role: endpoint.role, displayName: name })
   if (problem !== undefined) return { why: problem, cure: 'no name of a user here is like that' }
   if (isEmptySecret(secret)) return { why: 'its secret is empty', cure: 'give it one' }
-  const other = taken.get(mark)
+  const other = taken.get(name)?.find((one) => isSame(name, secret, one.secret))
   if (other === undefined || endpoint.isKept) return undefined
   return {
-    why: `its secret is also that of ${other}`,
+    why: `its secret is also that of ${other.who}`,
     cure: `give it one of its own, or ${keepBy(endpoint.name)}`,
   }
 }

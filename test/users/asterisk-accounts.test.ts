@@ -231,6 +231,14 @@ void t.test('a gateway that logs in as 202 is no second device of 202', async (t
   }
 })
 
+void t.test('a password of a trunk lets nobody in who has its hash', async (t) => {
+  const person = `[201]\ntype=endpoint\ncontext=from-internal\nauth=201\n[201]\ntype=auth\nusername=201\nmd5_cred=ade7633d832d55680589ddf4446702e1\n`
+  const trunk = (password: string) =>
+    `[gw]\ntype=endpoint\ncontext=from-pstn\nauth=gw\n[gw]\ntype=auth\nusername=201\npassword=${password}\n`
+  t.notOk((await read(t, person + trunk('p-201'))).accounts.has('201'))
+  t.ok((await read(t, person + trunk('other'))).accounts.has('201'))
+})
+
 void t.test('what a trunk knows lets nobody in, and that is told', async (t) => {
   const trunk = (auth: string) => `[gw]\ntype=endpoint\ncontext=from-pstn\n${auth}\n`
   const copy = '[copy]\ntype=auth\nusername=201\npassword=p-201\n'
@@ -239,6 +247,11 @@ void t.test('what a trunk knows lets nobody in, and that is told', async (t) => 
     ['one section, in and out', trunk('outbound_auth=x,201'), '[gw], which is left out'],
     ['an earlier line of it', trunk('auth=201\nauth=other'), '[gw], which is left out'],
     ['two sections that say the same', trunk('auth=copy') + copy, '[gw], which is left out'],
+    [
+      'a hash of it',
+      `${trunk('auth=hash')}[hash]\ntype=auth\nusername=201\nauth_type=md5\nmd5_cred=ade7633d832d55680589ddf4446702e1\n`,
+      '[gw], which is left out',
+    ],
     ['a registration', '[r]\ntype=registration\noutbound_auth=201\n', 'the registration [r]'],
     [
       'a registration by a copy',
