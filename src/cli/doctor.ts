@@ -177,8 +177,9 @@ const checkCuts = async (config: Config, tree: readonly Directive[]): Promise<Fi
   const cutter = createCutter({
     path,
     clock: systemClock,
-    onChange() {},
-    onRefused() {},
+    // What goes wrong is a finding of its own.
+    onChange: Boolean,
+    onRefused: Boolean,
   })
   const cuts = { ...cutter, whys: WHYS, wait: systemClock.wait }
   const findings = await tryCuts([...walk(tree)], path, cuts)

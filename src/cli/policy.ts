@@ -16,7 +16,6 @@ import { isMachineUser, machineUser, parseMachineGrants } from '../auth/machine-
 import { NOBODY } from '../auth/pattern.ts'
 import type { CallSource } from '../calls/call-source.ts'
 import type { Calls } from '../calls/calls.ts'
-import { CdrError } from '../calls/cdr-file.ts'
 import { readCdr } from '../calls/cdr-reader.ts'
 import { systemClock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
@@ -94,8 +93,7 @@ const readCdrNow = (calls: Config['calls']): CallSource => {
   try {
     return readCdr(cdrTerms(calls))
   } catch (error) {
-    if (error instanceof CdrError) throw new Stop(REFUSED, error.message)
-    throw error
+    throw new Stop(REFUSED, (error as Error).message)
   }
 }
 

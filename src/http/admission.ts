@@ -67,12 +67,12 @@ export const mayBeWebSocket = (headers: Headers): boolean =>
   /websocket/i.test(headers.get('x-original-upgrade') ?? '')
 
 const OWN = /^me\/([a-z0-9-]{1,40})$/
-const CHANNEL = /^(?!kick-)[a-z0-9-]{1,64}$/ // kick- names the private channels by which streams are ended
+// kick- names the private channels by which streams are ended; a machine key has no number, and no channel of its own.
+const CHANNEL = /^(?!kick-)(?!.*-user-$)[a-z0-9-]{1,64}$/
 
 /** The Nchan channel of a resource: `me/x` is the user's own x. It never falls back to a wider one. */
 const channelOf = (resource: string, userId: string): string | undefined => {
   const own = OWN.exec(resource)?.[1]
-  if (own !== undefined && userId === '') return undefined
   const channel = own === undefined ? resource : `${own}-user-${userId}`
   return CHANNEL.test(channel) ? channel : undefined
 }

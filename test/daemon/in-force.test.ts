@@ -5,6 +5,7 @@ import t from 'tap'
 import type { IssuerKeys, TrustedIssuer } from '../../src/auth/issuer.ts'
 import type { Keyring } from '../../src/auth/keyring.ts'
 import { loadConfig } from '../../src/config/load.ts'
+import { foreignName } from '../../src/auth/issuer.ts'
 import { createTermsInForce } from '../../src/daemon/in-force.ts'
 import type { Subscription } from '../../src/streams/subscription.ts'
 import { makePlace } from '../fixtures/postern.ts'
@@ -68,6 +69,26 @@ void t.test('what a machine key has let in stands while it does', (t) => {
   t.notOk(allowed(id, 'key:board', { action: 'read', resource: 'x' }))
   t.end()
 })
+
+void t.test(
+  'a user of another system hangs on no machine key, whatever the name of the session',
+  (t) => {
+    const place = makePlace(t, {
+      'issuers.corp':
+        'issuer = "https://sso.test"\naudience = "pbx"\njwks_url = "https://sso.test/jwks"\nrole_claim = "role"\nroles = ["staff=user"]',
+    })
+    const terms = createTermsInForce(
+      loadConfig(place.config),
+      keyring('a'),
+      () => undefined,
+      NO_KEYS,
+      never,
+    )
+    const stream = { ...streamOf('a', foreignName('corp', 'anna')), sid: 'key_0123456789abcdef' }
+    t.ok(terms.stillAllowed({ ...stream, action: 'connect', resource: 'sip' }))
+    t.end()
+  },
+)
 
 void t.test('what a key has let in ends with it', (t) => {
   const place = makePlace(t)
