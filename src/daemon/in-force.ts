@@ -7,7 +7,6 @@ import { foreignName, isForeignName, type TrustedIssuer } from '../auth/issuer.t
 import type { Keyring } from '../auth/keyring.ts'
 import { isMachineUser, machineKeyOf } from '../auth/machine-key.ts'
 import type { MachineKeys } from '../auth/machine-keys.ts'
-import type { Calls } from '../calls/calls.ts'
 import { ConfigError } from '../config/config-error.ts'
 import { type Config, findRestartOnly } from '../config/config.ts'
 import { loadKeys } from '../config/keys-file.ts'
@@ -29,7 +28,6 @@ export const NOT_RELOADED = 'not reloaded: the running configuration stays in fo
 export interface Terms {
   readonly config: Config
   readonly policy: Policy
-  readonly calls: Calls
   /** Whether the name is one that a machine key, or a trusted issuer's users have: no source of ours is asked for it. */
   isForeign(username: string): boolean
   stillGranted: StillGranted
@@ -43,7 +41,6 @@ const createTerms = (config: Config, peek: Directory['peek'], cdr: KeptCdr['open
   return {
     config,
     policy,
-    calls,
     isForeign,
     stillGranted: createStillGranted({ policy, peek, isForeign }),
   }

@@ -4,7 +4,7 @@
 import type { MachineKeys } from '../auth/machine-keys.ts'
 import type { Sessions } from '../auth/sessions.ts'
 import type { UserFollower } from './follow-users.ts'
-import type { InForce, TermsInForce } from './in-force.ts'
+import type { InForce } from './in-force.ts'
 import type { SessionSelector } from '../http/operator.ts'
 import { STATUS } from '../http/reply.ts'
 import { createMachineKeyOperations } from './machine-key-operations.ts'
@@ -42,7 +42,6 @@ export const createOperations = (parts: {
   peers: Pick<Peers, 'kick' | 'machineKeysChanged'>
   cdr: Pick<KeptCdr, 'state'>
   inForce: InForce
-  terms: Pick<TermsInForce, 'now'>
   listSessions(username?: string): Promise<readonly unknown[]>
   namesInHeader(): boolean
   /** How many streams could not be cut since the start, by why. */
@@ -77,7 +76,6 @@ export const createOperations = (parts: {
     ...createMachineKeyOperations(parts),
     reload: (isMeant: boolean) => explained(inForce.reload(undefined, isMeant)),
     listSessions: parts.listSessions,
-    explainCall: (recording: string) => parts.terms.now().calls.explain(recording),
     nginx: (): WorkersReport & CutsReport => ({
       reloadDue: workers.reloadDue(),
       listLost: workers.isListLost(),

@@ -146,7 +146,6 @@ const build = async (config: Config, parts: DaemonParts) => {
     follower,
     peers,
     cdr,
-    terms,
     inForce,
   })
   const doors = { ...core, sockets, observer, inForce, operations, findObstacle }

@@ -68,8 +68,6 @@ export const createControlRoutes = (parts: {
   /** Reads the user sources now: how many sessions that ended, or why the change was not applied. */
   reloadUsers(): Promise<{ ended: number } | { problems: readonly string[] }>
   userIds(): Promise<Readonly<Record<string, number>>>
-  /** What each source of calls says of a recording. */
-  explainCall(recording: string): readonly object[]
   listSessions(username?: string): Promise<readonly unknown[]>
   /** How many ended. */
   endSessions(selector: SessionSelector): Promise<number>
@@ -108,10 +106,6 @@ export const createControlRoutes = (parts: {
   const reloadUsers: Handler = async () => {
     const result = await parts.reloadUsers()
     return 'problems' in result ? notApplied(result.problems) : json(200, result)
-  }
-  const explainCall: Handler = async ({ query }) => {
-    const recording = new URLSearchParams(query).get('recording') ?? ''
-    return json(200, { calls: parts.explainCall(recording) })
   }
   const listSessions: Handler = async ({ query }) => {
     const user = new URLSearchParams(query).get('user') ?? undefined
@@ -169,7 +163,6 @@ export const createControlRoutes = (parts: {
     ['reload', 'POST', '/reload', reload],
     ['users_reload', 'POST', '/users/reload', reloadUsers],
     ['users_ids', 'GET', '/users/ids', async () => json(200, { ids: await parts.userIds() })],
-    ['calls', 'GET', '/calls', explainCall],
     ['sessions', 'GET', '/sessions', listSessions],
     ['sessions_end', 'POST', '/sessions/end', forSelected('ended', parts.endSessions)],
     ['sessions_kick', 'POST', '/sessions/kick', forSelected('kicked', parts.kickSessions)],

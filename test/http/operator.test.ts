@@ -20,7 +20,6 @@ const CONTROL = [
   '/reload',
   '/users/reload',
   '/users/ids',
-  '/calls',
   '/sessions',
   '/sessions/end',
   '/sessions/kick',
@@ -97,7 +96,6 @@ void t.test('the control socket tells the same as readyz', async (t) => {
     reload: async () => ({ problems: [] }),
     reloadUsers: async () => ({ ended: 0 }),
     userIds: async () => ({}),
-    explainCall: () => [],
     listSessions: async () => [],
     endSessions: async () => 0,
     kickSessions: async () => 0,
@@ -142,21 +140,6 @@ void t.test('a reload is taken whole, or not at all with every problem', async (
   t.equal(refused.status, 409)
   t.match(refused.json(), { error: /keys\.json: has mode 644: .*chmod 0600/ })
   t.equal((await post('/reload')).status, 200)
-})
-
-void t.test('what tells whose call a recording is', async (t) => {
-  const of201 = 'external-201-202-20261128-102000-1795861200.40.wav'
-  const ask = async (query: string) => (await daemon.control(`/calls${query}`)).json()
-  t.same(await ask(`?recording=${of201}`), { calls: [] }, 'no source is named')
-  await daemon.reload({ calls: 'sources = ["names"]\nname_patterns = ["é {party}"]' })
-  t.same(await ask(`?recording=${of201}`), { calls: [{ source: 'names', parties: ['201'] }] })
-  const odd = `x/é 202`
-  t.same(await ask(`?recording=${encodeURIComponent(odd)}`), {
-    calls: [{ source: 'names', parties: ['202'] }],
-  })
-  t.same(await ask('?recording=a.wav'), { calls: [] })
-  t.same(await ask(''), { calls: [] })
-  await daemon.reload({})
 })
 
 void t.test('users are read again, and their ids told', async (t) => {
