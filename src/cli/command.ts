@@ -4,6 +4,7 @@
 
 import { parseArgs } from 'node:util'
 
+import { CdrError } from '../calls/cdr-file.ts'
 import { ConfigError } from '../config/config-error.ts'
 import { CONFIG_FILE } from '../config/load.ts'
 import { suggest } from '../config/suggest.ts'
@@ -11,7 +12,7 @@ import { StartError } from '../daemon/open-state.ts'
 import { LockError } from '../files/lock-file.ts'
 import { asOwner } from '../files/owner.ts'
 import { StoreError } from '../store/store.ts'
-import { BAD_CONFIG, type Io, IO_FAILED, OK, Stop, WrongUsage } from './io.ts'
+import { BAD_CONFIG, type Io, IO_FAILED, OK, REFUSED, Stop, WrongUsage } from './io.ts'
 
 /**
  * What the usage calls a value, in brackets where it may be left out; `true`: an option without a value.
@@ -171,6 +172,7 @@ const explain = (error: unknown, title: string): { code: number; text: string } 
     return { code: BAD_CONFIG, text: error.message }
   }
   if (error instanceof Stop) return { code: error.code, text: `${title}: ${error.message}` }
+  if (error instanceof CdrError) return { code: REFUSED, text: `${title}: ${error.message}` }
   if (error instanceof LockError || error instanceof StoreError) {
     return { code: IO_FAILED, text: `${title}: ${error.message}` }
   }

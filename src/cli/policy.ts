@@ -14,7 +14,6 @@ import {
 } from '../auth/grants.ts'
 import { isMachineUser, machineUser, parseMachineGrants } from '../auth/machine-key.ts'
 import { NOBODY } from '../auth/pattern.ts'
-import type { CallSource } from '../calls/call-source.ts'
 import type { Calls } from '../calls/calls.ts'
 import { readCdr } from '../calls/cdr-reader.ts'
 import { systemClock } from '../clock.ts'
@@ -89,14 +88,6 @@ const explainKey = (
   return { refused: `${user} has only ${texts.join(', ')}` }
 }
 
-const readCdrNow = (calls: Config['calls']): CallSource => {
-  try {
-    return readCdr(cdrTerms(calls))
-  } catch (error) {
-    throw new Stop(REFUSED, (error as Error).message)
-  }
-}
-
 const explain = async (
   config: Config,
   asked: { user: string; action: string; resource: string },
@@ -132,7 +123,7 @@ const explain = async (
       : refused('user_removed', `no source knows ${user}`)
   }
   const { role } = found.user
-  const calls = openCalls(config.calls, readCdrNow)
+  const calls = openCalls(config.calls, (calls) => readCdr(cdrTerms(calls)))
   const grants = createPolicy(config.roles, calls).get(role)
   if (!grants)
     return refused('unknown_role', `the role ${role} has no [roles.${role}] in the config`)
