@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process'
 import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer as createHttpServer } from 'node:http'
-import { createServer } from 'node:net'
+import { type AddressInfo, createServer } from 'node:net'
 import { once } from 'node:events'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
@@ -79,6 +79,23 @@ void t.test('a machine that is set up', { skip: nginxMissing() }, async (t) => {
     { state: 'warning', text: /^worker_processes 2: /, cure: /worker_processes 1/ },
   )
   t.same(stateOf(findings, 'cut'), ['warning'], 'nginx itself does not run')
+  const listener = createServer((socket) => socket.on('error', () => undefined)).listen(
+    0,
+    '127.0.0.1',
+  )
+  await once(listener, 'listening')
+  t.teardown(() => listener.close())
+  const { port } = listener.address() as AddressInfo
+  writeFileSync(
+    place.at('followed'),
+    `# configuration file /n:\nhttp { server { listen 127.0.0.1:${port}; location /a/ { auth_request /c; set $postern_action connect; } } }\n`,
+  )
+  const alone = await report('--config', place.config, '--nginx', place.at('followed'))
+  t.match(
+    alone.findings.filter(({ rule }) => rule === 'cut'),
+    [{ state: 'problem', cure: /systemctl enable --now postern-cut\.socket/ }],
+    'the cutter is away',
+  )
   await daemon.reload({ streams: `${sockets}\nend = "kick"` })
   const kicked = await report('--config', place.config, '--nginx', dump)
   t.same(stateOf(kicked.findings, 'cut'), ['ok'])
