@@ -257,6 +257,20 @@ void t.test('after each process has died that has a part in it', { skip }, async
     await until('it is over', async () => (await metric(site, CUT)) === 3)
   })
 
+  await t.test('a restore of the store', async (t) => {
+    await site.postern('store', 'backup', site.place.at('backup.db'))
+    const late = await openAll(t, nginx.port, (await enter('gone-1')).access)
+    await site.kill()
+    await site.postern('store', 'restore', '--keep-sessions', site.place.at('backup.db'))
+    await site.start()
+    t.ok((await endsWithin(late, BOUND)) < BOUND, 'the backup does not know them')
+    t.ok(
+      last.every(({ live }) => live),
+      'and nobody else ends',
+    )
+    await until('it is over', async () => (await metric(site, CUT)) === 3)
+  })
+
   await t.test('both, and a worker', async (t) => {
     const worker = Number(/^[1-9]\d*$/.exec(String(await workerOf(nginx.pid))))
     process.kill(worker, 'SIGKILL')
