@@ -41,6 +41,20 @@ void t.test('own calls without anything that tells whose they are', async (t) =>
   })
 })
 
+void t.test('a rule of the PBX’s accounts gives a role that there is', async (t) => {
+  const rules = (text: string) => ({
+    users: { sources: ['asterisk'] },
+    asterisk: { file: '/etc/asterisk/pjsip.conf', rules: [text] },
+  })
+  t.match(readSettings(rules('name 1?? role boss')), {
+    problems: [{ path: ['asterisk', 'rules'], text: /roles.NAME/ }],
+  })
+  for (const good of ['name 1?? role admin', 'name 201 keep', 'context door-* leave out']) {
+    t.match(readSettings(rules(good)), { values: {} }, good)
+  }
+  t.match(readSettings({ asterisk: { rules: ['name * role boss'] } }), { values: {} }, 'not asked')
+})
+
 void t.test('two listeners that could not both bind are refused', async (t) => {
   const cases: readonly (readonly [http: Address, operator: Address, collides: boolean])[] = [
     [four('127.0.0.1'), four('127.0.0.1'), true],

@@ -229,30 +229,29 @@ void t.test('a session belongs to the device whose secret it logged in with', as
     `[100-${name}]\ntype=auth\nusername=100\npassword=${name}\n`
   const devices = (...names: string[]) => writeFileSync(pbx, names.map(device).join(''))
   devices('desk', 'web')
-  const place = makePlace(t, { users: 'sources = ["asterisk"]', asterisk: `file = "${pbx}"` })
-  const daemon = await serve(t, place)
+  const sections = { users: 'sources = ["asterisk"]', asterisk: `file = "${pbx}"` }
+  const daemon = await startTestDaemon(t, { sections })
   const statusOf = async ({ access }: { access: string }): Promise<number> =>
-    (await place.ask(`${V1}/profile`, { headers: bearer(access) })).status
-  const desk = await login(place.ask, '100', 'desk')
-  const web = await login(place.ask, '100', 'web')
+    (await daemon.ask(`${V1}/profile`, { headers: bearer(access) })).status
+  const desk = await daemon.softphone('100', 'desk')
+  const web = await daemon.softphone('100', 'web')
 
   devices('desk')
   await until('the session of the web device has ended', async () => (await statusOf(web)) === 401)
   t.equal(await statusOf(desk), 200)
   t.match(
-    await place.ask(`${V1}/auth/refresh`, { method: 'POST', headers: bearer(desk.refresh) }),
-    {
-      status: 200,
-    },
+    await daemon.ask(`${V1}/auth/refresh`, { method: 'POST', headers: bearer(desk.refresh) }),
+    { status: 200 },
   )
-  await t.rejects(login(place.ask, '100', 'web'), /401/)
+  await t.rejects(daemon.softphone('100', 'web'), /401/)
 
   devices('desk', 'web')
-  await askDaemon(place.at('control.sock'), 'POST', '/users/reload')
-  const [one, two] = [await login(place.ask, '100', 'web'), await login(place.ask, '100', 'desk')]
-  await daemon.end('SIGTERM')
+  await askDaemon(daemon.controlSocket, 'POST', '/users/reload')
+  const one = await daemon.softphone('100', 'web')
+  const two = await daemon.softphone('100', 'desk')
+  await daemon.stop()
   devices('desk')
-  await serve(t, place)
+  await daemon.start()
   t.same([await statusOf(one), await statusOf(two)], [401, 200], 'also while it was down')
 })
 
