@@ -84,7 +84,9 @@ const tell = async (t: Test, release: Release, reader: Reader, files = {}): Prom
       t.comment(tail(out + err))
       const { out: journal } = await root.run(asRoot('journalctl --no-pager -n 30'))
       t.comment(journal)
-      throw new Error(`${name} ended with ${status}: ${script}`)
+      // The journal is long, and what stands last is what is read: which tests they were is said once more.
+      const broken = out.split('\n').filter((line) => /^ *not ok /.test(line))
+      throw new Error([`${name} ended with ${status}: ${script}`, ...broken].join('\n'))
     }
     t.pass(name)
     return out + err
