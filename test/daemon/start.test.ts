@@ -536,6 +536,7 @@ void t.test('it lets no stream in while it cannot reach nginx to end it', async 
   t.match(said(/^no new stream is let in/), [{ level: 50, problem }])
   await openKickSocket(t, place.at('kick.sock'))
   await until('streams are let in', async () => (await subscribe()).status === 204)
+  await until('that is told', () => said(/new streams are let in$/).length > 0)
   t.equal(said(/new streams are let in$/).length, 1)
   const { body } = await place.operator('/metrics')
   t.match(body, /^postern_faults_total{kind="kick_socket_away"} [1-9]/m)

@@ -42,15 +42,19 @@ const CURES: Readonly<Record<string, string>> = {
 
 export const CA_FILE = 'store.ca_file'
 
-/** The package's own words. */
-const BROKEN = new Set(['Socket closed unexpectedly', 'The client is closed'])
+/** The package's own words. Its limit for connecting is ours too, and on a busy machine either may be first. */
+const WORDS = new Map([
+  ['Socket closed unexpectedly', 'ECONNRESET'],
+  ['The client is closed', 'ECONNRESET'],
+  ['Connection timeout', 'ETIMEDOUT'],
+])
 
 /** `READONLY` of "READONLY You can't write…", `ECONNREFUSED` of a socket's error. */
 export const faultCode = (error: unknown): string => {
   const { code, message } = Object(error) as { code?: unknown; message?: unknown }
   if (typeof code === 'string') return code
-  if (BROKEN.has(String(message))) return 'ECONNRESET'
-  return /^[A-Z]{2,}(?= |$)/.exec(String(message))?.[0] ?? ''
+  const text = String(message)
+  return WORDS.get(text) ?? /^[A-Z]{2,}(?= |$)/.exec(text)?.[0] ?? ''
 }
 
 /** `label` names the server without its credentials. The error itself is its cause, for the log. */

@@ -18,6 +18,7 @@ void t.test('a fault names its cure', (t) => {
     ],
     [socket('EUNHEARD'), /^r: EUNHEARD: x$/],
     [new Error('Socket closed unexpectedly'), /^r: ECONNRESET: the connection broke/],
+    [new Error('Connection timeout'), /^r: ETIMEDOUT: it does not answer/],
     ['thrown text', /^r: thrown text$/],
     [undefined, /^r: undefined$/],
   ] as const
