@@ -51,21 +51,31 @@ export const createActFor = (parts: {
     return session
   }
 
+  /** Under way: a page that asks for fifty tickets at once opens one session. */
+  const finding = new Map<string, Promise<Session>>()
+
   return async (holder: Identity, username: string, address: string): Promise<ActedFor> => {
     const { claims } = holder
     const mayAct = claims.machine?.users.some(({ matches }) => matches(username, NOBODY)) === true
     if (!mayAct) return { refused: 'no_grant' }
-    const found = await users.lookup(username)
-    if (!('user' in found)) return found
-    const { user } = found
+    const known = await users.lookup(username)
+    if (!('user' in known)) return known
+    const { user } = known
     const now = clock.now()
     const until = Math.min(now + accessTtl, claims.exp)
-    const live = (await store.listSessions(now, username)).find(
-      ({ sid, expiresAt, credential }) =>
-        machineKeyOf(sid) === claims.sid && expiresAt >= until && credential === user.credential,
-    )
-    const session = live ?? (await openSession(holder, user, address))
-    const { sid, userId } = session
+    let opened = false
+    const find = async (): Promise<Session> => {
+      const live = (await store.listSessions(now, username)).find(
+        ({ sid, expiresAt, credential }) =>
+          machineKeyOf(sid) === claims.sid && expiresAt >= until && credential === user.credential,
+      )
+      opened = live === undefined
+      return live ?? openSession(holder, user, address)
+    }
+    const which = `${claims.sid} ${user.credential} ${username}`
+    const found = finding.get(which) ?? find().finally(() => finding.delete(which))
+    finding.set(which, found)
+    const { sid, userId } = await found
     const identity: Identity = {
       role: user.role,
       number: user.number,
@@ -82,7 +92,7 @@ export const createActFor = (parts: {
         kid: '',
       },
     }
-    return { identity, opened: live === undefined }
+    return { identity, opened }
   }
 }
 

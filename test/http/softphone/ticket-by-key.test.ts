@@ -160,6 +160,7 @@ void t.test(
     const { daemon, ticketFor, end } = await setUp(t)
     await daemon.reload({ sessions: 'per_user = 1' })
     const own = await daemon.softphone('201')
+    await Promise.all(Array.from({ length: 30 }, () => ticketFor('201')))
     for (let n = 0; n < 5; n++) await ticketFor('201')
     const answer = await daemon.ask(`${V1}/auth/sessions`, { headers: bearer(own.access) })
     const { sessions } = answer.json() as { sessions: { agent: string }[] }
