@@ -53,7 +53,9 @@ const USER = 'key:'
 export const machineUser = (name: string): string => USER + name
 export const isMachineUser = (username: string): boolean => username.startsWith(USER)
 
-export const isMachineKeyName = (text: string): boolean => /^[a-z0-9][a-z0-9._-]{0,39}$/.test(text)
+/** None that could be an id: `remove` takes either. */
+export const isMachineKeyName = (text: string): boolean =>
+  /^(?!key_)[a-z0-9][a-z0-9._-]{0,39}$/.test(text)
 
 export interface MachineGrants {
   readonly grants: readonly Grant[]

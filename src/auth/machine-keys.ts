@@ -138,7 +138,7 @@ export const createMachineKeys = (parts: {
     read,
     /** Seconds since they were known for certain. */
     age: () => clock.monotonic() - readAt,
-    /** Who shows it from there. */
+    /** Who shows it from there; '': who would, from where it may be, so that it is not used by that. */
     identify(token: string, address: string): Identity | Refusal {
       const hashed = hashMachineKey(token)
       const held = hashed === undefined ? undefined : byHash.get(hashed)
@@ -147,6 +147,7 @@ export const createMachineKeys = (parts: {
       if (removed.has(key.id)) return refuse('session_ended')
       const now = clock.now()
       if (now >= key.until) return refuse('expired')
+      if (address === '') return identity
       if (!held.mayComeFrom(address)) return refuse('wrong_network')
       note(key, address, now)
       return identity

@@ -29,7 +29,9 @@ const ask = async (
 
 const readName = (name: string): string => {
   if (isMachineKeyName(name)) return name
-  throw new WrongUsage('NAME is up to 40 of a-z, 0-9, . _ and -, and begins with a letter or digit')
+  throw new WrongUsage(
+    'NAME is up to 40 of a-z, 0-9, . _ and -, begins with a letter or digit, and not with key_',
+  )
 }
 
 const listOf = (text: string): string[] =>
@@ -56,14 +58,18 @@ const readNetworks = (text: string): readonly string[] => {
 
 const UNITS = { m: 60, h: 3600, d: 86_400 } as const
 
+const DATE = /^(2\d{3}-\d\d-\d\d)(?:T\d\d:\d\d(?::\d\d)?(?:Z|[+-]\d\d:\d\d))?$/
+
 /** `2027-01-31`, an instant with its zone, or a time from now; undefined where it is left out. */
 const readInstant = (option: string, text: string | undefined, now: number): number | undefined => {
   if (text === undefined) return undefined
   const [, count, unit] = /^(\d{1,5})([mhd])$/.exec(text) ?? []
-  const isDate = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d)?(?:Z|[+-]\d\d:\d\d))?$/.test(text)
+  const [, day = ''] = DATE.exec(text) ?? []
+  // 30 February is the second of March to Date.parse.
+  const isDay = Number(day.slice(-2)) === new Date(day).getUTCDate()
   const at =
     count === undefined
-      ? Date.parse(isDate ? text : '') / 1000
+      ? Date.parse(isDay ? text : '') / 1000
       : now + Number(count) * UNITS[unit as keyof typeof UNITS]
   if (at > now) return at
   throw new WrongUsage(

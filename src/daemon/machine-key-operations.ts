@@ -82,9 +82,10 @@ export const createMachineKeyOperations = (parts: {
       { name, hash }: Pick<NewMachineKey, 'name' | 'hash'>,
       oldUntil = NEVER,
     ): Promise<string | undefined> {
-      const old = (await machineKeys.list()).findLast(
-        (key) => key.name === name && machineKeys.stands(key.id),
-      )
+      // Not the newest by its time: the clock may have been set back, or two were made in one second.
+      const [old] = (await machineKeys.list())
+        .filter((key) => key.name === name && machineKeys.stands(key.id))
+        .sort((one, two) => two.until - one.until || two.createdAt - one.createdAt)
       if (!old) return undefined
       const { grants, from, until } = old
       const key = made({ name, hash, grants, from, until })

@@ -25,7 +25,7 @@ export interface CutsReport {
   uncuttable: Readonly<Record<string, number>>
 }
 
-const NOWHERE = 'unknown' // no network has it
+const ASKED = '' // from no address: the operator asks
 const AT_ONCE = 256 // of what is asked of the store, shares a commit
 
 export const createOperations = (parts: {
@@ -99,12 +99,12 @@ export const createOperations = (parts: {
     kickSessions: kick,
     async inspect(token: string, action?: string, resource?: string) {
       const { guard } = inForce.gate()
-      const first = await guard.identify(token, 'access', NOWHERE)
+      const first = await guard.identify(token, 'access', ASKED)
       const type = 'refused' in first && first.refused === 'wrong_type' ? 'ticket' : 'access'
       const asked =
         action === undefined
-          ? await guard.identify(token, type, NOWHERE)
-          : await guard.check({ token, type, keyFrom: NOWHERE, action, resource })
+          ? await guard.identify(token, type, ASKED)
+          : await guard.check({ token, type, keyFrom: ASKED, action, resource })
       // Neither a token nor a ticket: what was said of it as a token is the answer.
       const isOther = type === 'ticket' && 'refused' in asked && asked.refused === 'wrong_type'
       const decision = isOther ? first : asked

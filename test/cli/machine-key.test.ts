@@ -229,6 +229,34 @@ void t.test('a rotated key has an heir with the same rights', async (t) => {
   t.equal(await reason(daemon, again.out), 'session_ended')
 })
 
+void t.test(
+  'rotated twice in a second, or by a clock that went back, the heir lives on',
+  async (t) => {
+    const { daemon, run, add, list } = await setUp(t)
+    await add('k', '--grants', 'read:**', '--expires', '90d')
+    for (const back of [0, 0, 0, 0, -60, -60]) {
+      daemon.clock.jump(back)
+      const { out } = await run('rotate', 'k', '--old-until', '1h')
+      const ends = (await list()).map((one) => Number(one['expires_at']))
+      t.equal(Math.max(...ends), NOW + 90 * DAY)
+      t.equal(ends.filter((end) => end > NOW + 3600).length, 1, 'those before it end soon')
+      t.equal(await reason(daemon, out), 'allowed')
+    }
+    daemon.clock.advance(2 * 3600)
+    const { out: last } = await run('rotate', 'k')
+    t.equal(await reason(daemon, last), 'allowed')
+  },
+)
+
+void t.test('what the operator asks of a key is no use of it', async (t) => {
+  const { daemon, add, list } = await setUp(t)
+  const key = await add('k', '--grants', 'read:**', '--from', '192.0.2.0/24')
+  const asked = await runCommand(token, ['inspect', '--config', daemon.place.config], key)
+  t.match(asked, { status: 0, out: /204 allowed, for key:k/ }, 'from where it may be')
+  t.match(await list(), [{ used_at: null, used_from: '' }])
+  t.equal(await daemon.metric('postern_machine_key_uses_total{key="k"}'), 0)
+})
+
 void t.test('one that is removed while it is rotated has no heir', async (t) => {
   const told: string[] = []
   const operations = createMachineKeyOperations({
@@ -329,7 +357,11 @@ void t.test('what is wrong is told with its cure, and nothing is asked', async (
     [['add', 'k', '--grants', 'read:x', '--from', ','], /--from: name a network/],
     [['add', 'k', '--grants', 'read:x', '--expires', 'soon'], /--expires: write a date/],
     [['add', 'k', '--grants', 'read:x', '--expires', '2001-01-01'], /--expires: write a date/],
-    [['add', 'k', '--grants', 'read:x', '--expires', '2030-02-30'], /--expires|not running/],
+    ...['2030-02-30', '2031-04-31T10:00Z', '2030-01-31T18:00', '2030-13-01', '12030-01-01', ''].map(
+      (date) =>
+        [['add', 'k', '--grants', 'read:x', '--expires', date], /--expires: write a date/] as const,
+    ),
+    [['add', 'key_0123456789abcdef', '--grants', 'read:x'], /and not with key_/],
     [['rotate', 'k', '--old-until', '0h'], /--old-until: write a date/],
     [['rotate', 'K'], /NAME is up to 40/],
     [['remove'], /NAME\|ID is missing/],
