@@ -16,10 +16,11 @@ const WAZO = /^user-(.+)-[0-9]{10}(?:\.[0-9]+)?(?:\.[A-Za-z][A-Za-z0-9]{1,4})*$/
 const MIKOPBX =
   /^transfer_([^_]*)_([^_]*)_(?:[^_]+-)?[0-9]{9,12}\.[0-9]+(?:[-_](?:in|out))?(?:\.[A-Za-z][A-Za-z0-9]{1,4})*$/
 
-/** With a dash too many nobody knows where the second field ends: only the first surely is what it was. */
+/** With a dash too many nobody knows where the second field ends: only the first surely is what it was, where there are two. */
+const first = (fields: readonly string[]): readonly string[] =>
+  fields.length < 2 ? [] : fields.slice(0, 1)
 const both = (fields: readonly string[]): readonly string[] =>
-  fields.length === 2 ? fields : fields.slice(0, 1)
-const first = (fields: readonly string[]): readonly string[] => fields.slice(0, 1)
+  fields.length === 2 ? fields : first(fields)
 const second = (fields: readonly string[]): readonly string[] =>
   fields.length === 2 ? fields.slice(1) : []
 const none = (): readonly string[] => []
@@ -73,38 +74,73 @@ const PARTS = /\{([a-z][a-z0-9_]*)\}/g
 const MAX_PATTERN = 255
 const literal = (text: string): string => text.replaceAll(/[^A-Za-z0-9]/g, String.raw`\$&`)
 
+interface Pattern {
+  /** Whether a name can be of this form, whatever its parts hold. */
+  fits(name: string): boolean
+  /** Who took part, where there is one way to read a name that fits. */
+  readonly parties: RegExp
+}
+
+/** `texts`: what stands between the parts. */
+const createFit = (texts: readonly string[], isDated: boolean) => {
+  const [first = '', ...others] = texts
+  const last = others.pop() as string
+  return (name: string): boolean => {
+    let at = first.length
+    if (!name.startsWith(first) || (isDated && !/^[0-9]/.test(name.slice(at, at + 1)))) return false
+    for (const text of others) {
+      const found = name.indexOf(text, at)
+      if (found < 0) return false
+      at = found + text.length
+    }
+    return name.length >= at + last.length && name.endsWith(last)
+  }
+}
+
 /**
  * A pattern of the operator's own, for the whole name: text, and parts in braces. `{party}` is the number of somebody who
- * took part, any other part is whatever stands there up to the text that follows, so that there is one way to read a name.
+ * took part, any other part is whatever stands there, and a caller may have chosen it.
  */
-export const parseNamePattern = (pattern: string): RegExp | { problem: string } => {
+export const parseNamePattern = (pattern: string): Pattern | { problem: string } => {
   if (pattern.length > MAX_PATTERN) return { problem: `has over ${MAX_PATTERN} characters` }
   // Text and names of parts by turns.
   const pieces = pattern.split(PARTS)
-  if (pieces.some((piece, n) => n % 2 === 0 && /[{}/]/.test(piece))) {
+  const texts = pieces.filter((_, n) => n % 2 === 0)
+  const parts = pieces.filter((_, n) => n % 2 === 1)
+  if (texts.some((text) => /[{}/]/.test(text))) {
     return { problem: 'has a brace or a slash: a part is a name in braces, such as {date}' }
   }
-  if (!pattern.includes('{party}')) return { problem: 'has no {party}: it would tell of nobody' }
-  let source = ''
-  for (const [n, piece] of pieces.entries()) {
-    if (n % 2 === 0) {
-      source += literal(piece)
-      continue
-    }
-    const next = pieces.slice(n + 1, n + 2).join('') // there is one: split gives them by turns
-    if (next === '' && n + 2 < pieces.length) {
-      return { problem: 'has two parts without text between them: nobody knows where one ends' }
-    }
-    if (piece === 'party' && /^[0-9]/.test(next)) {
-      return { problem: 'has a digit behind {party}: nobody knows where the number ends' }
-    }
-    const other = next === '' ? '[^]+' : `[^${literal(next.slice(0, 1))}]+`
-    source += piece === 'party' ? '([0-9]+)' : other
+  const last = parts.lastIndexOf('party')
+  if (last === -1) return { problem: 'has no {party}: it would tell of nobody' }
+  const behind = texts.slice(1)
+  if (behind.slice(0, -1).includes('')) {
+    return { problem: 'has two parts without text between them: nobody knows where one ends' }
   }
-  return new RegExp(`^${source}$`)
+  if (behind.some((text) => /^[0-9]/.test(text))) {
+    return { problem: 'has a digit behind a part: nobody knows where the part ends' }
+  }
+  // Where only text and parties stand before the last party, nothing can move it, and what is behind does not matter. Else
+  // no part may hold a character with which the text between two parts begins: then a name has as many of these as the
+  // pattern, all of them the pattern's own.
+  const isFixed = parts.slice(0, last).every((part) => part === 'party')
+  const stops = literal(
+    behind
+      .slice(0, -1)
+      .map((text) => text.slice(0, 1))
+      .join(''),
+  )
+  const read = isFixed ? parts.slice(0, last + 1) : parts
+  const source = read.map(
+    (part, n) => (part === 'party' ? '([0-9]+)' : `[^${stops}]*`) + literal(behind[n] as string),
+  )
+  const end = read.length === parts.length ? '$' : ''
+  return {
+    fits: createFit(texts, parts[0] === 'date' || parts[0] === 'time'),
+    parties: new RegExp(`^${literal(texts[0] as string)}${source.join('')}${end}`),
+  }
 }
 
-/** `patterns`: the operator's own, good ones; the first that fits is believed, before any form that we know. */
+/** `patterns`: the operator's own, good ones; a name that fits some is of no other form. */
 export const createNames = (patterns: readonly string[]): CallSource => {
   const own = patterns.map((pattern) => {
     const parsed = parseNamePattern(pattern)
@@ -112,11 +148,11 @@ export const createNames = (patterns: readonly string[]): CallSource => {
     return parsed
   })
   const read = (name: string): readonly string[] | undefined => {
-    for (const pattern of own) {
-      const found = pattern.exec(name)
-      if (found) return found.slice(1)
-    }
-    return readKnown(name)
+    const told = own
+      .filter(({ fits }) => fits(name))
+      .map(({ parties }) => parties.exec(name)?.slice(1) ?? [])
+    if (told.length === 0) return readKnown(name)
+    return told.reduce((some, others) => some.filter((number) => others.includes(number)))
   }
   return {
     name: 'names',

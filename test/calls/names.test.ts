@@ -75,25 +75,88 @@ void t.test('patterns of the operator’s own name the parties', (t) => {
     'rec_{party}_to_{other}.wav',
     'out-{dialled}-{party}-{date}.wav',
     '[{party}]\u{1f600}{rest}',
+    'page {party}',
   ])
   for (const [path, parties] of [
     ['2026/20261128T101500-201-202.wav', ['201', '202']],
-    ['20261128T101500-201-202x.wav', undefined],
-    ['20261128T101500-201-1-202.wav', undefined], // one way to read it, or none
+    ['20261128T101500-201-202x.wav', []],
+    ['20261128T101500-201-1-202.wav', []], // one way to read it, or nobody
+    ['20261128T101500-201-202.wav.mp3', []],
     ['rec_201_to_15551230202.wav', ['201']],
     ['rec_0201_to_202.wav', ['0201']],
-    ['rec_٢٠١_to_202.wav', undefined],
-    ['rec_201_to_.wav', undefined],
-    ['rec_201_to_202.wav.wav', undefined],
+    ['rec_٢٠١_to_202.wav', []],
+    ['rec_201_to_.wav', ['201']],
+    ['rec_201_to_a_to_b.wav.wav', ['201']], // whatever stands behind
     ['xrec_201_to_202.wav', undefined],
     ['rec_201_to_202Xwav', undefined], // text is text
+    ['rec_201_to.wav', undefined],
     ['out-5551234-201-20261128.wav', ['201']],
-    ['out-5551234-201-20261128-101500-1795860900.12.wav', ['201']], // of the forms that we know
+    ['out--201-20261128.wav', ['201']],
+    ['external-201-202-20261128-101500-1795860900.12.wav', ['201']], // of the forms that we know
     ['[201]\u{1f600}anything.of-it', ['201']],
     ['[201]\u{1f601}anything.of-it', undefined],
+    ['page 201', ['201']],
+    ['page 201x', []],
   ] as const) {
     t.same(partiesOf(path), parties, path)
   }
+  t.same(createNames(['{party}.wav.wav']).partiesOf('201.wav'), undefined)
+  t.end()
+})
+
+void t.test('what a caller chose moves no party', (t) => {
+  // What a caller shows, and a called party without a number: 202 took no part.
+  const chosen = [
+    '5-202',
+    '5-202-',
+    '-202',
+    '202-',
+    '202.',
+    'x.202',
+    '-',
+    '202',
+    '202-201',
+    '5-202-201-20261128.wav',
+  ]
+  chosen.push(
+    'external-202',
+    'out-5-202-20261128-101500-1795860900.12',
+    '202-always',
+    'transfer_202_203',
+    '5_202',
+  )
+  const forms: readonly (readonly [
+    pattern: string,
+    make: (caller: string, called: string) => string,
+  ])[] = [
+    ['{caller}-{party}-{date}.wav', (c, p) => `${c}-${p}-20261128.wav`],
+    [
+      '{caller}-{party}-{date}-{time}-{id}.wav',
+      (c, p) => `${c}-${p}-20261128-101500-1795860900.12.wav`,
+    ],
+    ['{caller}-{party}.wav', (c, p) => `${c}-${p}.wav`],
+    ['{caller}-{party}', (c, p) => `${c}-${p}`],
+    ['{caller}_{party}-{rest}', (c, p) => `${c}_${p}-of+1`],
+    ['{date}-{party}-{caller}-{party}.wav', (c, p) => `20261128-201-${c}-${p}.wav`],
+    ['{party}-{caller}.wav', (c, p) => `${p}-${c}.wav`],
+    ['rec {party}-{caller}-{id}.wav', (c, p) => `rec ${p}-${c}-202-202.wav`],
+  ]
+  for (const [pattern, make] of forms) {
+    const { partiesOf } = createNames([pattern])
+    for (const caller of chosen) {
+      for (const called of ['201', 'unknown', '', '+201', '201-1']) {
+        const name = make(caller, called)
+        t.notOk(partiesOf(name)?.includes('202'), `${pattern}: ${name}`)
+      }
+    }
+    t.ok(partiesOf(make('5551234', '201'))?.includes('201'), pattern)
+  }
+  // Nor do two patterns of which a name may be: whom both name took part.
+  const two = createNames(['out-{party}-{dialled}.wav', '{caller}-{party}.wav'])
+  t.same(two.partiesOf('out-202-201.wav'), [])
+  t.same(two.partiesOf('5551234-201.wav'), ['201'])
+  const wider = createNames(['rec_{party}_to_{party}', 'rec_{party}_to_{other}'])
+  t.same([wider.partiesOf('rec_201_to_202'), wider.partiesOf('rec_201_to_+49')], [['201'], []])
   t.end()
 })
 
@@ -103,7 +166,8 @@ void t.test('a pattern that could be read in two ways is refused with the cure',
     ['{date}.wav', /^has no \{party\}/],
     ['{party}{date}.wav', /^has two parts without text between them/],
     ['{date}{party}', /^has two parts without text/],
-    ['{party}0-{date}', /^has a digit behind \{party\}/],
+    ['{party}0-{date}', /^has a digit behind a part/],
+    ['{caller}2{party}', /^has a digit behind a part/],
     ['{Party}-{party}', /^has a brace or a slash/],
     ['{party}-{', /^has a brace or a slash/],
     ['{party}-}', /^has a brace or a slash/],
@@ -118,7 +182,7 @@ void t.test('a pattern that could be read in two ways is refused with the cure',
 })
 
 void t.test('a long name is read at once', (t) => {
-  const patterns = [`${'{a}-'.repeat(60)}{party}`, `${'{party}-'.repeat(30)}x`]
+  const patterns = [`${'{a}-'.repeat(60)}{party}`, `${'{party}-'.repeat(30)}x`, '{party}-{a}-{a}x']
   const { partiesOf } = createNames(patterns)
   const long = [
     '1-'.repeat(512),
