@@ -40,6 +40,7 @@ const measure = (count: number): RegistryReport => {
     limits: () => ({ perSession: 16, streamsPerSession: 64 }),
     observe: () => undefined,
     onFault: () => undefined,
+    onCrowd() {},
     isEnded: () => false,
     stillAllowed: () => true,
   })

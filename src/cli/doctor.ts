@@ -11,7 +11,7 @@ import type { Config } from '../config/config.ts'
 import { keysFile, loadKeys } from '../config/keys-file.ts'
 import { openConfig } from '../config/load.ts'
 import { type Finding, ok, problem, warning } from '../doctor/finding.ts'
-import { judgeUncuttable, tryCuts } from '../doctor/cut.ts'
+import { judgeFronts, judgeUncuttable, tryCuts } from '../doctor/cut.ts'
 import { checkClock, checkClosed, checkNode, checkSocket, idsOf } from '../doctor/host.ts'
 import { judgeNchan, workersThatKick } from '../doctor/nchan.ts'
 import { type Directive, walk } from '../doctor/nginx-config.ts'
@@ -20,6 +20,7 @@ import { probe } from '../doctor/probe.ts'
 import { readNginx } from '../doctor/read-nginx.ts'
 import { judgeConfig } from '../daemon/judge.ts'
 import { inspectSharedStore } from '../daemon/open-state.ts'
+import type { CutsReport } from '../daemon/operations.ts'
 import { asOwner } from '../files/owner.ts'
 import { inspectStore } from '../store/sqlite/copy.ts'
 import { StoreError } from '../store/store.ts'
@@ -130,7 +131,7 @@ const checkDaemon = async (config: Config): Promise<Finding[]> => {
   }
   const body = told.body as {
     obstacle?: string | null
-    nginx?: WorkersReport & { uncuttable?: Readonly<Record<string, number>> }
+    nginx?: WorkersReport & Partial<CutsReport>
     cdr?: Partial<CdrState>
   }
   const { obstacle, nginx, cdr } = body
@@ -151,7 +152,8 @@ const checkDaemon = async (config: Config): Promise<Finding[]> => {
     : []
   const calls = cdr ? [judgeCdr(config, cdr)] : []
   const left = judgeUncuttable(nginx.uncuttable ?? {}, control, { whys: WHYS })
-  return [daemon, ...old, ...calls, ...left, judgeWorkers(config, nginx)]
+  const fronts = judgeFronts(nginx.fronts ?? [])
+  return [daemon, ...old, ...calls, ...left, ...fronts, judgeWorkers(config, nginx)]
 }
 
 /** A file that is there says nothing: nginx may have been killed, or listen no more under that name. */

@@ -35,6 +35,7 @@ const refusalWords = (reason: Reason, detail: Reply['detail']): string => {
     : 'refused as another site, as the browser itself says; site.origins changes nothing: a cookie counts for pages of the host that is asked'
 }
 
+const MOST_FRONTS = 8 // a stranger with two logins may look like one
 const HOUR = 3600 // seconds: what stands in nginx's configuration is not news each time
 const KINDS = [StoreError, KickSocketError, StreamFileError, UncuttableError]
 
@@ -59,7 +60,15 @@ export const createObserver = (parts: {
   const { metrics, log, security, limit, addressLimit, clock } = parts
   let namesInHeader = false
   const uncuttable = new Map<Why, number>()
-  const saidAt = new Map<Why, number>()
+  const fronts = new Set<string>()
+  const saidAt = new Map<string, number>()
+
+  const isDue = (what: string): boolean => {
+    const due = saidAt.get(what) ?? -Infinity
+    if (clock.monotonic() < due) return false
+    saidAt.set(what, clock.monotonic() + HOUR)
+    return true
+  }
 
   const securityEvent = (event: SecurityEvent, address: string): void => {
     const { name, message, sid, user = '-' } = event
@@ -136,11 +145,20 @@ export const createObserver = (parts: {
     uncuttable(why: Why): void {
       metrics.uncuttable(why)
       uncuttable.set(why, (uncuttable.get(why) ?? 0) + 1)
-      const due = saidAt.get(why) ?? -Infinity
-      if (clock.monotonic() < due) return
-      saidAt.set(why, clock.monotonic() + HOUR)
-      log.warn({ why }, `streams cannot be cut: ${WHYS[why]}`)
+      if (isDue(why)) log.warn({ why }, `streams cannot be cut: ${WHYS[why]}`)
     },
+    /** Several users' streams came over one connection. */
+    crowd(connection: string): void {
+      const [peer = ''] = connection.split(' ')
+      if (fronts.size < MOST_FRONTS) fronts.add(peer)
+      if (fronts.has(peer) && isDue(peer)) {
+        log.warn(
+          { peer },
+          'several users come over one connection from there, and end together: where it is a proxy, name it in `set_real_ip_from`, and let it speak HTTP/1.1 to nginx',
+        )
+      }
+    },
+    fronts: () => [...fronts],
     countUncuttable: () => Object.fromEntries(uncuttable),
     streamFault(error: unknown): void {
       log.error({ err: error }, 'a live stream could not be ended: tried again until it works')

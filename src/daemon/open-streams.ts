@@ -82,6 +82,7 @@ export const openStreams = async (
     limits: () => terms.now().config.streams,
     observe: metrics.kicked,
     onFault: observer.streamFault,
+    onCrowd: observer.crowd,
     isEnded: revocations.has,
     stillAllowed: terms.stillAllowed,
     renew,

@@ -23,6 +23,8 @@ export interface CutsReport {
   cutter: string | null
   /** Streams that could not be cut since the start, by why. */
   uncuttable: Readonly<Record<string, number>>
+  /** From where several users came over one connection. */
+  fronts: readonly string[]
 }
 
 const ASKED = '' // from no address: the operator asks
@@ -46,6 +48,7 @@ export const createOperations = (parts: {
   namesInHeader(): boolean
   /** How many streams could not be cut since the start, by why. */
   uncuttable(): Readonly<Record<string, number>>
+  fronts(): readonly string[]
 }) => {
   const { store, sessions, registry, users, follower, peers, inForce } = parts
   const { workers, cutter } = parts
@@ -84,6 +87,7 @@ export const createOperations = (parts: {
       namesInHeader: parts.namesInHeader(),
       cutter: cutter.fault()?.message ?? null,
       uncuttable: parts.uncuttable(),
+      fronts: parts.fronts(),
     }),
     cdr: parts.cdr.state,
     async endSessions(which: SessionSelector): Promise<number> {

@@ -119,7 +119,7 @@ const build = async (config: Config, parts: DaemonParts) => {
   const peers = sharing.openPeers({ ...core, ...list, learner, onStanding, allows: limit.allows })
   opened.defer(() => peers.close())
   const { obstacle, keyObstacle, streamEnded } = peers
-  const { resourceNamed, namesInHeader, countUncuttable: uncuttable } = observer
+  const { resourceNamed, namesInHeader, countUncuttable: uncuttable, fronts } = observer
   const asked = { listSessions, streamEnded, obstacle, keyObstacle, resourceNamed }
   const inForce = await openInForce({
     ...core,
@@ -136,7 +136,7 @@ const build = async (config: Config, parts: DaemonParts) => {
   await peers.join()
   await sharing.learnOwners(store)
 
-  const told = { listSessions, namesInHeader, uncuttable }
+  const told = { listSessions, namesInHeader, uncuttable, fronts }
   const operations = createOperations({
     ...core,
     ...told,

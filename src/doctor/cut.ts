@@ -119,3 +119,14 @@ export const judgeUncuttable = (
     const [text, cure] = said(why, cuts)
     return warning('uncuttable', where, `${count} streams could not be cut: ${text}`, cure)
   })
+
+/** As the daemon has seen since it started. */
+export const judgeFronts = (fronts: readonly string[]): Finding[] =>
+  fronts.map((peer) =>
+    warning(
+      'front',
+      peer,
+      'several users came over one connection from there, a proxy’s or a browser’s with two logins: who is cut takes the others along',
+      'of a proxy: `set_real_ip_from` and `real_ip_header` in nginx, and let it speak HTTP/1.1 to nginx',
+    ),
+  )

@@ -34,6 +34,8 @@ export const createRegistry = (parts: {
   limits(): Limits
   observe(kick: KickObservation): void
   onFault(error: unknown): void
+  /** Streams of several users came over it: to cut one is to cut the others. */
+  onCrowd(connection: string): void
   /** Whether the session is known to have ended. */
   isEnded(sid: string): boolean
   /** Whether what is live would be allowed today. */
@@ -45,7 +47,7 @@ export const createRegistry = (parts: {
       ) => Promise<ReadonlyMap<string, { role: string; until: number }>>)
     | undefined
 }) => {
-  const { file, workers, clock, limits, onFault } = parts
+  const { file, workers, clock, limits, onFault, onCrowd } = parts
   const { isEnded, stillAllowed, renew } = parts
   const live = createLiveList()
   /** When the right to it ends, by the wall clock. */
@@ -190,8 +192,11 @@ export const createRegistry = (parts: {
         return known.kick
       }
       // Of two sockets with the same addresses one is gone. Which, the kernel says: this check may be the older one.
-      for (const one of live.onConnection(admission.connection ?? '')) {
-        if (one.cookie !== admission.cookie) sweep.add(one, now)
+      const beside = live.onConnection(admission.connection ?? '')
+      for (const one of beside) if (one.cookie !== admission.cookie) sweep.add(one, now)
+      const others = beside.filter(({ username }) => username !== admission.username)
+      if (others.some(({ cookie }) => cookie === admission.cookie)) {
+        onCrowd(String(admission.connection))
       }
       const surplus = places.roomFor(admission)
       if (!surplus) return undefined

@@ -249,13 +249,17 @@ void t.test('what the daemon could not cut', async (t) => {
   writeFileSync(place.at('dump'), '# configuration file /n:\nhttp { }\n')
   const look = async () => {
     const { findings } = await report('--config', place.config, '--nginx', place.at('dump'))
-    return findings.filter((found) => found.rule === 'uncuttable')
+    return findings.filter(({ rule }) => rule === 'uncuttable' || rule === 'front')
   }
   t.same(await look(), [], 'a daemon of the version before')
   nginx = { uncuttable: { shared: 7, 'of a later version': 1 } }
   t.match(await look(), [
     { state: 'warning', text: /^7 streams .*a proxy in front/, cure: /^let it speak HTTP\/1\.1/ },
     { state: 'warning', text: /the cutter refuses it/ },
+  ])
+  nginx = { fronts: ['192.0.2.10'] }
+  t.match(await look(), [
+    { state: 'warning', where: '192.0.2.10', text: /several users/, cure: /set_real_ip_from/ },
   ])
 })
 

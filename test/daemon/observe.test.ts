@@ -101,6 +101,18 @@ void t.test('what cannot be cut is counted each time, and told once an hour', (t
   const line = (why: 'shared' | 'unix') => [{ why }, `streams cannot be cut: ${WHYS[why]}`]
   t.same(told.splice(0), [line('shared'), line('shared'), line('unix')])
 
+  for (const at of [7000, 7001, 11_000]) {
+    now = at
+    observer.crowd('192.0.2.10 40000 192.0.2.2 443')
+  }
+  t.match(told.splice(0), [
+    [{ peer: '192.0.2.10' }, /^several users come over one connection/],
+    [{ peer: '192.0.2.10' }, /end together/],
+  ])
+  for (let at = 11; at < 100; at++) observer.crowd(`192.0.2.${at} 40000 192.0.2.2 443`)
+  t.equal(observer.fronts().length, 8, 'a stranger cannot make it long')
+  t.equal(told.splice(0).length, 7)
+
   observer.cutter(new CutterError('/run/x is not there'))
   observer.cutter(undefined)
   observer.cutRefused('port')

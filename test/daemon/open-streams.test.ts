@@ -37,6 +37,7 @@ void t.test('a worker of nginx dies, and nginx is reloaded', async (t) => {
     namesInHeader: false,
     cutter: null,
     uncuttable: {},
+    fronts: [],
   }
   t.same(await told(), whole)
   writeFileSync(file, '1\n2\n4\n')
@@ -126,4 +127,28 @@ void t.test('without a cutter: what streams.end says', async (t) => {
   t.match((await listen()).header('x-auth-channels'), /^users-state,kick-/)
   t.equal((await connect()).status, 204)
   t.equal(await daemon.metric('postern_streams_uncuttable_total{why="away"}'), 4, 'nobody asked')
+})
+
+void t.test('several users over one connection: a front that nginx does not name', async (t) => {
+  const daemon = await startTestDaemon(t)
+  const cutter = await openCutSocket(t, daemon.place.at('cut.sock'))
+  cutter.sockets.set(AT, 'a1')
+  const listen = async (username: string, resource = 'users-state', connection = AT) => {
+    const { access } = await daemon.softphone(username)
+    const headers = { 'X-Auth-Action': 'subscribe', resource, ...by(connection, 'HTTP/2.0') }
+    t.equal((await daemon.check(access, headers)).status, 204)
+  }
+  const fronts = async (): Promise<unknown> => {
+    const { nginx } = (await daemon.control('/ready')).json() as { nginx: { fronts: unknown } }
+    return nginx.fronts
+  }
+  await listen('201')
+  await listen('201')
+  await listen('201', 'active-calls')
+  cutter.sockets.set(AT, 'a2')
+  await listen('202')
+  t.same(await fronts(), [], 'one user, and another after them by another socket')
+  await listen('201')
+  t.same(await fronts(), ['192.0.2.1'])
+  t.match(daemon.logText(), /several users come over one connection from there/)
 })

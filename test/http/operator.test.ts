@@ -90,6 +90,7 @@ void t.test('the control socket tells the same as readyz', async (t) => {
     namesInHeader: false,
     cutter: null,
     uncuttable: {},
+    fronts: [],
   }
   t.same(answer.json(), { obstacle: null, nginx })
   const routes = createControlRoutes({

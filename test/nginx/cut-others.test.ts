@@ -13,7 +13,7 @@ import { needsOpenssl } from '../fixtures/canned-server.ts'
 import { NEEDS_CUTTER } from '../fixtures/cutter.ts'
 import { nginxMissing } from '../fixtures/nginx.ts'
 import { nginxFound, until } from '../fixtures/postern.ts'
-import { V1 } from './ask.ts'
+import { ask as askNginx, V1 } from './ask.ts'
 import { addressOf, type CutSite, type Door, openCutSite } from './cut-site.ts'
 
 const OTHERS = Number(process.env['POSTERN_OTHERS'] ?? 500)
@@ -217,6 +217,8 @@ void t.test('who is cut alone is cut', { skip }, async (t) => {
         return counts.every((count) => count > 0)
       })
       t.equal((await uncuttable(site, 'shared')) - shared, isTrusted ? 2 : 0)
+      const { body } = await askNginx(0, '/ready', { socket: site.place.at('control.sock') })
+      t.match(JSON.parse(body), { nginx: { fronts: isTrusted ? [] : ['127.0.0.1'] } })
       await site.post('/auth/logout', mine.access)
       if (isTrusted) {
         await until('the other hears', async () => {

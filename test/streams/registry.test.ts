@@ -189,6 +189,7 @@ const setUp = (t: Test, options: Partial<Limits> = {}) => {
       limits: () => limits,
       observe: (kick) => void seen.push(kick),
       onFault: (error) => void faults.push(error),
+      onCrowd: (connection) => void told.push(`crowd ${connection}`),
       isEnded: (sid) => ended.has(sid),
       stillAllowed: (subscription) => right.stillAllowed(subscription),
     })
@@ -1021,6 +1022,7 @@ void t.test('a fault of the observer stops no kick', async (t) => {
       throw new Error('no metric')
     },
     onFault: (error) => void faults.push(error),
+    onCrowd() {},
     isEnded: () => false,
     stillAllowed: () => true,
   })
