@@ -43,22 +43,46 @@ export interface Candidate {
   wasUser: boolean
 }
 
-/** An auth section, and what proves its password. */
+interface Proof {
+  username: string
+  mark: string
+  secret: Secret
+}
+
+/** All auth sections of one name, and what proves the password of the one that there should be. */
 interface Auth {
-  section: Section
-  proof: { username: string; mark: string; secret: Secret } | { unusable: string }
+  sections: Section[]
+  proof: Proof | { unusable: string }
+  /** What whoever is at the other end may know, of an unusable one too. */
+  known: Proof[]
 }
 
 type Auths = ReadonlyMap<string, Auth>
 
-const readAuths = async (sections: Sections, all: readonly Section[]): Promise<Auths> => {
+const readAuths = async (
+  sections: Sections,
+  all: readonly Section[],
+  warnings: Set<string>,
+): Promise<Auths> => {
   const defaults = readAuthDefaults(all)
   const auths = new Map<string, Auth>()
   for await (const section of inSlices(sections.get('auth') ?? [], SLICE)) {
+    const { name, place } = section
     const read = readSecret(section, defaults)
     const proof =
       'secret' in read ? { ...read, mark: credentialOf(read.username, read.secret) } : read
-    auths.set(section.name, { section, proof })
+    const known = 'mark' in proof ? [proof] : []
+    const auth = auths.get(name)
+    const [first] = auth?.sections ?? []
+    if (!auth || !first) {
+      auths.set(name, { sections: [section], proof, known })
+      continue
+    }
+    auth.sections.push(section)
+    auth.known.push(...known)
+    const unusable = `${place}: [${name}] stands there twice as type=auth, first at ${first.place}: neither lets anybody in, and Asterisk then loads no auth section at all: rename one`
+    auth.proof = { unusable }
+    warnings.add(unusable)
   }
   return auths
 }
@@ -88,10 +112,9 @@ const readUses = async (
   const [inbound, any] = [new Set<string>(), new Set<string>()]
   const taken = new Map<string, { secret: Secret; who: string }[]>()
   const take = (name: string, who: string): void => {
-    const proof = auths.get(name)?.proof
-    if (!proof || !('mark' in proof)) return
-    const { username, secret } = proof
-    taken.set(username, [...(taken.get(username) ?? []), { secret, who }])
+    for (const { username, secret } of auths.get(name)?.known ?? []) {
+      taken.set(username, [...(taken.get(username) ?? []), { secret, who }])
+    }
   }
   for (const registration of registrations) {
     for (const name of readAll(registration, 'outbound_auth')) {
@@ -167,16 +190,17 @@ function* pairUp(
   endpoints: readonly Endpoint[],
   { inbound }: Uses,
   readLone: (section: Section) => Endpoint,
-): Generator<{ endpoint: Endpoint; auth: Auth }> {
+): Generator<{ endpoint: Endpoint; auth: Auth; section: Section }> {
   for (const endpoint of endpoints) {
     for (const name of endpoint.auths) {
       const auth = auths.get(name)
-      if (auth) yield { endpoint, auth }
+      if (auth) for (const section of auth.sections) yield { endpoint, auth, section }
     }
   }
   for (const auth of auths.values()) {
-    const { section } = auth
-    if (!inbound.has(section.name)) yield { endpoint: readLone(section), auth }
+    for (const section of auth.sections) {
+      if (!inbound.has(section.name)) yield { endpoint: readLone(section), auth, section }
+    }
   }
 }
 
@@ -189,18 +213,18 @@ const wasUser = (section: Section, { inbound, any }: Uses): boolean =>
 export const readAccounts = async (all: readonly Section[], terms: AccountTerms) => {
   const sections = await sortByType(all)
   const endpoints = await readEndpoints(sections, terms)
-  const auths = await readAuths(sections, all)
+  const warnings = new Set<string>()
+  const auths = await readAuths(sections, all, warnings)
   const uses = await readUses(auths, endpoints, sections.get('registration') ?? [])
 
   const found: Candidate[] = []
-  const warnings = new Set<string>()
   const users = new Map<string, Devices>()
   const isAuthAlone = [...sections.keys()].every((type) => type === 'auth')
   const pairs = pairUp(auths, endpoints, uses, (section) =>
     readLoneAuth(section, isAuthAlone, terms),
   )
-  for await (const { endpoint, auth } of inSlices(pairs, SLICE)) {
-    const { section, proof } = auth
+  for await (const { endpoint, auth, section } of inSlices(pairs, SLICE)) {
+    const { proof } = auth
     const { place } = section
     const name = readVariable(section, 'username') || section.name
     const candidate: Candidate = {

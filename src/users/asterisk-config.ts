@@ -22,17 +22,17 @@ export const loadAsteriskConfig = async (root: string) => {
     )
   }
 
-  const twice: string[] = []
+  const twice: string[] = [] // of auth sections whoever reads them says it
   const written = new Set<string>()
   for (const [index, section] of main.sections.entries()) {
     if (index % SLICE === SLICE - 1) await nextTurn()
     const type = readType(section)
     if (section.template || type === undefined) continue
     const key = keyOf(section)
-    if (written.has(key) && ['auth', 'endpoint', 'aor'].includes(type)) {
-      const problem = `${section.place}: [${section.name}] of type ${type} stands there twice, and Asterisk then loads none of that type: rename one`
-      if (type === 'auth') problems.push(problem)
-      else twice.push(problem)
+    if (written.has(key) && ['endpoint', 'aor'].includes(type)) {
+      twice.push(
+        `${section.place}: [${section.name}] of type ${type} stands there twice, and Asterisk then loads none of that type: rename one`,
+      )
     }
     written.add(key)
   }

@@ -382,6 +382,41 @@ void t.test('one odd account keeps out nobody else', async (t) => {
   }
 })
 
+void t.test('two auth sections of one name let nobody in, and keep out nobody else', async (t) => {
+  const auth = (username: string, password: string): string =>
+    `[201]\ntype=auth\nusername=${username}\npassword=${password}\n`
+  const device = (password: string): string =>
+    `[201-web]\ntype=endpoint\nauth=201-web\n[201-web]\ntype=auth\nusername=201\npassword=${password}\n`
+  const twice = phone('201', '', 'password=hunter1') + auth('209', 'hunter2')
+  const { accounts, found, warnings } = await read(t, twice + phone('202'))
+  t.same([...accounts.keys()], ['202'])
+  t.match(
+    found.map(({ name, leftOut }) => [name, leftOut?.why]),
+    [
+      ['201', /^it stands there twice as type=auth, first at .*:10: .*: rename one$/],
+      ['209', /^it stands there twice/],
+      ['202', undefined],
+    ],
+    'whom it would have let in is told for both',
+  )
+  t.match(warnings, [/pjsip\.conf:15: \[201\] stands there twice as type=auth, first at .*:10: /])
+  t.equal(warnings.length, 1)
+  t.notMatch(warnings.join() + JSON.stringify(found), /hunter/)
+
+  const again = await read(t, phone('201') + auth('201', 'p-201') + auth('201', 'three'))
+  t.same([...again.accounts.keys()], [], 'also where both say the same, or there are three')
+  t.match(again.warnings, [/:15: \[201\] .* first at .*:10: /, /:19: \[201\] .* first at .*:10: /])
+
+  const other = await read(t, twice + device('hunter2'))
+  t.same([...other.accounts.keys()], ['201'], 'another section of that user counts')
+  const trunk = twice.replace('from-internal', 'from-pstn').replace('=209', '=201')
+  for (const known of ['hunter1', 'hunter2']) {
+    const { accounts, warnings } = await read(t, trunk + device(known))
+    t.same([...accounts.keys()], [], 'what a trunk may know of it lets nobody in')
+    t.match(warnings, [/twice/, /its secret is also that of \[201\], which is left out/])
+  }
+})
+
 void t.test('the odd secret of a trunk is nobody’s business', async (t) => {
   const { warnings } = await read(t, phone('t', 'context=from-pstn', 'auth_type=google_oauth'))
   t.same(warnings, [])

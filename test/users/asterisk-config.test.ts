@@ -60,8 +60,6 @@ void t.test('two sections of one name and type', async (t) => {
   })
   t.same(config.problems, [])
   t.match(config.warnings, [/:5: \[a\] of type aor stands there twice, .*: rename one/])
-  const twice = await load(t, { 'pjsip.conf': '[a]\ntype=auth\n[a]\ntype=auth\n' })
-  t.match(twice.config.problems, [/:3: \[a\] of type auth stands there twice/])
 })
 
 void t.test('no file, and a folder for a file', async (t) => {

@@ -9,7 +9,7 @@ import {
   readAuthDefaults,
   readSecret,
 } from '../../src/users/asterisk-secret.ts'
-import { readType, readVariable } from '../../src/users/asterisk-section.ts'
+import { readType, readVariable, type Section } from '../../src/users/asterisk-section.ts'
 import {
   copyCase,
   listCases,
@@ -21,16 +21,20 @@ import {
 const OPTIONS =
   'an option that this Asterisk does not know, or a value of one: it leaves the section out, we do not'
 const NAMES =
-  'names of sections that differ in their bytes alone are one name here, which is refused'
+  'names of sections that differ in their bytes alone are one name here, which lets nobody in'
+const TWICE =
+  'two auth sections of one name: Asterisk then has none, we leave out that name and no other'
 /** Where we differ, and why; docs/operating.md says it to the operator. */
 const DIFFERENCES: Readonly<Record<string, string>> = {
   'comment-unopened': OPTIONS,
+  'include-twice-auth': TWICE,
   'line-name-space': OPTIONS,
   'name-latin1': NAMES,
   'name-odd': 'a section without a name gets a random one from Asterisk at each start',
   'secret-realm-broken-global': OPTIONS,
   'secret-unknown-option': OPTIONS,
-  'twice-bad': OPTIONS,
+  'twice-auth': TWICE,
+  'twice-bad': TWICE,
   'twice-endpoint':
     'Asterisk then has no endpoint at all: it is told, and nobody is logged out for it',
   'type-first-counts': OPTIONS,
@@ -53,6 +57,11 @@ const read = async (folder: string) => {
     registrations: Record<string, object>
     logins: Record<string, string[]>
   }
+  const isTwice = (one: Section): boolean =>
+    sections.some(
+      (other) =>
+        other !== one && !other.template && readType(other) === 'auth' && other.name === one.name,
+    )
   for (const section of sections.filter(({ template }) => !template)) {
     const { name } = section
     const take = (...names: string[]): object =>
@@ -73,7 +82,7 @@ const read = async (folder: string) => {
     if (type === 'registration') seen.registrations[name] = take('outbound_auth', 'endpoint')
     if (type !== 'auth') continue
     const found = readSecret(section, defaults)
-    if ('unusable' in found || isEmptySecret(found.secret)) continue
+    if ('unusable' in found || isEmptySecret(found.secret) || isTwice(section)) continue
     const { username, secret } = found
     seen.auths[name] = username
     seen.logins[name] = PASSWORDS.flatMap(([password]) =>

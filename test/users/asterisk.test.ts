@@ -176,15 +176,19 @@ void t.test('a file that gives nobody is said at the start, and what it holds', 
 })
 
 void t.test('a broken file stops the start, with every problem', async (t) => {
-  const text = `${GOOD}${GOOD}[a\n`
-  await t.rejects(open(t, text), new ConfigError([]))
-  try {
-    await open(t, text)
-  } catch (error) {
-    t.match(error, {
-      problems: [/pjsip\.conf:17: /, /pjsip\.conf:9: .* twice/, /pjsip\.conf:13: .* twice/],
-    })
-  }
+  await t.rejects(open(t, `${GOOD}[a\n`), new ConfigError([]))
+})
+
+void t.test('a second section of one name freezes nobody', async (t) => {
+  const { source, problems, warnings, write, look } = await open(t, GOOD + auth('c', 'r'))
+  warnings.splice(0)
+  write(auth('a', 'p') + auth('a', 'r') + auth('c', 's'))
+  for (let second = 0; second < 3; second++) await look()
+  t.same(problems, [])
+  t.same(await source.authenticate('a', 'p'), { refused: 'unknown_user' })
+  t.same(await source.authenticate('b', 'q'), { refused: 'unknown_user' }, 'removed in that write')
+  t.match(await source.authenticate('c', 's'), { user: { name: 'c' } })
+  t.match(warnings, [/:5: \[a\] stands there twice/, /only auth sections/])
 })
 
 void t.test('a change is read at the second look that sees it', async (t) => {
