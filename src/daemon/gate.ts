@@ -191,7 +191,7 @@ export const createGate = (
     ]),
     ...dialects.flatMap(routesOf),
   ]
-  return { router: createRouter(routes, shape, now), guard }
+  return { router: createRouter(routes), guard }
 }
 
 export type Gate = ReturnType<typeof createGate>

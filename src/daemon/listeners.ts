@@ -88,10 +88,10 @@ export const openListeners = async (
     return 'path' in address ? { ...address, mode, group } : address
   }
   const openOperator = (address: ListenAddress, routes: readonly Route[]): Promise<void> =>
-    open(address, createRouter(routes, operatorShape, now), operatorShape, tellFault)
+    open(address, createRouter(routes), operatorShape, tellFault)
   await openOperator(
     { path: control, mode: 0o600, group: '' },
-    createControlRoutes({ ...operations, findObstacle, now }),
+    createControlRoutes({ ...operations, findObstacle }),
   )
   await openOperator(
     at('operator', operator, 0o600, ''),

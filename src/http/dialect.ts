@@ -14,6 +14,7 @@ import type { SessionParts } from './softphone/sessions.ts'
 /** All that the daemon offers; each dialect takes what it needs. */
 export interface DialectParts extends LoginParts, RefreshParts, SessionParts {
   basePath: string
+  now(): number
   tokens: Pick<Tokens, 'verify'>
   logout: Logout
   tickets: Pick<Tickets, 'issue'>

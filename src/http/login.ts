@@ -2,14 +2,7 @@
 // Whether the name or the password was wrong is said in the security log, never to the client (ASVS 6.3.8).
 
 import type { IssuedTokens, Login, LoginFailure, LoginRequest, LoginResult } from '../auth/login.ts'
-import {
-  challenge,
-  type ErrorShape,
-  failure,
-  type Reply,
-  retryAfter,
-  type SecurityEvent,
-} from './reply.ts'
+import { challenge, failure, type Reply, retryAfter, type SecurityEvent } from './reply.ts'
 import { type Handler, readAgent, type Request } from './request.ts'
 
 const MAX_NAME = 256 // bytes; far above any user's, and what the log would cut anyway
@@ -57,12 +50,8 @@ export const readAccount = (
 }
 
 /** The same words whatever was wrong. */
-export const refuseLogin = (
-  shape: ErrorShape,
-  now: number,
-  events: readonly SecurityEvent[],
-): Reply =>
-  failure(shape, 401, 'Invalid credentials: look at the name and the password', now, {
+export const refuseLogin = (events: readonly SecurityEvent[]): Reply =>
+  failure(401, 'Invalid credentials: look at the name and the password', {
     headers: ['WWW-Authenticate', challenge({ refused: 'no_credential' })],
     events,
   })
@@ -72,19 +61,17 @@ export type LoginFields = Omit<LoginRequest, 'address' | 'agent'>
 
 export interface LoginParts {
   login: Login
-  now(): number
   observe: { login(result: LoginResult): void }
 }
 
 export const createLoginHandler = <Fields extends LoginFields>(
-  { login, now, observe }: LoginParts,
+  { login, observe }: LoginParts,
   dialect: {
-    shape: ErrorShape
     read(request: Request): Promise<Fields | Reply>
     welcome(issued: IssuedTokens, asked: Fields, request: Request): Reply
   },
 ): Handler => {
-  const { shape, read, welcome } = dialect
+  const { read, welcome } = dialect
   return async (request) => {
     const asked = await read(request)
     if ('status' in asked) return asked
@@ -93,10 +80,10 @@ export const createLoginHandler = <Fields extends LoginFields>(
     observe.login(result)
     const events = loginEvents(asked.username, result)
     if ('issued' in result) return { ...welcome(result.issued, asked, request), events }
-    if ('refused' in result) return refuseLogin(shape, now(), events)
+    if ('refused' in result) return refuseLogin(events)
     const more = { headers: retryAfter(result.retryAfter), events }
     return 'throttled' in result
-      ? failure(shape, 429, 'Too many failed attempts: try again later', now(), more)
-      : failure(shape, 503, 'Try again later', now(), more)
+      ? failure(429, 'Too many failed attempts: try again later', more)
+      : failure(503, 'Try again later', more)
   }
 }

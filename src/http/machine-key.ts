@@ -7,7 +7,7 @@ import { hashMachineKey, isMachineKey } from '../auth/machine-key.ts'
 import type { MachineKeys } from '../auth/machine-keys.ts'
 import type { LocalThrottle } from '../auth/throttle.ts'
 import { readBearer } from './credential.ts'
-import { type ErrorShape, failure, type SecurityEvent } from './reply.ts'
+import { failure, type SecurityEvent } from './reply.ts'
 import type { Handler, Request } from './request.ts'
 
 /** What the security log is told of a refusal; a guess is counted. */
@@ -40,13 +40,11 @@ export const createGuessJudge =
 
 /** For what is a session's: a machine key has none, which whoever shows one is told, good or not. */
 export const forPeople =
-  (shape: ErrorShape, now: () => number, handler: Handler): Handler =>
+  (handler: Handler): Handler =>
   async (request) =>
     shownKey(request) === undefined
       ? handler(request)
       : failure(
-          shape,
           403,
           'A machine key has no session: nothing to refresh, to log out or to list; it counts until it is removed',
-          now(),
         )

@@ -93,10 +93,8 @@ export const createControlRoutes = (parts: {
   nginx(): object
   /** What is known of the CDR, for doctor; undefined: nothing asks it. */
   cdr(): object | undefined
-  now(): number
 }): Route[] => {
-  const refuse = (status: 400 | 409, why: string): Reply => failure(shape, status, why, parts.now())
-  const notApplied = (problems: readonly string[]): Reply => refuse(409, problems.join('\n'))
+  const notApplied = (problems: readonly string[]): Reply => failure(409, problems.join('\n'))
 
   const reload: Handler = async ({ query }) => {
     const result = await parts.reload(new URLSearchParams(query).get('users') !== 'held')
@@ -117,7 +115,7 @@ export const createControlRoutes = (parts: {
       const selector = readSelector(query)
       return selector
         ? json(200, { [done]: await act(selector) })
-        : refuse(400, 'say id, user or all=true')
+        : failure(400, 'say id, user or all=true')
     }
   const inspect: Handler = async (request) => {
     const body = await request.body()
@@ -125,7 +123,7 @@ export const createControlRoutes = (parts: {
     const { token, ...asked } = (parseJsonBody(request.headers, body) ?? {}) as Readonly<
       Record<'token' | 'action' | 'resource', unknown>
     >
-    if (typeof token !== 'string') return refuse(400, 'a JSON object with a token is required')
+    if (typeof token !== 'string') return failure(400, 'a JSON object with a token is required')
     const text = (value: unknown) => (typeof value === 'string' ? value : undefined)
     return json(200, await parts.inspect(token, text(asked.action), text(asked.resource)))
   }

@@ -1,14 +1,7 @@
 // A refused refresh as both dialects answer it, and what it leaves in the security log.
 
 import type { Refresh, RefreshResult } from '../auth/refresh.ts'
-import {
-  challenge,
-  type ErrorShape,
-  failure,
-  type Reply,
-  retryAfter,
-  type SecurityEvent,
-} from './reply.ts'
+import { challenge, failure, type Reply, retryAfter, type SecurityEvent } from './reply.ts'
 
 /** A rotated token that comes back has been copied: logged once, when that ends the session. */
 export const refreshEvents = (result: RefreshResult): SecurityEvent[] =>
@@ -31,20 +24,17 @@ export const refreshLabel = (result: RefreshResult): string => {
 
 export interface RefreshParts {
   refresh: Refresh
-  now(): number
   observe: { refresh(result: RefreshResult): void }
 }
 
 /** `headers`: what the dialect adds where the token is no longer valid. */
 export const refuseRefresh = (
-  shape: ErrorShape,
-  now: number,
   result: Exclude<RefreshResult, { outcome: unknown }>,
   headers: readonly string[] = [],
 ): Reply =>
   'unavailable' in result
-    ? failure(shape, 503, 'Try again later', now, { headers: retryAfter(result.retryAfter) })
-    : failure(shape, 401, 'Invalid or expired refresh token: log in again', now, {
+    ? failure(503, 'Try again later', { headers: retryAfter(result.retryAfter) })
+    : failure(401, 'Invalid or expired refresh token: log in again', {
         headers: ['WWW-Authenticate', challenge({ refused: 'expired' }), ...headers],
         events: refreshEvents(result),
       })

@@ -30,6 +30,8 @@ export interface Reply {
   cache?: string
   /** None: an empty answer, which keeps nginx's upstream connection alive. */
   body?: string
+  /** In the place of a body: what went wrong. The server tells it as the route's clients expect it. */
+  error?: string
   events?: readonly SecurityEvent[]
   /** Called once the answer is written. */
   afterwards?(): void
@@ -77,12 +79,10 @@ export const json = (
 export type ErrorShape = (error: string, now: number) => Readonly<Record<string, unknown>>
 
 export const failure = (
-  shape: ErrorShape,
   status: number,
   error: string,
-  now: number,
-  { headers, ...more }: Partial<Pick<Reply, 'headers' | 'events' | 'reason' | 'detail'>> = {},
-): Reply => ({ ...json(status, shape(error, now), headers), ...more })
+  more: Partial<Pick<Reply, 'headers' | 'events' | 'reason' | 'detail'>> = {},
+): Reply => ({ status, error, headers: [], ...more })
 
 /** In how many seconds to try again. */
 export const retryAfter = (seconds: number): string[] => ['Retry-After', String(seconds)]

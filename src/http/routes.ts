@@ -18,7 +18,9 @@ export interface Route {
   shape: ErrorShape
 }
 
-export interface Match extends Pick<Route, 'name' | 'atOnce' | 'handler' | 'shape'> {
+export interface Match extends Pick<Route, 'name' | 'atOnce' | 'handler'> {
+  /** Of the route; undefined where there is none: as the listener tells errors. */
+  shape?: ErrorShape
   /** Where in the path what stands for `:id` or `*` begins. */
   idAt: number
 }
@@ -50,12 +52,7 @@ interface Methods {
 
 export type Router = (method: string, path: string) => Match
 
-/** `fallback` is the shape of the answer on an unknown path. */
-export const createRouter = (
-  routes: readonly Route[],
-  fallback: ErrorShape,
-  now: () => number,
-): Router => {
+export const createRouter = (routes: readonly Route[]): Router => {
   const byPath = new Map<string, Methods>()
   for (const route of routes) {
     const known = byPath.get(route.path) ?? { shape: route.shape, methods: new Map() }
@@ -71,9 +68,8 @@ export const createRouter = (
   )
   const notFound: Match = {
     name: 'unknown',
-    shape: fallback,
     idAt: Infinity,
-    handler: async () => failure(fallback, 404, 'Not found: look at the address', now()),
+    handler: async () => failure(404, 'Not found: look at the address'),
   }
   const wrongMethod = ({ shape, methods }: Methods): Match => {
     const allowed = [...methods.keys()].join(', ')
@@ -82,9 +78,7 @@ export const createRouter = (
       shape,
       idAt: Infinity,
       handler: async () =>
-        failure(shape, 405, `Method not allowed: use ${allowed}`, now(), {
-          headers: ['Allow', allowed],
-        }),
+        failure(405, `Method not allowed: use ${allowed}`, { headers: ['Allow', allowed] }),
     }
   }
   const pick = (found: Methods, method: string): Match =>

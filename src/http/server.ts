@@ -14,13 +14,20 @@ import type { Duplex } from 'node:stream'
 import { Aborted, readBody } from './body.ts'
 import { linger } from './drain.ts'
 import { type Headers, readHeaders } from './headers.ts'
-import { type ErrorShape, failure, type Reply, retryAfter, type SecurityEvent } from './reply.ts'
+import {
+  type ErrorShape,
+  failure,
+  json,
+  type Reply,
+  retryAfter,
+  type SecurityEvent,
+} from './reply.ts'
 import { readAddress, type Request } from './request.ts'
 import type { Router } from './routes.ts'
 
 export interface ServerParts {
   router: Router
-  /** How an error is told before a route is found. */
+  /** How an error is told where no route is found. */
   shape: ErrorShape
   maxConnections: number
   /** What a fault of ours is answered with: 503 means "cannot decide", and nginx never lets anyone in on it. */
@@ -73,6 +80,11 @@ const isMalformed = (message: IncomingMessage, headers: Headers): boolean => {
 export const createHttpServer = (parts: ServerParts): Server => {
   const { router, statusOfFault, observe, onEvents, onFault, now } = parts
 
+  const tell = (reply: Reply, shape = parts.shape): Reply =>
+    reply.error === undefined
+      ? reply
+      : { ...reply, ...json(reply.status, shape(reply.error, now()), reply.headers) }
+
   const write = (
     message: IncomingMessage,
     response: ServerResponse,
@@ -97,11 +109,9 @@ export const createHttpServer = (parts: ServerParts): Server => {
     linger(message, () => response.end())
   }
 
-  const readWhole = async (message: IncomingMessage, shape: ErrorShape): Promise<Buffer | Reply> =>
+  const readWhole = async (message: IncomingMessage): Promise<Buffer | Reply> =>
     (await readBody(message)) ??
-    failure(shape, 413, 'The request body is too large', now(), {
-      headers: ['Connection', 'close'],
-    })
+    failure(413, 'The request body is too large', { headers: ['Connection', 'close'] })
 
   /** The answer to a request that gets to no route. */
   const reject = (
@@ -110,7 +120,7 @@ export const createHttpServer = (parts: ServerParts): Server => {
     status: 400 | 417,
     error: string,
   ): void => {
-    write(message, response, failure(parts.shape, status, error, now()), true)
+    write(message, response, tell(failure(status, error)), true)
     observe({ route: 'unknown', status })
   }
 
@@ -120,12 +130,7 @@ export const createHttpServer = (parts: ServerParts): Server => {
       return
     }
     const status = PARSER_STATUS[String(error.code)] ?? 400
-    const { headers, body = '' } = failure(
-      parts.shape,
-      status,
-      PARSER_WORDS[status] ?? 'Bad request',
-      now(),
-    )
+    const { headers, body = '' } = tell(failure(status, PARSER_WORDS[status] ?? 'Bad request'))
     const lines = [
       `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
       'Connection: close',
@@ -172,11 +177,12 @@ export const createHttpServer = (parts: ServerParts): Server => {
       address: readAddress(headers),
       body: () => {
         readsBody = true
-        return readWhole(message, shape)
+        return readWhole(message)
       },
     }
 
-    const finish = (reply: Reply): void => {
+    const finish = (answer: Reply): void => {
+      const reply = tell(answer, shape)
       // A body that was not read would be parsed as the next request: the connection ends with the answer.
       write(message, response, reply, !readsBody && hasBody(message))
       reply.afterwards?.()
@@ -195,7 +201,7 @@ export const createHttpServer = (parts: ServerParts): Server => {
       const headers = retryIn === undefined ? [] : retryAfter(retryIn)
       // nginx asks: it needs an empty answer, and 503 is how "cannot decide" is spelled there.
       if (/^check(?:_by_header)?$/.test(name)) finish({ status: 503, headers: retryAfter(1) })
-      else finish(failure(shape, status, words, now(), { headers }))
+      else finish(failure(status, words, { headers }))
     }
 
     try {

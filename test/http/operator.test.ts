@@ -108,7 +108,6 @@ void t.test('the control socket tells the same as readyz', async (t) => {
     findObstacle: async () => 'the store cannot write',
     nginx: () => nginx,
     cdr: () => ({ recordings: 1 }),
-    now: () => 0,
   })
   const { handler } = routes.find(({ path }) => path === '/ready') as Route
   t.match(await handler(requestOf([])), {

@@ -45,11 +45,15 @@ void t.test('JSON says its charset', (t) => {
     headers: ['Content-Type', 'application/json; charset=utf-8'],
     body: '{"a":1}',
   })
-  const shape = (error: string, now: number) => ({ error, now })
-  t.same(failure(shape, 429, 'later', 5, { headers: retryAfter(9), reason: 'expired' }), {
+  t.end()
+})
+
+void t.test('of an error the server makes the body', (t) => {
+  t.same(failure(404, 'gone'), { status: 404, error: 'gone', headers: [] })
+  t.same(failure(429, 'later', { headers: retryAfter(9), reason: 'expired' }), {
     status: 429,
-    headers: ['Content-Type', 'application/json; charset=utf-8', 'Retry-After', '9'],
-    body: '{"error":"later","now":5}',
+    error: 'later',
+    headers: ['Retry-After', '9'],
     reason: 'expired',
   })
   t.end()

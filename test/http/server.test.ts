@@ -423,7 +423,7 @@ const startFaulty = async (t: Test, parts: Partial<ServerParts> = {}) => {
     routeOf('bad', '/bad', async () => ({ status: 200, headers: ['X', 'a\r\nb'] })),
   ]
   const server = createHttpServer({
-    router: createRouter(routes, shape, () => NOW),
+    router: createRouter(routes),
     shape,
     maxConnections: 100,
     statusOfFault: () => ({ status: 503, retryIn: 7 }),
@@ -463,6 +463,12 @@ void t.test('a connection that its client resets gets nothing more', async (t) =
   t.ok(accepted.destroyed)
   t.equal(accepted.bytesWritten, 0)
   t.same([seen, faults], [[], []])
+})
+
+void t.test('an error is told as its route is, and without one as the listener', async (t) => {
+  const { ask } = await startFaulty(t, { shape: (error, now) => ({ listener: error, now }) })
+  t.same((await ask('/nowhere')).json(), { listener: 'Not found: look at the address', now: NOW })
+  t.same((await ask('/late')).json(), { success: false, error: 'Try again later', timestamp: NOW })
 })
 
 void t.test('a fault is a 503 to nginx, empty, and never an open door', async (t) => {

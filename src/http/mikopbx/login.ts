@@ -13,7 +13,7 @@ import {
 import { failure, type Reply } from '../reply.ts'
 import type { Handler, Request } from '../request.ts'
 import { crossSiteWords, type Site } from '../site.ts'
-import { REFRESH_COOKIE, refreshCookie, shape, success } from './reply.ts'
+import { REFRESH_COOKIE, refreshCookie, success } from './reply.ts'
 
 const LANGUAGE = /^[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})?$/
 /** Only a browser's: scripts with a cookie jar keep their sessions apart themselves. */
@@ -26,13 +26,13 @@ const readReplaced = ({ headers }: Request): string | undefined => {
 const TRUE = new Set<unknown>([true, 'true', '1', 'on'])
 
 export const createLoginHandler = (parts: LoginParts & { site: Site }): Handler => {
-  const { site, now } = parts
-  const bad = (error: string): Reply => failure(shape, 400, error, now())
+  const { site } = parts
+  const bad = (error: string): Reply => failure(400, error)
 
   const read = async (request: Request): Promise<LoginFields | Reply> => {
     // Login CSRF: another site's form would log its visitor in as somebody else (ASVS 3.5.1).
     if (site.isCrossSite(request.headers)) {
-      return failure(shape, 403, crossSiteWords('login'), now(), site.blame(request.headers))
+      return failure(403, crossSiteWords('login'), site.blame(request.headers))
     }
     const body = await request.body()
     if (!Buffer.isBuffer(body)) return body
@@ -45,7 +45,7 @@ export const createLoginHandler = (parts: LoginParts & { site: Site }): Handler 
     const account = readAccount(login, password, 'login')
     if ('problem' in account) return bad(account.problem)
     // Nobody has an empty name or password: this dialect's clients expect 401 for it, without a hash.
-    if (account.username === '' || account.password === '') return refuseLogin(shape, now(), [])
+    if (account.username === '' || account.password === '') return refuseLogin([])
     return {
       ...account,
       language: typeof language === 'string' && LANGUAGE.test(language) ? language : 'en',
@@ -66,5 +66,5 @@ export const createLoginHandler = (parts: LoginParts & { site: Site }): Handler 
     )
   }
 
-  return createHandler(parts, { shape, read, welcome })
+  return createHandler(parts, { read, welcome })
 }

@@ -8,7 +8,7 @@ import { readBearer } from '../credential.ts'
 import { challenge, failure } from '../reply.ts'
 import type { Handler, Request } from '../request.ts'
 import type { Site } from '../site.ts'
-import { clearedCookie, REFRESH_COOKIE, refuseForeign, shape, success } from './reply.ts'
+import { clearedCookie, REFRESH_COOKIE, refuseForeign, success } from './reply.ts'
 
 const TRUE = new Set<unknown>([true, 'true', '1'])
 
@@ -17,19 +17,15 @@ const wantsAll = ({ headers, query }: Request, body: Buffer): boolean => {
   return TRUE.has(new URLSearchParams(query).get('all')) || TRUE.has(fields?.['all'])
 }
 
-export const createLogoutHandler = (parts: {
-  logout: Logout
-  site: Site
-  now(): number
-}): Handler => {
-  const { logout, site, now } = parts
+export const createLogoutHandler = (parts: { logout: Logout; site: Site }): Handler => {
+  const { logout, site } = parts
   return async (request) => {
     const { headers } = request
     const bearer = readBearer(headers)
     const cookie = readCookie(headers.get('cookie'), REFRESH_COOKIE)
     const foreign = site.isCrossSite(headers) || isTextBody(headers)
     if (foreign && 'refused' in bearer) {
-      return refuseForeign(site, headers, now())
+      return refuseForeign(site, headers)
     }
     const body = await request.body()
     if (!Buffer.isBuffer(body)) return body
@@ -45,7 +41,7 @@ export const createLogoutHandler = (parts: {
       const refusal = 'refused' in bearer ? bearer : { refused: 'bad_signature' as const }
       // A stale cookie is cleared, or the browser would send it for ever (CVE-2026-34454); never for another site.
       const stale = !foreign && !('problem' in cookie && cookie.problem === 'missing')
-      return failure(shape, 401, 'Unauthorized: log in, or renew the token', now(), {
+      return failure(401, 'Unauthorized: log in, or renew the token', {
         headers: ['WWW-Authenticate', challenge(refusal), ...(stale ? cleared : [])],
       })
     }

@@ -6,21 +6,16 @@ import { readCookie } from '../cookie.ts'
 import { type RefreshParts, refuseRefresh } from '../refresh.ts'
 import type { Handler } from '../request.ts'
 import type { Site } from '../site.ts'
-import {
-  clearedCookie,
-  REFRESH_COOKIE,
-  refreshCookie,
-  refuseForeign,
-  shape,
-  success,
-} from './reply.ts'
+import { clearedCookie, REFRESH_COOKIE, refreshCookie, refuseForeign, success } from './reply.ts'
 
-export const createRefreshHandler = (parts: RefreshParts & { site: Site }): Handler => {
+export const createRefreshHandler = (
+  parts: RefreshParts & { site: Site; now(): number },
+): Handler => {
   const { refresh, site, now, observe } = parts
   return async (request) => {
     const { headers } = request
     if (site.isCrossSite(headers) || isTextBody(headers)) {
-      return refuseForeign(site, headers, now())
+      return refuseForeign(site, headers)
     }
     const secure = site.isSecure(headers)
     const cookie = readCookie(headers.get('cookie'), REFRESH_COOKIE)
@@ -28,14 +23,14 @@ export const createRefreshHandler = (parts: RefreshParts & { site: Site }): Hand
       const invalid = { refused: 'invalid' } as const
       observe.refresh(invalid)
       const cleared = cookie.problem === 'ambiguous' ? clearedCookie(secure) : []
-      return refuseRefresh(shape, now(), invalid, cleared)
+      return refuseRefresh(invalid, cleared)
     }
     // Read although it is ignored: an unread body would cost the connection.
     const body = await request.body()
     if (!Buffer.isBuffer(body)) return body
     const result = await refresh(cookie.value)
     observe.refresh(result)
-    if (!('outcome' in result)) return refuseRefresh(shape, now(), result, clearedCookie(secure))
+    if (!('outcome' in result)) return refuseRefresh(result, clearedCookie(secure))
     const { session, accessToken, expiresIn, refreshToken } = result
     const lifetime = session.persistent ? session.expiresAt - now() : undefined
     return success(

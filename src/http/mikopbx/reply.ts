@@ -28,5 +28,5 @@ export const refreshCookie = (token: string, secure: boolean, lifetime?: number)
 export const clearedCookie = (secure: boolean): string[] => refreshCookie('', secure, 0)
 
 /** To a page of another site that makes its visitor's browser show the refresh cookie. */
-export const refuseForeign = (site: Site, headers: Headers, now: number): Reply =>
-  failure(shape, 403, crossSiteWords('use of the refresh cookie'), now, site.blame(headers))
+export const refuseForeign = (site: Site, headers: Headers): Reply =>
+  failure(403, crossSiteWords('use of the refresh cookie'), site.blame(headers))

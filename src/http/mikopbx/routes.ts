@@ -3,7 +3,6 @@
 import { answerFirst } from '../connection.ts'
 import type { Dialect } from '../dialect.ts'
 import { forPeople } from '../machine-key.ts'
-import type { Handler } from '../request.ts'
 import { routesBelow } from '../routes.ts'
 import { createLoginHandler } from './login.ts'
 import { createLogoutHandler } from './logout.ts'
@@ -15,15 +14,14 @@ export const mikopbx: Dialect = {
   opaqueRefresh: true,
   claimsOf: ({ username, language }) => ({ userId: username, language }),
   routes(parts) {
-    const forUsers = (handler: Handler): Handler => forPeople(shape, parts.now, handler)
     return routesBelow(parts.basePath, shape, [
       ['login', 'POST', '/auth:login', createLoginHandler(parts)],
-      ['refresh', 'POST', '/auth:refresh', forUsers(createRefreshHandler(parts))],
+      ['refresh', 'POST', '/auth:refresh', forPeople(createRefreshHandler(parts))],
       [
         'logout',
         'POST',
         '/auth:logout',
-        forUsers(answerFirst(parts.hold, createLogoutHandler(parts))),
+        forPeople(answerFirst(parts.hold, createLogoutHandler(parts))),
       ],
     ])
   },

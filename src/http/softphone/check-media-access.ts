@@ -6,14 +6,13 @@ import { readBearer } from '../credential.ts'
 import type { JudgeGuess } from '../machine-key.ts'
 import { challenge, failure } from '../reply.ts'
 import type { Handler } from '../request.ts'
-import { shape, success } from './reply.ts'
+import { success } from './reply.ts'
 
 export const createCheckMediaAccessHandler = (parts: {
   guard: Guard
-  now(): number
   judgeGuess: JudgeGuess
 }): Handler => {
-  const { guard, now, judgeGuess } = parts
+  const { guard, judgeGuess } = parts
   return async (request) => {
     const credential = readBearer(request.headers)
     const decision =
@@ -22,7 +21,7 @@ export const createCheckMediaAccessHandler = (parts: {
         : await guard.identify(credential.token, 'access', request.address)
     if (!('refused' in decision)) return success({})
     const events = judgeGuess(request, decision)
-    return failure(shape, 401, 'Unauthorized: log in, or renew the token', now(), {
+    return failure(401, 'Unauthorized: log in, or renew the token', {
       headers: ['WWW-Authenticate', challenge(decision)],
       reason: decision.refused,
       events,

@@ -11,7 +11,6 @@ import { refusal } from './reply.ts'
 export interface HolderParts {
   guard: Guard
   site: Site
-  now(): number
   judgeGuess: JudgeGuess
 }
 
@@ -19,7 +18,7 @@ type Answer = (holder: Identity, request: Request) => Reply | Promise<Reply>
 
 /** Answers only whoever holds a valid token. */
 export const forHolder =
-  ({ guard, site, now, judgeGuess }: HolderParts, answer: Answer, takesKeys = false): Handler =>
+  ({ guard, site, judgeGuess }: HolderParts, answer: Answer, takesKeys = false): Handler =>
   async (request) => {
     const credential = readHolder(request.headers, site)
     const keyFrom = takesKeys && 'inHeader' in credential ? request.address : undefined
@@ -29,5 +28,5 @@ export const forHolder =
         : await guard.identify(credential.token, 'access', keyFrom)
     if (!('refused' in holder)) return answer(holder, request)
     const events = judgeGuess(request, holder)
-    return { ...refusal(holder, now(), site.blame(request.headers)), events }
+    return { ...refusal(holder, site.blame(request.headers)), events }
   }

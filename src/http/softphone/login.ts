@@ -11,7 +11,7 @@ import {
 import { failure, type Reply } from '../reply.ts'
 import type { Handler, Request } from '../request.ts'
 import { crossSiteWords, type Site } from '../site.ts'
-import { accessCookie, shape, success } from './reply.ts'
+import { accessCookie, success } from './reply.ts'
 
 const NEEDS_HTTPS =
   'A cookie needs https: open this site by https://, or log in without "cookie". Where something in front of nginx ends the TLS, the operator adds the https:// address to site.origins'
@@ -22,8 +22,8 @@ interface Asked extends LoginFields {
 }
 
 export const createLoginHandler = (parts: LoginParts & { site: Site }): Handler => {
-  const { site, now } = parts
-  const bad = (error: string) => failure(shape, 400, error, now())
+  const { site } = parts
+  const bad = (error: string) => failure(400, error)
 
   const read = async (request: Request): Promise<Asked | Reply> => {
     const body = await request.body()
@@ -41,7 +41,7 @@ export const createLoginHandler = (parts: LoginParts & { site: Site }): Handler 
     if (cookie === true) {
       // Login CSRF: another site's page would log its visitor in as somebody else.
       if (site.isCrossSite(request.headers)) {
-        return failure(shape, 403, crossSiteWords('login'), now(), site.blame(request.headers))
+        return failure(403, crossSiteWords('login'), site.blame(request.headers))
       }
       if (!secure && !site.isLoopback(request.headers)) {
         return bad(NEEDS_HTTPS)
@@ -64,5 +64,5 @@ export const createLoginHandler = (parts: LoginParts & { site: Site }): Handler 
       cookie ? accessCookie(accessToken, secure, expiresIn) : [],
     )
 
-  return createHandler(parts, { shape, read, welcome })
+  return createHandler(parts, { read, welcome })
 }

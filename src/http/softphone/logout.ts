@@ -6,18 +6,14 @@ import type { Handler } from '../request.ts'
 import type { Site } from '../site.ts'
 import { accessCookie, refusal, success } from './reply.ts'
 
-export const createLogoutHandler = (parts: {
-  logout: Logout
-  site: Site
-  now(): number
-}): Handler => {
-  const { logout, site, now } = parts
+export const createLogoutHandler = (parts: { logout: Logout; site: Site }): Handler => {
+  const { logout, site } = parts
   return async ({ headers, query }) => {
     const credential = readHolder(headers, site)
-    if ('refused' in credential) return refusal(credential, now(), site.blame(headers))
+    if ('refused' in credential) return refusal(credential, site.blame(headers))
     const everywhere = new URLSearchParams(query).get('all') === 'true'
     const result = await logout.byToken(credential.token, everywhere)
-    if ('refused' in result) return refusal({ refused: 'bad_signature' }, now())
+    if ('refused' in result) return refusal({ refused: 'bad_signature' })
     const cleared =
       headers.get('cookie') === undefined ? [] : accessCookie('', site.isSecure(headers), 0)
     return {

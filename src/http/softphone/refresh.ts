@@ -8,12 +8,12 @@ import { type RefreshParts, refuseRefresh } from '../refresh.ts'
 import { challenge, failure } from '../reply.ts'
 import type { Handler } from '../request.ts'
 import type { Site } from '../site.ts'
-import { accessCookie, shape, success } from './reply.ts'
+import { accessCookie, success } from './reply.ts'
 
 export const createRefreshHandler = (
   parts: RefreshParts & { tokens: Pick<Tokens, 'verify'>; site: Site },
 ): Handler => {
-  const { refresh, tokens, site, now, observe } = parts
+  const { refresh, tokens, site, observe } = parts
   /** Where a page logged in with a cookie, its cookie is renewed too, if it belongs to this session. */
   const renewCookie = async (
     headers: Headers,
@@ -29,16 +29,16 @@ export const createRefreshHandler = (
     const credential = readBearer(headers)
     if ('refused' in credential) {
       observe.refresh({ refused: 'invalid' })
-      return failure(shape, 401, 'A refresh token is required', now(), {
+      return failure(401, 'A refresh token is required', {
         headers: ['WWW-Authenticate', challenge(credential)],
       })
     }
     const result = await refresh(credential.token)
     observe.refresh(result)
     if ('refused' in result && result.refused === 'wrong_type') {
-      return failure(shape, 403, 'A refresh token is required, not an access token', now())
+      return failure(403, 'A refresh token is required, not an access token')
     }
-    if (!('outcome' in result)) return refuseRefresh(shape, now(), result)
+    if (!('outcome' in result)) return refuseRefresh(result)
     const { accessToken, expiresIn, refreshToken } = result
     return success(
       {

@@ -14,21 +14,17 @@ export const success = (
 ): Reply => json(200, { success: true, ...body }, headers)
 
 /** Whoever holds no valid access token: 403 for a refresh token and for another site's page, else 401. */
-export const refusal = (
-  { refused: reason }: Refusal,
-  now: number,
-  blame?: ReturnType<Site['blame']>,
-): Reply => {
+export const refusal = ({ refused: reason }: Refusal, blame?: ReturnType<Site['blame']>): Reply => {
   if (reason === 'wrong_type') {
-    return failure(shape, 403, 'An access token is required, not a refresh token', now, {
+    return failure(403, 'An access token is required, not a refresh token', {
       headers: ['WWW-Authenticate', challenge({ refused: 'no_grant' })],
       reason,
     })
   }
   if (reason === 'cross_site') {
-    return failure(shape, 403, crossSiteWords('use of the cookie'), now, { reason, ...blame })
+    return failure(403, crossSiteWords('use of the cookie'), { reason, ...blame })
   }
-  return failure(shape, 401, 'Invalid or expired token: log in, or renew it', now, {
+  return failure(401, 'Invalid or expired token: log in, or renew it', {
     headers: ['WWW-Authenticate', challenge({ refused: reason })],
     reason,
   })

@@ -4,7 +4,6 @@
 import { answerFirst } from '../connection.ts'
 import type { Dialect } from '../dialect.ts'
 import { forPeople } from '../machine-key.ts'
-import type { Handler } from '../request.ts'
 import { routesBelow } from '../routes.ts'
 import { createCheckMediaAccessHandler } from './check-media-access.ts'
 import { createLoginHandler } from './login.ts'
@@ -19,27 +18,26 @@ export const softphone: Dialect = {
   dialect: 'softphone',
   opaqueRefresh: false,
   routes(parts) {
-    const forUsers = (handler: Handler): Handler => forPeople(shape, parts.now, handler)
     return routesBelow(parts.basePath, shape, [
       ['login', 'POST', '/auth/login', createLoginHandler(parts)],
-      ['refresh', 'POST', '/auth/refresh', forUsers(createRefreshHandler(parts))],
+      ['refresh', 'POST', '/auth/refresh', forPeople(createRefreshHandler(parts))],
       [
         'logout',
         'POST',
         '/auth/logout',
-        forUsers(answerFirst(parts.hold, createLogoutHandler(parts))),
+        forPeople(answerFirst(parts.hold, createLogoutHandler(parts))),
       ],
-      ['profile', 'GET', '/profile', forUsers(createProfileHandler(parts))],
+      ['profile', 'GET', '/profile', forPeople(createProfileHandler(parts))],
       // Somebody answers. Whether we can decide is what /readyz tells, on the operator's listener.
       ['health', 'GET', '/health', async () => success({ status: 'ok', timestamp: parts.now() })],
       ['check_media_access', 'GET', '/check-media-access', createCheckMediaAccessHandler(parts)],
       ['ticket', 'POST', '/auth/ticket', createTicketHandler(parts)],
-      ['sessions', 'GET', '/auth/sessions', forUsers(createSessionsHandler(parts))],
+      ['sessions', 'GET', '/auth/sessions', forPeople(createSessionsHandler(parts))],
       [
         'session_end',
         'DELETE',
         '/auth/sessions/:id',
-        forUsers(answerFirst(parts.hold, createSessionEndHandler(parts))),
+        forPeople(answerFirst(parts.hold, createSessionEndHandler(parts))),
       ],
     ])
   },

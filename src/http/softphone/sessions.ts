@@ -5,7 +5,7 @@ import type { Sessions } from '../../auth/sessions.ts'
 import { failure } from '../reply.ts'
 import type { Handler } from '../request.ts'
 import { forHolder, type HolderParts } from './holder.ts'
-import { shape, success } from './reply.ts'
+import { success } from './reply.ts'
 
 export interface SessionParts extends HolderParts {
   sessions: Pick<Sessions, 'endOwn'>
@@ -24,7 +24,5 @@ export const createSessionsHandler = (parts: SessionParts): Handler =>
 export const createSessionEndHandler = (parts: SessionParts): Handler =>
   forHolder(parts, async ({ claims }, { id }) => {
     const ended = await parts.sessions.endOwn(claims.username, id)
-    return ended
-      ? success({ message: 'Session ended' })
-      : failure(shape, 404, 'No such session', parts.now())
+    return ended ? success({ message: 'Session ended' }) : failure(404, 'No such session')
   })

@@ -9,7 +9,7 @@ import { parseJsonBody } from '../body.ts'
 import { challenge, failure, type Reply, retryAfter } from '../reply.ts'
 import type { Handler, Request } from '../request.ts'
 import { forHolder, type HolderParts } from './holder.ts'
-import { shape, success } from './reply.ts'
+import { success } from './reply.ts'
 
 export const createTicketHandler = (
   parts: HolderParts & {
@@ -18,15 +18,15 @@ export const createTicketHandler = (
     observe: { ticket(result: 'issued' | 'bad_request' | 'no_grant'): void }
   },
 ): Handler => {
-  const { tickets, actFor, observe, now } = parts
+  const { tickets, actFor, observe } = parts
   const bad = (error: string): Reply => {
     observe.ticket('bad_request')
-    return failure(shape, 400, error, now())
+    return failure(400, error)
   }
 
   const forbid = (error: string): Reply => {
     observe.ticket('no_grant')
-    return failure(shape, 403, error, now(), {
+    return failure(403, error, {
       headers: ['WWW-Authenticate', challenge({ refused: 'no_grant' })],
     })
   }
@@ -58,7 +58,7 @@ export const createTicketHandler = (
     }
     const acted = await actFor(holder, user, address)
     if ('unavailable' in acted) {
-      return failure(shape, 503, 'Try again later', now(), { headers: retryAfter(1) })
+      return failure(503, 'Try again later', { headers: retryAfter(1) })
     }
     if ('refused' in acted) {
       return forbid(

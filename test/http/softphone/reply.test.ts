@@ -20,11 +20,10 @@ void t.test('success is said first, and an error says when', (t) => {
 void t.test(
   'who shows the wrong kind of token, or a foreign page, is a 403; everyone else a 401',
   (t) => {
-    t.match(refusal(refuse('wrong_type'), 5), { status: 403, reason: 'wrong_type' })
-    t.match(refusal(refuse('cross_site'), 5), { status: 403, reason: 'cross_site', headers: TYPE })
-    t.match(refusal(refuse('expired'), 5), { status: 401, reason: 'expired' })
-    t.match(refusal(refuse('no_credential'), 5).headers, [
-      ...TYPE,
+    t.match(refusal(refuse('wrong_type')), { status: 403, reason: 'wrong_type' })
+    t.match(refusal(refuse('cross_site')), { status: 403, reason: 'cross_site' })
+    t.match(refusal(refuse('expired')), { status: 401, reason: 'expired' })
+    t.match(refusal(refuse('no_credential')).headers, [
       'WWW-Authenticate',
       'Bearer realm="postern"',
     ])
