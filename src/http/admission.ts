@@ -5,60 +5,24 @@ import type { CheckRequest, Guard, Identity } from '../auth/check.ts'
 import { type Refusal, refuse } from '../auth/decision.ts'
 import type { Tickets } from '../auth/ticket.ts'
 import { isForSip } from '../auth/token.ts'
-import { type Connection, isFollowed, readConnection } from './connection.ts'
+import type { Keeps } from '../streams/kept.ts'
+import type { Means } from '../streams/means.ts'
+import type { Admission } from '../streams/places.ts'
+import type { Registry } from '../streams/registry.ts'
+import { isFollowed, readConnection } from './connection.ts'
 import type { Exemption } from './exemption.ts'
 import type { Headers } from './headers.ts'
 import { readAgent, type Request } from './request.ts'
 import { readResume } from './resume.ts'
 
-export interface Admission {
-  sid: string
-  username: string
-  userId: number
-  role: string
-  resource: string
-  until: number
-  address: string
-  agent: string
-  /** Whether the id is for this stream only. */
-  exclusive: boolean
-  /** The pid of nginx's worker in which it opens; empty with nginx files of the version before. */
-  worker: string
-  /** Of the key that signed its token or ticket. */
-  kid: string
-  /** The user's own. */
-  number?: string | undefined
-  /** What is asked for. */
-  action: string
-  /** Where it can be cut: its TCP connection, and the socket's cookie. */
-  connection?: string
-  cookie?: string
-}
-
 /** The live streams, as far as a check needs them. */
-export interface Admissions {
-  /** Whether connections are cut. */
-  areCut(): boolean
-  /**
-   * Finds the connection's socket, so that it can be cut; undefined: it cannot. Throws where nothing else may be let in.
-   */
-  find(at: Connection): Promise<{ connection: string; cookie: string } | undefined>
-  /** Looks whether a session's connections are still there, where they leave no room. */
-  lookAgain(sid: string): Promise<void>
+export interface Admissions
+  extends Pick<Registry, 'admit' | 'hasRoom' | 'kickSession' | 'lookAgain'>, Means {
   /** Why a stream that opens now and cannot be cut could never be ended: thrown, before a ticket is used up. */
   obstacle(): Error | undefined
-  /** Whether `admit` would let it in; asked before a ticket is used up. */
-  hasRoom(admission: Admission): boolean
-  /**
-   * The id of an allowed stream. Undefined where the session has as many streams as it may; throws where it
-   * cannot be written down.
-   */
-  admit(admission: Admission): string | undefined
   /** For a stream that no end of a session ends. */
   createKickId(): string
-  kickSession(sid: string, cause: 'session_ended'): Promise<number>
-  /** Whether the channel keeps a message right now, so that a client may go on from an id. */
-  keeps(channel: string, worker: string): Promise<boolean>
+  keeps: Keeps
 }
 
 /** Two Upgrade lines reach us as two, or joined by a comma: `websocket` may stand beside another protocol. */
