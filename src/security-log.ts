@@ -5,17 +5,10 @@ import { existsSync, fchmodSync, openSync } from 'node:fs'
 
 import { formatSecurityLine, type LogStream, openLogStream, type SecurityLine } from './log.ts'
 
-export interface SecurityLog {
-  write(line: SecurityLine, time: Date): void
-  /** Opens the path, anew after logrotate has moved the file away; keeps what is open where that fails. */
-  reopen(path: string): void
-  close(): Promise<void>
-}
-
 const MODE = 0o640 // the group of the log directory may read, others learn no user names
 
 /** An empty path: no file, the main log alone. Throws where the file cannot be opened at start. */
-export const openSecurityLog = (path: string, onLost: (error: unknown) => void): SecurityLog => {
+export const openSecurityLog = (path: string, onLost: (error: unknown) => void) => {
   const open = (at: string): LogStream | undefined => {
     if (at === '') return undefined
     const isNew = !existsSync(at)
@@ -25,10 +18,11 @@ export const openSecurityLog = (path: string, onLost: (error: unknown) => void):
   }
   let stream = open(path)
   return {
-    write(line, time) {
+    write(line: SecurityLine, time: Date): void {
       stream?.write(formatSecurityLine(line, time))
     },
-    reopen(at) {
+    /** Opens the path, anew after logrotate has moved the file away; keeps what is open where that fails. */
+    reopen(at: string): void {
       try {
         const next = open(at)
         void stream?.close()
@@ -37,8 +31,8 @@ export const openSecurityLog = (path: string, onLost: (error: unknown) => void):
         onLost(error)
       }
     },
-    async close() {
-      await stream?.close()
-    },
+    close: async () => stream?.close(),
   }
 }
+
+export type SecurityLog = ReturnType<typeof openSecurityLog>

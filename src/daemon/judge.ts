@@ -25,7 +25,7 @@ import {
   refuseLostStore,
   StartError,
 } from './open-state.ts'
-import { openUsers } from './open-users.ts'
+import { type FollowedUsers, openUsers } from './open-users.ts'
 
 /** What systemd makes for the unit before a start: RuntimeDirectory=, StateDirectory= and LogsDirectory=. */
 const MADE_BY_SYSTEMD = /^\/(?:run|var\/lib|var\/log)\/[^/]+$/
@@ -69,11 +69,7 @@ const judgeSocket = (path: string): void => {
 }
 
 /** Users whose role gives them nothing: allowed, and hardly ever meant. */
-const findRoleless = (
-  file: string,
-  roles: Config['roles'],
-  users: Awaited<ReturnType<typeof openUsers>>,
-): string[] => {
+const findRoleless = (file: string, roles: Config['roles'], users: FollowedUsers): string[] => {
   const roleless = [...users.names()].filter((name) => {
     const found = users.peek(name)
     return found && 'user' in found && !roles.has(found.user.role)

@@ -8,25 +8,15 @@ import { readSecretFile } from '../config/secret-file.ts'
 import type { PasswordPool } from '../passwords/pool.ts'
 import { openAsteriskUsers } from '../users/asterisk.ts'
 import type { UsersDiff } from '../users/diff-users.ts'
-import { createDirectory, type Directory } from '../users/directory.ts'
+import { createDirectory } from '../users/directory.ts'
 import { openUsersFile } from '../users/file.ts'
 import { openHttpUsers } from '../users/http.ts'
-import type { UserSource } from '../users/source.ts'
+import type { Lookup, UserSource } from '../users/source.ts'
 
 export interface UserEvents {
   onChange(source: UserSource['name'], diff: UsersDiff): Promise<void>
   onProblem(source: UserSource['name'], problems: readonly string[]): void
   onHeldBack(source: UserSource['name'], removed: number, of: number): void
-}
-
-export interface FollowedUsers extends Directory {
-  /** From now on changes and problems are told. Earlier changes are found again; earlier problems are told at once. */
-  follow(events: UserEvents): void
-  /**
-   * Whether those whom no source knows may only be missing, as they are until this was called: a refresh of theirs then
-   * ends nothing.
-   */
-  mayMiss(some: boolean): void
 }
 
 /** A name that a machine key could have is nobody's, whatever source knows it. */
@@ -40,7 +30,7 @@ export const openUsers = async (
   pool: Pick<PasswordPool, 'hash' | 'verify'>,
   onWarning: (line: string) => void,
   every: Time['every'],
-): Promise<FollowedUsers> => {
+) => {
   const missed = new Map<UserSource['name'], readonly string[]>()
   let events: UserEvents = {
     onChange: () => Promise.reject(new Error('nobody follows the users yet')),
@@ -97,19 +87,26 @@ export const openUsers = async (
   let missesSome = true
   return {
     ...directory,
-    peek: (username) => directory.peek(ownName(username)),
-    async lookup(username) {
+    peek: (username: string) => directory.peek(ownName(username)),
+    async lookup(username: string): Promise<Lookup> {
       const found = await directory.lookup(ownName(username))
       const isMissing = missesSome && 'refused' in found && found.refused === 'unknown_user'
       return isMissing ? { unavailable: 'source_away' } : found
     },
-    mayMiss(some) {
+    /**
+     * Whether those whom no source knows may only be missing, as they are until this was called: a refresh of theirs then
+     * ends nothing.
+     */
+    mayMiss(some: boolean): void {
       missesSome = some
     },
-    follow(next) {
+    /** From now on changes and problems are told. Earlier changes are found again; earlier problems are told at once. */
+    follow(next: UserEvents): void {
       events = next
       for (const [source, problems] of missed) next.onProblem(source, problems)
       missed.clear()
     },
   }
 }
+
+export type FollowedUsers = Awaited<ReturnType<typeof openUsers>>

@@ -4,17 +4,6 @@
 import type { Headers } from './headers.ts'
 import type { Reply } from './reply.ts'
 
-export interface Site {
-  /** Whether the page is https, where its cookies are Secure and named so. */
-  isSecure(headers: Headers): boolean
-  /** Whether the page is of this very machine, where browsers treat plain http as safe. */
-  isLoopback(headers: Headers): boolean
-  /** Whether another site's page made the browser send this (ASVS 3.5.1–3.5.3). */
-  isCrossSite(headers: Headers, isWebSocket?: boolean): boolean
-  /** What such a refusal leaves in the log: only the operator knows whether the two are one site. */
-  blame(headers: Headers): Pick<Reply, 'reason' | 'detail'>
-}
-
 const OWN = new Set(['same-origin', 'none']) // none: typed in or a bookmark; same-site: another host's page
 const OWN_PORT = /^(?:(http:.+):80|(https:.+):443)$/
 const PORT = /:\d*$/
@@ -74,16 +63,19 @@ export const crossSiteWords = (what: string): string =>
   `Cross-site ${what} is refused: use a page of this site itself. If this is one, its operator adds its address to site.origins`
 
 /** `origins`: as browsers write them; none: what nginx says of each request. */
-export const createSite = (origins: readonly string[], cookies: 'auto' | 'always'): Site => {
+export const createSite = (origins: readonly string[], cookies: 'auto' | 'always') => {
   const always = cookies === 'always'
   const originOf = origins.length > 0 ? byList(origins, always) : byNginx(always)
   const listed = new Set(origins)
   const isOwn = (origin: string, headers: Headers): boolean =>
     listed.size > 0 ? listed.has(origin) : origin === originOf(headers).text
   return {
-    isSecure: (headers) => originOf(headers).secure,
-    isLoopback: (headers) => LOOPBACK.test(originOf(headers).text ?? ''),
-    isCrossSite(headers, isWebSocket = false) {
+    /** Whether the page is https, where its cookies are Secure and named so. */
+    isSecure: (headers: Headers): boolean => originOf(headers).secure,
+    /** Whether the page is of this very machine, where browsers treat plain http as safe. */
+    isLoopback: (headers: Headers): boolean => LOOPBACK.test(originOf(headers).text ?? ''),
+    /** Whether another site's page made the browser send this (ASVS 3.5.1–3.5.3). */
+    isCrossSite(headers: Headers, isWebSocket = false): boolean {
       if (headers.isRepeated('origin') || headers.isRepeated('sec-fetch-site')) return true
       const site = headers.get('sec-fetch-site')
       if (site !== undefined && !OWN.has(site)) return true
@@ -93,10 +85,13 @@ export const createSite = (origins: readonly string[], cookies: 'auto' | 'always
       const origin = headers.get('origin')
       return origin === undefined ? isWebSocket : !isOwn(origin, headers)
     },
-    blame(headers) {
+    /** What such a refusal leaves in the log: only the operator knows whether the two are one site. */
+    blame(headers: Headers): Pick<Reply, 'reason' | 'detail'> {
       const said = ['origin', 'sec-fetch-site'].map((name) => headers.get(name)?.slice(0, LONGEST))
       const own = (originOf(headers).text ?? origins.join(' ')).slice(0, LONGEST)
       return { reason: 'cross_site', detail: { origin: said[0], fetchSite: said[1], own } }
     },
   }
 }
+
+export type Site = ReturnType<typeof createSite>

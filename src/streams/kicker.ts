@@ -3,29 +3,8 @@
 
 import { Agent, request } from 'node:http'
 
-import type { Ending, StreamEnder } from './stream-ender.ts'
+import type { Ending } from './stream-ender.ts'
 import type { Subscription } from './subscription.ts'
-
-/** Nchan says `ended` also of a stream that ended a while ago. */
-export interface Kicker extends StreamEnder {
-  /**
-   * How many streams hang on this id, as far as can be told: it may say 0 of a live one, and 1 of an ended one.
-   * `unknown`: none, and none that ended lately.
-   */
-  count(stream: Subscription): Promise<number | 'unknown'>
-  /** Unix seconds until which the channel keeps its newest message; undefined where it keeps none. */
-  keepsUntil(channel: string): Promise<number | undefined>
-  /**
-   * How many channels Nchan has: the sign that streams can be ended. On a connection of its own: a kept one still
-   * answers when the socket can no longer be reached.
-   */
-  countChannels(): Promise<number>
-  /** Of all channels, whoever's they are; exact, also over ends and a restart of ours (measured). */
-  countSubscribers(): Promise<number>
-  /** Nchan's, as it says it. */
-  version(): Promise<string>
-  close(): void
-}
 
 // Milliseconds: a kick takes 3 to 250, and up to 1110 while not every worker of an nginx runs yet: Nchan then asks
 // the others again after a second (measured).
@@ -66,7 +45,7 @@ const explain = (socketPath: string, error: NodeJS.ErrnoException): KickSocketEr
   return new KickSocketError(`${socketPath} ${cure}`, code, { cause: error })
 }
 
-export const createKicker = (socketPath: string): Kicker => {
+export const createKicker = (socketPath: string) => {
   const kicks = new Agent({ keepAlive: true, maxSockets: SOCKETS })
   // After a reload of nginx 10,000 clients come back at once, and no end may wait behind what is asked for them.
   const looks = new Agent({ keepAlive: true, maxSockets: SOCKETS })
@@ -130,26 +109,40 @@ export const createKicker = (socketPath: string): Kicker => {
   }
 
   return {
-    end: (streams) => streams.map(({ kick: id }) => kick(id)),
-    async count({ kick: id }) {
+    /** Nchan says `ended` also of a stream that ended a while ago. */
+    end: (streams: readonly Subscription[]) => streams.map(({ kick: id }) => kick(id)),
+    /**
+     * How many streams hang on this id, as far as can be told: it may say 0 of a live one, and 1 of an ended one.
+     * `unknown`: none, and none that ended lately.
+     */
+    async count({ kick: id }: Subscription): Promise<number | 'unknown'> {
       const { status, body } = await ask('GET', `/kick/${id}`)
       if (status === 404) return 'unknown'
       const found = status === 200 ? /"subscribers"\s*:\s*(\d+)/.exec(body)?.[1] : undefined
       if (found === undefined) throw unexpected(status)
       return Number(found)
     },
-    async keepsUntil(channel) {
+    /** Unix seconds until which the channel keeps its newest message; undefined where it keeps none. */
+    async keepsUntil(channel: string): Promise<number | undefined> {
       const { body, messageLife } = await ask('GET', `/kept/${channel}`)
       const newest = /"messages": *[1-9][^]*"last_message_id": *"(\d+):/.exec(body)?.[1]
       return newest === undefined ? undefined : Number(newest) + messageLife
     },
+    /**
+     * How many channels Nchan has: the sign that streams can be ended. On a connection of its own: a kept one still
+     * answers when the socket can no longer be reached.
+     */
     countChannels: async () => Number(await read(/^channels: (\d+)/m)),
+    /** Of all channels, whoever's they are; exact, also over ends and a restart of ours (measured). */
     countSubscribers: async () => Number(await read(/^subscribers: (\d+)/m)),
+    /** Nchan's, as it says it. */
     version: () => read(/^nchan version: (\S+)/m),
-    close() {
+    close(): void {
       kicks.destroy()
       looks.destroy()
       fresh.destroy()
     },
   }
 }
+
+export type Kicker = ReturnType<typeof createKicker>

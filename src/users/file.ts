@@ -5,12 +5,7 @@ import { findWriters } from '../files/writers.ts'
 import { type PasswordPool, QUEUE_RETRY } from '../passwords/pool.ts'
 import { holdUsers, type Reading, readFileMark, type SourceEvents } from './hold-users.ts'
 import { type FileUser, parseUsersInSlices } from './parse-users.ts'
-import type { UserSource } from './source.ts'
-
-export interface UsersFileOptions extends SourceEvents {
-  file: string
-  pool: Pick<PasswordPool, 'verify'>
-}
+import type { Authentication } from './source.ts'
 
 const CURES: Readonly<Record<string, string>> = {
   ENOENT: 'no such file: make it with `postern user add`, or set users.file',
@@ -52,20 +47,18 @@ const load = async (file: string): Promise<Reading<FileUser>> => {
   return { ...reading, mark, warnings, ...(await parseUsersInSlices(content, file)) }
 }
 
-export interface UsersFile extends UserSource {
-  /** A hash of the file for a name that is not in it, whose check takes the time of a user's. */
-  standInHash(stranger: string): string | undefined
-}
-
 /** Throws a ConfigError with every problem. */
-export const openUsersFile = async (options: UsersFileOptions): Promise<UsersFile> => {
+export const openUsersFile = async (
+  options: SourceEvents & { file: string; pool: Pick<PasswordPool, 'verify'> },
+) => {
   const { file, pool } = options
   const { find, standIn, ...held } = await holdUsers(file, () => load(file), options)
   return {
-    name: 'file',
+    name: 'file' as const,
     ...held,
-    standInHash: (stranger) => standIn(stranger)?.stored,
-    async authenticate(username, password) {
+    /** A hash of the file for a name that is not in it, whose check takes the time of a user's. */
+    standInHash: (stranger: string) => standIn(stranger)?.stored,
+    async authenticate(username: string, password: string): Promise<Authentication> {
       const asked = find(username)
       if (asked === undefined) return { refused: 'unknown_user' }
       // For a disabled user too: the time it takes must not tell who is disabled.

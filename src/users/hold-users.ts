@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import { ConfigError } from '../config/config-error.ts'
 import { diffUsers, type UsersDiff } from './diff-users.ts'
-import type { HeldUser, User, UserSource } from './source.ts'
+import type { HeldUser, User } from './source.ts'
 
 /** What the files hold, or what is wrong with them. */
 export interface Reading<Held extends HeldUser> {
@@ -39,16 +39,6 @@ export interface SourceEvents {
   every(seconds: number, look: () => Promise<void>): () => void
 }
 
-export interface HeldUsers<Held extends HeldUser> extends Pick<
-  UserSource,
-  'lookup' | 'names' | 'reread' | 'close'
-> {
-  find(name: string): Held | undefined
-  /** One of them for a name that nobody has: the same one each time, while the users stay as they are. */
-  standIn(stranger: string): Held | undefined
-  peek(name: string): { user: User } | { refused: 'unknown_user' | 'disabled' }
-}
-
 const LOOK_EVERY = 1 // second
 const SAY_AGAIN = 60 // looks, while a change is held back
 const MANY = 10 // users: of fewer an operator may well remove half
@@ -79,7 +69,7 @@ export const holdUsers = async <Held extends HeldUser>(
   file: string,
   load: () => Promise<Reading<Held>>,
   events: SourceEvents,
-): Promise<HeldUsers<Held>> => {
+) => {
   let reading = await load() // the last one, good or broken
   if (reading.problems.length > 0) throw new ConfigError(reading.problems)
   let { users } = reading // in force
@@ -167,6 +157,7 @@ export const holdUsers = async <Held extends HeldUser>(
   })
 
   let crowd = { of: users, all: [...users.values()] }
+  /** One of them for a name that nobody has: the same one each time, while the users stay as they are. */
   const standIn = (stranger: string): Held | undefined => {
     if (crowd.of !== users) crowd = { of: users, all: [...users.values()] }
     return crowd.all[
@@ -174,7 +165,7 @@ export const holdUsers = async <Held extends HeldUser>(
     ]
   }
 
-  const peek: HeldUsers<Held>['peek'] = (username) => {
+  const peek = (username: string): { user: User } | { refused: 'unknown_user' | 'disabled' } => {
     const user = users.get(username)
     if (user === undefined) return { refused: 'unknown_user' }
     if (user.disabled) return { refused: 'disabled' }
@@ -185,13 +176,13 @@ export const holdUsers = async <Held extends HeldUser>(
     return { user: known }
   }
   return {
-    find: (name) => users.get(name),
+    find: (name: string) => users.get(name),
     standIn,
     peek,
-    lookup: async (name) => peek(name),
+    lookup: async (name: string) => peek(name),
     names: () => users.keys(),
     reread: readInTurn,
-    close() {
+    close(): void {
       closed = true
       stop()
     },

@@ -4,7 +4,7 @@ import t, { type Test } from 'tap'
 import { systemClock } from '../../src/clock.ts'
 import { hashPassword } from '../../src/passwords/hash.ts'
 import type { UsersDiff } from '../../src/users/diff-users.ts'
-import { openUsersFile, type UsersFileOptions } from '../../src/users/file.ts'
+import { openUsersFile } from '../../src/users/file.ts'
 
 const SECRET = hashPassword('secret', { memory: 7168, passes: 1 })
 const OTHER = hashPassword('other', { memory: 7168, passes: 1 })
@@ -25,7 +25,11 @@ function unexpected(): void {
   throw new Error('this must not be called')
 }
 
-async function open(t: Test, text: string, options: Partial<UsersFileOptions> = {}) {
+async function open(
+  t: Test,
+  text: string,
+  options: Partial<Parameters<typeof openUsersFile>[0]> = {},
+) {
   const file = `${t.testdir({ users: text })}/users`
   chmodSync(file, 0o640)
   const diffs: UsersDiff[] = []
