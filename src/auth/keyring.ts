@@ -2,6 +2,7 @@
 // and none is ever generated silently: tokens signed by a key that dies with the process look fine until the next
 // restart logs everybody out.
 
+import { isUtf8 } from 'node:buffer'
 import { randomBytes, webcrypto } from 'node:crypto'
 
 import { isId, isInstant } from './claims.ts'
@@ -64,21 +65,14 @@ const PUBLISHED = 'is printed in a public document: anybody can sign with it'
 const isPublished = (bytes: Buffer): boolean =>
   PUBLISHED_SECRETS.some((known) => bytes.includes(known) || known.includes(bytes))
 
-const decoder = new TextDecoder('utf-8', { fatal: true })
 const PADDING = /^(?:\xff\xfe|\xfe\xff)|(.)\1{3,}$/gs // the mark of UTF-16, and one byte at least four times
 
 /**
  * UTF-8, which ASCII, UTF-16 of it, and text with line breaks or zeroes are as well. 32 random bytes are valid UTF-8
  * by a chance below 10^-8.
  */
-const isText = (bytes: Buffer): boolean => {
-  try {
-    decoder.decode(Buffer.from(bytes.toString('latin1').replaceAll(PADDING, ''), 'latin1'))
-    return true
-  } catch {
-    return false
-  }
-}
+const isText = (bytes: Buffer): boolean =>
+  isUtf8(Buffer.from(bytes.toString('latin1').replaceAll(PADDING, ''), 'latin1'))
 
 /** Why this secret must be assumed known, or undefined where nothing speaks against it. */
 const weakness = (bytes: Buffer): string | undefined => {

@@ -1,6 +1,7 @@
 // Passwords from the operator: typed at a terminal that shows nothing, or piped in. They never come from
 // argv, which every user of the host can read, and never go to any output.
 
+import { isUtf8 } from 'node:buffer'
 import { createInterface } from 'node:readline'
 import { Writable } from 'node:stream'
 
@@ -61,13 +62,9 @@ export const readPiped = async (stdin: Stdin): Promise<Answer<string>> => {
     length += chunk.length
     if (length > MAX_INPUT) return { problem: `more than ${MAX_INPUT} bytes on standard input` }
   }
-  let text: string
-  try {
-    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(Buffer.concat(chunks))
-  } catch {
-    return { problem: NOT_UTF8 }
-  }
-  const line = text.replace(/\r?\n$/, '')
+  const bytes = Buffer.concat(chunks)
+  if (!isUtf8(bytes)) return { problem: NOT_UTF8 }
+  const line = bytes.toString().replace(/\r?\n$/, '')
   // Two lines are a file piped in by mistake, or "password twice": a guess would lock the user out.
   if (line.includes('\n')) return { problem: 'more than one line on standard input: pipe in one' }
   return { given: line }

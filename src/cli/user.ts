@@ -1,6 +1,7 @@
 // `postern user`: who may log in, by the users file. The running daemon is told at once, so that somebody
 // disabled is out before the command ends. A password never stands in argv or in any output.
 
+import { isUtf8 } from 'node:buffer'
 import { constants, readFileSync, statSync } from 'node:fs'
 
 import { ConfigError } from '../config/config-error.ts'
@@ -25,8 +26,7 @@ const findProblems = (content: string | Buffer, file: string): readonly string[]
 
 /** An edit works on text: a byte that is not UTF-8 would be written back as another. */
 const decode = (content: Buffer, file: string): string => {
-  const text = content.toString('utf8')
-  if (Buffer.from(text, 'utf8').equals(content)) return text
+  if (isUtf8(content)) return content.toString()
   throw new ConfigError(findProblems(content, file))
 }
 

@@ -1,6 +1,7 @@
 // A file → a Config, or one ConfigError with every problem and its line. Check-config, start and reload
 // all come through here, so what one accepts no other refuses. Nothing here prints or remembers.
 
+import { isUtf8 } from 'node:buffer'
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
 import { parse, TomlError } from 'smol-toml'
 import { findWriters } from '../files/writers.ts'
@@ -73,11 +74,8 @@ const readText = (file: string): string => {
     throw new ConfigError([`${file}: ${CURES[code] ?? `cannot be read (${code})`}`])
   }
   if (writers !== undefined) throw new ConfigError([writers])
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-  } catch {
-    throw new ConfigError([`${file}: is not UTF-8: save it as UTF-8`])
-  }
+  if (!isUtf8(bytes)) throw new ConfigError([`${file}: is not UTF-8: save it as UTF-8`])
+  return new TextDecoder().decode(bytes) // without a byte order mark
 }
 
 export const openConfig = (file: string): LoadedConfig => readConfig(readText(file), file)

@@ -1,5 +1,6 @@
 // The users file as text → users, or every problem at once: `name:hash:role:display name`, as htpasswd
 // writes it and a little more. No problem ever quotes the file: a hash or a password may stand there.
+import { isUtf8 } from 'node:buffer'
 import { createHash } from 'node:crypto'
 import { nextTurn } from '../clock.ts'
 import { isWeak, parseHash, type StoredHash } from '../passwords/hash.ts'
@@ -68,14 +69,9 @@ export const isRemark = (line: string): boolean => {
 }
 
 /** A user, what is wrong, or undefined for a comment or an empty line. */
-const parseLine = (bytes: Uint8Array): FileUser | { problem: string } | undefined => {
-  let line: string
-  try {
-    // The byte order mark is kept, to be found: it would hide in the first name.
-    line = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
-  } catch {
-    return { problem: 'not UTF-8: save the file as UTF-8' }
-  }
+const parseLine = (bytes: Buffer): FileUser | { problem: string } | undefined => {
+  if (!isUtf8(bytes)) return { problem: 'not UTF-8: save the file as UTF-8' }
+  const line = bytes.toString() // a byte order mark stays in it, to be found: it would hide in the first name
   if (isRemark(line)) return undefined
 
   const [name = '', secret, role = '', ...rest] = line.replace(/\r$/, '').split(':')
