@@ -9,9 +9,9 @@
 #   cut ID PEER PEERPORT LOCAL LOCALPORT COOKIE    ID cut
 #   either                                         ID gone               there is no such connection (any more)
 #   either                                         ID refused WHY
-# WHY is malformed (without an id, or too long, it closes the connection), port (not in POSTERN_CUT_PORTS), owner
-# (not nginx's), unlooked (not looked up by this process, or long ago), rate (too many cuts in this second) or denied
-# (the kernel cuts nothing: the log says why). What the variables mean is in postern-cut.service.
+# WHY is malformed (without an id, or too long, it closes the connection), port (not in POSTERN_CUT_PORTS), owner (not
+# nginx's), unlooked (not looked up by this process, or long ago), ambiguous (on two links), rate (too many cuts in this
+# second) or denied (the kernel cuts nothing: see the log). For the variables see postern-cut.service.
 use strict;
 use warnings;
 use Errno qw(ENOENT);
@@ -42,7 +42,7 @@ setsockopt $netlink, SOL_SOCKET, $_, pack 'i', 4 << 20 for SO_RCVBUF, SO_RCVBUFF
 setsockopt $netlink, SOL_SOCKET, SO_RCVTIMEO, pack 'l! l!', 5, 0;
 @SIG{ 'PIPE', 'TERM', 'INT' } = ('IGNORE', (sub { $ended = 1 }) x 2);
 # Seen now, so that looks are refused too. ENOENT: it can, and nobody has this connection. A mark needs a cut's right.
-my ($able) = ask(CUT, request(AF_INET, 1, 1, '', '') . "\xfe" x 8);
+my ($able) = ask(CUT, request(AF_INET, 1, 1, '', '', 0) . "\xfe" x 8);
 my $cannot = setsockopt($netlink, SOL_SOCKET, SO_MARK, pack 'i', 0) ? $able->[0] : $! + 0;
 my $incapable = $cannot == ENOENT ? undef : denial($cannot);
 my ($alone_since, $minute) = (now(), now());
@@ -67,7 +67,11 @@ sub now { return (POSIX::times())[0] / 100 }    # seconds of a clock that nobody
 sub note { my ($level, $text) = @_; $text =~ s/[^\x20-\x7e]/?/g; syswrite STDERR, "<$level>$text\n" }
 sub refuse { my ($order, $why, $cure) = @_; complain($why, $order->{line}, $cure); answer($order, "refused $why") }
 sub may_cut { ($second, $cuts) = (int now(), 0) if $second != int now(); return $cuts++ < CUTS_A_SECOND }
-sub request { return pack 'C3 x L n2 a16 a16 L', shift, TCP, 0, ~0, @_, 0 }    # but for the cookie
+sub request { return pack 'C3 x L n2 a16 a16 L', shift, TCP, 0, ~0, @_ }    # but for the cookie
+sub links { open my $list, '<', '/proc/self/net/if_inet6' or return; return map { hex((split)[1]) } <$list> }
+sub settle { my ($o, $e) = @_; $e && $e != ENOENT ? refuse($o, 'denied', denial($e)) : answer($o, $e ? 'gone' : 'cut') }
+sub summary { return join ', ', map { "$counts{$_} $_" } sort keys %counts }
+sub report { note(6, summary()) if %counts; ($logged, $minute, %counts) = (0, now()) }
 sub denial { local $! = $_[0]; return "nothing can be cut ($!): CAP_NET_ADMIN, no PrivateUsers=, INET_DIAG_DESTROY" }
 
 sub answer {
@@ -76,22 +80,11 @@ sub answer {
     return !($order->{client}{out} .= "$order->{id} $text\n");    # false, as all that answers
 }
 
-sub settle {
-    my ($order, $errno) = @_;
-    return refuse($order, 'denied', denial($errno)) if $errno && $errno != ENOENT;
-    return answer($order, $errno ? 'gone' : 'cut');
-}
-
 # The first refusals of each minute have a line of their own; a cure is said once.
 sub complain {
     my ($why, $what, $cure) = @_;
     note(4, sprintf 'refused (%s): %.160s', $why, $what) if $logged++ < LOGGED_A_MINUTE;
     return defined $cure && !$said{$cure}++ && note(4, "$cure: systemctl edit postern-cut") || 1;
-}
-
-sub report {
-    note(6, join ', ', map { "$counts{$_} $_" } sort keys %counts) if %counts;
-    ($logged, $minute, %counts) = (0, now());
 }
 
 sub accept_all {
@@ -134,7 +127,9 @@ sub take {
     return refuse($order, 'port', "POSTERN_CUT_PORTS=" . join ' ', sort keys %ports) if !$ports{$local_port};
     return refuse($order, 'denied', $incapable) if defined $incapable;
     return refuse($order, 'rate') if defined $cookie && !may_cut();
-    $order->{request} = request($family, $local_port, $peer_port, $bytes, $peer_bytes);
+    # A socket of a link's own peer is found with its interface alone, which nginx does not say.
+    my @links = $family == AF_INET6 && $peer_bytes =~ /\A\xfe[\x80-\xbf]/ ? links() : 0;
+    $order->{requests} = [map { request($family, $local_port, $peer_port, $bytes, $peer_bytes, $_) } @links];
     push @orders, $order;
 }
 
@@ -150,32 +145,37 @@ sub address {
 sub carry_out {
     my $group = $folder eq 'none' ? undef : (stat $folder)[1];
     my $by_user = $folder eq 'none' || !defined $group && !-e '/sys/fs/cgroup/cgroup.controllers';
-    my @found = ask(LOOK, map { $_->{request} . ANY_COOKIE } @_);
-    my @cut = grep { judge($_, @{ shift @found }, $by_user, $group) } @_;
+    my @found = ask(LOOK, map { map { $_ . ANY_COOKIE } @{ $_->{requests} } } @_);
+    my @cut = grep { judge($_, $by_user, $group, splice @found, 0, @{ $_->{requests} }) } @_;
     my @cuts = ask(CUT, map { $_->{request} . pack 'H16', $_->{cookie} } @cut);
     settle($_, shift(@cuts)->[0]) for @cut;
 }
 
 # True for what is to be cut; everything else is answered.
 sub judge {
-    my ($order, $errno, $socket, $by_user, $group) = @_;
-    return settle($order, $errno) if $errno;
-    my ($state, $ports, $cookie, $unsent, $uid, $inode) = unpack 'x C x2 a4 x36 H16 x8 L3', $socket;
-    my $same = $ports eq substr($order->{request}, 8, 4) && ($order->{cookie} // $cookie) eq $cookie;
-    return settle($order, ENOENT) if !$same || !$alive{$state};
-    my $known = grep { ($_->{ $order->{request} } // '') eq $cookie } $recent, $older;
-    # Half-closed ones have no inode, and with some kernels no user: whose they are was seen before.
-    my $ours = $by_user ? $uid == $worker || !$inode && $known : ($group || -1) == group_of($socket);
-    my $cure = $by_user ? "POSTERN_CUT_USER=$user" : "POSTERN_CUT_CGROUP=$folder" . ($group ? '' : ', not there');
-    return refuse($order, 'owner', $cure) if !$ours;
-    return $known || refuse($order, 'unlooked') if defined $order->{cookie};
-    $recent->{ $order->{request} } = $cookie;
-    ($older, $recent) = ($recent, {}) if keys %$recent >= REMEMBERED;
-    return answer($order, "$cookie $unsent", 'looked up');
+    my ($order, $by_user, $group, @found, %sockets) = @_;
+    for my $request (@{ $order->{requests} }) {
+        my ($errno, $socket) = @{ shift @found };
+        next if $errno == ENOENT;
+        return settle($order, $errno) if $errno;
+        my ($state, $ports, $cookie, $unsent, $uid, $inode) = unpack 'x C x2 a4 x36 H16 x8 L3', $socket;
+        next if !$alive{$state} || ($order->{cookie} // $cookie) ne $cookie || $ports ne substr $request, 8, 4;
+        my $known = grep { ($_->{$request} // '') eq $cookie } $recent, $older;
+        # Half-closed ones have no inode, and with some kernels no user: whose they are was seen before.
+        my $ours = $by_user ? $uid == $worker || !$inode && $known : ($group || -1) == group_of($socket);
+        my $cure = $by_user ? "POSTERN_CUT_USER=$user" : "POSTERN_CUT_CGROUP=$folder" . ($group ? '' : ', not there');
+        return refuse($order, 'owner', $cure) if !$ours;
+        $order->{request} = $request;
+        return $known || refuse($order, 'unlooked') if defined $order->{cookie};
+        ($recent->{$request}, $sockets{$cookie}) = ($cookie, $unsent);
+        ($older, $recent) = ($recent, {}) if keys %$recent >= REMEMBERED;
+    }
+    my ($cookie, @others) = %sockets;
+    return settle($order, ENOENT) if !defined $cookie;
+    return @others > 1 ? refuse($order, 'ambiguous') : answer($order, "$cookie @others", 'looked up');
 }
 
-# A control group's number is the inode of its folder.
-sub group_of {
+sub group_of {    # its number, which is the inode of its folder
     for (my $rest = substr $_[0], 72; length $rest >= 12;) {
         my ($length, $type, $number) = unpack 'S S Q', $rest;
         return $number if $type == CGROUP_ID;
@@ -184,13 +184,13 @@ sub group_of {
     return 0;
 }
 
-# One datagram of requests, which the kernel has answered when send returns: by [0, what it is] or [errno].
+# One datagram of a hundred requests, which the kernel has answered when send returns: by [0, what it is] or [errno].
 sub ask {
     my ($verb, @requests) = @_;
-    return if !@requests;
+    return map { ask($verb, splice @requests, 0, BATCH) } 0 .. $#requests / BATCH if @requests > BATCH;
     my ($flags, $number, @answers) = ($verb == CUT ? REQUEST | ACK : REQUEST, 0);
     my $datagram = join '', map { pack('L S S L L', 16 + length, $verb, $flags, $number++, 0) . $_ } @requests;
-    send $netlink, $datagram, 0, pack 'S S L L', NETLINK, 0, 0, 0 or die "<3>netlink: $!\n";
+    !@requests or send $netlink, $datagram, 0, pack 'S S L L', NETLINK, 0, 0, 0 or die "<3>netlink: $!\n";
     for (@requests) {
         defined recv $netlink, my $message, 65_536, 0 or die "<3>netlink: $!\n";
         my ($type, $of) = unpack 'x4 S x2 L', $message;

@@ -19,6 +19,7 @@ export const WHYS = {
   gone: 'the cutter does not find the connection: it must run in the network namespace of nginx',
   port: 'the port of nginx does not stand in the list of the cutter: add it to its unit',
   owner: 'the connection is not one of nginx’s, by its unit or user: see the unit of the cutter',
+  ambiguous: 'two interfaces have a client by this link-local address and port',
   denied:
     'the kernel denies it to the cutter: it needs CAP_NET_ADMIN, and CONFIG_INET_DIAG_DESTROY',
   rate: 'the cutter is asked for more than it takes in a second: `journalctl -u postern-cut`',
@@ -77,9 +78,10 @@ export const createMeans = (parts: {
       }
       const { why } = found as { why: Why }
       onUncuttable(why)
-      if (end() !== 'cut') return undefined
+      // Whoever makes its own connection one of two could keep what is served over it.
+      if (end() !== 'cut' && why !== 'ambiguous') return undefined
       throw new UncuttableError(
-        `streams.end = "cut", and this stream cannot be cut (${why}): ${WHYS[why]}`,
+        `streams.end = "${end()}", and this stream cannot be cut (${why}): ${WHYS[why]}`,
       )
     },
   }

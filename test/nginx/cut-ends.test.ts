@@ -6,6 +6,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer, request } from 'node:http'
 import { connect } from 'node:http2'
 import type { AddressInfo, Socket } from 'node:net'
+import { networkInterfaces } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 
@@ -50,17 +51,20 @@ const openCutSite = async (
     sections?: Readonly<Record<string, string>>
     workers?: number
     h2?: number
+    /** Another address to listen on. */
+    also?: string
   } = {},
 ) => {
-  const { workers = 2, sections, streams, h2 } = options
+  const { workers = 2, sections, streams, h2, also } = options
+  const more = h2 === undefined ? also : `127.0.0.1:${h2} http2`
   const asterisk = await startAsterisk(t)
   const site = await openSite(t, {
     ...(streams !== undefined && { streams }),
     nginx: {
       asterisk,
       workers,
-      ...(h2 !== undefined && {
-        listen: (port: number) => `127.0.0.1:${port}; listen 127.0.0.1:${h2} http2`,
+      ...(more !== undefined && {
+        listen: (port: number) => `127.0.0.1:${port}; listen ${more.replace('PORT', `${port}`)}`,
       }),
     },
     users: Array.from({ length: 8 }, (_, at) => `gone-${at}:${HASH}:user`),
@@ -92,12 +96,18 @@ const metric = async ({ place }: Pick<Site, 'place'>, series: string): Promise<n
 const CUT = 'postern_streams{kind="cut"}'
 
 /** A WebSocket that nginx passes on, as bytes. */
-const connectSip = async (t: Test, port: number, token: string): Promise<Stream> => {
+const connectSip = async (
+  t: Test,
+  port: number,
+  token: string,
+  host = '127.0.0.1',
+): Promise<Stream> => {
   const outgoing = request({
-    host: '127.0.0.1',
+    host,
     port,
+    setHost: false,
     path: `${SIP}?authorization=${token}`,
-    headers: { Connection: 'Upgrade', Upgrade: 'websocket' },
+    headers: { Host: 'pbx', Connection: 'Upgrade', Upgrade: 'websocket' },
     agent: false,
   }).end()
   const [, socket] = (await once(outgoing, 'upgrade')) as [unknown, Socket]
@@ -318,6 +328,23 @@ void t.test(
     t.ok((await endsWithin([one, two], BOUND)) < BOUND)
   },
 )
+
+// This machine's own, with the link: nginx says it without. Where two links have clients by one name: test/cut.
+const [link] = Object.entries(networkInterfaces()).flatMap(([name, addresses = []]) =>
+  addresses
+    .filter(({ address }) => address.startsWith('fe80:'))
+    .map((one) => `${one.address}%${name}`),
+)
+const skipLink = skip || (link === undefined ? 'no interface here has a link-local address' : false)
+
+void t.test('a client by a link-local address is cut', { skip: skipLink }, async (t) => {
+  const site = await openCutSite(t, { also: '[::]:PORT ipv6only=on' })
+  const { access } = await site.enter('201')
+  const stream = await connectSip(t, site.nginx.port, access, link)
+  t.equal(await metric(site, CUT), 1)
+  await site.post('/auth/logout', access)
+  t.ok((await endsWithin([stream], BOUND)) < BOUND)
+})
 
 void t.test('a logout over the connection that it ends sees its answer', { skip }, async (t) => {
   const free = createServer().listen(0, '127.0.0.1')

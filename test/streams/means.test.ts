@@ -61,6 +61,12 @@ void t.test('whatever cannot be cut has its word', async (t) => {
   t.same(why, ['unix'])
 })
 
+void t.test('one of two by the same name is let in by no mode', async (t) => {
+  const { means, why } = setUp(t, async () => ({ refused: 'ambiguous' }))
+  await t.rejects(means.find(AT), { message: /^streams\.end = "auto", and this stream cannot be/ })
+  t.same(why, ['ambiguous'])
+})
+
 void t.test('a cookie that comes late is never used', async (t) => {
   const late = Promise.withResolvers<Look>()
   const { means, why } = setUp(t, () => late.promise)

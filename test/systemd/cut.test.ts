@@ -13,8 +13,8 @@ my $s = IO::Socket::UNIX->new("/run/postern-cut.sock") or die "$!\\n";
 print $s <STDIN>; $s->flush; shutdown $s, 1; print while <$s>`
 
 // Holds a connection until it ends.
-const VISITOR = `use IO::Socket::INET;
-my $s = IO::Socket::INET->new("127.0.0.1:$ARGV[0]") or die "$!\\n";
+const VISITOR = `use IO::Socket::IP;
+my $s = IO::Socket::IP->new(PeerPort => $ARGV[0], PeerHost => $ARGV[1] // "127.0.0.1", LocalPort => $ARGV[2] // 0) or die "$!\\n";
 print $s "GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n"; $s->flush; 1 while sysread $s, my $b, 9999`
 
 // Accepts and stays, as the user that nginx's workers have.
@@ -85,6 +85,18 @@ void t.test('the cutter under systemd', { skip: systemdMissing(), timeout: LIMIT
     t.equal(await ask("curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1/"), '200')
     t.equal(await machine.journal('nginx | grep -ci alert || true'), '0')
   })
+
+  await t.test(
+    'a visitor of the link itself too: its sandbox lets it see the interfaces',
+    async (t) => {
+      await ask(`ip link add far type veth peer name near && ip link set far up && ip link set near up
+      ip addr add fe80::7/64 dev near nodad
+      systemctl reset-failed visitor 2>/dev/null; systemd-run -q --unit=visitor visitor 80 fe80::7%near 40000`)
+      await until('ss -Htn state established sport = :80 | grep -q .')
+      await cut(t, 'fe80::7 40000 fe80::7 80')
+      await ask('ip link del far')
+    },
+  )
 
   await t.test(
     'a restart of nginx, whose control group is another then, changes nothing',
