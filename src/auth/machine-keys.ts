@@ -1,5 +1,6 @@
-// The machine keys in force, in memory, so that a check waits for nothing: the store's, less those that were removed here
-// and could not be written yet. One that was seen removed never counts again, whatever a store says that has forgotten it.
+// The machine keys in force, in memory, so that a check waits for nothing. The store has all of them as one text; who
+// changes it puts another in the place of the one that was read, so that two hosts see one order. One that was seen removed
+// never counts again, whatever a store says that has forgotten it, or could not be told yet.
 
 import type { Time } from '../clock.ts'
 import type { MachineKey } from '../store/machine-key.ts'
@@ -8,6 +9,7 @@ import type { Identity } from './check.ts'
 import { type Refusal, refuse } from './decision.ts'
 import { findGrant, isAction } from './grants.ts'
 import {
+  createMachineKeyId,
   hashMachineKey,
   isWhole,
   type MachineGrants,
@@ -19,6 +21,8 @@ import { NOBODY } from './pattern.ts'
 /** X-Auth-Role of all of them: what one may do stands in no role. */
 const ROLE = 'machine-key'
 const NOTHING: MachineGrants = { grants: [], users: [] }
+/** The end of one that has none: of the year 9999, so that it is an instant like any other. */
+export const NEVER = 253_402_300_799
 
 interface Held extends MachineGrants {
   readonly key: MachineKey
@@ -26,11 +30,22 @@ interface Held extends MachineGrants {
   mayComeFrom(address: string): boolean
 }
 
-const READ_EVERY = 1 // second, where others may change them, or a removal is not written yet
+/** As `postern machine-key` has read it. */
+export type NewMachineKey = Pick<MachineKey, 'name' | 'hash' | 'grants' | 'from'> & {
+  until?: number | undefined
+}
+
+/** What is to stand in their place, and what that means; asked again where another host was faster. */
+type Edit<Result> = (
+  keys: readonly MachineKey[],
+) => readonly [next: readonly MachineKey[], result: Result]
+
+const READ_EVERY = 1 // second, where others may change them, or what is to be written is not yet
 const WRITE_EVERY = 60 // seconds: a last use is worth no more
+const KEEP = 30 * 86_400 // seconds after its end: whoever still shows it then is told so, and is no guesser
 
 export const createMachineKeys = (parts: {
-  store: Pick<Store, 'addMachineKey' | 'listMachineKeys' | 'removeMachineKeys' | 'useMachineKey'>
+  store: Pick<Store, 'machineKeys' | 'replaceMachineKeys'>
   /** Whether an address lies in one of these. */
   createNetworks(cidrs: readonly string[]): (address: string) => boolean
   /** Whether another instance may change them. */
@@ -40,15 +55,17 @@ export const createMachineKeys = (parts: {
   onEnd(ids: ReadonlySet<string>): Promise<unknown>
 }) => {
   const { store, createNetworks, isShared, clock, onEnd } = parts
+  let text = '' // nothing is known
   let rows: readonly MachineKey[] = []
   let byHash = new Map<string, Held>()
   let byId = new Map<string, Held>()
   const removed = new Set<string>()
-  /** Removed here, and not known to be written. */
-  const owed = new Set<string>()
   const uses = new Map<string, number>()
-  const writtenAt = new Map<string, number>()
+  /** Those that the store does not know of. */
+  const latest = new Map<string, Pick<MachineKey, 'usedAt' | 'usedFrom'>>()
+  let usesWrittenAt = -Infinity
   let readAt = -Infinity
+  let isBehind = false
 
   const hold = (key: MachineKey): Held => {
     const { id, name, createdAt, until } = key
@@ -73,66 +90,92 @@ export const createMachineKeys = (parts: {
     return { ...terms, key, identity: Object.freeze({ claims, role: ROLE }), mayComeFrom }
   }
 
-  const known = (): readonly MachineKey[] => rows.filter(({ id }) => !removed.has(id))
+  const counts = ({ id, until, removedAt }: MachineKey): boolean =>
+    removedAt === 0 && !removed.has(id) && clock.now() < until
 
   const stands = (id: string): boolean => {
     const held = byId.get(id)
-    return held !== undefined && !removed.has(id) && clock.now() < held.key.until
+    return held !== undefined && counts(held.key)
   }
 
   /** Tells of those that counted a moment ago. */
-  const replace = async (next: readonly MachineKey[]): Promise<void> => {
-    for (const { id, removedAt } of next) if (removedAt > 0) removed.add(id)
+  const take = async (next: readonly MachineKey[]): Promise<void> => {
     const held = next.map(hold)
     const before = byId
     rows = next
     byHash = new Map(held.map((one) => [one.key.hash, one]))
     byId = new Map(held.map((one) => [one.key.id, one]))
-    const ended = [...before.values()].flatMap(({ key: { id, until, removedAt } }) => {
+    const ended = [...before.values()].flatMap(({ key: { id, until } }) => {
       const now = byId.get(id)?.key
-      return removedAt > 0 || (now?.removedAt === 0 && now.until === until) ? [] : [id]
+      return removed.has(id) || (now?.removedAt === 0 && now.until === until) ? [] : [id]
     })
+    for (const { id, removedAt } of next) if (removedAt > 0) removed.add(id)
     if (ended.length > 0) await onEnd(new Set(ended))
   }
 
-  const writeOwed = async (): Promise<void> => {
-    const ids = [...owed]
-    if (ids.length === 0) return
-    await store.removeMachineKeys(ids, clock.now())
-    for (const id of ids) owed.delete(id)
-  }
+  const areUsesDue = (): boolean =>
+    latest.size > 0 && clock.monotonic() >= usesWrittenAt + WRITE_EVERY
 
-  const readOnce = async (): Promise<void> => {
-    await writeOwed()
-    const began = clock.monotonic()
-    const next = await store.listMachineKeys()
-    readAt = began
-    // A store that has lost its last seconds is told again.
-    for (const { id, removedAt } of next) if (removedAt === 0 && removed.has(id)) owed.add(id)
-    if (next !== rows) await replace(next)
+  const exchangeOnce = async <Result>(edit: Edit<Result>, withUses: boolean): Promise<Result> => {
+    for (;;) {
+      const began = clock.monotonic()
+      const found = await store.machineKeys()
+      const [edited, result] = edit(found === text ? rows : (JSON.parse(found) as MachineKey[]))
+      const used = new Map(withUses || areUsesDue() ? latest : [])
+      const next = edited.map((key) => ({
+        ...key,
+        // A store that has lost its last seconds is told again.
+        ...(key.removedAt === 0 && removed.has(key.id) && { removedAt: clock.now() }),
+        ...used.get(key.id),
+      }))
+      const written = JSON.stringify(next)
+      if (written !== found && !(await store.replaceMachineKeys(found, written))) continue
+      readAt = began
+      if (used.size > 0) usesWrittenAt = began
+      for (const [id, use] of used) if (latest.get(id) === use) latest.delete(id)
+      const isNew = written !== text
+      text = written
+      if (isNew) await take(next)
+      return result
+    }
   }
 
   // One after the other: an older reading must not take the place of a newer one.
   let turn: Promise<unknown> = Promise.resolve()
   let waiting = 0
-  const read = (): Promise<void> => {
+  const exchange = <Result>(edit: Edit<Result>, withUses = true): Promise<Result> => {
     waiting++
-    const reading = turn.then(readOnce).finally(() => {
-      waiting--
-    })
-    turn = reading.catch(() => undefined)
-    return reading
+    const exchanging = turn
+      .then(() => exchangeOnce(edit, withUses))
+      .finally(() => {
+        waiting--
+      })
+    turn = exchanging.then(
+      () => {
+        isBehind = false
+      },
+      () => {
+        isBehind = true
+      },
+    )
+    return exchanging
   }
+  const read = (): Promise<void> => exchange((keys) => [keys, undefined], false)
   const stop = clock.every(READ_EVERY, () => {
-    if ((isShared || owed.size > 0) && waiting === 0) read().catch(() => undefined)
+    if (waiting === 0 && (isShared || isBehind || areUsesDue())) read().catch(() => undefined)
   })
 
-  const note = ({ id, name, usedAt }: MachineKey, address: string, now: number): void => {
-    uses.set(name, (uses.get(name) ?? 0) + 1)
-    if (Math.abs(now - (writtenAt.get(id) ?? usedAt)) < WRITE_EVERY) return
-    writtenAt.set(id, now)
-    store.useMachineKey(id, now, address).catch(() => undefined) // the next use is as good
-  }
+  const make = ({ until = NEVER, ...terms }: NewMachineKey): MachineKey => ({
+    ...terms,
+    id: createMachineKeyId(),
+    createdAt: clock.now(),
+    until,
+    removedAt: 0,
+    usedAt: 0,
+    usedFrom: '',
+  })
+  const counting = (keys: readonly MachineKey[], name: string): readonly MachineKey[] =>
+    keys.filter((key) => key.name === name && counts(key))
 
   return {
     read,
@@ -149,7 +192,8 @@ export const createMachineKeys = (parts: {
       if (now >= key.until) return refuse('expired')
       if (address === '') return identity
       if (!held.mayComeFrom(address)) return refuse('wrong_network')
-      note(key, address, now)
+      uses.set(key.name, (uses.get(key.name) ?? 0) + 1)
+      latest.set(key.id, { usedAt: now, usedFrom: address })
       return identity
     },
     /** For the log: whose name a refused one bears. */
@@ -165,30 +209,72 @@ export const createMachineKeys = (parts: {
         stands(id) && isAction(action) && findGrant(grants, action, resource, NOBODY) !== undefined
       )
     },
-    known,
     /** As the store has them, with their last uses. */
     async list(): Promise<readonly MachineKey[]> {
-      await read()
-      return known()
+      await exchange((keys) => [keys, undefined])
+      const known = rows.filter(({ id }) => !removed.has(id))
+      return known.toSorted(
+        (one, two) =>
+          Number(one.name > two.name) - Number(one.name < two.name) ||
+          one.createdAt - two.createdAt,
+      )
     },
-    async add(key: MachineKey, olderUntil?: number): Promise<boolean> {
-      const added = await store.addMachineKey(key, olderUntil)
-      await read()
-      return added
-    },
-    /** Refused here at once; rejects where it could not be written, which is tried again each second. */
-    async remove(ids: readonly string[]): Promise<void> {
-      for (const id of ids) {
-        removed.add(id)
-        owed.add(id)
+    /** Its id; undefined: the name is taken. */
+    add: (asked: NewMachineKey): Promise<string | undefined> =>
+      exchange((keys) => {
+        if (counting(keys, asked.name).length > 0) return [keys, undefined]
+        const made = make(asked)
+        return [[...keys, made], made.id]
+      }),
+    /** Its id, and that of the one which it takes the place of; undefined: none of that name counts. */
+    rotate: (
+      { name, hash }: Pick<MachineKey, 'name' | 'hash'>,
+      oldUntil = NEVER,
+    ): Promise<{ id: string; old: string } | undefined> =>
+      exchange((keys) => {
+        const all = counting(keys, name)
+        // Not the newest by its time: the clock may have been set back, or two were made in one second.
+        const [old] = all.toSorted((one, two) => two.until - one.until)
+        if (!old) return [keys, undefined]
+        const { grants, from, until } = old
+        const made = make({ name, hash, grants, from, until })
+        const shortened = keys.map((key) =>
+          all.includes(key) ? { ...key, until: Math.min(key.until, oldUntil) } : key,
+        )
+        return [[...shortened, made], { id: made.id, old: old.id }]
+      }),
+    /**
+     * All of that name, or the one of that id; how many. Refused here and told of at once; rejects where it could not
+     * be written, which is tried again each second.
+     */
+    async remove(which: string, tell: (key: MachineKey) => void): Promise<number> {
+      const mark = (keys: readonly MachineKey[]): readonly MachineKey[] => {
+        const meant = keys.filter(
+          ({ id, name, removedAt }) => (id === which || name === which) && removedAt === 0,
+        )
+        for (const key of meant) {
+          if (!removed.has(key.id)) tell(key)
+          removed.add(key.id)
+        }
+        return meant
       }
-      await Promise.all([onEnd(new Set(ids)), read()])
+      const ending = onEnd(new Set(mark(rows).map(({ id }) => id)))
+      const [count] = await Promise.all([exchange((keys) => [keys, mark(keys).length]), ending])
+      return count
     },
+    /** Those that ended long before; `past` as for a store's `prune`. */
+    forget: (past: number): Promise<void> =>
+      exchange((keys) => {
+        const isOld = (end: number): boolean => end <= past - KEEP
+        const kept = keys.filter(
+          ({ until, removedAt }) => !isOld(until) && (removedAt === 0 || !isOld(removedAt)),
+        )
+        return [kept, undefined]
+      }, false),
     uses: (): ReadonlyMap<string, number> => uses,
     async close(): Promise<void> {
       stop()
-      await turn
-      await writeOwed().catch(() => undefined)
+      await exchange((keys) => [keys, undefined]).catch(() => undefined)
     },
   }
 }

@@ -34,26 +34,25 @@ const readName = (name: string): string => {
   )
 }
 
-const listOf = (text: string): string[] =>
-  text
-    .split(',')
-    .map((part) => part.trim())
-    .filter((part) => part !== '')
+const readList = (option: string, text: string): readonly string[] => {
+  const parts = text.split(',').map((part) => part.trim())
+  const list = parts.filter((part) => part !== '')
+  if (list.length > 0) return list
+  throw new WrongUsage(`${option}: name at least one`)
+}
 
 const readGrants = (text: string): readonly string[] => {
-  const grants = listOf(text)
+  const grants = readList('--grants', text)
   const read = parseMachineGrants(grants)
   if ('problem' in read) throw new WrongUsage(`--grants: ${read.problem}`)
-  if (grants.length > 0) return grants
-  throw new WrongUsage('--grants: name at least one: without any it may do nothing')
+  return grants
 }
 
 const readNetworks = (text: string): readonly string[] => {
-  const networks = listOf(text)
+  const networks = readList('--from', text)
   const problem = networks.map(findNetworkProblem).find((one) => one !== undefined)
   if (problem !== undefined) throw new WrongUsage(`--from: ${problem}`)
-  if (networks.length > 0) return networks
-  throw new WrongUsage('--from: name a network, or leave it out')
+  return networks
 }
 
 const UNITS = { m: 60, h: 3600, d: 86_400 } as const
@@ -77,34 +76,27 @@ const readInstant = (option: string, text: string | undefined, now: number): num
   )
 }
 
+const orNever = (at: number | null): string => (at === null ? 'never' : timeText(at))
+
+const COLUMNS: readonly (readonly [heading: string, cell: (key: MachineKeyView) => string])[] = [
+  ['NAME', ({ name }) => name],
+  ['ID', ({ id }) => id],
+  ['STATE', ({ state }) => state],
+  ['LAST USED', ({ used_at: at }) => orNever(at)],
+  ['FROM', ({ used_from: from }) => from || '-'],
+  ['STREAMS', ({ streams }) => String(streams)],
+  ['CREATED', ({ created_at: at }) => timeText(at)],
+  ['EXPIRES', ({ expires_at: at }) => orNever(at)],
+  ['NETWORKS', ({ from }) => from.join(',') || 'any'],
+  ['GRANTS', ({ grants }) => grants.join(',')],
+]
+
 const show = (keys: readonly MachineKeyView[]): string =>
   keys.length === 0
     ? 'there are no machine keys'
     : formatTable([
-        [
-          'NAME',
-          'ID',
-          'STATE',
-          'LAST USED',
-          'FROM',
-          'STREAMS',
-          'CREATED',
-          'EXPIRES',
-          'NETWORKS',
-          'GRANTS',
-        ],
-        ...keys.map((key) => [
-          key.name,
-          key.id,
-          key.state,
-          key.used_at === null ? 'never' : timeText(key.used_at),
-          key.used_from || '-',
-          String(key.streams),
-          timeText(key.created_at),
-          key.expires_at === null ? 'never' : timeText(key.expires_at),
-          key.from.join(',') || 'any',
-          key.grants.join(','),
-        ]),
+        COLUMNS.map(([heading]) => heading),
+        ...keys.map((key) => COLUMNS.map(([, cell]) => cell(key))),
       ])
 
 /** The key alone on stdout, so that a script can take it; what to do with it on stderr. */
@@ -157,11 +149,11 @@ export const createMachineKeyCommand = (now: () => number): Command => ({
         const key = createMachineKey()
         const oldUntil = readInstant('--old-until', until, now())
         const asked = { name: readName(name), hash: hashMachineKey(key), old_until: oldUntil }
-        const { added, old } = await ask(file, 'POST', '/machine-keys/rotate', asked)
-        if (added !== true) throw new Stop(REFUSED, `${name}: no such machine key: add it`)
+        const { old } = await ask(file, 'POST', '/machine-keys/rotate', asked)
+        if (typeof old !== 'string') throw new Stop(REFUSED, `${name}: no such machine key: add it`)
         const end =
           oldUntil === undefined
-            ? `until it is removed: postern machine-key remove ${String(old)}`
+            ? `until it is removed: postern machine-key remove ${old}`
             : `until ${timeText(oldUntil)}`
         return print(key, `${name} has a new key; the old one works ${end}.`, io)
       },

@@ -34,7 +34,6 @@ export const createOperations = (parts: {
   store: Store
   machineKeys: MachineKeys
   observer: Pick<Observer, 'machineKey'>
-  now(): number
   sessions: Sessions
   registry: Registry
   workers: Pick<Workers, 'reloadDue' | 'isListLost' | 'areGuessed'>
@@ -76,7 +75,7 @@ export const createOperations = (parts: {
     }
   }
   return {
-    ...createMachineKeyOperations(parts),
+    machineKeys: createMachineKeyOperations(parts),
     reload: (isMeant: boolean) => explained(inForce.reload(undefined, isMeant)),
     listSessions: parts.listSessions,
     nginx: (): WorkersReport & CutsReport => ({

@@ -1,6 +1,7 @@
 // What is done again and again: time is counted, what is past for certain goes, and lines of the log that were left out
 // are counted.
 
+import type { MachineKeys } from '../auth/machine-keys.ts'
 import type { Revocations } from '../auth/revocations.ts'
 import type { Time } from '../clock.ts'
 import type { LogLimit } from '../log-limit.ts'
@@ -14,6 +15,7 @@ const PRUNE_EVERY = 30 // seconds
 export const startUpkeep = (parts: {
   store: Pick<Store, 'countTime' | 'prune'>
   revocations: Pick<Revocations, 'forget'>
+  machineKeys: Pick<MachineKeys, 'forget'>
   limit: LogLimit
   limitWindow: number
   securityWindow: number
@@ -27,6 +29,7 @@ export const startUpkeep = (parts: {
   const {
     store,
     revocations,
+    machineKeys,
     limit,
     limitWindow,
     securityWindow,
@@ -49,6 +52,7 @@ export const startUpkeep = (parts: {
         'the clock stands before an instant that was past for more than a day: tokens are refused until then; correct the clock, or, if it was ahead before and is right now, run `postern session end --all`',
       )
     }
+    await machineKeys.forget(past)
     // A slice at a time, so that a login never waits long behind it.
     while ((await store.prune(now, past, idleTtl())) > 0);
   }

@@ -1,7 +1,6 @@
 // The operator's endpoints. /metrics, /healthz and /readyz have a listener of their own, so that no mistake in
 // a site's config can publish them; the control routes are on a socket that only root and the service can open.
 
-import type { Members } from '../auth/compact.ts'
 import { parseJsonBody } from './body.ts'
 import { type ErrorShape, failure, json, type Reply, retryAfter } from './reply.ts'
 import type { Handler } from './request.ts'
@@ -50,15 +49,6 @@ const readSelector = (query: string): SessionSelector | undefined => {
   return fields.get('all') === 'true' ? {} : undefined
 }
 
-/** As `postern machine-key` has read it: whoever opens this socket could as well write the store. */
-export interface NewMachineKey {
-  name: string
-  hash: string
-  grants: readonly string[]
-  from: readonly string[]
-  until?: number | undefined
-}
-
 export const createControlRoutes = (parts: {
   /** Applies config, keys and users anew: which settings wait for a restart, or why nothing was changed. */
   /** `isMeant`: also a change of users that is held back. */
@@ -79,15 +69,10 @@ export const createControlRoutes = (parts: {
     action?: string,
     resource?: string,
   ): Promise<{ status: number; answer: string }>
-  listMachineKeys(): Promise<readonly unknown[]>
-  /** False: the name is taken. */
-  addMachineKey(asked: NewMachineKey): Promise<boolean>
-  /** The id of the older one; undefined: there is none. */
-  rotateMachineKey(
-    asked: Pick<NewMachineKey, 'name' | 'hash'>,
-    oldUntil?: number,
-  ): Promise<string | undefined>
-  removeMachineKeys(which: string): Promise<number>
+  /** Fields as `postern machine-key` has read them: whoever opens this socket could as well write the store. */
+  machineKeys: Readonly<
+    Record<'list' | 'add' | 'rotate' | 'remove', (asked: never) => Promise<object>>
+  >
   findObstacle(): Promise<string | undefined>
   /** What is known of nginx's workers, for doctor. */
   nginx(): object
@@ -127,29 +112,15 @@ export const createControlRoutes = (parts: {
     const text = (value: unknown) => (typeof value === 'string' ? value : undefined)
     return json(200, await parts.inspect(token, text(asked.action), text(asked.resource)))
   }
-  const forFields =
-    (answer: (fields: Members) => Promise<Members>): Handler =>
+  const forMachineKeys =
+    (answer: (asked: never) => Promise<object>): Handler =>
     async (request) => {
       const body = await request.body()
       if (!Buffer.isBuffer(body)) return body
-      return json(200, await answer(parseJsonBody(request.headers, body) ?? {}))
+      const fields = parseJsonBody(request.headers, body) ?? {}
+      return json(200, { ...(await answer(fields as never)) })
     }
-  const machineKeys = {
-    list: async () => json(200, { keys: await parts.listMachineKeys() }),
-    add: forFields(async (asked) => ({
-      added: await parts.addMachineKey(asked as unknown as NewMachineKey),
-    })),
-    rotate: forFields(async (asked) => {
-      const { old_until: oldUntil, ...named } = asked as unknown as NewMachineKey & {
-        old_until?: number
-      }
-      const old = await parts.rotateMachineKey(named, oldUntil)
-      return { added: old !== undefined, old }
-    }),
-    remove: forFields(async ({ which }) => ({
-      removed: await parts.removeMachineKeys(String(which)),
-    })),
-  }
+  const { list, add, rotate, remove } = parts.machineKeys
   const ready: Handler = async () =>
     json(200, {
       obstacle: (await parts.findObstacle()) ?? null,
@@ -165,10 +136,10 @@ export const createControlRoutes = (parts: {
     ['sessions_end', 'POST', '/sessions/end', forSelected('ended', parts.endSessions)],
     ['sessions_kick', 'POST', '/sessions/kick', forSelected('kicked', parts.kickSessions)],
     ['tokens_inspect', 'POST', '/tokens/inspect', inspect],
-    ['machine_keys', 'GET', '/machine-keys', machineKeys.list],
-    ['machine_key_add', 'POST', '/machine-keys/add', machineKeys.add],
-    ['machine_key_rotate', 'POST', '/machine-keys/rotate', machineKeys.rotate],
-    ['machine_key_remove', 'POST', '/machine-keys/remove', machineKeys.remove],
+    ['machine_keys', 'GET', '/machine-keys', forMachineKeys(list)],
+    ['machine_key_add', 'POST', '/machine-keys/add', forMachineKeys(add)],
+    ['machine_key_rotate', 'POST', '/machine-keys/rotate', forMachineKeys(rotate)],
+    ['machine_key_remove', 'POST', '/machine-keys/remove', forMachineKeys(remove)],
     ['ready', 'GET', '/ready', ready],
   ])
 }

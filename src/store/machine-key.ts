@@ -20,5 +20,5 @@ export interface MachineKey {
   readonly usedFrom: string
 }
 
-/** Seconds that one is remembered after its end: whoever still shows it then is told so, and is no guesser. */
-export const KEEP_MACHINE_KEY = 30 * 86_400
+/** The text of none: what a store that was told of none has. */
+export const NO_MACHINE_KEYS = '[]'

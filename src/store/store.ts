@@ -3,7 +3,6 @@
 // arrive as hashes. One contract suite (test/store/contract.ts) runs against every adapter.
 
 import type { Subscription } from '../streams/subscription.ts'
-import type { MachineKey } from './machine-key.ts'
 
 /*
  * For whoever writes an adapter
@@ -221,19 +220,10 @@ export interface StoreVerbs {
    * unknown, has ended, or has no token left.
    */
   accessOf(sessions: readonly SessionName[], now: number): Promise<ReadonlyMap<string, Access>>
-  /**
-   * Every machine key, those that are over with them until they are pruned. The same array as before where nothing
-   * has changed, if the store can tell.
-   */
-  listMachineKeys(): Promise<readonly MachineKey[]>
-  /**
-   * Remembers a new machine key; false, and nothing has changed, where one of its name stands. With `olderUntil` it takes
-   * the place of those of its name, which end then at the latest; false where none stands.
-   */
-  addMachineKey(key: MachineKey, olderUntil?: number): Promise<boolean>
-  /** For good. */
-  removeMachineKeys(ids: readonly string[], now: number): Promise<void>
-  useMachineKey(id: string, now: number, address: string): Promise<void>
+  /** All machine keys, as the text that `replaceMachineKeys` was given last. */
+  machineKeys(): Promise<string>
+  /** Puts `next` in the place of `known`; false, and nothing has changed, where another text stands there. */
+  replaceMachineKeys(known: string, next: string): Promise<boolean>
   /** The streams that the version before left in the store; one version more. */
   listSubscriptions(): Promise<LeftSubscription[]>
   closeSubscriptions(kicks: readonly string[]): Promise<void>

@@ -23,10 +23,18 @@ const setUp = (t: Test, more: { isShared?: boolean; given?: Partial<MachineKey> 
     ...given,
   })
   const store = {
-    rows: [row] as readonly MachineKey[],
+    text: JSON.stringify([row]),
     away: false,
-    used: [] as string[],
     readings: 0,
+    writings: 0,
+    /** What another host does between a reading and the writing that follows it. */
+    meanwhile: undefined as (() => void) | undefined,
+    get rows(): MachineKey[] {
+      return JSON.parse(store.text) as MachineKey[]
+    },
+    set rows(rows: readonly MachineKey[]) {
+      store.text = JSON.stringify(rows)
+    },
   }
   const asked = async <Answer>(answer: () => Answer): Promise<Answer> => {
     if (store.away) throw new Error('away')
@@ -37,24 +45,20 @@ const setUp = (t: Test, more: { isShared?: boolean; given?: Partial<MachineKey> 
   let tick = (): void => undefined
   const keys = createMachineKeys({
     store: {
-      listMachineKeys: () =>
+      machineKeys: () =>
         asked(() => {
           store.readings++
-          return store.rows
+          return store.text
         }),
-      addMachineKey: (key) =>
+      replaceMachineKeys: (known, next) =>
         asked(() => {
-          store.rows = [...store.rows, key]
+          store.meanwhile?.()
+          store.meanwhile = undefined
+          if (store.text !== known) return false
+          store.writings++
+          store.text = next
           return true
         }),
-      removeMachineKeys: (ids, now) =>
-        asked(() => {
-          store.rows = store.rows.map((one) =>
-            ids.includes(one.id) ? { ...one, removedAt: now } : one,
-          )
-        }),
-      useMachineKey: (id, now, address) =>
-        asked(() => void store.used.push(`${id} ${now - NOW} ${address}`)),
     },
     createNetworks,
     isShared,
@@ -120,7 +124,7 @@ void t.test('a removal counts at once, and is written once the store can', async
   const { keys, store, ended, shown, elapse } = setUp(t)
   await keys.read()
   store.away = true
-  const removing = keys.remove([ID])
+  const removing = keys.remove(ID, () => undefined)
   t.equal(shown(), 'session_ended', 'before anybody answers')
   t.same(ended, [ID])
   await t.rejects(removing, { message: 'away' })
@@ -141,7 +145,7 @@ void t.test('what is owed is tried once more at the end', async (t) => {
   const { keys, store, ended } = setUp(t)
   await keys.read()
   store.away = true
-  await keys.remove([ID]).catch(() => undefined)
+  await keys.remove(ID, () => undefined).catch(() => undefined)
   store.away = false
   await keys.close()
   t.match(store.rows, [{ removedAt: NOW }])
@@ -151,7 +155,7 @@ void t.test('what is owed is tried once more at the end', async (t) => {
 void t.test('a store that forgot a removal is told again', async (t) => {
   const { keys, store, row, shown, elapse } = setUp(t, { isShared: true })
   await keys.read()
-  await keys.remove([ID])
+  await keys.remove(ID, () => undefined)
   store.rows = [row]
   await elapse()
   t.equal(shown(), 'session_ended')
@@ -199,41 +203,107 @@ void t.test('one that is gone has ended', async (t) => {
 })
 
 void t.test('a use is written once a minute, and never waited for', async (t) => {
-  const { keys, store, clock, shown } = setUp(t)
+  const { keys, store, clock, shown, elapse } = setUp(t, { isShared: true })
   await keys.read()
   for (let n = 0; n < 50; n++) shown()
   t.same([...keys.uses()], [['board', 50]])
-  t.same(store.used, [`${ID} 0 ${HERE}`])
-  clock.advance(59)
-  shown()
-  clock.advance(1)
-  store.away = true
+  t.equal(store.writings, 0)
+  await elapse()
+  t.match(store.rows, [{ usedAt: NOW, usedFrom: HERE }])
+  for (let second = 0; second < 59; second++) {
+    clock.advance(1)
+    shown()
+    await elapse()
+  }
+  t.equal(store.writings, 1)
+  t.match(await keys.list(), [{ usedAt: NOW + 59 }], 'whoever asks sees the last')
+  t.match(store.rows, [{ usedAt: NOW + 59 }])
   shown()
   clock.advance(60)
+  store.away = true
+  await elapse()
   store.away = false
-  shown()
+  await elapse()
+  t.match(store.rows, [{ usedAt: NOW + 59 }])
   clock.jump(-3600)
+  clock.advance(60)
   shown()
-  shown()
-  t.same(store.used.slice(1), [`${ID} 120 ${HERE}`, `${ID} -3480 ${HERE}`])
+  await keys.close()
+  t.match(store.rows, [{ usedAt: NOW + 179 - 3600 }], 'also at the end')
+})
+
+void t.test('where another host was faster it is done anew', async (t) => {
+  const { keys, store, row, clock, shown, ended } = setUp(t, { isShared: true })
+  const theirs = machineKeyOf('key_00000000000000ff', { name: 'board', hash: 'theirs' })
+  await keys.read()
+  store.meanwhile = () => {
+    store.rows = [{ ...row, removedAt: NOW }]
+  }
+  const heir = { name: 'board', hash: 'x' }
+  t.equal(await keys.rotate(heir), undefined, 'removed meanwhile: it has no heir')
+  t.equal(shown(), 'session_ended')
+  store.meanwhile = () => {
+    store.rows = [...store.rows, theirs]
+  }
+  const asked = { ...heir, grants: ['read:x'], from: [] }
+  t.equal(await keys.add(asked), undefined, 'the name is taken by now')
+  const told: string[] = []
+  store.meanwhile = () => {
+    store.rows = [...store.rows, { ...theirs, id: 'key_00000000000000fe', hash: 'their other' }]
+  }
+  t.equal(await keys.remove('board', ({ id }) => void told.push(id)), 2, 'its heir too')
+  t.same(told, [theirs.id, 'key_00000000000000fe'])
+  t.equal(await keys.remove('board', ({ id }) => void told.push(id)), 0)
+  t.same(await keys.list(), [])
+  t.same(new Set(ended), new Set([ID, theirs.id]))
+  t.match(await keys.add(asked), /^key_/)
+  clock.advance(1)
+  t.match(await keys.rotate(heir, NOW + 60), { id: /^key_/, old: /^key_/ })
+  t.same(
+    (await keys.list()).map(({ createdAt, until }) => [createdAt - NOW, until - NOW < 100]),
+    [
+      [0, true],
+      [1, false],
+    ],
+  )
+})
+
+void t.test('what ended long before is forgotten', async (t) => {
+  const { keys, store, row } = setUp(t)
+  const of = (id: string, given: Partial<MachineKey>) => ({ ...row, id, hash: id, ...given })
+  store.rows = [
+    row,
+    of('key_00000000000000f0', { removedAt: NOW }),
+    of('key_00000000000000f1', { until: NOW + 1 }),
+  ]
+  const left = async (past: number) => {
+    await keys.forget(past)
+    return store.rows.map(({ id }) => id.slice(-2))
+  }
+  const MONTH = 30 * 86_400
+  t.same(await left(0), ['ef', 'f0', 'f1'])
+  t.same(await left(NOW + MONTH - 1), ['ef', 'f0', 'f1'])
+  t.same(await left(NOW + MONTH), ['ef', 'f1'])
+  t.same(await left(NOW + MONTH + 1), ['ef'])
 })
 
 void t.test('an operator removes what is known here, though the store be away', async (t) => {
   const { keys, store, shown } = setUp(t)
   await keys.read()
   const told: string[] = []
-  const { removeMachineKeys } = createMachineKeyOperations({
+  const { remove } = createMachineKeyOperations({
     machineKeys: keys,
     registry: { list: () => [] },
     peers: { machineKeysChanged: async () => undefined },
     observer: { machineKey: (name) => void told.push(name) },
-    now: () => NOW,
   })
   store.away = true
-  await t.rejects(removeMachineKeys('board'), { message: 'away' })
+  await t.rejects(remove({ which: 'board' }), { message: 'away' })
   t.equal(shown(), 'session_ended')
   t.same(told, ['MACHINE_KEY_REMOVED'])
-  await t.rejects(removeMachineKeys('other'), { message: 'away' }, 'it may well be there')
+  await t.rejects(remove({ which: 'other' }), { message: 'away' }, 'it may well be there')
   store.away = false
-  t.equal(await removeMachineKeys('other'), 0)
+  t.same(await remove({ which: 'other' }), { removed: 0 })
+  t.match(store.rows, [{ removedAt: NOW }])
+  t.same(told, ['MACHINE_KEY_REMOVED'], 'once')
 })

@@ -7,11 +7,9 @@ import t, { type Test } from 'tap'
 import { createMachineKeyCommand, machineKey } from '../../src/cli/machine-key.ts'
 import { policy } from '../../src/cli/policy.ts'
 import { token } from '../../src/cli/token.ts'
-import { createMachineKeyOperations } from '../../src/daemon/machine-key-operations.ts'
 import { NOW } from '../fixtures/clock.ts'
 import { startTestDaemon, type TestDaemon } from '../fixtures/daemon.ts'
 import { makePlace, until } from '../fixtures/postern.ts'
-import { machineKeyOf } from '../store/sessions.ts'
 import { runCommand } from './run.ts'
 
 const DAY = 86_400
@@ -182,12 +180,12 @@ void t.test('a key is bound to networks and to its time', async (t) => {
       from: ['198.51.100.0/24', '2001:db8::/32'],
       expires_at: NOW + 7200,
       used_at: NOW,
-      used_from: '198.51.100.9',
+      used_from: '2001:db8::7',
     },
   ])
   daemon.clock.advance(61)
   t.equal(await reason(daemon, key, { 'X-Real-IP': '198.51.100.8' }), 'allowed')
-  t.match(await list(), [{ used_at: NOW + 61, used_from: '198.51.100.8' }], 'by the minute')
+  t.match(await list(), [{ used_at: NOW + 61, used_from: '198.51.100.8' }])
   await daemon.restart()
   t.match(await list(), [{ used_at: NOW + 61, used_from: '198.51.100.8' }])
   daemon.clock.advance(7200)
@@ -255,25 +253,6 @@ void t.test('what the operator asks of a key is no use of it', async (t) => {
   t.match(asked, { status: 0, out: /204 allowed, for key:k/ }, 'from where it may be')
   t.match(await list(), [{ used_at: null, used_from: '' }])
   t.equal(await daemon.metric('postern_machine_key_uses_total{key="k"}'), 0)
-})
-
-void t.test('one that is removed while it is rotated has no heir', async (t) => {
-  const told: string[] = []
-  const operations = createMachineKeyOperations({
-    machineKeys: {
-      add: async () => false, // another host was faster
-      known: () => [],
-      list: async () => [machineKeyOf('key_0123456789abcdef')],
-      remove: async () => undefined,
-      stands: () => true,
-    },
-    registry: { list: () => [] },
-    peers: { machineKeysChanged: async () => void told.push('peers') },
-    observer: { machineKey: (name) => void told.push(name) },
-    now: () => NOW,
-  })
-  t.equal(await operations.rotateMachineKey({ name: 'board', hash: 'x' }), undefined)
-  t.same(told, [], 'and nobody is told of one')
 })
 
 void t.test('its streams end with it, and with its time', async (t) => {
@@ -354,7 +333,7 @@ void t.test('what is wrong is told with its cure, and nothing is asked', async (
       ['add', 'k', '--grants', 'read:x', '--from', '10.0.0.0/40'],
       /--from: 10.0.0.0\/40 is no network/,
     ],
-    [['add', 'k', '--grants', 'read:x', '--from', ','], /--from: name a network/],
+    [['add', 'k', '--grants', 'read:x', '--from', ','], /--from: name at least one/],
     [['add', 'k', '--grants', 'read:x', '--expires', 'soon'], /--expires: write a date/],
     [['add', 'k', '--grants', 'read:x', '--expires', '2001-01-01'], /--expires: write a date/],
     ...['2030-02-30', '2031-04-31T10:00Z', '2030-01-31T18:00', '2030-13-01', '12030-01-01', ''].map(

@@ -208,6 +208,7 @@ const openDaemon = async (store: Store, clock: TestClock, tokens: Map<string, Cl
       },
     },
     revocations,
+    machineKeys: { forget: async () => undefined },
     limit: { allows: () => true, takeSuppressed: () => [] },
     limitWindow: 10,
     securityWindow: 60,

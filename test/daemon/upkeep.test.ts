@@ -23,6 +23,7 @@ const setUp = (
       },
     },
     revocations: { forget: (upTo) => void done.push(`forgotten ${upTo}`) },
+    machineKeys: { forget: async (upTo) => void done.push(`keys ${upTo}`) },
     limit: { allows: () => true, takeSuppressed: () => [{ kind: 'login', count: 3 }] },
     limitWindow: 10,
     securityWindow: 60,
@@ -58,7 +59,7 @@ void t.test('old sessions go slice by slice, until none is left', async (t) => {
     asked,
     [1, 2, 3].map(() => [NOW, 70, 5]),
   )
-  t.same(done, ['looked', 'forgotten 70'])
+  t.same(done, ['looked', 'forgotten 70', 'keys 70'])
   t.same(lines, [])
   stop()
   t.equal(jobs.size, 0)

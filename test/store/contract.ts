@@ -13,7 +13,7 @@ import {
   type Session,
   type Store,
 } from '../../src/store/store.ts'
-import { KEEP_MACHINE_KEY } from '../../src/store/machine-key.ts'
+import { NO_MACHINE_KEYS } from '../../src/store/machine-key.ts'
 import { NOW } from '../fixtures/clock.ts'
 import {
   hashOf,
@@ -44,78 +44,24 @@ export const runStoreContract = ({ open, reopen, leave }: Adapter): void => {
     return session
   }
 
-  void t.test('a machine key is remembered with its end and its last use', async (t) => {
+  void t.test('of two who change the machine keys at once one is told to read again', async (t) => {
     let store = await open(t)
-    t.same(await store.listMachineKeys(), [])
-    const board = machineKeyOf('board')
-    const crm = machineKeyOf('crm', { name: 'crm', grants: [], from: [], until: NOW + 50 })
-    t.equal(await store.addMachineKey(crm), true)
-    t.equal(await store.addMachineKey(board), true)
-    t.same(await store.listMachineKeys(), [board, crm], 'an empty list stays a list')
-    t.equal(await store.addMachineKey(machineKeyOf('second')), false, 'its name is taken')
-    await t.rejects(store.addMachineKey({ ...board, name: 'other' }), 'one of that id is there')
-    await store.useMachineKey('board', NOW + 60, '2001:db8::1')
-    await store.useMachineKey('unknown', NOW + 60, '2001:db8::1')
-    const used = { ...board, usedAt: NOW + 60, usedFrom: '2001:db8::1' }
-    store = await reopen(t, store)
-    t.same(await store.listMachineKeys(), [used, crm])
-    await store.removeMachineKeys(['board', 'unknown'], NOW + 70)
-    await store.removeMachineKeys(['board'], NOW + 80)
-    t.same(await store.listMachineKeys(), [{ ...used, removedAt: NOW + 70 }, crm], 'once for all')
-    t.equal(await store.addMachineKey(machineKeyOf('again', { createdAt: NOW + 81 })), true)
-    t.equal(
-      await store.addMachineKey(machineKeyOf('late', { name: 'crm', createdAt: NOW + 50 })),
-      true,
-    )
-    const names = async () => (await store.listMachineKeys()).map(({ id }) => id)
-    t.same(await names(), ['board', 'again', 'crm', 'late'])
-    await store.prune(NOW, NOW + 70 + KEEP_MACHINE_KEY - 1)
-    t.same(
-      await names(),
-      ['board', 'again', 'late'],
-      'what ended long ago for certain is forgotten',
-    )
-    await store.prune(NOW, NOW + 70 + KEEP_MACHINE_KEY)
-    t.same(await names(), ['again', 'late'])
-    store = await reopen(t, store)
-    t.same(await names(), ['again', 'late'])
-  })
-
-  void t.test('a machine key takes the place of those of its name', async (t) => {
-    const store = await open(t)
-    const next = machineKeyOf('next', { createdAt: NOW + 10 })
-    t.equal(await store.addMachineKey(next, NOW + 100), false, 'there is none')
-    await store.addMachineKey(machineKeyOf('first', { until: NOW + 1000 }))
-    await store.addMachineKey(machineKeyOf('of another', { name: 'crm' }))
-    t.equal(await store.addMachineKey(next, NOW + 100), true)
-    const ends = async () => (await store.listMachineKeys()).map(({ id, until }) => [id, until])
-    const { until } = machineKeyOf('x')
-    t.same(await ends(), [
-      ['first', NOW + 100],
-      ['next', until],
-      ['of another', until],
-    ])
-    const last = machineKeyOf('last', { createdAt: NOW + 20 })
-    t.equal(await store.addMachineKey(last, NOW + 500), true)
-    t.same(
-      (await ends()).slice(0, 3),
-      [
-        ['first', NOW + 100],
-        ['next', NOW + 500],
-        ['last', until],
-      ],
-      'never put off',
-    )
-    await store.removeMachineKeys(['first', 'next', 'last'], NOW + 30)
-    t.equal(
-      await store.addMachineKey(machineKeyOf('dead', { createdAt: NOW + 40 }), NOW + 90),
-      false,
-    )
+    t.equal(await store.machineKeys(), NO_MACHINE_KEYS)
+    const [one, two] = ['crm', 'board'].map((id) => JSON.stringify([machineKeyOf(id)]))
+    if (one === undefined || two === undefined) throw new Error('two texts')
     const both = await Promise.all([
-      store.addMachineKey(machineKeyOf('one', { name: 'new' })),
-      store.addMachineKey(machineKeyOf('two', { name: 'new' })),
+      store.replaceMachineKeys(NO_MACHINE_KEYS, one),
+      store.replaceMachineKeys(NO_MACHINE_KEYS, two),
     ])
-    t.equal(both.filter(Boolean).length, 1, 'of two at once one has the name')
+    t.equal(both.filter(Boolean).length, 1)
+    const stands = both[0] ? one : two
+    t.equal(await store.machineKeys(), stands)
+    store = await reopen(t, store)
+    t.equal(await store.machineKeys(), stands)
+    t.equal(await store.replaceMachineKeys(NO_MACHINE_KEYS, two), false)
+    t.equal(await store.replaceMachineKeys(stands, '["ü 💡 \u0000 it\'s"]'), true)
+    store = await reopen(t, store)
+    t.equal(await store.machineKeys(), '["ü 💡 \u0000 it\'s"]')
   })
 
   void t.test(

@@ -8,12 +8,12 @@ import { inspectRedis } from './inspect.ts'
 import { MOVE } from './journal.ts'
 import { createLayout, FORMAT } from './layout.ts'
 import { type LinkSettings, openLink } from './link.ts'
-import { createRedisMachineKeys } from './machine-keys.ts'
 import { PRUNE } from './prune.ts'
 import { atRoot, plain } from './scripts.ts'
 import { createRedisSessions } from './sessions.ts'
 import { createRedisStreams } from './streams.ts'
 import { createRedisThrottle } from './throttle.ts'
+import { NO_MACHINE_KEYS } from '../machine-key.ts'
 import type { SharedStore, SharedVerbs } from '../shared-store.ts'
 import {
   HOUR,
@@ -78,6 +78,17 @@ end
 return 'first'
 `)
 
+export const MACHINE_KEYS = atRoot(
+  `return redis.call('HGET', root, 'keys') or '${NO_MACHINE_KEYS}'`,
+)
+
+/** What stands there, what is to stand there. */
+export const REPLACE_MACHINE_KEYS = atRoot(`
+if (redis.call('HGET', root, 'keys') or '${NO_MACHINE_KEYS}') ~= ARGV[1] then return 0 end
+redis.call('HSET', root, 'keys', ARGV[2])
+return 1
+`)
+
 /** KEYS[1] a claim; who would have it → who has it. */
 export const CLAIM = plain(`
 redis.call('SET', KEYS[1], ARGV[1], 'NX')
@@ -130,9 +141,8 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
 
   let highestId = 0
   let timeCounted = '0'
-  const { pruneMachineKeys, ...machineKeys } = createRedisMachineKeys(run, `${usersRoot}:machines`)
+  const machines = `${usersRoot}:machines`
   const verbs: StoreVerbs & SharedVerbs = {
-    ...machineKeys,
     ...createRedisSessions(link, layout, ends),
     ...createRedisStreams(run, layout.subscriptionsRoot(nginx)),
     async identify(username) {
@@ -150,6 +160,12 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
       await run(MOVE, epochRoot, [since])
       await ends.resync() // here at once, elsewhere within a second
     },
+    async machineKeys() {
+      return (await run(MACHINE_KEYS, machines, [])) as string
+    },
+    async replaceMachineKeys(known, next) {
+      return (await run(REPLACE_MACHINE_KEYS, machines, [known, next])) === 1
+    },
     async useTicket(id, requestId, now, until, sid) {
       const args = [id, requestId, now, until, REPEAT_WITHIN, rootOf(sid), sid, MOST_TICKETS]
       return (await run(USE_TICKET, rootOf(id), args)) as 'first' | 'repeat' | 'used'
@@ -163,7 +179,6 @@ export const openRedisStore = async (settings: RedisSettings): Promise<SharedSto
     },
     async prune(_now, past, idleTtl = 0) {
       let gone = 0
-      await pruneMachineKeys(past)
       for (const root of roots) {
         if (gone >= PRUNE_SLICE) break
         const args = [past, PRUNE_SLICE - gone, prefix, idleTtl, LOOK_SLICE]

@@ -8,6 +8,7 @@ import { damaged, toStoreError } from './error.ts'
 import { inspectDatabase, lockStore, openDatabase } from './file.ts'
 import { type Row, toSession } from './rows.ts'
 import { ADDED } from './schema.ts'
+import type { MachineKey } from '../machine-key.ts'
 import type { EndCause, Session } from '../store.ts'
 
 const openToRead = (file: string): DatabaseSync => {
@@ -43,6 +44,9 @@ export const inspectStore = (file: string): { sessions: number } => {
   }
 }
 
+const readKeys = (db: DatabaseSync): readonly MachineKey[] =>
+  JSON.parse(String(db.prepare('SELECT keys FROM machines').get()?.['keys'])) as MachineKey[]
+
 /** Ends what lives in a copy, machine keys too, and lets no token of before `now` count: what ended since it was taken is unknown to it. */
 export const endSessionsIn = (file: string, now: number): void => {
   const cause: EndCause = 'operator'
@@ -50,7 +54,8 @@ export const endSessionsIn = (file: string, now: number): void => {
   db.exec('BEGIN IMMEDIATE')
   db.prepare('UPDATE sessions SET ended_at = ?, cause = ? WHERE ended_at IS NULL').run(now, cause)
   db.exec('UPDATE refresh_tokens SET sealed = NULL WHERE sealed IS NOT NULL')
-  db.prepare('UPDATE machine_keys SET removed_at = ? WHERE removed_at = 0').run(now)
+  const keys = readKeys(db).map((key) => ({ ...key, removedAt: key.removedAt || now }))
+  db.prepare('UPDATE machines SET keys = ?').run(JSON.stringify(keys))
   // One more: an access token of this very second counts no more either.
   db.prepare(
     'INSERT INTO epoch VALUES (1, ?) ON CONFLICT DO UPDATE SET since = max(since, excluded.since)',
@@ -70,8 +75,8 @@ export const readLive = (file: string, now: number): Session[] => {
 /** The names of the machine keys that stand in it, by their ids; throws where it cannot be read. */
 export const readMachineKeys = (file: string, now: number): ReadonlyMap<string, string> => {
   using db = openToRead(file)
-  const select = db.prepare('SELECT id, name FROM machine_keys WHERE removed_at = 0 AND until > ?')
-  return new Map(select.all(now).map(({ id, name }) => [String(id), String(name)]))
+  const standing = readKeys(db).filter(({ removedAt, until }) => removedAt === 0 && until > now)
+  return new Map(standing.map(({ id, name }) => [id, name]))
 }
 
 /** Runs `work` while no daemon has the store open, and none can open it. Throws `locked` where one has. */

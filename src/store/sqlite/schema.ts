@@ -3,6 +3,8 @@
 
 import { DatabaseSync } from 'node:sqlite'
 
+import { NO_MACHINE_KEYS } from '../machine-key.ts'
+
 export const APPLICATION_ID = 0x506f7374 // "Post": tells our file from any other SQLite file
 
 /** `MIGRATIONS[n]` takes a file from version n to n + 1. */
@@ -96,17 +98,11 @@ export const ADDED = `
     sealed BLOB NOT NULL
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX IF NOT EXISTS unseen_successors_age ON unseen_successors (rotated_at);
-  CREATE TABLE IF NOT EXISTS machine_keys (
-    id TEXT PRIMARY KEY,
-    name TEXT NOT NULL,
-    hash TEXT NOT NULL,
-    terms TEXT NOT NULL, -- grants and networks, as JSON
-    created_at INTEGER NOT NULL,
-    until INTEGER NOT NULL,
-    removed_at INTEGER NOT NULL,
-    used_at INTEGER NOT NULL,
-    used_from TEXT NOT NULL
-  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS machines (
+    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    keys TEXT NOT NULL
+  ) STRICT;
+  INSERT OR IGNORE INTO machines VALUES (1, '${NO_MACHINE_KEYS}');
 `
 
 const SHAPE = 'SELECT name, sql FROM sqlite_schema ORDER BY name'

@@ -6,7 +6,6 @@ import type { DatabaseSync, SQLInputValue } from 'node:sqlite'
 import { createCountedTime } from './counted-time.ts'
 import { createFamilies } from './families.ts'
 import { createIdleLook } from './idle.ts'
-import { createMachineKeys } from './machine-keys.ts'
 import { type Row, sessionValues, toLeftSubscription, toSession } from './rows.ts'
 import { SCHEMA_VERSION } from './schema.ts'
 import { useTicket } from './tickets.ts'
@@ -131,7 +130,8 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
   const unseen = createUnseen(db)
   const families = createFamilies(db)
   const findIdle = createIdleLook(db)
-  const { prune: pruneMachineKeys, ...machineKeys } = createMachineKeys(db)
+  const selectMachines = statement('SELECT keys FROM machines')
+  const replaceMachines = statement('UPDATE machines SET keys = ? WHERE keys = ?')
 
   /** For a row that this same transaction has written or seen. */
   const one = (row: Row | undefined): Row => row as Row
@@ -257,7 +257,8 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
       }
       return found
     },
-    ...machineKeys,
+    machineKeys: () => one(selectMachines.get())['keys'] as string,
+    replaceMachineKeys: (known, next) => replaceMachines.run(next, known) === 1,
     listSubscriptions: () => selectSubscriptions.all().map(toLeftSubscription),
     closeSubscriptions(kicks) {
       for (const kick of kicks) deleteSubscription.run(kick)
@@ -267,7 +268,6 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
       const tickets = deleteTickets.run(past, PRUNE_SLICE)
       dropOldSealed.run(now - KEEP_SEALED, PRUNE_SLICE)
       unseen.prune(now, PRUNE_SLICE)
-      pruneMachineKeys(past)
       let sessions = 0
       let rows = 0
       const over = selectPrunable.all(past, PRUNE_SLICE).map(({ sid }) => sid as string)
