@@ -19,13 +19,14 @@ export const isFollowed = (headers: Headers): boolean => said(headers) !== ''
 export const readConnection = (headers: Headers): Connection => {
   const text = said(headers)
   if (text === '') return { why: 'old_nginx' }
-  const [protocol = '', peer, peerPort, local, localPort, client] = text.split(' ')
+  const [protocol = '', peer, peerPort, local, localPort, ...client] = text.split(' ')
   if (peer === 'unix:') return { why: 'unix' }
   if (protocol.startsWith('HTTP/3')) return { why: 'http3' }
-  // Many people come over one connection of a proxy that nginx trusts.
-  if (protocol.startsWith('HTTP/2') && client !== peer) return { why: 'shared' }
   const connection = `${peer} ${peerPort} ${local} ${localPort}`
-  return PLAIN.test(connection) ? { connection } : { why: 'malformed' }
+  if (!PLAIN.test(connection)) return { why: 'malformed' }
+  // Many people come over one connection of a proxy that nginx trusts.
+  const isAlone = client.join(' ') === `${peer} ${peerPort}`
+  return protocol.startsWith('HTTP/2') && !isAlone ? { why: 'shared' } : { connection }
 }
 
 /** Whoever ends a session over the very connection that carries its streams sees the answer first. */

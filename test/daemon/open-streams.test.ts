@@ -56,7 +56,7 @@ void t.test('a worker of nginx dies, and nginx is reloaded', async (t) => {
 
 const AT = '192.0.2.1 40000 192.0.2.2 443'
 const by = (connection: string, protocol = 'HTTP/1.1') => ({
-  'X-Original-Connection': `${protocol} ${connection} ${connection.split(' ')[0]}`,
+  'X-Original-Connection': `${protocol} ${connection} ${connection.split(' ', 2).join(' ')}`,
 })
 
 void t.test('what nginx serves for a session is cut with it', async (t) => {

@@ -675,7 +675,7 @@ void t.test('a right that ends while the stream is let in is no right', async (t
   }
 })
 
-const FOLLOWED = ['X-Original-Connection', 'HTTP/1.1 192.0.2.1 4 192.0.2.2 443 192.0.2.1']
+const FOLLOWED = ['X-Original-Connection', 'HTTP/1.1 192.0.2.1 4 192.0.2.2 443 192.0.2.1 4']
 const CUT = { connection: '192.0.2.1 4 192.0.2.2 443', cookie: 'c0' }
 
 void t.test('a subscription that will be cut has one channel, and needs no nginx', async (t) => {

@@ -11,9 +11,9 @@ const headers = (text?: string) =>
 
 void t.test('a connection is its peer and its listener', (t) => {
   const cases: [string, string][] = [
-    ['HTTP/1.1 192.0.2.1 40000 192.0.2.2 443 192.0.2.1', '192.0.2.1 40000 192.0.2.2 443'],
-    ['HTTP/1.0 ::1 1 ::1 80 ::1', '::1 1 ::1 80'],
-    ['HTTP/2.0 ::ffff:192.0.2.1 1 ::1 80 ::ffff:192.0.2.1', '::ffff:192.0.2.1 1 ::1 80'],
+    ['HTTP/1.1 192.0.2.1 40000 192.0.2.2 443 192.0.2.1 40000', '192.0.2.1 40000 192.0.2.2 443'],
+    ['HTTP/1.0 ::1 1 ::1 80 ::1 1', '::1 1 ::1 80'],
+    ['HTTP/2.0 ::ffff:192.0.2.1 1 ::1 80 ::ffff:192.0.2.1 1', '::ffff:192.0.2.1 1 ::1 80'],
     // Of one request at a time only: the next one comes over another connection.
     ['HTTP/1.1 192.0.2.9 40000 192.0.2.2 443 198.51.100.1', '192.0.2.9 40000 192.0.2.2 443'],
   ]
@@ -32,6 +32,9 @@ void t.test('whatever is none to cut has a word', (t) => {
     ['HTTP/2.0 unix:  unix:/run/x.sock  198.51.100.1', 'unix'],
     ['HTTP/3.0 192.0.2.1 40000 192.0.2.2 443 192.0.2.1', 'http3'],
     ['HTTP/2.0 192.0.2.9 40000 192.0.2.2 443 198.51.100.1', 'shared'],
+    // Who is on the proxy's own machine: its address, and no port, as realip leaves it.
+    ['HTTP/2.0 192.0.2.9 40000 192.0.2.2 443 192.0.2.9', 'shared'],
+    ['HTTP/2.0 192.0.2.9 40000 192.0.2.2 443 192.0.2.9 40001', 'shared'],
     ['HTTP/2.0', 'malformed'],
     ['HTTP/1.1', 'malformed'],
     ['HTTP/1.1 192.0.2.1 40000 192.0.2.2', 'malformed'],
@@ -55,11 +58,11 @@ void t.test('an order is held until it is answered, or has failed', async (t) =>
   const good = answerFirst(hold, async () => reply)
   t.same(await good(request()), reply)
   t.same(said, [])
-  const held = await good(request('HTTP/2.0 ::1 1 ::1 80 ::1'))
+  const held = await good(request('HTTP/2.0 ::1 1 ::1 80 ::1 1'))
   t.same(said, ['hold ::1 1 ::1 80'])
   held.afterwards?.()
   t.same(said, ['hold ::1 1 ::1 80', 'release'])
   const bad = answerFirst(hold, () => Promise.reject(new Error('no store')))
-  await t.rejects(bad(request('HTTP/2.0 ::1 1 ::1 80 ::1')), /no store/)
+  await t.rejects(bad(request('HTTP/2.0 ::1 1 ::1 80 ::1 1')), /no store/)
   t.equal(said.at(-1), 'release')
 })

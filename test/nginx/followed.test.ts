@@ -26,6 +26,10 @@ const skip = nginxMissing() || needsOpenssl.skip
 /** What curl knows of its connection with `-w`: the version, its own end, the other end. */
 const ENDS = '%{http_version} %{local_ip} %{local_port} %{remote_ip} %{remote_port}'
 
+/** Who comes is the peer itself. */
+const OWN = 'its own end'
+const ownEnd = (ends: string): string => ends.split(' ').slice(1, 3).join(' ')
+
 const curl = async (...args: readonly string[]): Promise<string> => {
   const all = ['-sSk', '-o', '/dev/null', '-w', ENDS, ...args]
   const { stdout } = await promisify(execFile)('curl', all, { timeout: 60_000 })
@@ -73,38 +77,40 @@ void t.test('the connection that a check names', { skip }, async (t) => {
 
   const { port } = forwarded
   const client = ['-H', `X-Forwarded-For: ${CLIENT}`]
+  const same = ['-H', 'X-Forwarded-For: 127.0.0.1']
   const rows: [what: string, args: string[], client: string][] = [
-    ['IPv4', [`http://127.0.0.1:${port}`], '127.0.0.1'],
-    ['IPv6', [`http://[::1]:${port}`], '::1'],
-    ['TLS', ['--http1.1', `https://127.0.0.2:${port}`], '127.0.0.1'],
-    ['HTTP/2', [`https://127.0.0.2:${port}`], '127.0.0.1'],
+    ['IPv4', [`http://127.0.0.1:${port}`], OWN],
+    ['IPv6', [`http://[::1]:${port}`], OWN],
+    ['TLS', ['--http1.1', `https://127.0.0.2:${port}`], OWN],
+    ['HTTP/2', [`https://127.0.0.2:${port}`], OWN],
     ['a proxy in front', [...client, `http://127.0.0.1:${port}`], CLIENT],
-    ['one that is not ours', [...client, `http://[::1]:${port}`], '::1'],
+    ['one that is not ours', [...client, `http://[::1]:${port}`], OWN],
     ['HTTP/2, and a proxy', [...client, `https://127.0.0.2:${port}`], CLIENT],
-    ['one socket for both, IPv6', [`http://[::1]:${mapped.port}`], '::1'],
+    ['HTTP/2, and a proxy on its machine', [...same, `https://127.0.0.2:${port}`], '127.0.0.1'],
+    ['one socket for both, IPv6', [`http://[::1]:${mapped.port}`], OWN],
   ]
   for (const [what, args, who] of rows)
     await t.test(what, async (t) => {
       const ends = await curl(...args.slice(0, -1), `${args.at(-1)}${V1}/sub/users-state`)
-      t.equal(daemon.last().headers[SAID], `HTTP/${ends} ${who}`)
+      t.equal(daemon.last().headers[SAID], `HTTP/${ends} ${who === OWN ? ownEnd(ends) : who}`)
     })
 
   await t.test('one socket for both, IPv4', async (t) => {
     const ends = await curl(`http://127.0.0.1:${mapped.port}${SIP}`)
-    const due = `HTTP/${ends.replaceAll('127.0.0.1', '::ffff:127.0.0.1')} ::ffff:127.0.0.1`
+    const due = `HTTP/${ends} ${ownEnd(ends)}`.replaceAll('127.0.0.1', '::ffff:127.0.0.1')
     t.equal(daemon.last().headers[SAID], due)
   })
 
   await t.test('a proxy that says PROXY', async (t) => {
     const said = `PROXY TCP4 ${CLIENT} 192.0.2.1 5555 443\r\n`
     for (const [nginx, header, who] of [
-      [proxied, '', '127.0.0.1'],
-      [relayed, '', '127.0.0.1'],
+      [proxied, '', OWN],
+      [relayed, '', OWN],
       [relayed, 'X-Forwarded-For: 192.0.2.9\r\n', '192.0.2.9'],
     ] as const) {
       const text = `${said}GET ${SIP} HTTP/1.0\r\n${header}\r\n`
       const { own } = await write(nginx.port, text)
-      const due = `HTTP/1.0 127.0.0.1 ${own} 127.0.0.1 ${nginx.port} ${who}`
+      const due = `HTTP/1.0 127.0.0.1 ${own} 127.0.0.1 ${nginx.port} ${who === OWN ? `127.0.0.1 ${own}` : who}`
       t.equal(daemon.last().headers[SAID], due)
     }
   })
@@ -190,7 +196,7 @@ void t.test('who names it', { skip }, async (t) => {
   for (const [path, due] of rows)
     await t.test(path, async (t) => {
       // What a client says of it is nothing.
-      const headers = { 'X-Original-Connection': 'HTTP/1.1 192.0.2.1 1 192.0.2.2 80 192.0.2.1' }
+      const headers = { 'X-Original-Connection': 'HTTP/1.1 192.0.2.1 1 192.0.2.2 80 192.0.2.1 1' }
       const { status } = await ask(nginx.port, path, { headers })
       t.equal(status, 200)
       t.same(named(), due)
@@ -221,7 +227,7 @@ void t.test('who names it', { skip }, async (t) => {
       await ask(nginx.port, path, { method })
       t.match(
         daemon.last().headers[SAID],
-        /^HTTP\/1\.1 127\.0\.0\.1 \d+ 127\.0\.0\.1 \d+ 127\.0\.0\.1$/,
+        /^HTTP\/1\.1 (127\.0\.0\.1 \d+) 127\.0\.0\.1 \d+ \1$/,
         path,
       )
     }
