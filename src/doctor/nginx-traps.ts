@@ -166,6 +166,16 @@ const ANYWHERE: readonly Trap[] = [
     cure: 'name the address of your proxy',
   },
   {
+    // Of the networks of a CDN all are proxies.
+    rule: 'real-ip-network',
+    find: is(
+      /^set_real_ip_from (?:10\.|172\.(?:1[6-9]|2\d|3[01])\.|192\.168\.|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.|f[cd]|fe[89ab]).*\/(?!32$|128$)/i,
+    ),
+    text: 'each machine in this network is taken for a proxy: its users can claim any address, and over HTTP/2 what an application streams to them may outlive their session',
+    cure: 'where clients are in it too, name the addresses of your proxies alone',
+    isWarning: true,
+  },
+  {
     rule: 'underscores',
     find: is(/^underscores_in_headers on$/),
     text: 'X_Auth_User passes beside X-Auth-User, and applications confuse the two',

@@ -316,3 +316,18 @@ void t.test('an exemption that opens more than was meant', (t) => {
   for (const [set, http, found] of rows) t.same(rules(set, http), found, `${set} ${http}`)
   t.end()
 })
+
+void t.test('networks that may hold clients beside the proxy', (t) => {
+  const rules = (network: string) =>
+    findTraps(parseNginxDump(`# configuration file /n:\nhttp { set_real_ip_from ${network}; }`))
+      .filter(({ rule }) => rule.startsWith('real-ip'))
+      .map(({ rule }) => rule)
+  const wide =
+    '10.0.0.0/8 172.16.0.0/12 172.31.0.0/24 192.168.1.0/24 100.64.0.0/10 fd00::/8 FC00::/7'
+  for (const network of wide.split(' ')) t.same(rules(network), ['real-ip-network'], network)
+  const narrow =
+    '10.0.0.1 10.0.0.1/32 fd00::1/128 127.0.0.0/8 172.32.0.0/16 100.128.0.0/9 173.245.48.0/20 unix: proxy.lan'
+  for (const network of narrow.split(' ')) t.same(rules(network), [], network)
+  t.same(rules('0.0.0.0/0'), ['real-ip'])
+  t.end()
+})
