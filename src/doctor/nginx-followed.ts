@@ -7,6 +7,7 @@ import {
   inside,
   isProtected,
   passOf,
+  serverOf,
   textOf,
   type Trap,
   value,
@@ -14,11 +15,36 @@ import {
 
 const ON = /^set \$postern_follow (?!off$)./
 
+/** Also where the server says it for each of its locations: nginx inherits no other `set`. */
 const isFollowed = (spot: Spot): boolean =>
-  isProtected(spot) && (has(spot, /^set \$postern_action (?:connect|subscribe)$/) || has(spot, ON))
+  isProtected(spot) &&
+  (has(spot, /^set \$postern_action (?:connect|subscribe)$/) ||
+    has(spot, ON) ||
+    spot.around.some((block) => block.name === 'server' && inside(block, ON).length > 0))
 
 const listensOf = ({ around }: Spot): Directive[] =>
   around.flatMap((block) => inside(block, /^listen /))
+
+/** Locations that it leads to by their name, where nginx then goes on by what stands there. */
+const ledTo = (spot: Spot, all: readonly Spot[]): Spot[] => {
+  const names = new Set(
+    ['try_files', 'error_page'].flatMap((name) => inForce(spot, name).flatMap(({ args }) => args)),
+  )
+  return all.filter((other) => {
+    const [name = ''] = other.directive.args
+    return name.startsWith('@') && names.has(name) && serverOf(other) === serverOf(spot)
+  })
+}
+
+/** Its lines that have error lines written; the location itself where it has none. */
+const loggedBy = (spot: Spot): Directive[] => {
+  const isOpen = ({ args: [path, level] }: Directive): boolean =>
+    path !== '/dev/null' && level !== 'emerg'
+  const lines = inForce(spot, 'error_log')
+  if (lines.length > 0 && !lines.some(isOpen)) return []
+  const own = inside(spot.directive, /^error_log /).filter(isOpen)
+  return own.length > 0 ? own : [spot.directive]
+}
 
 export const FOLLOWED: readonly Trap[] = [
   {
@@ -41,16 +67,13 @@ export const FOLLOWED: readonly Trap[] = [
   },
   {
     rule: 'followed-log',
-    find: (spot) =>
+    find: (spot, all) =>
       has(spot, /^nchan_subscriber\b/) ||
       (isFollowed(spot) && has(spot, /^set \$postern_accept .*(?:query|ticket)/))
-        ? inForce(spot, 'error_log').length === 0 ||
-          inForce(spot, 'error_log').filter(
-            ({ args: [path, level] }) => path !== '/dev/null' && level !== 'emerg',
-          )
+        ? [spot, ...ledTo(spot, all)].flatMap(loggedBy)
         : false,
     text: 'nginx writes down the request line of what is cut, with the token of its query',
-    cure: 'write `error_log /dev/null emerg;` in this location, or let neither query nor ticket count',
+    cure: 'write `error_log /dev/null emerg;` in this location, or let neither query nor ticket count where it is followed',
   },
   {
     rule: 'uncuttable',

@@ -43,6 +43,23 @@ void t.test('what is followed', (t) => {
   ]
   for (const [lines, found] of rows) t.same(rules(lines), found, lines)
   t.same(rules(`${connect} ${query}`, '', ''), [], 'where nobody is asked')
+  const shows = `${connect} ${alone} ${query} error_log /dev/null emerg;`
+  const led = (lines: string, backend: string, beside = '') =>
+    rules(`${shows} ${lines}`, `${beside} location @backend { ${backend} ${pass} }`)
+  const log = 'error_log /l emerg;'
+  t.same(led('', ''), [], 'nothing leads there')
+  t.same(led('try_files /none @backend;', log), [])
+  t.same(led('try_files /none @backend;', ''), ['problem followed-log'])
+  t.same(led('error_page 404 = @backend;', 'error_log /l;'), ['problem followed-log'])
+  t.same(
+    led('try_files /none @backend;', log, 'location @backend { } } server {'),
+    [],
+    'another server has its own',
+  )
+  const inServer = 'set $postern_follow on; error_log /l;'
+  t.same(rules(include, inServer), ['problem followed-keepalive'])
+  t.same(rules(include, `${inServer} keepalive_timeout 0;`), [])
+  t.same(rules(`${include} ${query}`, `${inServer} keepalive_timeout 0;`), ['problem followed-log'])
   const open = `${connect} ${alone} ${pass}`
   t.same(rules(open, 'listen 80; listen [::]:443 ssl;'), [])
   t.same(rules(open, 'listen 80; listen unix:/s;'), ['warning uncuttable'])

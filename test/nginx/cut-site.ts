@@ -20,7 +20,7 @@ const BIG = 200 * 2 ** 20 // bytes
 const TICK = 20 // milliseconds
 
 /** An application that never stops: an event stream, or WebSocket frames, every few milliseconds. */
-const startTicking = async (t: Test): Promise<{ address: string; open(): number }> => {
+export const startTicking = async (t: Test): Promise<{ address: string; open(): number }> => {
   const open = new Set<Socket>()
   const tick = (socket: Socket, write: () => void): void => {
     open.add(socket)
