@@ -3,18 +3,23 @@
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { rmSync } from 'node:fs'
 import { createServer } from 'node:http2'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
 
 import { createCertificate, needsOpenssl } from '../fixtures/canned-server.ts'
 import { NEEDS_CUTTER, startCutter } from '../fixtures/cutter.ts'
 import { nginxMissing } from '../fixtures/nginx.ts'
 import { nginxFound, until } from '../fixtures/postern.ts'
+import { V1 } from './ask.ts'
 import { startTicking } from './cut-site.ts'
 import { openSite } from './live.ts'
+import { makeFolder } from './processes.ts'
 
 const skip = nginxMissing() || needsOpenssl.skip || NEEDS_CUTTER.skip
+const ROLE = { 'roles.user': 'grants = ["subscribe:room-*", "read:app"]' }
 const BOUND = 500 // milliseconds
 const WEBSOCKET =
   'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n'
@@ -64,6 +69,7 @@ server {
     error_page 404 /nothing.html;
     error_page 502 504 = @away;
     include postern/postern-server.conf;
+    include postern/postern-softphone.conf;
     location ^~ /plain/ { ${guard} ${passes} }
     location ^~ /if/ { ${guard} if ($arg_x = "") { proxy_pass http://own_app; } ${passes} }
     location ^~ /try/ { ${guard} root /dev/null; try_files /none @backend; }
@@ -100,8 +106,7 @@ interface Stream {
   readonly live: boolean
 }
 
-const byHand = (t: Test, host: string, port: number, first: string): Stream => {
-  const socket = connect(port, host)
+const byHand = (t: Test, socket: Socket, first: string): Stream => {
   t.teardown(() => socket.destroy())
   let [text, live] = ['', true]
   socket.on('error', () => undefined).on('close', () => (live = false))
@@ -141,8 +146,9 @@ void t.test('sites of other people’s making', { skip }, async (t) => {
   const certificate = `ssl_certificate ${folder}/cert.pem; ssl_certificate_key ${folder}/key.pem;`
   const app = await startTicking(t)
   const grpc = await startGrpc(t)
+  const unix = join(makeFolder(t), 'site.sock')
   const site = await openSite(t, {
-    sections: { 'roles.user': 'grants = ["subscribe:room-*", "read:app"]' },
+    sections: ROLE,
     nginx: {
       listen: (port) =>
         [
@@ -153,6 +159,7 @@ void t.test('sites of other people’s making', { skip }, async (t) => {
           `[::1]:${port}`,
           `[::]:${port + 1} ipv6only=off`,
           `127.0.0.1:${port + 2}`,
+          `unix:${unix}`,
         ].join('; listen '),
       site: [[/^[^]*$/, siteOf(app.address, grpc, certificate)]],
       http: secondOf,
@@ -171,8 +178,7 @@ void t.test('sites of other people’s making', { skip }, async (t) => {
     (token) =>
       byHand(
         t,
-        host,
-        at,
+        connect(at, host),
         `${before}GET ${path}?authorization=${token} HTTP/1.1\r\nHost: x\r\n${more}\r\n`,
       )
   const curl =
@@ -245,5 +251,76 @@ void t.test('sites of other people’s making', { skip }, async (t) => {
     const { body } = await site.place.operator('/metrics')
     t.match(body, /^postern_streams_uncuttable_total\{why="port"\} 1$/m)
     t.match(site.daemon().out(), /the port of nginx does not stand in the list/)
+  })
+
+  const request =
+    (path: string, more = '') =>
+    (token: string) =>
+      `GET ${path}?authorization=${token} HTTP/1.1\r\nHost: x\r\n${more}\r\n`
+  const channel = request(`${V1}/sub/room-x`, 'Accept: text/event-stream\r\n')
+  const proxied = request('/plain/x', WEBSOCKET)
+  /** A channel's stream, and what an application serves. */
+  const openBoth = async (token: string, dial = () => connect(port, '127.0.0.1')) => {
+    const both = [byHand(t, dial(), channel(token)), byHand(t, dial(), proxied(token))] as const
+    await until('both are open', () => both.every(({ text }) => / (?:200|101) /.test(text)))
+    return both
+  }
+  const logOut = async (token: string, ends: Stream): Promise<void> => {
+    const began = performance.now()
+    await site.post('/auth/logout', token)
+    await until('the channel has ended', () => !ends.live)
+    t.ok(performance.now() - began < BOUND, `${Math.round(performance.now() - began)} ms`)
+  }
+  const goesOn = async (stream: Stream): Promise<void> => {
+    const heard = stream.text.length
+    await until('it hears on', () => stream.text.length > heard)
+    t.ok(stream.live)
+  }
+
+  await t.test('over a unix socket: channels end, all else goes on', async (t) => {
+    const { access } = await site.enter('201')
+    const [listens, works] = await openBoth(access, () => connect(unix))
+    await logOut(access, listens)
+    await goesOn(works)
+    const { body } = await site.place.operator('/metrics')
+    t.match(body, /^postern_streams_uncuttable_total\{why="unix"\} 2$/m)
+  })
+
+  await t.test('without a cutter: the same, and a reload of nginx ends it', async (t) => {
+    const [before, after] = [await site.enter('201'), await site.enter('202')]
+    const [, cuttable] = await openBoth(before.access)
+    await cutter.stop()
+    rmSync(site.place.at('cut.sock'))
+    const [listens, works] = await openBoth(after.access)
+    await logOut(after.access, listens)
+    await site.post('/auth/logout', before.access)
+    await goesOn(works)
+    await goesOn(cuttable)
+    t.match(site.daemon().out(), /no stream can be cut: .*what else is followed goes on to its end/)
+    nginx.reload()
+    await until('it has ended', () => !works.live && !cuttable.live)
+  })
+
+  await t.test('as streams.end says', async (t) => {
+    const say = async (end: string): Promise<void> => {
+      const streams = `kick_socket = "${site.place.at('kick.sock')}"\nend = "${end}"`
+      site.place.configure({ ...ROLE, streams })
+      await site.postern('reload')
+    }
+    const uncut = async (): Promise<unknown> =>
+      (await site.place.operator('/metrics')).body.match(/uncuttable_total.*/g)
+    await say('cut')
+    const { access } = await site.enter('201')
+    for (const text of [channel(access), proxied(access)]) {
+      const refused = byHand(t, connect(port, '127.0.0.1'), text)
+      await until('it is refused', () => refused.text.includes('\r\n\r\n'))
+      t.match(refused.text, /^HTTP\/1\.1 503 [^]*\r\nRetry-After: 2\r\n/)
+    }
+    await say('kick')
+    const counted = await uncut()
+    const [listens, works] = await openBoth(access)
+    await logOut(access, listens)
+    await goesOn(works)
+    t.same(await uncut(), counted, 'nobody wants it otherwise')
   })
 })
