@@ -4,6 +4,7 @@
 import { type Refusal, refuse } from '../auth/decision.ts'
 import { readCookie } from './cookie.ts'
 import type { Headers } from './headers.ts'
+import { decodePercent } from './resource.ts'
 import type { Site } from './site.ts'
 
 export type Credential =
@@ -41,13 +42,7 @@ export const readBearer = (headers: Headers): Credential => {
 }
 
 /** From application/x-www-form-urlencoded, as browsers write it; undefined where it is malformed. */
-const decode = (text: string): string | undefined => {
-  try {
-    return decodeURIComponent(text.replaceAll('+', ' '))
-  } catch {
-    return undefined
-  }
-}
+const decode = (text: string): string | undefined => decodePercent(text.replaceAll('+', ' '))
 
 /**
  * The one value under these names in a raw request target. Names are decoded once and compared whole; the same
