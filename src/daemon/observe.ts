@@ -8,12 +8,11 @@ import type { Reply, SecurityEvent } from '../http/reply.ts'
 import type { Request } from '../http/request.ts'
 import type { ServerParts } from '../http/server.ts'
 import type { IssuerEvents } from '../issuers/open-issuers.ts'
-import type { LogLimit } from '../log-limit.ts'
+import { createLogLimit, type LogLimit } from '../log-limit.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { SecurityLog } from '../security-log.ts'
 import { type EndedSession, StoreError } from '../store/store.ts'
-import type { CutterError } from '../streams/cutter.ts'
 import { KickSocketError } from '../streams/kicker.ts'
 import { UncuttableError, type Why, WHYS } from '../streams/means.ts'
 import { type Loss, StreamFileError } from '../streams/stream-file.ts'
@@ -61,14 +60,7 @@ export const createObserver = (parts: {
   let namesInHeader = false
   const uncuttable = new Map<Why, number>()
   const fronts = new Set<string>()
-  const saidAt = new Map<string, number>()
-
-  const isDue = (what: string): boolean => {
-    const due = saidAt.get(what) ?? -Infinity
-    if (clock.monotonic() < due) return false
-    saidAt.set(what, clock.monotonic() + HOUR)
-    return true
-  }
+  const hourly = createLogLimit(clock, { most: 1, window: HOUR })
 
   const securityEvent = (event: SecurityEvent, address: string): void => {
     const { name, message, sid, user = '-' } = event
@@ -80,6 +72,14 @@ export const createObserver = (parts: {
     if (!limit.allows(name)) return
     log.info({ event: name, user: user.slice(0, 256), address, sid }, message)
   }
+
+  /** Once per outage, and once when it is over. */
+  const outage =
+    (lost: string, over: string) =>
+    (fault: Error | undefined): void => {
+      if (fault) log.error({ problem: fault.message }, lost)
+      else log.info(over)
+    }
 
   return {
     /** Of the security log, a line for each address and reason. No jail counts it: the first lines stand. */
@@ -130,14 +130,10 @@ export const createObserver = (parts: {
         'password hashing keeps its full priority: setpriority is not allowed',
       )
     },
-    /** Once per outage, and once when it is over. */
-    cutter(fault: CutterError | undefined): void {
-      if (fault) {
-        const message =
-          'no stream can be cut: subscriptions are ended through Nchan, what else is followed goes on to its end'
-        log.error({ problem: fault.message }, message)
-      } else log.info('the cutter answers again')
-    },
+    cutter: outage(
+      'no stream can be cut: subscriptions are ended through Nchan, what else is followed goes on to its end',
+      'the cutter answers again',
+    ),
     cutRefused(why: string): void {
       if (!limit.allows('cut_refused')) return
       log.error({ why }, 'the cutter refuses to end a live stream: tried again until it does')
@@ -145,13 +141,13 @@ export const createObserver = (parts: {
     uncuttable(why: Why): void {
       metrics.uncuttable(why)
       uncuttable.set(why, (uncuttable.get(why) ?? 0) + 1)
-      if (isDue(why)) log.warn({ why }, `streams cannot be cut: ${WHYS[why]}`)
+      if (hourly.allows(why)) log.warn({ why }, `streams cannot be cut: ${WHYS[why]}`)
     },
     /** Several users' streams came over one connection. */
     crowd(connection: string): void {
       const [peer = ''] = connection.split(' ')
       if (fronts.size < MOST_FRONTS) fronts.add(peer)
-      if (fronts.has(peer) && isDue(peer)) {
+      if (fronts.has(peer) && hourly.allows(peer)) {
         log.warn(
           { peer },
           'several users come over one connection from there, and end together: where it is a proxy, name it in `set_real_ip_from`, and let it speak HTTP/1.1 to nginx',
@@ -163,19 +159,14 @@ export const createObserver = (parts: {
     streamFault(error: unknown): void {
       log.error({ err: error }, 'a live stream could not be ended: tried again until it works')
     },
-    /** Once per outage, and once when it is over. */
-    kickSocket(fault: KickSocketError | undefined): void {
-      if (fault) {
-        log.error({ problem: fault.message }, 'no new stream is let in: nothing could end it')
-      } else log.info('nginx answers on its kick socket again: new streams are let in')
-    },
-    /** Once per outage, and once when it is over. */
-    streamFile(fault: StreamFileError | undefined): void {
-      if (fault) {
-        const message = 'no new stream is let in: after a crash nothing would end it'
-        log.error({ problem: fault.message }, message)
-      } else log.info('the list of streams is written again: new streams are let in')
-    },
+    kickSocket: outage(
+      'no new stream is let in: nothing could end it',
+      'nginx answers on its kick socket again: new streams are let in',
+    ),
+    streamFile: outage(
+      'no new stream is let in: after a crash nothing would end it',
+      'the list of streams is written again: new streams are let in',
+    ),
     streamsLost(loss: Loss): void {
       log.error(
         { loss },
