@@ -3,7 +3,7 @@
 import * as v from 'valibot'
 
 import { CDR_COLUMNS } from '../calls/cdr-row.ts'
-import type { Kind } from './kinds.ts'
+import { type Kind, pairsSchema } from './kinds.ts'
 
 const IDENTIFIER = '[A-Za-z_][A-Za-z0-9_]{0,63}'
 const FIELDS = Object.keys(CDR_COLUMNS)
@@ -16,10 +16,5 @@ export const identifier: Kind<string> = {
 
 export const columns: Kind<ReadonlyMap<string, string>> = {
   expected: `a list such as ["source=src"], each of ${FIELDS.join(', ')} at most once`,
-  schema: v.pipe(
-    v.array(v.pipe(v.string(), v.regex(COLUMN))),
-    v.transform((found) => found.map((pair) => pair.split('=') as [string, string])),
-    v.check((found) => new Set(found.map(([field]) => field)).size === found.length),
-    v.transform((found) => new Map(found)),
-  ),
+  schema: pairsSchema(COLUMN),
 }

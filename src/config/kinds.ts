@@ -1,7 +1,7 @@
 // What a value may be: one kind per sort of setting. A kind never quotes the value it refuses, and no
 // message of valibot's own is ever shown, since these do.
 
-import { BlockList, isIP, SocketAddress } from 'node:net'
+import { isIP, SocketAddress } from 'node:net'
 import { posix } from 'node:path'
 import * as v from 'valibot'
 import { parseGrant } from '../auth/grants.ts'
@@ -9,6 +9,7 @@ import { parseNamePattern } from '../calls/names.ts'
 import { findUrlProblem } from '../store/redis/address.ts'
 import { type AccountRule, readAccountRule, readPattern } from './account-rules.ts'
 import type { Address } from './config.ts'
+import { createNetworks } from './networks.ts'
 
 export interface Kind<T> {
   /** Ends the sentence "must be …"; stands in the table of settings. */
@@ -138,8 +139,6 @@ export const socketPath = text<string>(
       : readSocketPath(found),
 )
 
-const familyOf = (host: string) => (isIP(host) === 6 ? 'ipv6' : 'ipv4')
-
 const ADDRESS = '"unix:/path/of.sock", "127.0.0.1:9477" or "[::1]:9477"'
 const HOST_AND_PORT = /^(?:\[(?<six>[0-9A-Fa-f:.]+)\]|(?<four>[0-9.]+)):(?<port>\d{1,5})$/
 
@@ -158,19 +157,16 @@ const readAddress = (found: string): Address | Problem => {
   }
   if (Number(port) > 65_535) return { problem: 'must have a port from 0 to 65535' }
   // One spelling for one address, so that two listeners at one are seen to be.
-  const { address: canonical } = new SocketAddress({ address: host, family: familyOf(host) })
+  const { address: canonical } = new SocketAddress({ address: host, family: six ? 'ipv6' : 'ipv4' })
   return { host: canonical, port: Number(port) }
 }
 
 export const address = text<Address>(ADDRESS, readAddress)
 
-const loopback = new BlockList()
-loopback.addSubnet('127.0.0.0', 8, 'ipv4')
-loopback.addAddress('::1', 'ipv6')
+const isLoopback = createNetworks(['127.0.0.0/8', '::1'])
 
 /** Whether only this machine reaches it. */
-export const isLocal = (where: Address): boolean =>
-  'path' in where || loopback.check(where.host, familyOf(where.host))
+export const isLocal = (where: Address): boolean => 'path' in where || isLoopback(where.host)
 
 const readGrant = (found: string): string | Problem => {
   // Nearly always a slip, which would grant nothing.
@@ -181,10 +177,33 @@ const readGrant = (found: string): string | Problem => {
   return 'problem' in grant ? grant : found
 }
 
-export const grants: Kind<string[]> = {
-  expected: 'a list of grants, such as ["subscribe:users-state", "read:recordings/**"]',
-  schema: v.array(textSchema<string>(readGrant)),
-}
+/** A list of what is text, each read by itself. */
+const listOf = <T extends string | object>(
+  expected: string,
+  read: (text: string) => T | Problem,
+): Kind<T[]> => ({ expected: `a list of ${expected}`, schema: v.array(textSchema(read)) })
+
+export const grants = listOf<string>(
+  'grants, such as ["subscribe:users-state", "read:recordings/**"]',
+  readGrant,
+)
+
+/** A list of `one=other`, parted at the last =, each `one` once. */
+export const pairsSchema = (shape: RegExp) =>
+  v.pipe(
+    v.array(
+      v.pipe(
+        v.string(),
+        v.regex(shape),
+        v.transform((pair): [string, string] => {
+          const at = pair.lastIndexOf('=')
+          return [pair.slice(0, at), pair.slice(at + 1)]
+        }),
+      ),
+    ),
+    v.check((found) => new Map(found).size === found.length),
+    v.transform((found): ReadonlyMap<string, string> => new Map(found)),
+  )
 
 const ROLE_NAME = /^([A-Za-z0-9][A-Za-z0-9_-]{0,63})=([A-Za-z0-9][A-Za-z0-9_-]{0,63})$/
 
@@ -192,12 +211,8 @@ const ROLE_NAME = /^([A-Za-z0-9][A-Za-z0-9_-]{0,63})=([A-Za-z0-9][A-Za-z0-9_-]{0
 export const pairs: Kind<ReadonlyMap<string, string>> = {
   expected: 'a list such as ["admin=admins"]: each role and each name once',
   schema: v.pipe(
-    v.array(v.pipe(v.string(), v.regex(ROLE_NAME))),
-    v.check((found) => {
-      const sides = found.map((pair) => pair.split('='))
-      return [0, 1].every((side) => new Set(sides.map((pair) => pair[side])).size === found.length)
-    }),
-    v.transform((found) => new Map(found.map((pair) => pair.split('=') as [string, string]))),
+    pairsSchema(ROLE_NAME),
+    v.check((found) => new Set(found.values()).size === found.size),
   ),
 }
 
@@ -210,63 +225,48 @@ const MAPPING = /^([!-~](?:[ -~]{0,126}[!-~])?)=([A-Za-z0-9][A-Za-z0-9_-]{0,63})
 export const mapping: Kind<ReadonlyMap<string, string>> = {
   expected: 'a list such as ["admins=admin", "staff=user"]: theirs=ours, each of theirs once',
   schema: v.pipe(
-    v.array(v.pipe(v.string(), v.regex(MAPPING))),
-    v.minLength(1),
-    v.transform((found) =>
-      found.map((pair) => {
-        const at = pair.lastIndexOf('=')
-        return [pair.slice(0, at), pair.slice(at + 1)] as const
-      }),
-    ),
-    v.check((found) => new Set(found.map(([theirs]) => theirs)).size === found.length),
-    v.transform((found) => new Map(found)),
+    pairsSchema(MAPPING),
+    v.check((found) => found.size > 0),
   ),
 }
 
-/** Any of these names, each at most once. */
-export const anyOf = <const T extends readonly [string, ...string[]]>(
+/** At least so many of these names, each at most once. */
+const namesOf = <const T extends readonly [string, ...string[]]>(
   names: T,
+  least: 0 | 1,
 ): Kind<readonly T[number][]> => ({
-  expected: `a list of ${names.map((entry) => `"${entry}"`).join(', ')}, each at most once, or []`,
+  expected: `a list of ${names.map((entry) => `"${entry}"`).join(', ')}, each at most once${least === 0 ? ', or []' : ''}`,
   schema: v.pipe(
     v.array(v.picklist(names)),
+    v.minLength(least),
     v.check((found) => new Set(found).size === found.length),
   ),
 })
+export const anyOf = <const T extends readonly [string, ...string[]]>(names: T) => namesOf(names, 0)
+export const someOf = <const T extends readonly [string, ...string[]]>(names: T) =>
+  namesOf(names, 1)
 
 const readNamePattern = (found: string): string | Problem => {
   const pattern = parseNamePattern(found)
   return 'problem' in pattern ? pattern : found
 }
 
-export const namePatterns: Kind<readonly string[]> = {
-  expected: 'a list of patterns of names, such as ["{date}-{party}-{other}.wav"]',
-  schema: v.array(textSchema<string>(readNamePattern)),
-}
+export const namePatterns = listOf<string>(
+  'patterns of names, such as ["{date}-{party}-{other}.wav"]',
+  readNamePattern,
+)
 
 export const paths: Kind<readonly string[]> = {
   expected: 'a list of absolute paths, each ending without /',
   schema: v.array(path.schema),
 }
 
-/** At least one of these names, each at most once. */
-export const someOf = <const T extends readonly [string, ...string[]]>(
-  names: T,
-): Kind<readonly T[number][]> => ({
-  expected: `a list of ${names.map((entry) => `"${entry}"`).join(', ')}, each at most once`,
-  schema: v.pipe(
-    v.array(v.picklist(names)),
-    v.minLength(1),
-    v.check((found) => new Set(found).size === found.length),
-  ),
-})
+export const patterns = listOf(
+  'patterns, in which * is any text, such as ["from-pstn*"]',
+  readPattern,
+)
 
-export const patterns: Kind<readonly RegExp[]> = {
-  expected: 'a list of patterns, in which * is any text, such as ["from-pstn*"]',
-  schema: v.array(textSchema<RegExp>(readPattern)),
-}
-
-export const accountRules: Kind<readonly AccountRule[]> = {
-  expected: 'a list of rules, such as ["name 201 keep", "context door-* leave out"]',
-  schema: v.array(textSchema<AccountRule>(readAccountRule)),
-}
+export const accountRules = listOf<AccountRule>(
+  'rules, such as ["name 201 keep", "context door-* leave out"]',
+  readAccountRule,
+)
