@@ -7,15 +7,18 @@ import { type Headers, trimBlanks } from './headers.ts'
 
 export const MAX_BODY = 8 * 1024 // a login with the longest allowed password is below 3 KiB
 
-/** All of it, or undefined as soon as it is larger than MAX_BODY: of the rest nothing is kept. */
-export const readBody = (message: IncomingMessage): Promise<Buffer | undefined> => {
+/** More than MAX_BODY. */
+export class TooLarge extends Error {}
+
+/** All of it; rejects as soon as it is TooLarge: of the rest nothing is kept. */
+export const readBody = (message: IncomingMessage): Promise<Buffer> => {
   if (message.readableEnded) return Promise.resolve(Buffer.alloc(0)) // no 'end' comes after this
-  const { promise, resolve, reject } = Promise.withResolvers<Buffer | undefined>()
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
   const chunks: Buffer[] = []
   let size = 0
   message.on('data', (chunk: Buffer) => {
     size += chunk.length
-    if (size > MAX_BODY) resolve(undefined)
+    if (size > MAX_BODY) reject(new TooLarge())
     else chunks.push(chunk)
   })
   message.on('end', () => {

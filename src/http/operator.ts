@@ -104,7 +104,6 @@ export const createControlRoutes = (parts: {
     }
   const inspect: Handler = async (request) => {
     const body = await request.body()
-    if (!Buffer.isBuffer(body)) return body
     const { token, ...asked } = (parseJsonBody(request.headers, body) ?? {}) as Readonly<
       Record<'token' | 'action' | 'resource', unknown>
     >
@@ -116,7 +115,6 @@ export const createControlRoutes = (parts: {
     (answer: (asked: never) => Promise<object>): Handler =>
     async (request) => {
       const body = await request.body()
-      if (!Buffer.isBuffer(body)) return body
       const fields = parseJsonBody(request.headers, body) ?? {}
       return json(200, { ...(await answer(fields as never)) })
     }

@@ -14,8 +14,8 @@ export interface Request {
   readonly query: string
   /** The client's address from nginx's X-Real-IP; never from X-Forwarded-For, which anybody can send. */
   readonly address: string
-  /** The whole body; a reply where it is too large. */
-  body(): Promise<Buffer | Reply>
+  /** The whole body. What it rejects with where there is none is the server's to answer. */
+  body(): Promise<Buffer>
 }
 
 export type Handler = (request: Request) => Promise<Reply>

@@ -11,7 +11,7 @@ import {
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 
-import { Aborted, readBody } from './body.ts'
+import { Aborted, readBody, TooLarge } from './body.ts'
 import { linger } from './drain.ts'
 import { type Headers, readHeaders } from './headers.ts'
 import {
@@ -109,10 +109,6 @@ export const createHttpServer = (parts: ServerParts): Server => {
     linger(message, () => response.end())
   }
 
-  const readWhole = async (message: IncomingMessage): Promise<Buffer | Reply> =>
-    (await readBody(message)) ??
-    failure(413, 'The request body is too large', { headers: ['Connection', 'close'] })
-
   /** The answer to a request that gets to no route. */
   const reject = (
     message: IncomingMessage,
@@ -177,7 +173,7 @@ export const createHttpServer = (parts: ServerParts): Server => {
       address: readAddress(headers),
       body: () => {
         readsBody = true
-        return readWhole(message)
+        return readBody(message)
       },
     }
 
@@ -192,6 +188,10 @@ export const createHttpServer = (parts: ServerParts): Server => {
 
     const fail = (error: unknown): void => {
       if (error instanceof Aborted) return
+      if (error instanceof TooLarge) {
+        finish(failure(413, 'The request body is too large', { headers: ['Connection', 'close'] }))
+        return
+      }
       onFault(error, name)
       const {
         status,

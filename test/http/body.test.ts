@@ -11,6 +11,7 @@ import {
   parseFormBody,
   parseJsonBody,
   readBody,
+  TooLarge,
 } from '../../src/http/body.ts'
 import { readHeaders } from '../../src/http/headers.ts'
 import { openWire } from '../fixtures/daemon.ts'
@@ -25,10 +26,13 @@ void t.test('the bytes that come are counted, whatever was announced', async (t)
   const server = createServer(options, (message: IncomingMessage, response) => {
     readBody(message).then(
       (body) => {
-        outcomes.push(body?.length)
+        outcomes.push(body.length)
         response.writeHead(200, { 'Content-Length': 0, Connection: 'close' }).end()
       },
-      (error: unknown) => outcomes.push(error),
+      (error: unknown) => {
+        outcomes.push(error instanceof TooLarge ? undefined : error)
+        response.writeHead(413, { 'Content-Length': 0, Connection: 'close' }).end()
+      },
     )
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))

@@ -35,7 +35,6 @@ export const createLoginHandler = (parts: LoginParts & { site: Site }): Handler 
       return failure(403, crossSiteWords('login'), site.blame(request.headers))
     }
     const body = await request.body()
-    if (!Buffer.isBuffer(body)) return body
     const fields = parseJsonBody(request.headers, body) ?? parseFormBody(request.headers, body)
     if (!fields) return bad('The body must be a form or a JSON object, each field once')
     const { login, password, rememberMe, language } = fields as Record<

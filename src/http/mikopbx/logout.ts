@@ -28,7 +28,6 @@ export const createLogoutHandler = (parts: { logout: Logout; site: Site }): Hand
       return refuseForeign(site, headers)
     }
     const body = await request.body()
-    if (!Buffer.isBuffer(body)) return body
     const everywhere = wantsAll(request, body)
     const results: LogoutResult[] = []
     if ('token' in bearer) results.push(await logout.byToken(bearer.token, everywhere))

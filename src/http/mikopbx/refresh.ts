@@ -26,8 +26,7 @@ export const createRefreshHandler = (
       return refuseRefresh(invalid, cleared)
     }
     // Read although it is ignored: an unread body would cost the connection.
-    const body = await request.body()
-    if (!Buffer.isBuffer(body)) return body
+    await request.body()
     const result = await refresh(cookie.value)
     observe.refresh(result)
     if (!('outcome' in result)) return refuseRefresh(result, clearedCookie(secure))

@@ -27,7 +27,6 @@ export const createLoginHandler = (parts: LoginParts & { site: Site }): Handler 
 
   const read = async (request: Request): Promise<Asked | Reply> => {
     const body = await request.body()
-    if (!Buffer.isBuffer(body)) return body
     const fields = parseJsonBody(request.headers, body)
     if (!fields) return bad('The body must be a JSON object, sent as application/json')
     const { username, password, cookie } = fields as Record<

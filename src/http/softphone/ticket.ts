@@ -75,7 +75,6 @@ export const createTicketHandler = (
 
   return async (request) => {
     const body = await request.body()
-    if (!Buffer.isBuffer(body)) return body
     const fields = parseJsonBody(request.headers, body) ?? {}
     const answer = (holder: Identity): Reply | Promise<Reply> => {
       if (holder.claims.machine) return issueForUser(holder, fields, request)
