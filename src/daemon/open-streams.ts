@@ -4,14 +4,14 @@
 import type { Revocations } from '../auth/revocations.ts'
 import type { Time } from '../clock.ts'
 import type { Metrics } from '../metrics.ts'
-import { createCutter, type Cutter } from '../streams/cutter.ts'
-import { createKeeps, type Keeps } from '../streams/kept.ts'
-import { type KickWatch, openKickWatch } from '../streams/kick-watch.ts'
-import { createKicker, type Kicker } from '../streams/kicker.ts'
-import { createMeans, type Means } from '../streams/means.ts'
-import { createRegistry, type Registry } from '../streams/registry.ts'
-import { openStreamFile, type StreamFile, streamFileOf } from '../streams/stream-file.ts'
-import { createWorkers, type Workers } from '../streams/workers.ts'
+import { createCutter } from '../streams/cutter.ts'
+import { createKeeps } from '../streams/kept.ts'
+import { openKickWatch } from '../streams/kick-watch.ts'
+import { createKicker } from '../streams/kicker.ts'
+import { createMeans } from '../streams/means.ts'
+import { createRegistry } from '../streams/registry.ts'
+import { openStreamFile, streamFileOf } from '../streams/stream-file.ts'
+import { createWorkers } from '../streams/workers.ts'
 import type { TermsInForce } from './in-force.ts'
 import type { Observer } from './observe.ts'
 import type { Sharing } from './sharing.ts'
@@ -29,16 +29,7 @@ export const openStreams = async (
     clock: Time
   },
   opened: AsyncDisposableStack,
-): Promise<{
-  registry: Registry
-  kicker: Kicker
-  kickWatch: KickWatch
-  keeps: Keeps
-  cutter: Cutter
-  means: Means
-  workers: Workers
-  streamFile: StreamFile
-}> => {
+) => {
   const { of, revocations, terms, renew, observer, metrics, clock } = parts
   const streamFile = openStreamFile({
     file: streamFileOf(terms.now().config.listen.control),
