@@ -19,15 +19,15 @@ import { type Io, IO_FAILED, OK, REFUSED, Stop, USAGE, WrongUsage } from './io.t
 import { type Answer, isTerminal, promptHidden, readPiped } from './prompt.ts'
 import { formatAccounts, formatUsers, toAccountRow, toUserRow } from './user-list.ts'
 
-const findProblems = (content: string | Buffer, file: string): readonly string[] => {
-  const parsed = parseUsers(Buffer.from(content), file)
+const findProblems = async (content: string | Buffer, file: string): Promise<readonly string[]> => {
+  const parsed = await parseUsers(Buffer.from(content), file)
   return 'problems' in parsed ? parsed.problems : []
 }
 
 /** An edit works on text: a byte that is not UTF-8 would be written back as another. */
-const decode = (content: Buffer, file: string): string => {
+const decode = async (content: Buffer, file: string): Promise<string> => {
   if (isUtf8(content)) return content.toString()
-  throw new ConfigError(findProblems(content, file))
+  throw new ConfigError(await findProblems(content, file))
 }
 
 const readUsers = (file: string): Buffer | undefined => {
@@ -114,15 +114,15 @@ const change = async (config: Config, asked: Change, io: Io): Promise<number> =>
   const found = await asOwner(file, () => readUsers(file))
   if (!found && creates !== true) throw noUsers(file)
   // Tried without a password first: nobody types one twice to hear that there is no such user.
-  textOf(edit(decode(found ?? Buffer.alloc(0), file), name, ''), name, file)
+  textOf(edit(await decode(found ?? Buffer.alloc(0), file), name, ''), name, file)
   const hash = readPassword ? hashPassword(await readPassword(), { memory, passes }) : ''
 
-  const rewrite = (content: Buffer = Buffer.alloc(0)) => {
-    const before = decode(content, file)
+  const rewrite = async (content: Buffer = Buffer.alloc(0)) => {
+    const before = await decode(content, file)
     const text = textOf(edit(before, name, hash), name, file)
-    const left = findProblems(text, file)
+    const left = await findProblems(text, file)
     // An edit that mends a broken line is welcome; any other would never be applied.
-    if (left.length > 0 && left.length >= findProblems(before, file).length)
+    if (left.length > 0 && left.length >= (await findProblems(before, file)).length)
       throw new ConfigError([...left, `${file}: nothing was changed: mend these lines first`])
     return text === before ? { unchanged: true, left } : { text, unchanged: false, left }
   }
@@ -149,7 +149,7 @@ const list = async (config: Config, json: boolean, io: Io): Promise<number> => {
   const { file } = config.users
   const found = await asOwner(file, () => readUsers(file))
   if (!found) throw noUsers(file)
-  const parsed = parseUsers(found, file)
+  const parsed = await parseUsers(found, file)
   if ('problems' in parsed) throw new ConfigError(parsed.problems)
   warnIfOpen(file, io)
   const ids = await askIds(config, io)

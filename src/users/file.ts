@@ -4,7 +4,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { findWriters } from '../files/writers.ts'
 import { type PasswordPool, QUEUE_RETRY } from '../passwords/pool.ts'
 import { holdUsers, type Reading, readFileMark, type SourceEvents } from './hold-users.ts'
-import { type FileUser, parseUsersInSlices } from './parse-users.ts'
+import { type FileUser, parseUsers } from './parse-users.ts'
 import type { Authentication } from './source.ts'
 
 const CURES: Readonly<Record<string, string>> = {
@@ -44,7 +44,7 @@ const load = async (file: string): Promise<Reading<FileUser>> => {
     (mode & 0o004) === 0
       ? []
       : [`${file}: every user of this host can read the hashes: chmod o= ${file}`]
-  return { ...reading, mark, warnings, ...(await parseUsersInSlices(content, file)) }
+  return { ...reading, mark, warnings, ...(await parseUsers(content, file)) }
 }
 
 /** Throws a ConfigError with every problem. */

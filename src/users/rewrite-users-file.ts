@@ -20,14 +20,14 @@ const followLinks = (file: string): string => {
  */
 export const rewriteUsersFile = async <Result extends object>(
   file: string,
-  edit: (content: Buffer | undefined) => Result,
+  edit: (content: Buffer | undefined) => Result | Promise<Result>,
 ): Promise<Result> => {
   const target = followLinks(file)
   const release = await lockFile(`${target}.lock`)
   try {
     const old = statSync(target, { throwIfNoEntry: false })
     const flag = constants.O_RDONLY | constants.O_NONBLOCK // a FIFO in its place must not hang root's command
-    const result = edit(old && readFileSync(target, { flag }))
+    const result = await edit(old && readFileSync(target, { flag }))
     if ('text' in result) {
       const of = old ?? statSync(dirname(target))
       // Only root gives a file away. Whoever else may write here could as well put their own in its place.
