@@ -20,7 +20,7 @@ export interface Route {
 
 export interface Match extends Pick<Route, 'name' | 'atOnce' | 'handler'> {
   /** Of the route; undefined where there is none: as the listener tells errors. */
-  shape?: ErrorShape
+  shape?: ErrorShape | undefined
   /** Where in the path what stands for `:id` or `*` begins. */
   idAt: number
 }
@@ -45,22 +45,17 @@ export const routesBelow = (
     shape,
   }))
 
-interface Methods {
-  shape: ErrorShape
-  methods: Map<string, Match>
-}
-
 export type Router = (method: string, path: string) => Match
 
 export const createRouter = (routes: readonly Route[]): Router => {
-  const byPath = new Map<string, Methods>()
+  const byPath = new Map<string, Map<string, Match>>()
   for (const route of routes) {
-    const known = byPath.get(route.path) ?? { shape: route.shape, methods: new Map() }
+    const methods = byPath.get(route.path) ?? new Map<string, Match>()
     const idAt = route.path.replace(/(?<=\/)(?::id|\*)$/, '').length
-    known.methods.set(route.method, { ...route, idAt })
+    methods.set(route.method, { ...route, idAt })
     // Monitors and health checks ask so; node:http leaves the body out.
-    if (route.method === 'GET') known.methods.set('HEAD', { ...route, idAt })
-    byPath.set(route.path, known)
+    if (route.method === 'GET') methods.set('HEAD', { ...route, idAt })
+    byPath.set(route.path, methods)
   }
   // Nearly all that is asked is a check: it is found without a look at the table.
   const below = [...byPath].flatMap(([path, methods]) =>
@@ -71,18 +66,19 @@ export const createRouter = (routes: readonly Route[]): Router => {
     idAt: Infinity,
     handler: async () => failure(404, 'Not found: look at the address'),
   }
-  const wrongMethod = ({ shape, methods }: Methods): Match => {
+  const wrongMethod = (methods: ReadonlyMap<string, Match>): Match => {
+    const [one] = methods.values()
     const allowed = [...methods.keys()].join(', ')
     return {
       name: 'wrong_method',
-      shape,
+      shape: one?.shape,
       idAt: Infinity,
       handler: async () =>
         failure(405, `Method not allowed: use ${allowed}`, { headers: ['Allow', allowed] }),
     }
   }
-  const pick = (found: Methods, method: string): Match =>
-    found.methods.get(method) ?? wrongMethod(found)
+  const pick = (methods: ReadonlyMap<string, Match>, method: string): Match =>
+    methods.get(method) ?? wrongMethod(methods)
   return (method, path) => {
     for (const { prefix, methods } of below) {
       if (path.startsWith(prefix) && !CLIMBS.test(path)) return pick(methods, method)
