@@ -120,7 +120,7 @@ export const createStreamOpener = (parts: {
     const { claims } = identity
     const channel = channelOf(asked.resource ?? '', claims.sub)
     if (channel === undefined) return refuse('bad_resource')
-    const cut = await admissions.find(readConnection(headers))
+    const cut = await admissions.find(readConnection(headers), 'kick')
     const obstacle = cut ? undefined : admissions.obstacle()
     if (obstacle) throw obstacle
     const wanted: Admission = { ...admissionOf(request, identity, asked), ...cut }
@@ -160,7 +160,7 @@ export const createStreamOpener = (parts: {
     asked: CheckRequest,
     identity: Identity,
   ): Promise<Refusal | undefined> => {
-    const cut = await admissions.find(readConnection(request.headers))
+    const cut = await admissions.find(readConnection(request.headers), 'nothing')
     if (cut) admissions.admit({ ...admissionOf(request, identity, asked), ...cut })
     return judgeAgain(asked, identity)
   }

@@ -27,7 +27,9 @@ export const WHYS = {
 } as const
 export type Why = keyof typeof WHYS
 
-const PATIENCE = 0.05 // seconds that a check waits for the socket's cookie; it takes 0.0001
+// Seconds that a check waits for the socket's cookie, which takes 0.0001. A machine without a processor to spare may need
+// more (load 13 on two cores: 33 of 4,000), which is waited for where nothing else would ever end the stream.
+const PATIENCE = { kick: 0.05, nothing: 0.5 }
 const START = 1 // second: the cutter is started when it is first asked
 
 /** No stream is let in that cannot be cut. */
@@ -35,6 +37,9 @@ export class UncuttableError extends Error {}
 
 /** As nginx says it; or why it is none to cut. */
 export type Connection = { connection: string } | { why: Why }
+
+/** What ends a stream that cannot be cut. */
+export type OrElse = keyof typeof PATIENCE
 
 const isWhy = (text: string): text is Why => Object.hasOwn(WHYS, text)
 
@@ -56,9 +61,12 @@ export const createMeans = (parts: {
       () => ({ why: 'away' }),
     )
 
-  const find = async (connection: string): Promise<{ cookie: string } | { why: Why }> => {
+  const find = async (
+    connection: string,
+    orElse: OrElse,
+  ): Promise<{ cookie: string } | { why: Why }> => {
     const late = Promise.withResolvers<{ why: Why }>()
-    const patience = cutter.isStarting() ? START : PATIENCE
+    const patience = cutter.isStarting() ? START : PATIENCE[orElse]
     const cancel = clock.deadline(patience, () => late.resolve({ why: 'silent' }))
     return Promise.race([cookieOf(connection), late.promise]).finally(cancel)
   }
@@ -70,9 +78,12 @@ export const createMeans = (parts: {
      * The connection and its socket's cookie; undefined where it cannot be cut. Throws where only what can be cut may be
      * let in.
      */
-    async find(at: Connection): Promise<{ connection: string; cookie: string } | undefined> {
+    async find(
+      at: Connection,
+      orElse: OrElse,
+    ): Promise<{ connection: string; cookie: string } | undefined> {
       if (end() === 'kick') return undefined
-      const found = 'why' in at ? at : await find(at.connection)
+      const found = 'why' in at ? at : await find(at.connection, orElse)
       if ('connection' in at && 'cookie' in found) {
         return { connection: at.connection, cookie: found.cookie }
       }

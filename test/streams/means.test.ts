@@ -30,12 +30,13 @@ const found = async (): Promise<Look> => ({ cookie: 'c0', queued: 0 })
 
 void t.test('a connection whose socket is found is cut', async (t) => {
   const { means, why, mode, waits } = setUp(t, found)
-  t.same(await means.find(AT), { ...AT, cookie: 'c0' })
+  t.same(await means.find(AT, 'kick'), { ...AT, cookie: 'c0' })
   mode.end = 'cut'
-  t.same(await means.find(AT), { ...AT, cookie: 'c0' })
+  t.same(await means.find(AT, 'kick'), { ...AT, cookie: 'c0' })
   t.ok(means.areCut())
   t.same(why, [])
-  t.same(waits, [0.05, 0.05])
+  await means.find(AT, 'nothing')
+  t.same(waits, [0.05, 0.05, 0.5], 'longer where nothing else would end it')
 })
 
 void t.test('whatever cannot be cut has its word', async (t) => {
@@ -49,28 +50,30 @@ void t.test('whatever cannot be cut has its word', async (t) => {
   ]
   for (const [word, look] of cases) {
     const { means, why, mode } = setUp(t, look)
-    t.equal(await means.find(AT), undefined, word)
+    t.equal(await means.find(AT, 'kick'), undefined, word)
     mode.end = 'cut'
-    await t.rejects(means.find(AT), {
+    await t.rejects(means.find(AT, 'kick'), {
       message: `streams.end = "cut", and this stream cannot be cut (${word}): ${WHYS[word]}`,
     })
     t.same(why, [word, word])
   }
   const { means, why } = setUp(t, found)
-  t.equal(await means.find({ why: 'unix' }), undefined)
+  t.equal(await means.find({ why: 'unix' }, 'kick'), undefined)
   t.same(why, ['unix'])
 })
 
 void t.test('one of two by the same name is let in by no mode', async (t) => {
   const { means, why } = setUp(t, async () => ({ refused: 'ambiguous' }))
-  await t.rejects(means.find(AT), { message: /^streams\.end = "auto", and this stream cannot be/ })
+  await t.rejects(means.find(AT, 'kick'), {
+    message: /^streams\.end = "auto", and this stream cannot be/,
+  })
   t.same(why, ['ambiguous'])
 })
 
 void t.test('a cookie that comes late is never used', async (t) => {
   const late = Promise.withResolvers<Look>()
   const { means, why } = setUp(t, () => late.promise)
-  t.equal(await means.find(AT), undefined)
+  t.equal(await means.find(AT, 'kick'), undefined)
   late.resolve({ cookie: 'c0', queued: 0 })
   await late.promise
   t.same(why, ['silent'])
@@ -78,7 +81,7 @@ void t.test('a cookie that comes late is never used', async (t) => {
 
 void t.test('a cutter that is being started is waited for longer', async (t) => {
   const { means, waits } = setUp(t, found, true)
-  await means.find(AT)
+  await means.find(AT, 'kick')
   t.same(waits, [1])
 })
 
@@ -86,7 +89,7 @@ void t.test('with kick nobody is asked', async (t) => {
   const { means, mode, why } = setUp(t, () => Promise.reject(new Error('asked')))
   mode.end = 'kick'
   t.notOk(means.areCut())
-  t.equal(await means.find(AT), undefined)
-  t.equal(await means.find({ why: 'old_nginx' }), undefined)
+  t.equal(await means.find(AT, 'kick'), undefined)
+  t.equal(await means.find({ why: 'old_nginx' }, 'kick'), undefined)
   t.same(why, [])
 })
