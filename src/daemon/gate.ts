@@ -21,7 +21,7 @@ import { createCheckHandlers } from '../http/check.ts'
 import { createJwksHandler } from '../http/jwks.ts'
 import type { Dialect } from '../http/dialect.ts'
 import { loginLabel } from '../http/login.ts'
-import { createGuessJudge } from '../http/machine-key.ts'
+import { createKeyDoor } from '../http/machine-key.ts'
 import { mikopbx } from '../http/mikopbx/routes.ts'
 import { refreshLabel } from '../http/refresh.ts'
 import { readOldResource, readResource } from '../http/resource.ts'
@@ -80,7 +80,6 @@ export const createGate = (
 ) => {
   const { store, sessions, sights, revocations, users, throttle, metrics, registry, clock } = parts
   const { machineKeys } = parts
-  const judgeGuess = createGuessJudge({ throttle: parts.guesses, nameOf: machineKeys.nameOf })
   const site = createSite(config.site.origins, config.cookies.secure)
   const now = (): number => clock.now()
   const cacheSize = config.checks.verdictCache
@@ -132,7 +131,6 @@ export const createGate = (
       tokens,
       tickets,
       actFor: createActFor({ users: ownUsers, store, accessTtl: terms.accessTtl, clock }),
-      judgeGuess,
       sessions,
       list: parts.listSessions,
       site,
@@ -165,7 +163,6 @@ export const createGate = (
         createKickId,
       },
       site,
-      judgeGuess,
       resourceOf(request) {
         parts.resourceNamed(read === readOldResource)
         return read(request)
@@ -191,7 +188,8 @@ export const createGate = (
     ]),
     ...dialects.flatMap(routesOf),
   ]
-  return { router: createRouter(routes), guard }
+  const door = createKeyDoor({ throttle: parts.guesses, nameOf: machineKeys.nameOf })
+  return { router: createRouter(routes.map(door)), guard }
 }
 
 export type Gate = ReturnType<typeof createGate>

@@ -8,7 +8,6 @@ import { isForSip } from '../auth/token.ts'
 import { type Admissions, createStreamOpener, mayBeWebSocket } from './admission.ts'
 import { readCredential } from './credential.ts'
 import { type Exemption, readExemption } from './exemption.ts'
-import type { JudgeGuess } from './machine-key.ts'
 import { challenge, type Reply, type SecurityEvent, STATUS } from './reply.ts'
 import type { Request } from './request.ts'
 import type { readResource } from './resource.ts'
@@ -82,11 +81,10 @@ export const createCheckHandlers = (parts: {
   admissions: Admissions
   site: Site
   resourceOf: typeof readResource
-  judgeGuess: JudgeGuess
   observe(observation: CheckObservation): void
   monotonic(): number
 }): Pick<Route, 'atOnce' | 'handler'> => {
-  const { guard, today, tickets, site, judgeGuess, observe, monotonic } = parts
+  const { guard, today, tickets, site, observe, monotonic } = parts
   const { admit, admitExempt, follow, isFollowed } = createStreamOpener(parts)
 
   const read = (request: Request, action: string | undefined): CheckRequest | Refusal => {
@@ -114,10 +112,8 @@ export const createCheckHandlers = (parts: {
   ): Reply => {
     observe({ action, decision, took: monotonic() - began })
     if ('refused' in decision) {
-      const events = judgeGuess(request, decision)
       return {
         ...deny(decision, action),
-        ...(events.length > 0 && { events }),
         ...(decision.refused === 'cross_site' && site.blame(request.headers)),
       }
     }

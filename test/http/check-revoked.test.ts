@@ -57,7 +57,6 @@ const setUp = (second: Decision, admit = () => 'kick-x') => {
     },
     site: createSite([], 'auto'),
     resourceOf: readResource,
-    judgeGuess: () => [],
     observe: ({ decision }) => void observed.push(decision),
     monotonic: () => 0,
   })
@@ -130,7 +129,6 @@ void t.test('a ticket for SIP waits for word of its session, and is judged again
       },
       site: createSite([], 'auto'),
       resourceOf: readResource,
-      judgeGuess: () => [],
       observe: ({ decision }) => void observed.push(decision),
       monotonic: () => 0,
     })

@@ -578,7 +578,6 @@ const handlerUnder = (
     },
     site: createSite([], 'auto'),
     resourceOf: readResource,
-    judgeGuess: () => [],
     observe: () => undefined,
     monotonic: () => 0,
   })

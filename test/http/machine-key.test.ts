@@ -2,39 +2,50 @@
 
 import t from 'tap'
 
-import { refuse } from '../../src/auth/decision.ts'
+import type { Reason } from '../../src/auth/decision.ts'
 import { createMachineKey } from '../../src/auth/machine-key.ts'
 import type { Attempt } from '../../src/auth/throttle.ts'
-import { createGuessJudge } from '../../src/http/machine-key.ts'
+import { createKeyDoor } from '../../src/http/machine-key.ts'
+import type { Reply } from '../../src/http/reply.ts'
 import { requestOf } from '../fixtures/daemon.ts'
 
-const UNKNOWN = refuse('unknown_machine_key')
 const request = requestOf(['Authorization', `Bearer ${createMachineKey()}`])
+const OTHER = [{ name: 'MEDIA_ACCESS_DENIED', message: 'expired' }] as const
 
-const judgeWith = (begin: () => Attempt, name?: string) => {
+/** What the log is told, where a route answers with this reason. */
+const toldBy = async (begin: () => Attempt, reason?: Reason, name?: string) => {
   const throttle = { begin, hasLoggedIn: () => false, remember: () => undefined }
-  return createGuessJudge({ throttle, nameOf: () => name })
+  const door = createKeyDoor({ throttle, nameOf: () => name })
+  const reply: Reply = { status: 401, headers: [], reason, events: OTHER }
+  const shape = (error: string) => ({ error })
+  const { handler } = door({
+    name: 'check',
+    method: 'GET',
+    path: '/check',
+    handler: async () => reply,
+    shape,
+  })
+  return (await handler(request)).events
 }
 
 void t.test('a guess is told however it is counted', async (t) => {
   const settled: string[] = []
   const told = [{ name: 'MACHINE_KEY_DENIED', message: 'unknown machine key' }]
-  const open = judgeWith(() => ({ settle: (outcome) => void settled.push(outcome) }))
-  t.same(open(request, UNKNOWN), told)
+  const unknown = (begin: () => Attempt) => toldBy(begin, 'unknown_machine_key')
+  t.same(await unknown(() => ({ settle: (outcome) => void settled.push(outcome) })), told)
   t.same(settled, ['failed'])
-  const waiting = judgeWith(() => ({ wait: Promise.resolve(), by: 'pair' }))
-  t.same(waiting(request, UNKNOWN), told, 'nobody is kept waiting for a refusal')
-  const banned = (first: boolean) => judgeWith(() => ({ retryAfter: 9, by: 'address', first }))
-  t.match(banned(true)(request, UNKNOWN), [{ name: 'BANNED' }])
-  t.same(banned(false)(request, UNKNOWN), [], 'once')
+  const waiting = { wait: Promise.resolve(), by: 'pair' } as const
+  t.same(await unknown(() => waiting), told, 'nobody is kept waiting for a refusal')
+  const banned = (first: boolean) => unknown(() => ({ retryAfter: 9, by: 'address', first }))
+  t.match(await banned(true), [{ name: 'BANNED' }])
+  t.same(await banned(false), [], 'once')
 })
 
 void t.test('nothing else is a guess', async (t) => {
-  const never = judgeWith(() => {
+  const never = () => {
     throw new Error('counted')
-  }, 'key:k')
-  t.same(never(request, refuse('expired')), [])
-  t.same(never(request, { claims: {}, role: '' } as never), [])
-  t.same(never(requestOf([]), UNKNOWN), [])
-  t.match(never(request, refuse('wrong_network')), [{ user: 'key:k' }])
+  }
+  t.same(await toldBy(never, 'expired'), OTHER)
+  t.same(await toldBy(never), OTHER)
+  t.match(await toldBy(never, 'wrong_network', 'key:k'), [{ user: 'key:k' }])
 })

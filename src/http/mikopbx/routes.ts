@@ -2,7 +2,6 @@
 
 import { answerFirst } from '../connection.ts'
 import type { Dialect } from '../dialect.ts'
-import { forPeople } from '../machine-key.ts'
 import { routesBelow } from '../routes.ts'
 import { createLoginHandler } from './login.ts'
 import { createLogoutHandler } from './logout.ts'
@@ -16,13 +15,8 @@ export const mikopbx: Dialect = {
   routes(parts) {
     return routesBelow(parts.basePath, shape, [
       ['login', 'POST', '/auth:login', createLoginHandler(parts)],
-      ['refresh', 'POST', '/auth:refresh', forPeople(createRefreshHandler(parts))],
-      [
-        'logout',
-        'POST',
-        '/auth:logout',
-        forPeople(answerFirst(parts.hold, createLogoutHandler(parts))),
-      ],
+      ['refresh', 'POST', '/auth:refresh', createRefreshHandler(parts)],
+      ['logout', 'POST', '/auth:logout', answerFirst(parts.hold, createLogoutHandler(parts))],
     ])
   },
 }

@@ -3,16 +3,12 @@
 
 import type { Guard } from '../../auth/check.ts'
 import { readBearer } from '../credential.ts'
-import type { JudgeGuess } from '../machine-key.ts'
 import { challenge, failure } from '../reply.ts'
 import type { Handler } from '../request.ts'
 import { success } from './reply.ts'
 
-export const createCheckMediaAccessHandler = (parts: {
-  guard: Guard
-  judgeGuess: JudgeGuess
-}): Handler => {
-  const { guard, judgeGuess } = parts
+export const createCheckMediaAccessHandler = (parts: { guard: Guard }): Handler => {
+  const { guard } = parts
   return async (request) => {
     const credential = readBearer(request.headers)
     const decision =
@@ -20,11 +16,9 @@ export const createCheckMediaAccessHandler = (parts: {
         ? credential
         : await guard.identify(credential.token, 'access', request.address)
     if (!('refused' in decision)) return success({})
-    const events = judgeGuess(request, decision)
     return failure(401, 'Unauthorized: log in, or renew the token', {
       headers: ['WWW-Authenticate', challenge(decision)],
       reason: decision.refused,
-      events,
     })
   }
 }

@@ -3,7 +3,6 @@
 
 import { answerFirst } from '../connection.ts'
 import type { Dialect } from '../dialect.ts'
-import { forPeople } from '../machine-key.ts'
 import { routesBelow } from '../routes.ts'
 import { createCheckMediaAccessHandler } from './check-media-access.ts'
 import { createLoginHandler } from './login.ts'
@@ -20,24 +19,19 @@ export const softphone: Dialect = {
   routes(parts) {
     return routesBelow(parts.basePath, shape, [
       ['login', 'POST', '/auth/login', createLoginHandler(parts)],
-      ['refresh', 'POST', '/auth/refresh', forPeople(createRefreshHandler(parts))],
-      [
-        'logout',
-        'POST',
-        '/auth/logout',
-        forPeople(answerFirst(parts.hold, createLogoutHandler(parts))),
-      ],
-      ['profile', 'GET', '/profile', forPeople(createProfileHandler(parts))],
+      ['refresh', 'POST', '/auth/refresh', createRefreshHandler(parts)],
+      ['logout', 'POST', '/auth/logout', answerFirst(parts.hold, createLogoutHandler(parts))],
+      ['profile', 'GET', '/profile', createProfileHandler(parts)],
       // Somebody answers. Whether we can decide is what /readyz tells, on the operator's listener.
       ['health', 'GET', '/health', async () => success({ status: 'ok', timestamp: parts.now() })],
       ['check_media_access', 'GET', '/check-media-access', createCheckMediaAccessHandler(parts)],
       ['ticket', 'POST', '/auth/ticket', createTicketHandler(parts)],
-      ['sessions', 'GET', '/auth/sessions', forPeople(createSessionsHandler(parts))],
+      ['sessions', 'GET', '/auth/sessions', createSessionsHandler(parts)],
       [
         'session_end',
         'DELETE',
         '/auth/sessions/:id',
-        forPeople(answerFirst(parts.hold, createSessionEndHandler(parts))),
+        answerFirst(parts.hold, createSessionEndHandler(parts)),
       ],
     ])
   },
