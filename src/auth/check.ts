@@ -5,9 +5,8 @@ import type { Clock } from '../clock.ts'
 import type { Lookup } from '../users/source.ts'
 import { type Reason, type Refusal, refuse } from './decision.ts'
 import { findGrant, isAction, isResource, isUnknownCall, type Policy } from './grants.ts'
-import { isMachineKey, machineKeyOf } from './machine-key.ts'
+import { findMachineGrant, isMachineKey, machineKeyOf } from './machine-key.ts'
 import type { MachineKeys } from './machine-keys.ts'
-import { NOBODY } from './pattern.ts'
 import type { Revocations } from './revocations.ts'
 import { type Claims, judgeTime, type Tokens, type TokenType, type Verdict } from './token.ts'
 
@@ -131,10 +130,12 @@ export const createGuard = (parts: {
     if (resource === undefined || !isResource(resource)) return refuse('bad_resource')
     const { claims, role, number } = identity
     const { ticket, machine } = claims
-    if (machine && action === 'subscribe' && resource.startsWith('me/')) return refuse('no_grant')
-    const grants = machine?.grants ?? policy.get(role)
+    if (machine) {
+      return findMachineGrant(machine, action, resource) ? identity : refuse('no_grant')
+    }
+    const grants = policy.get(role)
     if (!grants) return refuse('unknown_role')
-    const subject = machine ? NOBODY : { username: claims.username, id: claims.sub, role, number }
+    const subject = { username: claims.username, id: claims.sub, role, number }
     if (ticket && !(ticket.action === action && ticket.pattern.matches(resource, subject))) {
       return refuse('ticket_mismatch')
     }

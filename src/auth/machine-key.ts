@@ -5,7 +5,8 @@
 import { hash, randomBytes } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 
-import { type Grant, parseGrant } from './grants.ts'
+import { type Action, findGrant, type Grant, parseGrant } from './grants.ts'
+import { NOBODY } from './pattern.ts'
 
 const PREFIX = 'pstrn_'
 const DIGITS = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
@@ -82,3 +83,13 @@ export const parseMachineGrants = (
   }
   return found
 }
+
+/** Which of them allows it; none does for `me/`, which is a user's own. */
+export const findMachineGrant = (
+  { grants }: Pick<MachineGrants, 'grants'>,
+  action: Action,
+  resource: string,
+): Grant | undefined =>
+  action === 'subscribe' && resource.startsWith('me/')
+    ? undefined
+    : findGrant(grants, action, resource, NOBODY)

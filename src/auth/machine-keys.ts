@@ -7,16 +7,16 @@ import type { MachineKey } from '../store/machine-key.ts'
 import type { Store } from '../store/store.ts'
 import type { Identity } from './check.ts'
 import { type Refusal, refuse } from './decision.ts'
-import { findGrant, isAction } from './grants.ts'
+import { isAction } from './grants.ts'
 import {
   createMachineKeyId,
+  findMachineGrant,
   hashMachineKey,
   isWhole,
   type MachineGrants,
   machineUser,
   parseMachineGrants,
 } from './machine-key.ts'
-import { NOBODY } from './pattern.ts'
 
 /** X-Auth-Role of all of them: what one may do stands in no role. */
 const ROLE = 'machine-key'
@@ -203,12 +203,10 @@ export const createMachineKeys = (parts: {
     },
     stands,
     /** Whether it stands and may do this, for what was let in before. */
-    grants(id: string, action: string, resource: string): boolean {
-      const grants = byId.get(id)?.grants ?? []
-      return (
-        stands(id) && isAction(action) && findGrant(grants, action, resource, NOBODY) !== undefined
-      )
-    },
+    grants: (id: string, action: string, resource: string): boolean =>
+      stands(id) &&
+      isAction(action) &&
+      findMachineGrant(byId.get(id) ?? NOTHING, action, resource) !== undefined,
     /** As the store has them, with their last uses. */
     async list(): Promise<readonly MachineKey[]> {
       await exchange((keys) => [keys, undefined])

@@ -75,3 +75,16 @@ export const orderDaemon = async (
     typeof error === 'string' ? error : `the daemon answered ${told.status}: see its log`,
   )
 }
+
+/** The same, of what the running daemon alone has. */
+export const askRunning = async (
+  socket: string,
+  what: string,
+  method: 'GET' | 'POST',
+  path: string,
+  asked?: Readonly<Record<string, unknown>>,
+): Promise<Readonly<Record<string, unknown>>> => {
+  const body = await orderDaemon(socket, method, path, asked)
+  if (body) return body
+  throw new Stop(IO_FAILED, `the daemon is not running, and only it has the ${what}: start it`)
+}

@@ -12,20 +12,16 @@ import { loadConfig } from '../config/load.ts'
 import type { MachineKeyView } from '../daemon/machine-key-operations.ts'
 import { findNetworkProblem } from '../config/networks.ts'
 import { type Command, verb } from './command.ts'
-import { orderDaemon } from './control-client.ts'
-import { type Io, IO_FAILED, OK, REFUSED, Stop, WrongUsage } from './io.ts'
+import { askRunning } from './control-client.ts'
+import { type Io, OK, REFUSED, Stop, WrongUsage } from './io.ts'
 import { formatTable, timeText } from './table.ts'
 
-const ask = async (
+const ask = (
   file: string,
   method: 'GET' | 'POST',
   path: string,
   asked?: Readonly<Record<string, unknown>>,
-): Promise<Readonly<Record<string, unknown>>> => {
-  const body = await orderDaemon(loadConfig(file).listen.control, method, path, asked)
-  if (body) return body
-  throw new Stop(IO_FAILED, 'the daemon is not running, and only it has the machine keys: start it')
-}
+) => askRunning(loadConfig(file).listen.control, 'machine keys', method, path, asked)
 
 const readName = (name: string): string => {
   if (isMachineKeyName(name)) return name

@@ -2,7 +2,6 @@
 // same rules as a check, with the config as it stands in the file.
 
 import {
-  type Action,
   ACTIONS,
   type Call,
   createPolicy,
@@ -12,8 +11,12 @@ import {
   isResource,
   isUnknownCall,
 } from '../auth/grants.ts'
-import { isMachineUser, machineUser, parseMachineGrants } from '../auth/machine-key.ts'
-import { NOBODY } from '../auth/pattern.ts'
+import {
+  findMachineGrant,
+  isMachineUser,
+  machineUser,
+  parseMachineGrants,
+} from '../auth/machine-key.ts'
 import type { Calls } from '../calls/calls.ts'
 import { readCdr } from '../calls/cdr-reader.ts'
 import { systemClock } from '../clock.ts'
@@ -26,8 +29,8 @@ import { asOwner } from '../files/owner.ts'
 import { createPasswordPool } from '../passwords/pool.ts'
 import type { Lookup, User } from '../users/source.ts'
 import { type Command, verb } from './command.ts'
-import { askDaemon, orderDaemon } from './control-client.ts'
-import { type Io, IO_FAILED, OK, REFUSED, Stop } from './io.ts'
+import { askDaemon, askRunning } from './control-client.ts'
+import { type Io, OK, REFUSED, Stop } from './io.ts'
 
 /** Asks the same sources as the daemon, opened for this one question. */
 const lookUp = async (config: Config, name: string): Promise<Lookup> => {
@@ -66,26 +69,14 @@ const describeCall = (
 
 /** What the machine keys of that name may do; undefined: there is none. Only the daemon has them. */
 const grantsOfKey = async (
-  config: Config,
+  { listen }: Config,
   user: string,
 ): Promise<readonly string[] | undefined> => {
-  const body = await orderDaemon(config.listen.control, 'GET', '/machine-keys')
-  if (!body) throw new Stop(IO_FAILED, 'only the daemon has the machine keys: start it')
-  const keys = body['keys'] as readonly MachineKeyView[]
-  const own = keys.filter(({ name, state }) => machineUser(name) === user && state === 'active')
+  const { keys } = await askRunning(listen.control, 'machine keys', 'GET', '/machine-keys')
+  const own = (keys as readonly MachineKeyView[]).filter(
+    ({ name, state }) => machineUser(name) === user && state === 'active',
+  )
   return own.length > 0 ? own.flatMap(({ grants }) => grants) : undefined
-}
-
-const explainKey = (
-  user: string,
-  texts: readonly string[],
-  { action, resource }: { action: Action; resource: string },
-): { allowed: string } | { refused: string } => {
-  const read = parseMachineGrants(texts)
-  const grants = 'problem' in read ? [] : read.grants
-  const grant = findGrant(grants, action, resource, NOBODY)
-  if (grant) return { allowed: `${user} has the grant ${grant.text}` }
-  return { refused: `${user} has only ${texts.join(', ')}` }
 }
 
 const explain = async (
@@ -108,9 +99,10 @@ const explain = async (
   if (isMachineUser(user)) {
     const texts = await grantsOfKey(config, user)
     if (!texts) return refused('unknown_machine_key', 'none of that name counts')
-    const said = explainKey(user, texts, { action, resource })
-    if ('refused' in said) return refused('no_grant', said.refused)
-    io.out(`allowed: ${said.allowed}`)
+    const read = parseMachineGrants(texts)
+    const grant = 'problem' in read ? undefined : findMachineGrant(read, action, resource)
+    if (!grant) return refused('no_grant', `${user} has only ${texts.join(', ')}`)
+    io.out(`allowed: ${user} has the grant ${grant.text}`)
     return OK
   }
   const found = await lookUp(config, user)

@@ -4,8 +4,8 @@
 import { loadConfig } from '../config/load.ts'
 import type { SessionView } from '../daemon/session-view.ts'
 import { type Command, verb } from './command.ts'
-import { orderDaemon } from './control-client.ts'
-import { IO_FAILED, OK, REFUSED, Stop, WrongUsage } from './io.ts'
+import { askRunning } from './control-client.ts'
+import { OK, REFUSED, WrongUsage } from './io.ts'
 import { formatTable, timeText } from './table.ts'
 
 const formatSessions = (sessions: readonly SessionView[]): string => {
@@ -47,15 +47,8 @@ const selectSessions = (id: string | undefined, user: string | undefined, all: b
   throw new WrongUsage('give one of: ID, --user NAME, --all')
 }
 
-const ask = async (
-  file: string,
-  method: 'GET' | 'POST',
-  path: string,
-): Promise<Readonly<Record<string, unknown>>> => {
-  const body = await orderDaemon(loadConfig(file).listen.control, method, path)
-  if (body) return body
-  throw new Stop(IO_FAILED, 'the daemon is not running, and only it knows the sessions: start it')
-}
+const ask = (file: string, method: 'GET' | 'POST', path: string) =>
+  askRunning(loadConfig(file).listen.control, 'sessions', method, path)
 
 /** `end` and `kick`; `field` of the daemon's answer is how many it ended. */
 const ending = (name: string, field: string, noun: string) =>

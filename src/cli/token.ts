@@ -4,7 +4,7 @@
 import { decodeObject, type Members } from '../auth/compact.ts'
 import { loadConfig } from '../config/load.ts'
 import { type Command, verb } from './command.ts'
-import { askDaemon } from './control-client.ts'
+import { orderDaemon } from './control-client.ts'
 import { type Io, IO_FAILED, OK, REFUSED, Stop, WrongUsage } from './io.ts'
 import { readPiped } from './prompt.ts'
 
@@ -46,12 +46,10 @@ const askCheck = async (
   socket: string,
   asked: Readonly<Record<string, unknown>>,
 ): Promise<CheckAnswer | string> => {
-  const told = await askDaemon(socket, 'POST', '/tokens/inspect', undefined, asked)
-  if (told === 'not_running') return 'the daemon is not running'
-  if ('problem' in told) return told.problem
-  return told.status === 200
-    ? (told.body as CheckAnswer)
-    : `the daemon answered ${told.status}: see its log`
+  const told = await orderDaemon(socket, 'POST', '/tokens/inspect', asked).catch(
+    ({ message }: Stop) => message,
+  )
+  return (told as unknown as CheckAnswer | string | undefined) ?? 'the daemon is not running'
 }
 
 export const token: Command = {

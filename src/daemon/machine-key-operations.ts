@@ -35,11 +35,11 @@ export const createMachineKeyOperations = (parts: {
   machineKeys: Pick<MachineKeys, 'add' | 'list' | 'remove' | 'rotate' | 'stands'>
   registry: Pick<Registry, 'list'>
   peers: Pick<Peers, 'machineKeysChanged'>
-  observer: Pick<Observer, 'machineKey'>
+  observer: Pick<Observer, 'ordered'>
 }) => {
   const { machineKeys, registry, peers, observer } = parts
-  const tellAdded = (id: string, name: string, words: string): Promise<void> => {
-    observer.machineKey('MACHINE_KEY_ADDED', words, machineUser(name), id)
+  const tellAdded = (sid: string, name: string, message: string): Promise<void> => {
+    observer.ordered({ name: 'MACHINE_KEY_ADDED', message, user: machineUser(name), sid })
     return peers.machineKeysChanged()
   }
   const view = (key: MachineKey, streams: number) => ({
@@ -75,8 +75,10 @@ export const createMachineKeyOperations = (parts: {
       return { old: made?.old }
     },
     async remove({ which }: { which: string }) {
-      const tell = ({ id, name }: MachineKey): void =>
-        observer.machineKey('MACHINE_KEY_REMOVED', 'removed', machineUser(name), id)
+      const tell = ({ id: sid, name }: MachineKey): void => {
+        const event = { name: 'MACHINE_KEY_REMOVED', message: 'removed' } as const
+        observer.ordered({ ...event, user: machineUser(name), sid })
+      }
       try {
         return { removed: await machineKeys.remove(which, tell) }
       } finally {

@@ -96,14 +96,9 @@ export const createObserver = (parts: {
       if (cause === 'logout' || cause === 'refresh_reused') return
       securityEvent({ name: 'SESSION_ENDED', message: cause, user: username, sid }, NOBODY)
     },
-    /** By the operator; the key's name stands for a user's. */
-    machineKey(
-      name: 'MACHINE_KEY_ADDED' | 'MACHINE_KEY_REMOVED',
-      message: string,
-      user: string,
-      sid: string,
-    ): void {
-      securityEvent({ name, message, user, sid }, NOBODY)
+    /** Without a client. */
+    ordered(event: SecurityEvent): void {
+      securityEvent(event, NOBODY)
     },
     /** Of a check; for one version. */
     resourceNamed(inHeader: boolean): void {

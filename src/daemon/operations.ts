@@ -33,7 +33,7 @@ const AT_ONCE = 256 // of what is asked of the store, shares a commit
 export const createOperations = (parts: {
   store: Store
   machineKeys: MachineKeys
-  observer: Pick<Observer, 'machineKey'>
+  observer: Pick<Observer, 'ordered'>
   sessions: Sessions
   registry: Registry
   workers: Pick<Workers, 'reloadDue' | 'isListLost' | 'areGuessed'>

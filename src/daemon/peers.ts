@@ -35,15 +35,10 @@ const LOOK_EVERY = 1 // second, at the lists of the instances beside us
 const MINUTE = 60 // seconds
 const TRY_AGAIN = 1 // second, where what must be known could not be read though the store answers
 
-type Signal =
-  | { stream: string }
-  | { kick: SessionSelector & { all: boolean } }
-  | { machineKeys: true }
+type Signal = { stream: string } | { kick: SessionSelector } | { machineKeys: true }
 
 /** Undefined for a signal that is not ours or a newer version's: it is ignored. Only `all` means everybody. */
-const parseSignal = (
-  text: string,
-): { stream: string } | { kick: SessionSelector } | { machineKeys: true } | undefined => {
+const parseSignal = (text: string): Signal | undefined => {
   try {
     const { stream, kick, machineKeys } = Object(JSON.parse(text)) as Record<string, unknown>
     if (machineKeys === true) return { machineKeys }
@@ -86,7 +81,8 @@ export const createPeers = (parts: PeersParts) => {
   let closed = false
   let cancelRetry = (): void => {}
 
-  const tell = (signal: Signal): Promise<void> => signals.tell(JSON.stringify(signal))
+  const tell = (signal: Signal | { kick: { all: boolean } }): Promise<void> =>
+    signals.tell(JSON.stringify(signal))
 
   const trust = (since: number): void => {
     if (since > clock.now() + MINUTE) {

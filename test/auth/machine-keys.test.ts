@@ -295,7 +295,7 @@ void t.test('an operator removes what is known here, though the store be away', 
     machineKeys: keys,
     registry: { list: () => [] },
     peers: { machineKeysChanged: async () => undefined },
-    observer: { machineKey: (name) => void told.push(name) },
+    observer: { ordered: ({ name }) => void told.push(name) },
   })
   store.away = true
   await t.rejects(remove({ which: 'board' }), { message: 'away' })

@@ -300,10 +300,12 @@ void t.test('`policy explain` knows a key by its name', async (t) => {
     status: 1,
     out: 'refused (no_grant): key:board has only subscribe:users-*',
   })
+  await add('all', '--grants', 'subscribe:**')
+  t.match(await explain('key:all', 'me/calls'), { status: 1, out: /no_grant/ }, 'as a check says')
   t.match(await explain('key:none', 'contacts'), { status: 1, out: /unknown_machine_key/ })
   await daemon.stop()
   t.match(await explain('key:board', 'contacts'), {
-    err: /only the daemon has the machine keys: start it/,
+    err: /only it has the machine keys: start it/,
   })
 })
 

@@ -144,7 +144,7 @@ void t.test('without a daemon, or with one that is broken, it says so', async (t
   const none = await place(t)
   t.match(await run('list', ...none.at), {
     status: 74,
-    err: /is not running, and only it knows the sessions: start it/,
+    err: /is not running, and only it has the sessions: start it/,
   })
   t.match(await run('end', '--all', ...none.at), { status: 74, out: '' })
   const broken = await place(t, { status: 500, body: {} })
