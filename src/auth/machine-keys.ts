@@ -93,9 +93,9 @@ export const createMachineKeys = (parts: {
   const counts = ({ id, until, removedAt }: MachineKey): boolean =>
     removedAt === 0 && !removed.has(id) && clock.now() < until
 
-  const stands = (id: string): boolean => {
+  const standing = (id: string): Held | undefined => {
     const held = byId.get(id)
-    return held !== undefined && counts(held.key)
+    return held && counts(held.key) ? held : undefined
   }
 
   /** Tells of those that counted a moment ago. */
@@ -117,6 +117,7 @@ export const createMachineKeys = (parts: {
     latest.size > 0 && clock.monotonic() >= usesWrittenAt + WRITE_EVERY
 
   const exchangeOnce = async <Result>(edit: Edit<Result>, withUses: boolean): Promise<Result> => {
+    isBehind = true
     for (;;) {
       const began = clock.monotonic()
       const found = await store.machineKeys()
@@ -131,6 +132,7 @@ export const createMachineKeys = (parts: {
       const written = JSON.stringify(next)
       if (written !== found && !(await store.replaceMachineKeys(found, written))) continue
       readAt = began
+      isBehind = false
       if (used.size > 0) usesWrittenAt = began
       for (const [id, use] of used) if (latest.get(id) === use) latest.delete(id)
       const isNew = written !== text
@@ -150,14 +152,7 @@ export const createMachineKeys = (parts: {
       .finally(() => {
         waiting--
       })
-    turn = exchanging.then(
-      () => {
-        isBehind = false
-      },
-      () => {
-        isBehind = true
-      },
-    )
+    turn = exchanging.catch(() => undefined)
     return exchanging
   }
   const read = (): Promise<void> => exchange((keys) => [keys, undefined], false)
@@ -201,12 +196,12 @@ export const createMachineKeys = (parts: {
       const held = byHash.get(hashMachineKey(token) ?? '')
       return held && machineUser(held.key.name)
     },
-    stands,
+    stands: (id: string): boolean => standing(id) !== undefined,
     /** Whether it stands and may do this, for what was let in before. */
-    grants: (id: string, action: string, resource: string): boolean =>
-      stands(id) &&
-      isAction(action) &&
-      findMachineGrant(byId.get(id) ?? NOTHING, action, resource) !== undefined,
+    grants(id: string, action: string, resource: string): boolean {
+      const held = standing(id)
+      return held && isAction(action) ? !!findMachineGrant(held, action, resource) : false
+    },
     /** As the store has them, with their last uses. */
     async list(): Promise<readonly MachineKey[]> {
       await exchange((keys) => [keys, undefined])
