@@ -9,6 +9,7 @@ import type { Session, Store } from '../store/store.ts'
 import type { Lookup, User } from '../users/source.ts'
 import type { Identity } from './check.ts'
 import { createId } from './issue.ts'
+import { judgeAgain } from './login.ts'
 import { machineKeyOf } from './machine-key.ts'
 import { NOBODY } from './pattern.ts'
 
@@ -19,7 +20,10 @@ export type ActedFor =
   | { unavailable: 'source_away' }
 
 export const createActFor = (parts: {
-  users: { lookup(username: string): Promise<Lookup> }
+  users: {
+    lookup(username: string): Promise<Lookup>
+    peek(username: string): Lookup | undefined
+  }
   store: Pick<Store, 'identify' | 'listSessions' | 'openSession'>
   /** How long a stream goes on that a ticket opened: as long as with an access token. */
   accessTtl: number
@@ -76,6 +80,8 @@ export const createActFor = (parts: {
     const found = finding.get(which) ?? find().finally(() => finding.delete(which))
     finding.set(which, found)
     const { sid, userId } = await found
+    // What ended the user's sessions meanwhile did not see this one: it stays without a ticket.
+    if (judgeAgain(users.peek(username), user)) return { unavailable: 'source_away' }
     const identity: Identity = {
       role: user.role,
       number: user.number,

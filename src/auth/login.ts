@@ -45,7 +45,7 @@ export type LoginResult =
   | { unavailable: 'hash_queue_full' | 'source_away'; retryAfter: number }
 
 /** What has changed about the user meanwhile; undefined: nothing that matters. */
-const judgeAgain = (
+export const judgeAgain = (
   today: Lookup | undefined,
   user: User,
 ): { refused: LoginFailure; cause: EndCause } | undefined => {

@@ -285,7 +285,7 @@ void t.test('whose source is away gets none, and nothing is opened', async (t) =
     throw new Error('asked')
   }
   const actFor = createActFor({
-    users: { lookup: async () => ({ unavailable: 'source_away' }) },
+    users: { lookup: async () => ({ unavailable: 'source_away' }), peek: () => undefined },
     store: { identify: never, listSessions: never, openSession: never },
     accessTtl: 60,
     clock: createTestClock(),
@@ -302,6 +302,44 @@ void t.test('whose source is away gets none, and nothing is opened', async (t) =
       refused: 'no_grant',
     },
   )
+})
+
+void t.test('whose password changes while it is made gets none', async (t) => {
+  const { daemon, ask } = await setUp(t)
+  const claims = { machine: parseMachineGrants(['ticket:*']), sid: 'key_0123456789abcdef' }
+  const user = { name: '201', role: 'user', displayName: '', credential: 'old' }
+  let today = user
+  const actFor = createActFor({
+    users: { lookup: async () => ({ user }), peek: () => ({ user: today }) },
+    store: {
+      identify: async () => 1,
+      listSessions: async () => [],
+      async openSession() {
+        today = { ...user, credential: 'new' }
+        return []
+      },
+    },
+    accessTtl: 60,
+    clock: createTestClock(),
+  })
+  const holder = { claims: { ...claims, exp: NOW + 60 }, role: '' } as unknown as Identity
+  t.same(await actFor(holder, '201', ''), { unavailable: 'source_away' }, 'it is asked again')
+  t.equal((await ask({ user: '201', ...READ })).status, 200)
+  daemon.place.users(`201:!${HASH}:user:Anna`, ...USERS.slice(1))
+  const [, ...answers] = await Promise.all([
+    daemon.control('/users/reload', { method: 'POST' }),
+    ...Array.from({ length: 20 }, () => ask({ user: '201', ...READ })),
+  ])
+  const tickets = answers.filter(({ status }) => status === 200)
+  for (const ticket of tickets) {
+    const shown = await daemon.check('', {
+      Authorization: [],
+      'X-Auth-Accept': 'ticket',
+      'X-Original-URI': `/x?ticket=${String(ticket.json()['ticket'])}`,
+      resource: READ.resource,
+    })
+    t.equal(shown.status, 401)
+  }
 })
 
 void t.test('while a service of users is away the answer is a 503', async (t) => {
