@@ -51,6 +51,7 @@ export const createOperations = (parts: {
 }) => {
   const { store, sessions, registry, users, follower, peers, inForce } = parts
   const { workers, cutter } = parts
+  const machineKeys = createMachineKeyOperations(parts)
   const kick = async (which: SessionSelector): Promise<number> => {
     const [kicked] = await Promise.all([registry.kickSelected(which), peers.kick(which)])
     return kicked
@@ -75,7 +76,10 @@ export const createOperations = (parts: {
     }
   }
   return {
-    machineKeys: createMachineKeyOperations(parts),
+    machineKeys: {
+      ...machineKeys,
+      remove: (asked: { which: string }) => explained(machineKeys.remove(asked)),
+    },
     reload: (isMeant: boolean) => explained(inForce.reload(undefined, isMeant)),
     listSessions: parts.listSessions,
     nginx: (): WorkersReport & CutsReport => ({

@@ -291,8 +291,13 @@ void t.test('a command is told what is wrong with the store', NEEDS_REDIS, async
   const daemon = await startTestDaemon(t, {
     sections: { store: `url = "${redis.socketUrl}"\ntimeout = 0.5\nstale_seconds = 600` },
   })
+  const orderKey = (what: string, asked: object) =>
+    askDaemon(daemon.controlSocket, 'POST', `/machine-keys/${what}`, undefined, { ...asked })
+  await orderKey('add', { name: 'board', hash: 'x', grants: ['read:x'], from: [] })
   redis.signal('SIGSTOP')
   t.teardown(() => redis.signal('SIGCONT'))
+  const removed = await orderKey('remove', { which: 'board' })
+  t.match(JSON.stringify(removed), /is refused by this daemon at once/)
   const told = await askDaemon(daemon.controlSocket, 'POST', '/sessions/end?id=nobodys')
   t.match(JSON.stringify(told), /is refused by this daemon at once/)
   redis.signal('SIGCONT')
