@@ -52,6 +52,9 @@ const parseSignal = (text: string): Signal | undefined => {
   }
 }
 
+// Seconds that whoever ended a session has for its answer, maybe over the connection that carries a stream of ours. What it
+// let in itself it ends at once.
+const ANSWERED_WITHIN = 0.15
 const RENEW_WITHIN = 0.5 // seconds that an expired stream may wait for word of a refresh elsewhere
 
 /** Which of these sessions were refreshed elsewhere. While the store is away, streams end with tokens we know of. */
@@ -151,7 +154,9 @@ export const createPeers = (parts: PeersParts) => {
 
   feed.onEnded(({ sid, until }) => {
     revocations.add(sid, until)
-    void registry.kickSession(sid, 'session_ended')
+    clock.after(ANSWERED_WITHIN, () => {
+      if (!closed) void registry.kickSession(sid, 'session_ended')
+    })
   })
   feed.onTrustedSince(trust)
   // Two faults may alternate several times a second: each is logged once per outage.

@@ -476,6 +476,10 @@ void t.test('a hint that is not understood does nothing', async (t) => {
   rig.peers.streamEnded('kick-y') // nobody hears it, and nothing breaks
   rig.heard.onEnded({ sid: 's', username: '201', cause: 'logout', until: NOW + 60 })
   t.ok(rig.revocations.has('s'))
+  const before = rig.kicked?.length
+  t.equal(rig.kicked?.at(-1), 'read keys', 'its streams outlast the answer')
+  await pause(200)
+  t.same(rig.kicked?.slice(before), ['s'])
   rig.setTrusted(NOW)
   await rig.peers.join()
   t.ok(rig.revocations.isBeforeEpoch(NOW - 1))
@@ -484,7 +488,10 @@ void t.test('a hint that is not understood does nothing', async (t) => {
   t.notMatch(String(rig.lines), /clock is ahead/)
   rig.heard.onTrustedSince(NOW + 300)
   t.match(String(rig.lines), /clock is ahead/)
+  rig.heard.onEnded({ sid: 'late', username: '201', cause: 'logout', until: NOW + 60 })
   rig.peers.close()
+  await pause(200)
+  t.notOk(rig.kicked?.includes('late'), 'the next start does it')
 })
 
 void t.test('a stop while it is being read is no fault', async (t) => {
