@@ -151,6 +151,14 @@ void t.test(
     t.comment(
       `${more.toFixed(0)} MiB, read in ${took.took.toFixed(0)} ms, of which this thread spent ${spent.toFixed(0)}; a look-up ${each.toFixed(1)} µs`,
     )
+    await writer.run(
+      "UPDATE cdr_general SET src_num = '77', src_chan = 'PJSIP/77-0000000a' WHERE id = 1",
+    )
+    const changed = startStopwatch()
+    await until(() => cdr.partiesOf(path(1))?.includes('77') === true)
+    const seen = changed()
+    t.comment(`a change of the oldest row is seen after ${seen.took.toFixed(0)} ms`)
+    t.ok(seen.ours <= 2000 + ROWS / 100, `${seen.ours} ms`)
     t.equal(cdr.state().recordings, ROWS)
     t.ok(more <= 150, `${more} MiB`)
     t.ok(spent <= 100 + ROWS / 1000, `this thread spent ${spent} ms`)
