@@ -69,9 +69,11 @@ const readAuths = async (
   for await (const section of inSlices(sections.get('auth') ?? [], SLICE)) {
     const { name, place } = section
     const read = readSecret(section, defaults)
-    const proof =
+    const whole =
       'secret' in read ? { ...read, mark: credentialOf(read.username, read.secret) } : read
-    const known = 'mark' in proof ? [proof] : []
+    const known = 'mark' in whole ? [whole] : []
+    const broken = `${place}: [${name}] is broken or made of a broken template: nobody logs in by it: mend it`
+    const proof = section.broken ? { unusable: broken } : whole
     const auth = auths.get(name)
     const [first] = auth?.sections ?? []
     if (!auth || !first) {
@@ -219,7 +221,9 @@ export const readAccounts = async (all: readonly Section[], terms: AccountTerms)
 
   const found: Candidate[] = []
   const users = new Map<string, Devices>()
-  const isAuthAlone = [...sections.keys()].every((type) => type === 'auth')
+  const isAuthAlone = [...sections].every(
+    ([type, all]) => type === 'auth' || all.every(({ broken }) => broken),
+  )
   const pairs = pairUp(auths, endpoints, uses, (section) =>
     readLoneAuth(section, isAuthAlone, terms),
   )

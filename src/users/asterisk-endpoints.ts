@@ -42,15 +42,24 @@ export type Sections = ReadonlyMap<string, readonly Section[]>
 
 export const SLICE = 200 // sections, 4 ms
 
-/** Those that are no templates, by their type. */
+const BROKEN = 'its section is broken: mend it'
+
+/** What takes logins away. */
+const TELLING = ['endpoint', 'aor', 'identify', 'registration']
+
+/** Those that are no templates, by their type; what is broken may be any that takes logins away. */
 export const sortByType = async (all: readonly Section[]): Promise<Sections> => {
   const sorted = new Map<string, Section[]>()
   for await (const section of inSlices(all, SLICE)) {
+    if (section.template) continue
     const type = readType(section)
-    if (section.template || type === undefined) continue
-    const namesakes = sorted.get(type)
-    if (namesakes) namesakes.push(section)
-    else sorted.set(type, [section])
+    const types = type === undefined && section.broken ? TELLING : [type]
+    for (const one of types) {
+      if (one === undefined) continue
+      const namesakes = sorted.get(one)
+      if (namesakes) namesakes.push(section)
+      else sorted.set(one, [section])
+    }
   }
   return sorted
 }
@@ -87,6 +96,7 @@ const readReferences = async (sections: Sections, { trunkContexts }: AccountTerm
   const findReason = (section: Section, endpoint: Endpoint): string | undefined => {
     const { name, context } = endpoint
     const key = name.toLowerCase()
+    if (section.broken) return BROKEN
     if (registered.has(key)) return 'a registration names it'
     if (readAll(section, 'outbound_auth').some((auth) => shown.has(auth)))
       return 'a registration shares its outbound_auth'

@@ -17,10 +17,16 @@ export interface Section {
   readonly place: string
   /** In order. */
   readonly variables: readonly Variable[]
+  /**
+   * It cannot be read whole, or is made of one that cannot. Asterisk reads no further there; here the others go on, and
+   * what is left of it takes logins away (it may be what tells a trunk) and gives none.
+   */
+  readonly broken: boolean
 }
 
 interface Draft extends Section {
   template: boolean
+  broken: boolean
   variables: Variable[]
 }
 
@@ -78,6 +84,7 @@ export const createSections = () => {
   const sections: Draft[] = []
   // A search through all would make 30,000 extensions of one template 10 s of work.
   const byName = new Map<string, Draft[]>()
+  const missed = new Set<string>() // by (+), of which nobody knows what it was to change
   let current: Draft | undefined
 
   const find = (name: string, matches: (section: Draft) => boolean): Draft | undefined =>
@@ -86,18 +93,19 @@ export const createSections = () => {
   const findAdded = (name: string, filter: string): Draft | undefined =>
     find(name, (section) => (filter === '' ? !section.template : matchesFilter(section, filter)))
 
-  /** What follows belongs to it, in an included file too. Or what is wrong: Asterisk then reads no further here. */
-  const open = (header: string, place: string): Draft | { fault: string } => {
+  /** What follows belongs to it, in an included file too. `fault`: why it is broken. */
+  const open = (header: string, place: string): { section: Draft; fault: string | undefined } => {
     const close = header.indexOf(']')
-    if (close === -1) return { fault: 'a section header without its ]: close it' }
-    const name = header.slice(1, close).slice(0, NAME)
+    const name = header.slice(1, close === -1 ? undefined : close).slice(0, NAME)
     const shown = decode(name)
-    const rest = header.slice(close + 1)
+    const rest = close === -1 ? '' : header.slice(close + 1)
     const end = rest.indexOf(')')
-    if (rest.startsWith('(') && end === -1) return { fault: `[${shown}]( without its ): close it` }
-    const options = rest.startsWith('(') ? rest.slice(1, end).split(',') : []
+    let fault: string | undefined
+    if (close === -1) fault = 'a section header without its ]: close it'
+    else if (rest.startsWith('(') && end === -1) fault = `[${shown}]( without its ): close it`
+    const options = rest.startsWith('(') && end !== -1 ? rest.slice(1, end).split(',') : []
 
-    const draft: Draft = { name: shown, template: false, place, variables: [] }
+    const draft: Draft = { name: shown, template: false, place, variables: [], broken: false }
     let section = draft
     for (const option of options) {
       if (option === '!') section.template = true
@@ -109,25 +117,27 @@ export const createSections = () => {
           // no pattern: Asterisk finds nothing by it either
         }
         if (added === undefined) {
-          return {
-            fault: `[${shown}](+) adds to a section that is not there: drop the (+), or put the section before it`,
-          }
+          missed.add(fold(name))
+          for (const namesake of byName.get(fold(name)) ?? []) namesake.broken = true
+          fault ??= `[${shown}](+) adds to a section that is not there: drop the (+), or put the section before it`
+          continue
         }
         if (section === draft) {
           added.template ||= draft.template
+          added.broken ||= draft.broken
           added.variables.push(...draft.variables)
         }
         section = added
       } else {
         const base = find(option, () => true)
+        section.variables.push(...(base?.variables ?? []))
+        section.broken ||= base?.broken ?? false
         if (base === undefined) {
-          return {
-            fault: `[${shown}] wants the template [${decode(option)}], which is not there: put it before this section, without a space`,
-          }
+          fault ??= `[${shown}] wants the template [${decode(option)}], which is not there: put it before this section, without a space`
         }
-        section.variables.push(...base.variables)
       }
     }
+    section.broken ||= fault !== undefined || missed.has(fold(name))
     if (section === draft) {
       sections.push(draft)
       const namesakes = byName.get(fold(name))
@@ -135,7 +145,7 @@ export const createSections = () => {
       else byName.set(fold(name), [draft])
     }
     current = section
-    return section
+    return { section, fault }
   }
 
   return {

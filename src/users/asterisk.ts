@@ -24,6 +24,14 @@ export interface AsteriskUsersOptions extends AsteriskTerms, SourceEvents {
 export const printable = (text: string): string =>
   text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '?')
 
+const MOST_SAID = 50
+
+/** For the log: a file of another kind would fill it. */
+const sayFirst = (file: string, lines: readonly string[]): readonly string[] =>
+  lines.length <= MOST_SAID
+    ? lines
+    : [...lines.slice(0, MOST_SAID), `${file}: and ${lines.length - MOST_SAID} more warnings`]
+
 /** Nobody is a user: said at each start, since an include that is missing looks like this. */
 const findNobody = (found: readonly Candidate[]): string => {
   const [first] = found
@@ -47,7 +55,7 @@ export const readAsteriskUsers = async (
     users: accounts,
     found,
     problems: config.problems,
-    warnings: [...config.warnings, ...warnings.map(printable), ...nobody.map(printable)],
+    warnings: sayFirst(terms.file, [...nobody, ...config.warnings, ...warnings].map(printable)),
     mark,
     readMark,
   }

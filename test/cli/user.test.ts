@@ -413,6 +413,8 @@ void t.test(
       err: /no list/,
     })
     configure('broken.conf')
-    t.match(await run(list), { status: 78, err: /broken\.conf:1: / })
+    t.match(await run(list), { status: 0, err: /warning: .*broken\.conf:1: / })
+    configure('none.conf')
+    t.match(await run(list), { status: 78, err: /none\.conf: cannot be read \(ENOENT\)/ })
   },
 )

@@ -232,9 +232,13 @@ const SLIPS: readonly Slip[] = [
     /postern\.toml:\d+: asterisk\.file: .*cannot be read \(ENOENT\)/,
   ],
   [
-    'a broken file of Asterisk',
-    (place) => writeFileSync(place.at('pjsip.conf'), '[301\n'),
-    /^\/.*pjsip\.conf:1: a section header without its \]/m,
+    'an included file of Asterisk that everybody can write',
+    (place) => {
+      writeFileSync(place.at('pjsip.conf'), '#include more.conf\n')
+      writeFileSync(place.at('more.conf'), '')
+      chmodSync(place.at('more.conf'), 0o666)
+    },
+    /^\/.*pjsip\.conf:1: \/.*more\.conf: has mode 666/m,
   ],
   [
     'a role of Asterisk that is none',

@@ -417,6 +417,36 @@ void t.test('two auth sections of one name let nobody in, and keep out nobody el
   }
 })
 
+void t.test('a broken section takes logins away and gives none', async (t) => {
+  const gsm = '[gsm]\ntype=endpoint\nauth=gsm\naors=gsm\n'
+  const secret = '[gsm]\ntype=auth\nusername=202\npassword=p-202\n'
+  const rows: [what: string, text: string, users: string[]][] = [
+    [
+      'an auth section',
+      phone('201').replaceAll('[201]\ntype=auth', '[201](t)\ntype=auth'),
+      ['202'],
+    ],
+    ['an endpoint', phone('201').replace('[201]', '[201](t)'), ['202']],
+    ['one without its type', phone('201').replace('[201]\ntype=endpoint', '[201](t)'), ['202']],
+    ['a trunk', `${gsm.replace('[gsm]', '[gsm](t)')}${secret}`, []],
+    ['a trunk without its type', `${gsm.replace('[gsm]\ntype=endpoint', '[gsm](t)')}${secret}`, []],
+    ['what identifies it', `${gsm}${secret}[i](t)\ntype=identify\nendpoint=gsm\n`, []],
+    ['that without its type', `${gsm}${secret}[i](t)\nendpoint=gsm\n`, []],
+    ['its aor', `${gsm}${secret}[gsm](t)\ncontact=sip:192.0.2.1\n`, []],
+    ['its auth section', `${gsm}context=from-pstn\n${secret.replace(']', '](t)')}`, []],
+    ['what is nothing here', '[x](t)\nfoo=1\n', ['202']],
+  ]
+  for (const [what, text, users] of rows) {
+    const { accounts, warnings } = await read(t, text + phone('202'))
+    t.same([...accounts.keys()], users, what)
+    t.notMatch(warnings.join(), /p-20/)
+  }
+  const lone = '[x](t)\nfoo=1\n[201]\ntype=auth\nusername=201\npassword=one\n'
+  t.same([...(await read(t, lone)).accounts.keys()], ['201'], 'auth sections are still alone')
+  const { found } = await read(t, phone('201').replace('[201]', '[201](t)'))
+  t.match(found, [{ leftOut: { why: 'its section is broken: mend it' } }])
+})
+
 void t.test('the odd secret of a trunk is nobody’s business', async (t) => {
   const { warnings } = await read(t, phone('t', 'context=from-pstn', 'auth_type=google_oauth'))
   t.same(warnings, [])
@@ -464,6 +494,7 @@ const phoneSections = (count: number): Section[] =>
   Array.from({ length: count }, (_, index): Section[] => {
     const name = String(index)
     const section = (variables: Record<string, string>): Section => ({
+      broken: false,
       name,
       template: false,
       place: `pjsip.conf:${index}`,

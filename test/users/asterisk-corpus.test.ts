@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { readAccounts } from '../../src/users/asterisk-accounts.ts'
 import { loadAsteriskConfig } from '../../src/users/asterisk-config.ts'
 import {
   createPasswordProof,
@@ -9,7 +10,7 @@ import {
   readAuthDefaults,
   readSecret,
 } from '../../src/users/asterisk-secret.ts'
-import { readType, readVariable, type Section } from '../../src/users/asterisk-section.ts'
+import { readType, readVariable } from '../../src/users/asterisk-section.ts'
 import {
   copyCase,
   listCases,
@@ -20,25 +21,65 @@ import {
 
 const OPTIONS =
   'an option that this Asterisk does not know, or a value of one: it leaves the section out, we do not'
-const NAMES =
-  'names of sections that differ in their bytes alone are one name here, which lets nobody in'
-const TWICE =
-  'two auth sections of one name: Asterisk then has none, we leave out that name and no other'
 /** Where we differ, and why; docs/operating.md says it to the operator. */
 const DIFFERENCES: Readonly<Record<string, string>> = {
   'comment-unopened': OPTIONS,
-  'include-twice-auth': TWICE,
   'line-name-space': OPTIONS,
-  'name-latin1': NAMES,
   'name-odd': 'a section without a name gets a random one from Asterisk at each start',
   'secret-realm-broken-global': OPTIONS,
   'secret-unknown-option': OPTIONS,
-  'twice-auth': TWICE,
-  'twice-bad': TWICE,
   'twice-endpoint':
     'Asterisk then has no endpoint at all: it is told, and nobody is logged out for it',
   'type-first-counts': OPTIONS,
   'wizard-md5': OPTIONS,
+}
+
+/**
+ * What makes Asterisk refuse a file or type, or the rest of an included file, takes the logins of that section alone
+ * here. Who then logs in, and by what password.
+ */
+const GO_ON: Readonly<Record<string, string>> = {
+  'add-filter-bad': '',
+  'add-filter-none': '',
+  'add-filter-two': '',
+  'add-missing': '201 one, 203 one',
+  'add-template': '',
+  'add-template-filter': '201 two',
+  'before-section': '201 one',
+  'header-open': '202 one',
+  'header-open-late': '201 one, 203 one',
+  'header-options-open': '202 one',
+  'include-absolute': '201 one',
+  'include-broken': '201 one, 203 one, 205 one, 202 one',
+  'include-broken-glob': '201 one, 203 one, 205 one, 202 one',
+  'include-broken-many': '201 one, 202 one',
+  'include-deep':
+    '0 one, 1 one, 2 one, 3 one, 4 one, 5 one, 6 one, 7 one, 8 one, 9 one, 10 one, 10z one, 9z one, 8z one, 7z one, 6z one, 5z one, 4z one, 3z one, 2z one, 1z one, z one',
+  'include-empty-name': '201 one, 202 one',
+  'include-folder-own': '203 one, 201 one, 205 one, 204 one',
+  'include-is-folder': '201 one, 202 one',
+  'include-loop': '201 one, 202 one',
+  'include-missing': '201 one, 202 one',
+  'include-missing-deep': '201 one, 203 one, 204 one, 202 one',
+  'include-none': '201 one, 202 one',
+  'include-quote-half': '201 one, 202 one',
+  'include-self': '201 one, 202 one',
+  'include-self-tail': '201 one',
+  'include-self-try': '201 one',
+  'include-try-broken': '201 one, 203 one, 205 one, 202 one',
+  'include-twice-auth': '201 one',
+  'line-escape-bad': '',
+  'line-escape-latin1': '',
+  'name-latin1': '',
+  'template-late-change': '201 one',
+  'template-later': '',
+  'template-mark-space': '202 one',
+  'template-missing': '201 one',
+  'template-space': '',
+  'twice-auth': '202 one',
+  'twice-bad': '',
+  'wizard-broken': '202 two',
+  'wizard-pjsip-broken': '202 two',
 }
 
 const { version, cases } = JSON.parse(readFileSync(VERDICTS, 'utf8')) as {
@@ -57,11 +98,18 @@ const read = async (folder: string) => {
     registrations: Record<string, object>
     logins: Record<string, string[]>
   }
-  const isTwice = (one: Section): boolean =>
-    sections.some(
-      (other) =>
-        other !== one && !other.template && readType(other) === 'auth' && other.name === one.name,
+  const { accounts } = await readAccounts(sections, {
+    role: 'user',
+    trunkContexts: [],
+    rules: [],
+    numberFrom: 'username',
+  })
+  const users = [...accounts.values()].map(({ name, secrets }) => {
+    const fitting = PASSWORDS.filter(([password]) =>
+      secrets.some(([, secret]) => provesPassword(name, secret, password)),
     )
+    return [name, ...fitting.map(([password]) => password)].join(' ')
+  })
   for (const section of sections.filter(({ template }) => !template)) {
     const { name } = section
     const take = (...names: string[]): object =>
@@ -82,7 +130,7 @@ const read = async (folder: string) => {
     if (type === 'registration') seen.registrations[name] = take('outbound_auth', 'endpoint')
     if (type !== 'auth') continue
     const found = readSecret(section, defaults)
-    if ('unusable' in found || isEmptySecret(found.secret) || isTwice(section)) continue
+    if ('unusable' in found || isEmptySecret(found.secret)) continue
     const { username, secret } = found
     seen.auths[name] = username
     seen.logins[name] = PASSWORDS.flatMap(([password]) =>
@@ -90,7 +138,7 @@ const read = async (folder: string) => {
     )
   }
   seen.contacts.sort()
-  return { problems, seen }
+  return { problems, seen, users: users.join(', ') }
 }
 
 void t.test(`the corpus against ${version}`, async (t) => {
@@ -102,7 +150,7 @@ void t.test(`the corpus against ${version}`, async (t) => {
     if (verdict === undefined) continue
     const folder = t.testdir({})
     copyCase(name, folder)
-    const { problems, seen } = await read(folder)
+    const { problems, seen, users } = await read(folder)
     const isRefused = verdict.refused.some((line) =>
       /invalid$|of type auth twice$|^Asterisk ends/.test(line),
     )
@@ -143,7 +191,10 @@ void t.test(`the corpus against ${version}`, async (t) => {
       ),
     }
     const reason = DIFFERENCES[name]
-    if (reason !== undefined) t.notSame(ours, expected, `${name}: ${reason}`)
+    const goesOn = GO_ON[name]
+    if (goesOn !== undefined) {
+      t.same([users, problems], [goesOn, []], name)
+    } else if (reason !== undefined) t.notSame(ours, expected, `${name}: ${reason}`)
     else if (isRefused) t.ok(ours.isRefused, name)
     else t.same(ours, expected, name)
   }

@@ -15,6 +15,7 @@ const DEFAULTS = readAuthDefaults([])
 /** `name=value` each. */
 const section = (...lines: string[]): Section => ({
   name: 'a',
+  broken: false,
   template: false,
   place: 'pjsip.conf:1',
   variables: ['username=201', ...lines].map((line) => {

@@ -1,5 +1,5 @@
 // Asterisk's files as a source: real files, and looks that happen when the test says so.
-import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { ConfigError } from '../../src/config/config-error.ts'
@@ -175,8 +175,35 @@ void t.test('a file that gives nobody is said at the start, and what it holds', 
   t.match(await said(GOOD), [/only auth sections/])
 })
 
-void t.test('a broken file stops the start, with every problem', async (t) => {
-  await t.rejects(open(t, `${GOOD}[a\n`), new ConfigError([]))
+void t.test('what cannot be believed stops the start, with every problem', async (t) => {
+  const folder = t.testdir({ 'pjsip.conf': '#include b\n', b: GOOD, 'pjsip_wizard.conf': {} })
+  chmodSync(join(folder, 'b'), 0o662)
+  const file = join(folder, 'pjsip.conf')
+  await t.rejects(open(t, '', { file }), new ConfigError([]))
+  await open(t, '', { file }).catch((error: unknown) =>
+    t.match(error, {
+      problems: [/pjsip\.conf:1: .*b: has mode 662/, /pjsip_wizard\.conf: is no file: name a file/],
+    }),
+  )
+})
+
+void t.test('what is broken is nobody, at the start and later, and freezes nobody', async (t) => {
+  const odd = '[a](missing)\ntype=auth\nusername=a\npassword=p\n[\n'
+  const { source, problems, write, look } = await open(t, odd + auth('b', 'q') + auth('c', 'r'))
+  t.same(source.peek('a'), { refused: 'unknown_user' })
+  t.match(await source.authenticate('b', 'q'), { user: { name: 'b' } })
+  write(`x=1\n${odd}#include none\n#include pjsip.conf\n${auth('c', 'new')}`)
+  for (let second = 0; second < 3; second++) await look()
+  t.same(problems, [])
+  t.same(source.peek('b'), { refused: 'unknown_user' })
+  t.match(await source.authenticate('c', 'new'), { user: { name: 'c' } })
+})
+
+void t.test('of many warnings the first are said', async (t) => {
+  const { warnings } = await open(t, `${'hunter2\n'.repeat(200)}${GOOD}`)
+  t.equal(warnings.length, 51)
+  t.match(warnings.at(-1), /pjsip\.conf: and 151 more warnings$/)
+  t.match((await open(t, 'hunter2\n'.repeat(200))).warnings[0], /no account is there/)
 })
 
 void t.test('a second section of one name freezes nobody', async (t) => {
@@ -224,19 +251,23 @@ void t.test('an extension that is taken out of an included file goes', async (t)
   t.same(source.peek('203'), { refused: 'unknown_user' })
 })
 
-void t.test('a broken file keeps the last good state and is told once', async (t) => {
-  const { source, file, diffs, problems, write, look } = await open(t, GOOD)
-  write('[a\n')
-  for (let second = 0; second < 4; second++) await look()
-  t.match(problems, [[/pjsip\.conf:1: /]])
-  t.match(await source.authenticate('a', 'p'), { user: { name: 'a' } })
-  rmSync(file)
-  for (let second = 0; second < 4; second++) await look()
-  t.match(problems, [[/:1: /], [/cannot be read \(ENOENT\)/]])
-  write(GOOD)
-  for (let second = 0; second < 3; second++) await look()
-  t.same(diffs, [[]], 'whole again, and nothing changed')
-  write('[a\n')
-  await source.reread(true)
-  t.equal(problems.length, 3, 'a new break is told again')
-})
+void t.test(
+  'a file that cannot be believed keeps the last good state and is told once',
+  async (t) => {
+    const { source, file, diffs, problems, write, look } = await open(t, GOOD)
+    write('')
+    chmodSync(file, 0o662)
+    for (let second = 0; second < 4; second++) await look()
+    t.match(problems, [[/pjsip\.conf: has mode 662/]])
+    t.match(await source.authenticate('a', 'p'), { user: { name: 'a' } })
+    rmSync(file)
+    for (let second = 0; second < 4; second++) await look()
+    t.match(problems, [[/mode 662/], [/cannot be read \(ENOENT\)/]])
+    write(GOOD)
+    for (let second = 0; second < 3; second++) await look()
+    t.same(diffs, [[]], 'whole again, and nothing changed')
+    chmodSync(file, 0o662)
+    await source.reread(true)
+    t.equal(problems.length, 3, 'a new break is told again')
+  },
+)
