@@ -71,9 +71,11 @@ export const splitList = (text: string | undefined): string[] =>
 export const readAll = ({ variables }: Section, name: string): string[] =>
   variables.filter((variable) => variable.name === name).flatMap(({ value }) => splitList(value))
 
-/** In lower case: a reference that Asterisk misses by its case was meant all the same. */
+/** A reference that Asterisk misses by its case was meant all the same. */
+const lower = (name: string): string => name.toLowerCase()
+
 const readNamed = (sections: readonly Section[] = []): Set<string> =>
-  new Set(sections.map((section) => (readVariable(section, 'endpoint') ?? '').toLowerCase()))
+  new Set(sections.map((section) => lower(readVariable(section, 'endpoint') ?? '')))
 
 /** Wazo makes one account a meeting, and gives it to every guest. */
 const GUEST = /^wazo-meeting-.*guest$/i
@@ -81,24 +83,26 @@ const GUEST = /^wazo-meeting-.*guest$/i
 const readReferences = async (sections: Sections, { trunkContexts }: AccountTerms) => {
   const registrations = sections.get('registration') ?? []
   const registered = readNamed(registrations)
-  const shown = new Set(registrations.flatMap((section) => readAll(section, 'outbound_auth')))
+  const readShown = (section: Section): string[] => readAll(section, 'outbound_auth').map(lower)
+  const shown = new Set(registrations.flatMap(readShown))
   const identified = readNamed(sections.get('identify'))
   const contacts = new Map<string, string[]>()
   for await (const aor of inSlices(sections.get('aor') ?? [], SLICE)) {
-    contacts.set(aor.name, [...(contacts.get(aor.name) ?? []), ...readAll(aor, 'contact')])
+    const key = lower(aor.name)
+    contacts.set(key, [...(contacts.get(key) ?? []), ...readAll(aor, 'contact')])
   }
 
   /** FreePBX writes an identify for an extension whose Match field is set. */
   const isExtension = ({ name, context, auths }: Endpoint): boolean =>
-    context.toLowerCase() === 'from-internal' && auths.join() === `${name}-auth`
+    lower(context) === 'from-internal' && auths.join() === `${name}-auth`
 
   /** Why it is no person's, of what the files say. */
   const findReason = (section: Section, endpoint: Endpoint): string | undefined => {
     const { name, context } = endpoint
-    const key = name.toLowerCase()
+    const key = lower(name)
     if (section.broken) return BROKEN
     if (registered.has(key)) return 'a registration names it'
-    if (readAll(section, 'outbound_auth').some((auth) => shown.has(auth)))
+    if (readShown(section).some((auth) => shown.has(auth)))
       return 'a registration shares its outbound_auth'
     if (identified.has(key) && !isExtension(endpoint)) return 'an identify names it'
     if (endpoint.contacts.length > 0) return 'its aor has a static contact'
@@ -110,7 +114,7 @@ const readReferences = async (sections: Sections, { trunkContexts }: AccountTerm
     return undefined
   }
   const contactsOf = (section: Section): string[] =>
-    splitList(readVariable(section, 'aors')).flatMap((aor) => contacts.get(aor) ?? [])
+    splitList(readVariable(section, 'aors')).flatMap((aor) => contacts.get(lower(aor)) ?? [])
   return { contactsOf, findReason }
 }
 

@@ -151,6 +151,13 @@ const trunks: [what: string, lines: string, beside: string, why: RegExp | undefi
     '[r]\ntype=registration\noutbound_auth=x, out\n',
     /shares its outbound_auth/,
   ],
+  [
+    'one that it names in another case',
+    'outbound_auth=OUT',
+    '[r]\ntype=registration\noutbound_auth=Out\n',
+    /shares its outbound_auth/,
+  ],
+  ['a static contact in another case', 'aors=S', STATIC.replace('[t]', '[s]'), /static contact/],
   ['an outbound_auth alone', 'outbound_auth=t', '', undefined],
   [
     'an outbound_auth of its own',
