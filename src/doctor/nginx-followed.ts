@@ -27,9 +27,8 @@ const listensOf = ({ around }: Spot): Directive[] =>
 
 /** Locations that it leads to by their name, where nginx then goes on by what stands there. */
 const ledTo = (spot: Spot, all: readonly Spot[]): Spot[] => {
-  const names = new Set(
-    ['try_files', 'error_page'].flatMap((name) => inForce(spot, name).flatMap(({ args }) => args)),
-  )
+  const lines = inside(spot.directive, /^(?:try_files|error_page) /)
+  const names = new Set(lines.flatMap(({ args }) => args))
   return all.filter((other) => {
     const [name = ''] = other.directive.args
     return name.startsWith('@') && names.has(name) && serverOf(other) === serverOf(spot)

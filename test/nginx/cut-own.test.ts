@@ -1,7 +1,7 @@
 // Sites of other people's making: each way in which they lead a request to what streams, and listen for it. What is
 // followed ends with its session, its neighbour's stays, and no log holds a credential; what cannot end is said.
 
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { rmSync } from 'node:fs'
 import { createServer } from 'node:http2'
@@ -9,6 +9,9 @@ import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 
+import { nginxCommand } from '../../demo/nginx.ts'
+import { parseNginxDump } from '../../src/doctor/nginx-config.ts'
+import { findTraps } from '../../src/doctor/nginx-traps.ts'
 import { createCertificate, needsOpenssl } from '../fixtures/canned-server.ts'
 import { NEEDS_CUTTER, startCutter } from '../fixtures/cutter.ts'
 import { nginxMissing } from '../fixtures/nginx.ts'
@@ -73,7 +76,7 @@ server {
     location ^~ /plain/ { ${guard} ${passes} }
     location ^~ /if/ { ${guard} if ($arg_x = "") { proxy_pass http://own_app; } ${passes} }
     location ^~ /try/ { ${guard} root /dev/null; try_files /none @backend; }
-    location @backend { error_log /dev/null emerg; ${passes} }
+    location @backend { error_log /dev/null emerg; include postern/postern-identity.conf; ${passes} }
     location ^~ /nested/ {
         location ~ "^/nested/(?<own_name>[a-z]+)\\z" { ${guard} ${passes} }
     }
@@ -171,6 +174,18 @@ void t.test('sites of other people’s making', { skip }, async (t) => {
     socket: site.place.at('cut.sock'),
   })
   await nginxFound(site.place)
+
+  await t.test('doctor finds nothing wrong', (t) => {
+    const [program = '', ...rest] = nginxCommand(site.nginx.folder)
+    const { stdout } = spawnSync(program, [...rest, '-T'], { encoding: 'utf8' })
+    const found = findTraps(parseNginxDump(stdout)).map(({ rule, state }) => `${state} ${rule}`)
+    t.same(
+      found,
+      ['warning uncuttable'],
+      'but that what is proxied cannot be cut by the unix socket',
+    )
+    t.end()
+  })
 
   type Open = (token: string) => Stream
   const raw =
