@@ -6,8 +6,8 @@ import {
   inForce,
   inside,
   isProtected,
+  ledTo,
   passOf,
-  serverOf,
   textOf,
   type Trap,
   value,
@@ -24,16 +24,6 @@ const isFollowed = (spot: Spot): boolean =>
 
 const listensOf = ({ around }: Spot): Directive[] =>
   around.flatMap((block) => inside(block, /^listen /))
-
-/** Locations that it leads to by their name, where nginx then goes on by what stands there. */
-const ledTo = (spot: Spot, all: readonly Spot[]): Spot[] => {
-  const lines = inside(spot.directive, /^(?:try_files|error_page) /)
-  const names = new Set(lines.flatMap(({ args }) => args))
-  return all.filter((other) => {
-    const [name = ''] = other.directive.args
-    return name.startsWith('@') && names.has(name) && serverOf(other) === serverOf(spot)
-  })
-}
 
 /** Its lines that have error lines written; the location itself where it has none. */
 const loggedBy = (spot: Spot): Directive[] => {

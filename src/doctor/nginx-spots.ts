@@ -38,6 +38,16 @@ export const patternOf = ({ directive }: Spot): string | undefined =>
 export const serverOf = ({ around }: Spot): Directive | undefined =>
   around.find(({ name }) => name === 'server')
 
+/** Locations that it leads to by their name, where nginx then goes on by what stands there. */
+export const ledTo = (spot: Spot, all: readonly Spot[]): Spot[] => {
+  const lines = inside(spot.directive, /^(?:try_files|error_page) /)
+  const names = new Set(lines.flatMap(({ args }) => args))
+  return all.filter((other) => {
+    const [name = ''] = other.directive.args
+    return name.startsWith('@') && names.has(name) && serverOf(other) === serverOf(spot)
+  })
+}
+
 /** Of a `listen` that is no unix socket. */
 export const portOf = ({ args: [at = ''] }: Directive): string =>
   /^\d+$/.test(at) ? at : (/:(\d+)$/.exec(at)?.[1] ?? '80')

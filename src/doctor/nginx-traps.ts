@@ -15,6 +15,7 @@ import {
   isCheck,
   isOff,
   isProtected,
+  ledTo,
   passOf,
   patternOf,
   textOf,
@@ -140,7 +141,9 @@ const LEAKS: readonly Trap[] = [
     find: (spot, all) =>
       textOf(spot.directive) === 'location @postern_401' ||
       has(spot, /^set \$postern_accept .*(?:query|ticket)/)
-        ? inForce(spot, 'access_log').filter((log) => isLeaking(log, all))
+        ? [spot, ...ledTo(spot, all)]
+            .flatMap((one) => inForce(one, 'access_log'))
+            .filter((log) => isLeaking(log, all))
         : false,
     text: 'tokens in a query are written to this log',
     cure: 'write `access_log … postern;`, the format of postern-http.conf, or leave the line out',

@@ -331,3 +331,20 @@ void t.test('networks that may hold clients beside the proxy', (t) => {
   t.same(rules('0.0.0.0/0'), ['real-ip'])
   t.end()
 })
+
+void t.test('a log of the location where a request ends', (t) => {
+  const rules = (log: string) =>
+    findTraps(
+      parseNginxDump(
+        `# configuration file /n:\nhttp { log_format own $request; log_format postern $uri; server {
+          access_log /l postern;
+          location /a/ { auth_request /c; set $postern_accept "header ticket"; try_files /none @b; }
+          location @b { ${log} } location @c { access_log /l own; } } }`,
+      ),
+    ).filter(({ rule }) => rule === 'log-format').length
+  t.equal(rules(''), 0)
+  t.equal(rules('access_log /l postern;'), 0)
+  t.equal(rules('access_log /l own;'), 1)
+  t.equal(rules('access_log /l;'), 1)
+  t.end()
+})
