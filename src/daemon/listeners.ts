@@ -37,10 +37,9 @@ export const refuseUnknownSockets = (sockets: ReadonlyMap<string, number>): void
   }
 }
 
-const statusOfFault: ServerParts['statusOfFault'] = (error) =>
-  error instanceof StoreError || error instanceof IssuerAwayError
-    ? { status: 503, retryIn: 1 }
-    : { status: 500 }
+const statusOfFault: ServerParts['statusOfFault'] = (error) => ({
+  status: error instanceof StoreError || error instanceof IssuerAwayError ? 503 : 500,
+})
 
 /** To the operator's commands: what is wrong with the store, and the cure. */
 const tellFault: ServerParts['statusOfFault'] = (error) => ({

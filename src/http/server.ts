@@ -31,7 +31,7 @@ export interface ServerParts {
   shape: ErrorShape
   maxConnections: number
   /** What a fault of ours is answered with: 503 means "cannot decide", and nginx never lets anyone in on it. */
-  statusOfFault(error: unknown): { status: 500 | 503; retryIn?: number; words?: string }
+  statusOfFault(error: unknown): { status: 500 | 503; words?: string }
   /** Once per request, after the answer was written. */
   observe(seen: { route: string; status: number } & Pick<Reply, 'reason' | 'detail'>): void
   onEvents(events: readonly SecurityEvent[], request: Request): void
@@ -193,12 +193,9 @@ export const createHttpServer = (parts: ServerParts): Server => {
         return
       }
       onFault(error, name)
-      const {
-        status,
-        retryIn,
-        words = status === 503 ? 'Try again later' : 'Internal error',
-      } = statusOfFault(error)
-      const headers = retryIn === undefined ? [] : retryAfter(retryIn)
+      const { status, words = status === 503 ? 'Try again later' : 'Internal error' } =
+        statusOfFault(error)
+      const headers = status === 503 ? retryAfter(1) : []
       // nginx asks: it needs an empty answer, and 503 is how "cannot decide" is spelled there.
       if (/^check(?:_by_header)?$/.test(name)) finish({ status: 503, headers: retryAfter(1) })
       else finish(failure(status, words, { headers }))

@@ -426,7 +426,7 @@ const startFaulty = async (t: Test, parts: Partial<ServerParts> = {}) => {
     router: createRouter(routes),
     shape,
     maxConnections: 100,
-    statusOfFault: () => ({ status: 503, retryIn: 7 }),
+    statusOfFault: () => ({ status: 503 }),
     observe: (one) => void seen.push(one),
     onEvents: () => undefined,
     onFault: (error, route) => void faults.push([error, route]),
@@ -496,7 +496,7 @@ void t.test(
     for (const path of ['/late', '/soon']) {
       const answer = await away.ask(path)
       t.equal(answer.status, 503)
-      t.equal(answer.header('retry-after'), '7')
+      t.equal(answer.header('retry-after'), '1')
       t.same(answer.json(), { success: false, error: 'Try again later', timestamp: NOW })
     }
     const bug = await startFaulty(t, { statusOfFault: () => ({ status: 500 }) })
