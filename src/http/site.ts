@@ -2,7 +2,7 @@
 // two ways; curl and scripts tell nothing, and cannot be tricked into sending somebody's cookie.
 
 import type { Headers } from './headers.ts'
-import type { Reply } from './reply.ts'
+import { failure, type Reply } from './reply.ts'
 
 const OWN = new Set(['same-origin', 'none']) // none: typed in or a bookmark; same-site: another host's page
 const OWN_PORT = /^(?:(http:.+):80|(https:.+):443)$/
@@ -58,10 +58,6 @@ const byList = (origins: readonly string[], alwaysSecure: boolean) => {
   }
 }
 
-/** To whoever is refused: a person who reads it is on a page of this site that nobody listed, or on another's. */
-export const crossSiteWords = (what: string): string =>
-  `Cross-site ${what} is refused: use a page of this site itself. If this is one, its operator adds its address to site.origins`
-
 /** `origins`: as browsers write them; none: what nginx says of each request. */
 export const createSite = (origins: readonly string[], cookies: 'auto' | 'always') => {
   const always = cookies === 'always'
@@ -69,6 +65,12 @@ export const createSite = (origins: readonly string[], cookies: 'auto' | 'always
   const listed = new Set(origins)
   const isOwn = (origin: string, headers: Headers): boolean =>
     listed.size > 0 ? listed.has(origin) : origin === originOf(headers).text
+  /** What such a refusal leaves in the log: only the operator knows whether the two are one site. */
+  const blame = (headers: Headers): Pick<Reply, 'reason' | 'detail'> => {
+    const said = ['origin', 'sec-fetch-site'].map((name) => headers.get(name)?.slice(0, LONGEST))
+    const own = (originOf(headers).text ?? origins.join(' ')).slice(0, LONGEST)
+    return { reason: 'cross_site', detail: { origin: said[0], fetchSite: said[1], own } }
+  }
   return {
     /** Whether the page is https, where its cookies are Secure and named so. */
     isSecure: (headers: Headers): boolean => originOf(headers).secure,
@@ -85,12 +87,14 @@ export const createSite = (origins: readonly string[], cookies: 'auto' | 'always
       const origin = headers.get('origin')
       return origin === undefined ? isWebSocket : !isOwn(origin, headers)
     },
-    /** What such a refusal leaves in the log: only the operator knows whether the two are one site. */
-    blame(headers: Headers): Pick<Reply, 'reason' | 'detail'> {
-      const said = ['origin', 'sec-fetch-site'].map((name) => headers.get(name)?.slice(0, LONGEST))
-      const own = (originOf(headers).text ?? origins.join(' ')).slice(0, LONGEST)
-      return { reason: 'cross_site', detail: { origin: said[0], fetchSite: said[1], own } }
-    },
+    blame,
+    /** To whoever is refused: a person who reads it is on a page of this site that nobody listed, or on another's. */
+    refuse: (headers: Headers, what: string): Reply =>
+      failure(
+        403,
+        `Cross-site ${what} is refused: use a page of this site itself. If this is one, its operator adds its address to site.origins`,
+        blame(headers),
+      ),
   }
 }
 

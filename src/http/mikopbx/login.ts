@@ -12,7 +12,7 @@ import {
 } from '../login.ts'
 import { failure, type Reply } from '../reply.ts'
 import type { Handler, Request } from '../request.ts'
-import { crossSiteWords, type Site } from '../site.ts'
+import type { Site } from '../site.ts'
 import { REFRESH_COOKIE, refreshCookie, success } from './reply.ts'
 
 const LANGUAGE = /^[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})?$/
@@ -32,7 +32,7 @@ export const createLoginHandler = (parts: LoginParts & { site: Site }): Handler 
   const read = async (request: Request): Promise<LoginFields | Reply> => {
     // Login CSRF: another site's form would log its visitor in as somebody else (ASVS 3.5.1).
     if (site.isCrossSite(request.headers)) {
-      return failure(403, crossSiteWords('login'), site.blame(request.headers))
+      return site.refuse(request.headers, 'login')
     }
     const body = await request.body()
     const fields = parseJsonBody(request.headers, body) ?? parseFormBody(request.headers, body)

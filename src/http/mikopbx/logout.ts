@@ -8,7 +8,7 @@ import { readBearer } from '../credential.ts'
 import { challenge, failure } from '../reply.ts'
 import type { Handler, Request } from '../request.ts'
 import type { Site } from '../site.ts'
-import { clearedCookie, REFRESH_COOKIE, refuseForeign, success } from './reply.ts'
+import { clearedCookie, REFRESH_COOKIE, success } from './reply.ts'
 
 const TRUE = new Set<unknown>([true, 'true', '1'])
 
@@ -25,7 +25,7 @@ export const createLogoutHandler = (parts: { logout: Logout; site: Site }): Hand
     const cookie = readCookie(headers.get('cookie'), REFRESH_COOKIE)
     const foreign = site.isCrossSite(headers) || isTextBody(headers)
     if (foreign && 'refused' in bearer) {
-      return refuseForeign(site, headers)
+      return site.refuse(headers, 'use of the refresh cookie')
     }
     const body = await request.body()
     const everywhere = wantsAll(request, body)

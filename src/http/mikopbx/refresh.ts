@@ -6,7 +6,7 @@ import { readCookie } from '../cookie.ts'
 import { type RefreshParts, refuseRefresh } from '../refresh.ts'
 import type { Handler } from '../request.ts'
 import type { Site } from '../site.ts'
-import { clearedCookie, REFRESH_COOKIE, refreshCookie, refuseForeign, success } from './reply.ts'
+import { clearedCookie, REFRESH_COOKIE, refreshCookie, success } from './reply.ts'
 
 export const createRefreshHandler = (
   parts: RefreshParts & { site: Site; now(): number },
@@ -15,7 +15,7 @@ export const createRefreshHandler = (
   return async (request) => {
     const { headers } = request
     if (site.isCrossSite(headers) || isTextBody(headers)) {
-      return refuseForeign(site, headers)
+      return site.refuse(headers, 'use of the refresh cookie')
     }
     const secure = site.isSecure(headers)
     const cookie = readCookie(headers.get('cookie'), REFRESH_COOKIE)

@@ -24,7 +24,5 @@ export const forHolder =
       'refused' in credential
         ? credential
         : await guard.identify(credential.token, 'access', keyFrom)
-    return 'refused' in holder
-      ? refusal(holder, site.blame(request.headers))
-      : answer(holder, request)
+    return 'refused' in holder ? refusal(holder, site, request.headers) : answer(holder, request)
   }

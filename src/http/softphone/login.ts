@@ -10,7 +10,7 @@ import {
 } from '../login.ts'
 import { failure, type Reply } from '../reply.ts'
 import type { Handler, Request } from '../request.ts'
-import { crossSiteWords, type Site } from '../site.ts'
+import type { Site } from '../site.ts'
 import { accessCookie, success } from './reply.ts'
 
 const NEEDS_HTTPS =
@@ -40,7 +40,7 @@ export const createLoginHandler = (parts: LoginParts & { site: Site }): Handler 
     if (cookie === true) {
       // Login CSRF: another site's page would log its visitor in as somebody else.
       if (site.isCrossSite(request.headers)) {
-        return failure(403, crossSiteWords('login'), site.blame(request.headers))
+        return site.refuse(request.headers, 'login')
       }
       if (!secure && !site.isLoopback(request.headers)) {
         return bad(NEEDS_HTTPS)

@@ -10,10 +10,10 @@ export const createLogoutHandler = (parts: { logout: Logout; site: Site }): Hand
   const { logout, site } = parts
   return async ({ headers, query }) => {
     const credential = readHolder(headers, site)
-    if ('refused' in credential) return refusal(credential, site.blame(headers))
+    if ('refused' in credential) return refusal(credential, site, headers)
     const everywhere = new URLSearchParams(query).get('all') === 'true'
     const result = await logout.byToken(credential.token, everywhere)
-    if ('refused' in result) return refusal({ refused: 'bad_signature' })
+    if ('refused' in result) return refusal({ refused: 'bad_signature' }, site, headers)
     const cleared =
       headers.get('cookie') === undefined ? [] : accessCookie('', site.isSecure(headers), 0)
     return {

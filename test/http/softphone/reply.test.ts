@@ -3,9 +3,14 @@
 import t from 'tap'
 
 import { refuse } from '../../../src/auth/decision.ts'
+import { readHeaders } from '../../../src/http/headers.ts'
+import { createSite } from '../../../src/http/site.ts'
 import { accessCookie, refusal, shape, success } from '../../../src/http/softphone/reply.ts'
 
 const TYPE = ['Content-Type', 'application/json; charset=utf-8']
+
+const SITE = createSite([], 'auto')
+const NO_HEADERS = readHeaders([])
 
 void t.test('success is said first, and an error says when', (t) => {
   t.same(success({ a: 1 }), {
@@ -20,10 +25,10 @@ void t.test('success is said first, and an error says when', (t) => {
 void t.test(
   'who shows the wrong kind of token, or a foreign page, is a 403; everyone else a 401',
   (t) => {
-    t.match(refusal(refuse('wrong_type')), { status: 403, reason: 'wrong_type' })
-    t.match(refusal(refuse('cross_site')), { status: 403, reason: 'cross_site' })
-    t.match(refusal(refuse('expired')), { status: 401, reason: 'expired' })
-    t.match(refusal(refuse('no_credential')).headers, [
+    t.match(refusal(refuse('wrong_type'), SITE, NO_HEADERS), { status: 403, reason: 'wrong_type' })
+    t.match(refusal(refuse('cross_site'), SITE, NO_HEADERS), { status: 403, reason: 'cross_site' })
+    t.match(refusal(refuse('expired'), SITE, NO_HEADERS), { status: 401, reason: 'expired' })
+    t.match(refusal(refuse('no_credential'), SITE, NO_HEADERS).headers, [
       'WWW-Authenticate',
       'Bearer realm="postern"',
     ])
