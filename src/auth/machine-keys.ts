@@ -113,16 +113,13 @@ export const createMachineKeys = (parts: {
     if (ended.length > 0) await onEnd(new Set(ended))
   }
 
-  const areUsesDue = (): boolean =>
-    latest.size > 0 && clock.monotonic() >= usesWrittenAt + WRITE_EVERY
-
   const exchangeOnce = async <Result>(edit: Edit<Result>, withUses: boolean): Promise<Result> => {
     isBehind = true
     for (;;) {
       const began = clock.monotonic()
       const found = await store.machineKeys()
       const [edited, result] = edit(found === text ? rows : (JSON.parse(found) as MachineKey[]))
-      const used = new Map(withUses || areUsesDue() ? latest : [])
+      const used = new Map(withUses ? latest : [])
       const next = edited.map((key) => ({
         ...key,
         // A store that has lost its last seconds is told again.
@@ -155,9 +152,14 @@ export const createMachineKeys = (parts: {
     turn = exchanging.catch(() => undefined)
     return exchanging
   }
-  const read = (): Promise<void> => exchange((keys) => [keys, undefined], false)
+  const read = (withUses = false): Promise<void> => exchange((keys) => [keys, undefined], withUses)
+  /** What can be read though nothing can be written, as on a full disk, is known all the same. */
+  const readWithUses = (): Promise<void> => read(true).catch(() => read())
   const stop = clock.every(READ_EVERY, () => {
-    if (waiting === 0 && (isShared || isBehind || areUsesDue())) read().catch(() => undefined)
+    if (waiting > 0) return
+    const areDue = latest.size > 0 && clock.monotonic() >= usesWrittenAt + WRITE_EVERY
+    if (areDue) readWithUses().catch(() => undefined)
+    else if (isShared || isBehind) read().catch(() => undefined)
   })
 
   const make = ({ until = NEVER, ...terms }: NewMachineKey): MachineKey => ({
@@ -173,7 +175,7 @@ export const createMachineKeys = (parts: {
     keys.filter((key) => key.name === name && counts(key))
 
   return {
-    read,
+    read: () => read(),
     /** Seconds since they were known for certain. */
     age: () => clock.monotonic() - readAt,
     /** Who shows it from there; '': who would, from where it may be, so that it is not used by that. */
@@ -204,7 +206,7 @@ export const createMachineKeys = (parts: {
     },
     /** As the store has them, with their last uses. */
     async list(): Promise<readonly MachineKey[]> {
-      await exchange((keys) => [keys, undefined])
+      await readWithUses()
       const known = rows.filter(({ id }) => !removed.has(id))
       return known.toSorted(
         (one, two) =>
@@ -267,7 +269,7 @@ export const createMachineKeys = (parts: {
     uses: (): ReadonlyMap<string, number> => uses,
     async close(): Promise<void> {
       stop()
-      await exchange((keys) => [keys, undefined]).catch(() => undefined)
+      await readWithUses().catch(() => undefined)
     },
   }
 }

@@ -25,6 +25,7 @@ const setUp = (t: Test, more: { isShared?: boolean; given?: Partial<MachineKey> 
   const store = {
     text: JSON.stringify([row]),
     away: false,
+    full: false,
     readings: 0,
     writings: 0,
     /** What another host does between a reading and the writing that follows it. */
@@ -52,6 +53,7 @@ const setUp = (t: Test, more: { isShared?: boolean; given?: Partial<MachineKey> 
         }),
       replaceMachineKeys: (known, next) =>
         asked(() => {
+          if (store.full) throw new Error('full')
           store.meanwhile?.()
           store.meanwhile = undefined
           if (store.text !== known) return false
@@ -230,6 +232,24 @@ void t.test('a use is written once a minute, and never waited for', async (t) =>
   shown()
   await keys.close()
   t.match(store.rows, [{ usedAt: NOW + 179 - 3600 }], 'also at the end')
+})
+
+void t.test('where nothing can be written they can be read', async (t) => {
+  const { keys, store, shown, elapse } = setUp(t, { isShared: true })
+  await keys.read()
+  store.full = true
+  shown()
+  t.match(await keys.list(), [{ id: ID, usedAt: 0 }])
+  await elapse()
+  t.equal(keys.age(), 0)
+  await t.rejects(
+    keys.remove('board', () => undefined),
+    { message: 'full' },
+  )
+  t.equal(shown(), 'session_ended')
+  store.full = false
+  await elapse()
+  t.match(store.rows, [{ removedAt: NOW }])
 })
 
 void t.test('where another host was faster it is done anew', async (t) => {
