@@ -4,7 +4,7 @@
 import { connect, type Socket } from 'node:net'
 
 import { type Finding, ok, problem, warning } from './finding.ts'
-import type { Spot } from './nginx-config.ts'
+import type { Directive, Spot } from './nginx-config.ts'
 import { followedListens } from './nginx-followed.ts'
 import { portOf } from './nginx-spots.ts'
 
@@ -24,17 +24,27 @@ const TRIES = 10 // the kernel has it before nginx does
 const PAUSE = 0.05 // seconds
 const LIMIT = 2 // seconds until nginx lets us in, and until a cut is felt
 
-const withHost = /^(.*):\d+$/
-const ANY: ReadonlySet<string> = new Set(['*', '0.0.0.0', '[::]'])
+const IPV4: ReadonlySet<string> = new Set(['*', '0.0.0.0'])
+
+const hostOf = ({ args: [at = ''] }: Directive): string =>
+  /^\d+$/.test(at) ? '*' : at.replace(/:\d+$/, '')
 
 /** `host port` of each door. */
-const doorsOf = (all: readonly Spot[]): Set<string> =>
-  new Set(
-    followedListens(all).map((listen) => {
-      const host = withHost.exec(String(listen.args[0]))?.[1] ?? '*'
-      return `${ANY.has(host) ? '127.0.0.1' : host.replaceAll(/[[\]]/g, '')} ${portOf(listen)}`
+const doorsOf = (all: readonly Spot[]): Set<string> => {
+  const listens = followedListens(all)
+  const isIpv4 = (listen: Directive): boolean =>
+    IPV4.has(hostOf(listen)) || listen.args.includes('ipv6only=off')
+  const onIpv4 = new Set(listens.filter(isIpv4).map(portOf))
+  return new Set(
+    listens.map((listen) => {
+      const [host, port] = [hostOf(listen), portOf(listen)]
+      const isEverywhere = IPV4.has(host) || host === '[::]'
+      // Of both families one will do.
+      const door = onIpv4.has(port) ? '127.0.0.1' : '::1'
+      return `${isEverywhere ? door : host.replaceAll(/[[\]]/g, '')} ${port}`
     }),
   )
+}
 
 const said = (why: string, { whys }: Pick<Cuts, 'whys'>): readonly [text: string, cure: string] => {
   const text = whys[why] ?? String(whys['other'])

@@ -53,7 +53,15 @@ void t.test('by the real cutter', NEEDS_CUTTER, async (t) => {
   t.match(await found(`listen ${port}; listen [::]:${port} ssl; listen unix:/s;`), [
     { rule: 'cut', state: 'ok', where: `127.0.0.1:${port}` },
   ])
-  t.match(await found(`listen [::1]:${six};`), [{ state: 'ok', where: `::1:${six}` }])
+  t.match(await found(`listen [::]:${port} ipv6only=off;`), [{ where: `127.0.0.1:${port}` }])
+  for (const host of ['[::1]', '[::]'])
+    t.match(await found(`listen ${host}:${six};`), [{ state: 'ok', where: `::1:${six}` }])
+  for (const [said, meant] of [
+    ['127.0.0.77', '127.0.0.77:80'],
+    ['[::1]', '::1:80'],
+    ['*', '127.0.0.1:80'],
+  ] as const)
+    t.match(await found(`listen ${said};`), [{ where: meant }])
   t.match(await found(`listen 127.0.0.1:${other};`), [
     { state: 'problem', text: /does not stand in the list/, cure: /add it to its unit/ },
   ])
