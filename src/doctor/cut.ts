@@ -137,6 +137,6 @@ export const judgeFronts = (fronts: readonly string[]): Finding[] =>
       'front',
       peer,
       'several users came over one connection from there, a proxy’s or a browser’s with two logins: who is cut takes the others along',
-      'of a proxy: `set_real_ip_from` and `real_ip_header` in nginx, and let it speak HTTP/1.1 to nginx',
+      'of a proxy: `set_real_ip_from` and `real_ip_header` in nginx, and let it speak HTTP/1.1 to nginx, with `keepalive_timeout 0;` in what is followed',
     ),
   )
