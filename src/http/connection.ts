@@ -4,7 +4,7 @@
 import type { Headers } from './headers.ts'
 import type { Handler } from './request.ts'
 
-const PLAIN = /^[0-9A-Fa-f.:]+ \d+ [0-9A-Fa-f.:]+ \d+$/
+const PLAIN = /^[0-9A-Fa-f.:]{2,45} \d{1,5} [0-9A-Fa-f.:]{2,45} \d{1,5}$/
 
 /** The peer's address and port, then nginx's own, as one text; or in one word why it is none to cut. */
 export type Connection =

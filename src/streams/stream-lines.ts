@@ -15,12 +15,12 @@ const TEXTS = [
   'worker',
 ] as const
 const NUMBERS = ['userId', 'startedAt', 'until'] as const
-/** Absent in a kicked stream's line. The last two go into a line of the cutter's, so they have its form. */
+/** Absent in a kicked stream's line. The last two have the form of the cutter's lines: a longer one ends all orders. */
 const MAYBE = {
   number: /^/,
   action: /^/,
-  connection: /^[0-9A-Fa-f.:]+ \d+ [0-9A-Fa-f.:]+ \d+$/,
-  cookie: /^[0-9a-f]+$/,
+  connection: /^[0-9A-Fa-f.:]{2,45} \d{1,5} [0-9A-Fa-f.:]{2,45} \d{1,5}$/,
+  cookie: /^[0-9a-f]{1,16}$/,
 } as const
 const MEMBERS = [...TEXTS, ...NUMBERS, ...Object.keys(MAYBE)]
 

@@ -14,6 +14,7 @@ void t.test('a connection is its peer and its listener', (t) => {
     ['HTTP/1.1 192.0.2.1 40000 192.0.2.2 443 192.0.2.1 40000', '192.0.2.1 40000 192.0.2.2 443'],
     ['HTTP/1.0 ::1 1 ::1 80 ::1 1', '::1 1 ::1 80'],
     ['HTTP/2.0 ::ffff:192.0.2.1 1 ::1 80 ::ffff:192.0.2.1 1', '::ffff:192.0.2.1 1 ::1 80'],
+    ['HTTP/2.0 fe80::1 1 fe80::2 80 fe80::1 1', 'fe80::1 1 fe80::2 80'],
     // Of one request at a time only: the next one comes over another connection.
     ['HTTP/1.1 192.0.2.9 40000 192.0.2.2 443 198.51.100.1', '192.0.2.9 40000 192.0.2.2 443'],
   ]
@@ -40,6 +41,8 @@ void t.test('whatever is none to cut has a word', (t) => {
     ['HTTP/1.1 192.0.2.1 40000 192.0.2.2', 'malformed'],
     ['HTTP/1.1 192.0.2.1  40000 192.0.2.2 443', 'malformed'],
     ['HTTP/1.1 192.0.2.1 40000 192.0.2.2 x 192.0.2.1', 'malformed'],
+    ['HTTP/1.1 192.0.2.1 040000 192.0.2.2 443 192.0.2.1', 'malformed'],
+    ['HTTP/1.1 fe80::1%eth0 40000 fe80::2 443 fe80::1%eth0', 'malformed'],
   ]
   for (const [text, why] of cases) t.same(readConnection(headers(text)), { why }, String(text))
   t.notOk(isFollowed(headers()))

@@ -81,6 +81,10 @@ void t.test('a stream that can be cut stands there with its connection', (t) => 
     { ...at, connection: '1 1 1 1\ncut 1 2 3 4 5' },
     { ...at, cookie: '0a1b\n' },
     { ...at, cookie: 7 },
+    { ...at, cookie: '0'.repeat(17) },
+    { ...at, connection: `192.0.2.1 ${'1'.repeat(40_000)} 192.0.2.2 443` },
+    { ...at, connection: `${'1'.repeat(46)} 1 192.0.2.2 443` },
+    { ...at, connection: 'fe80::1%eth0 1 fe80::2 443' },
     { ...at, action: 7 },
   ]
   for (const members of odd) {
