@@ -68,7 +68,9 @@ export const createCutter = (parts: {
   let askedAt = 0
   let lastId = 0
   let closed = false
-  let cancelDoubt: (() => void) | undefined
+  /** The oldest question, by its id. */
+  let doubted: string | undefined
+  let cancelDoubt = (): void => {}
 
   const explain = (code: string, cause?: Error): CutterError => {
     const cure = CURES[code] ?? `gives no answer (${code}): \`journalctl -u postern-cut\``
@@ -82,8 +84,8 @@ export const createCutter = (parts: {
     socket?.destroy()
     socket = undefined
     isGreeted = false
-    cancelDoubt?.()
-    cancelDoubt = undefined
+    cancelDoubt()
+    doubted = undefined
     return left
   }
 
@@ -110,10 +112,13 @@ export const createCutter = (parts: {
     send()
   }
 
+  /** Answers to younger ones are no sign that it will be answered. */
   const doubt = (): void => {
-    cancelDoubt?.()
-    cancelDoubt =
-      asked.size > 0 ? clock.deadline(TIMEOUT, () => fail(explain('SILENT'))) : undefined
+    const [oldest] = asked.keys()
+    if (oldest === doubted) return
+    doubted = oldest
+    cancelDoubt()
+    if (oldest !== undefined) cancelDoubt = clock.deadline(TIMEOUT, () => fail(explain('SILENT')))
   }
 
   const hear = (line: string): void => {
@@ -159,7 +164,7 @@ export const createCutter = (parts: {
     }
     unsent = []
     socket.write(lines)
-    if (!cancelDoubt) doubt()
+    doubt()
   }
 
   /** All that is asked in one turn goes out at once. */
