@@ -29,12 +29,12 @@ const TRIES = 5
 const sizeOf = (file: string): bigint =>
   statSync(file, { bigint: true, throwIfNoEntry: false })?.size ?? -1n
 
-/** What stands at a path, as far as it tells one state from another. */
+/** What stands at a path, as far as it tells one state from another: what is written there, and who may read it. */
 const markOf = (file: string): string => {
   const found = statSync(file, { bigint: true, throwIfNoEntry: false })
   if (!found) return '-'
-  const { dev, ino, size, mtimeNs } = found
-  return [dev, ino, size, mtimeNs].join(' ')
+  const { dev, ino, mode, uid, gid, size, mtimeNs } = found
+  return [dev, ino, mode, uid, gid, size, mtimeNs].join(' ')
 }
 
 const readStart = (file: string, length: number): Buffer => {

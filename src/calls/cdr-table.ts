@@ -44,19 +44,20 @@ const textOf = (field: CdrField, column: string): string => {
 /** The columns that there are, and what is to be said of those that there are not. */
 const findColumns = (database: DatabaseSync, { file, table, columns }: CdrTerms) => {
   const wrong = (text: string): CdrError => new CdrError(`${file}: ${text}`, { isPassing: true })
-  const kind = database
-    .prepare(
-      `SELECT type FROM sqlite_schema WHERE name = ? COLLATE NOCASE AND type IN ('table', 'view')`,
-    )
-    .get(table)?.['type']
-  if (kind === undefined) throw wrong(`has no table ${table}: correct calls.cdr_table`)
-  if (kind === 'view') throw wrong(`${table} is a view: name a table as calls.cdr_table`)
+  const found = database.prepare('SELECT type, wr FROM pragma_table_list(?)').get(table)
+  if (!found) throw wrong(`has no table ${table}: correct calls.cdr_table`)
+  if (found['type'] === 'view') {
+    throw wrong(`${table} is a view: name a table as calls.cdr_table`)
+  }
   const there = new Set(
     database
       .prepare('SELECT lower(name) AS name FROM pragma_table_info(?)')
       .all(table)
       .map(({ name }) => name),
   )
+  if (found['wr'] === 1 || there.has('rowid')) {
+    throw wrong(`${table} has no rowid of SQLite's: name a table that has as calls.cdr_table`)
+  }
   const nameOf = (field: CdrField): string => columns.get(field) ?? CDR_COLUMNS[field]
   const isThere = (field: CdrField): boolean => there.has(nameOf(field).toLowerCase())
   const missing = FIELDS.filter((field) => !isThere(field))

@@ -263,6 +263,8 @@ void t.test('another file in its place is another, and a write leaves another ma
   const written = lookAtCdrFile(file)
   t.not(written.mark, before.mark)
   t.equal(written.whole, before.whole)
+  chmodSync(file, 0o600)
+  t.not(lookAtCdrFile(file).mark, written.mark, 'whoever may not read it any more looks again')
   mkdirSync(join(folder, 'old'))
   execFileSync('mv', [file, join(folder, 'old')])
   copyFileSync(join(folder, 'one'), file)

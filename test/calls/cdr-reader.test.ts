@@ -218,6 +218,30 @@ void t.test('what was known stays while nothing can be read, and it is told', as
   t.throws(() => follow(null as unknown as string).look(), TypeError, 'a fault is a fault')
 })
 
+void t.test('a table without rowids is told, whatever stands in it', async (t) => {
+  for (const table of ['id TEXT PRIMARY KEY) WITHOUT ROWID', 'rowid TEXT)']) {
+    const columns = 'src_num, dst_num, src_chan, recordingfile, billsec'
+    const { file, writer } = await begin(t, [
+      `CREATE TABLE CDR_general (${columns}, ${table}`,
+      `INSERT INTO cdr_general VALUES ('201', '', 'PJSIP/201-0000000a', 'a.wav', 5, 'x')`,
+    ])
+    const { look, said, of } = follow(file)
+    look()
+    look(6)
+    t.equal(
+      said.problem,
+      "FILE: cdr_general has no rowid of SQLite's: name a table that has as calls.cdr_table",
+    )
+    await writer.run(
+      'DROP TABLE cdr_general',
+      TABLE.replace('id INTEGER PRIMARY KEY AUTOINCREMENT', 'id TEXT PRIMARY KEY'),
+      insertCall('a.wav'),
+    )
+    look()
+    t.same([said.problem, of('a.wav')], [undefined, ['201']], 'a primary key of text is good')
+  }
+})
+
 void t.test('other columns, and none for the channel', async (t) => {
   const { file, writer } = await begin(t, [
     'CREATE TABLE cdr (AcctId INTEGER PRIMARY KEY, src, dst, channel, dstchannel, billsec, userfield)',
