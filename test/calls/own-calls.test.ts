@@ -2,7 +2,9 @@
 // service.
 
 import { createServer } from 'node:http'
+import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { insertCall, startWriter, TABLE } from '../fixtures/cdr.ts'
 import {
   type Answer,
   bearer,
@@ -83,6 +85,56 @@ void t.test('by header, cookie and ticket', async (t) => {
   await daemon.reload({ calls: 'sources = ["names"]\nname_patterns = ["Anna {party}.wav"]' })
   t.equal(said(await daemon.check(tokens['201'], { resource: RENAMED })), '204')
   t.equal(said(await daemon.check(tokens['201'], { resource: OF_202 })), '403 no_grant')
+})
+
+/** MikoPBX with a prefix of its own, FreePBX's phone of the browser, Wazo. */
+const PJSIP = [
+  ['201', 'pbx201', '"Ann" <201>'],
+  ['99202', '99202', 'Bob <202>'],
+  ['k3x9qm', 'k3x9qm', '"Eve" <203>'],
+]
+  .map(
+    ([endpoint, username, callerid]) =>
+      `[${endpoint}]\ntype=endpoint\ncontext=phones\nauth=${endpoint}-auth\ncallerid=${callerid}\n[${endpoint}-auth]\ntype=auth\nusername=${username}\npassword=${PASSWORD}\n`,
+  )
+  .join('')
+
+void t.test('login names that are no extensions, with numbers of caller ids', async (t) => {
+  const folder = t.testdir({ 'pjsip.conf': PJSIP })
+  const writer = startWriter(t, `${folder}/cdr.db`)
+  await writer.run(
+    TABLE,
+    insertCall('a.mp3'),
+    insertCall('b.mp3', '202').replace('PJSIP/202-', 'PJSIP/99202-'),
+    insertCall('c.mp3', '99202'),
+  )
+  const daemon = await startTestDaemon(t, {
+    sections: {
+      calls: `sources = ["names", "cdr"]\ncdr_file = "${folder}/cdr.db"`,
+      users: 'sources = ["asterisk"]',
+      asterisk: `file = "${folder}/pjsip.conf"\nnumber_from = "callerid"`,
+    },
+  })
+  const tokens: string[] = []
+  for (const name of ['pbx201', '99202', 'k3x9qm']) {
+    tokens.push((await daemon.softphone(name, PASSWORD)).access)
+  }
+  const hear = async (recording: string): Promise<string> => {
+    const answers = tokens.map((token) =>
+      daemon.check(token, { resource: `recordings/${recording}` }),
+    )
+    return (await Promise.all(answers)).map(({ status }) => status).join(' ')
+  }
+  for (let tries = 0; (await hear('a.mp3')).startsWith('403') && tries < 1000; tries++) {
+    await pause(10)
+  }
+  t.equal(await hear('a.mp3'), '204 403 403')
+  t.equal(await hear('b.mp3'), '403 403 403', 'a channel that is not called after the number')
+  t.equal(await hear('c.mp3'), '403 403 403', 'a login name is no number then')
+  t.equal(await hear(`external-201-202-${DATED}.12.wav`), '204 403 403')
+  t.equal(await hear(`internal-202-203-${DATED}.12.wav`), '403 204 204')
+  t.equal(await hear(`out-5551234-203-${DATED}.12.wav`), '403 403 204')
+  t.equal(await hear(`out-5551234-99202-${DATED}.12.wav`), '403 403 403')
 })
 
 /** A service that knows one user, under a number that may change. */
