@@ -25,6 +25,10 @@ const ENDING = /(?:_(?:in|out))?\.(?:webm|mp3|wav)$/
 const KINDS = ['webm', 'mp3', 'wav'].flatMap((kind) => [`.${kind}`, `_in.${kind}`, `_out.${kind}`])
 const ENDINGS: ReadonlyMap<string, number> = new Map(['', ...KINDS].map((text, id) => [text, id]))
 
+/** The end of each path that may stand for this one. */
+export const stemOf = (path: string): string =>
+  path.slice(path.lastIndexOf('/') + 1).replace(ENDING, '')
+
 /** What so many numbers claim is no recording of one call; it also bounds the walk along a list. */
 const MOST = 256
 const SMALLEST = 1024 // slots

@@ -1,6 +1,6 @@
 // Follows a CDR: its newest rows are read again whenever it changes, the others where a sum of them has changed, in slices.
 
-import { buildCallIndex, type CallIndex, findParties } from './call-index.ts'
+import { buildCallIndex, type CallIndex, findParties, stemOf } from './call-index.ts'
 import type { CallSource } from './call-source.ts'
 import { CdrError, lookAtCdrFile, readCdrFile } from './cdr-file.ts'
 import { type CdrRow, readCdrRow } from './cdr-row.ts'
@@ -23,7 +23,8 @@ export type CdrNews =
 const NEWEST = 20_000 // rows: 50 ms; what the PBX still changes is among them
 const SLICE = 1000 // rows: 3 ms, in which a -wal cannot begin anew
 const SWEEP_PER_ROW = 20e-6 // seconds between two: 7 % of a processor, while the CDR changes; a quarter, where older rows do
-const PATIENCE = 5
+const PATIENCE = 5 // seconds in which a passing problem is nobody's business
+const ALL = { after: FIRST_ROW, to: LAST_ROW }
 
 type Swept = ReturnType<ReturnType<typeof buildCallIndex>['finish']>
 
@@ -49,8 +50,18 @@ const findLost = ({ file }: CdrTerms, named: number, found: number): string[] =>
         `${file}: ${named} rows name a file, and none is in the folder of recordings: set calls.cdr_prefixes to where the PBX has it`,
       ]
 
-/** `patience`: seconds in which a passing problem is nobody's business. */
-export const createCdrReader = (terms: CdrTerms, key: string, patience = PATIENCE) => {
+const addTo = (
+  { add }: ReturnType<typeof buildCallIndex>,
+  rows: readonly CdrRow[],
+  { prefixes }: CdrTerms,
+): void => {
+  for (const row of rows) {
+    const call = readCdrRow(row, prefixes)
+    if (call) add(call.path, call.parties)
+  }
+}
+
+export const createCdrReader = (terms: CdrTerms, key: string) => {
   let olderRecordings = 0
   let inForce: Pick<Sweep, 'whole' | 'boundary' | 'sum'> | undefined
   let sweep: Sweep | undefined
@@ -63,13 +74,6 @@ export const createCdrReader = (terms: CdrTerms, key: string, patience = PATIENC
   let failingSince: number | undefined
   let isPaused = false // a sweep that met a problem, until the next look
 
-  const addTo = ({ add }: ReturnType<typeof buildCallIndex>, rows: readonly CdrRow[]): void => {
-    for (const row of rows) {
-      const call = readCdrRow(row, terms.prefixes)
-      if (call) add(call.path, call.parties)
-    }
-  }
-
   /** `swept`: what a sweep has found up to the boundary. */
   const readNewest = (boundary: bigint, swept?: Swept): CdrNews => {
     const building = buildCallIndex(key)
@@ -80,7 +84,7 @@ export const createCdrReader = (terms: CdrTerms, key: string, patience = PATIENC
       const { rows, last, doubts } = readCdrFile(terms.file, (database) =>
         readRows(database, terms, { after: boundary, to, most: SLICE, areNewest: true }),
       )
-      addTo(building, rows)
+      addTo(building, rows, terms)
       count += rows.length
       named += countNamed(rows)
       if (last !== undefined && rows.length === SLICE && count < 4 * NEWEST) {
@@ -128,7 +132,7 @@ export const createCdrReader = (terms: CdrTerms, key: string, patience = PATIENC
       isPaused = true
       seen = ''
       failingSince ??= now
-      return error.isPassing && now - failingSince < patience ? {} : { problem: error.message }
+      return error.isPassing && now - failingSince < PATIENCE ? {} : { problem: error.message }
     }
   }
 
@@ -160,7 +164,7 @@ export const createCdrReader = (terms: CdrTerms, key: string, patience = PATIENC
           ? { ...readRows(database, terms, wanted), sum: summed.sum }
           : { ...summed, rows: [] }
       })
-      if (building) addTo(building, rows)
+      if (building) addTo(building, rows, terms)
       sweep.at = last
       sweep.rows += rows.length
       sweep.sum = sum
@@ -191,7 +195,7 @@ export const createCdrReader = (terms: CdrTerms, key: string, patience = PATIENC
 export const inspectCdr = (terms: CdrTerms): readonly string[] => {
   try {
     const { rows, doubts } = readCdrFile(terms.file, (database) =>
-      readRows(database, terms, { after: FIRST_ROW, to: LAST_ROW, most: SLICE, areNewest: true }),
+      readRows(database, terms, { ...ALL, most: SLICE, areNewest: true }),
     )
     const found = rows.filter((row) => readCdrRow(row, terms.prefixes)).length
     return [...doubts, ...findLost(terms, countNamed(rows), found)]
@@ -201,14 +205,15 @@ export const inspectCdr = (terms: CdrTerms): readonly string[] => {
   }
 }
 
-/** The whole of it, for a command. Throws a CdrError. */
-export const readCdr = (terms: CdrTerms): CallSource => {
-  const reader = createCdrReader(terms, '', 0)
-  const indexes: CallIndex[] = []
-  for (let news = reader.look(0); ; news = reader.goOn(0)) {
-    if (news.problem !== undefined) throw new CdrError(news.problem)
-    if (news.older) indexes.push(news.older, news.newest)
-    if (!reader.isSweeping()) break
-  }
-  return { name: 'cdr', partiesOf: (recording) => findParties(indexes, '', recording) }
-}
+/** For a command: of each recording that it is asked for, the rows alone that may be of it. Throws a CdrError. */
+export const readCdr = (terms: CdrTerms): CallSource => ({
+  name: 'cdr',
+  partiesOf(recording) {
+    const { rows } = readCdrFile(terms.file, (database) =>
+      readRows(database, terms, { ...ALL, most: -1, of: stemOf(recording) }),
+    )
+    const building = buildCallIndex('')
+    addTo(building, rows, terms)
+    return findParties([building.finish().index], '', recording)
+  },
+})

@@ -20,6 +20,8 @@ export interface Rows {
   readonly most: number
   /** Where there are more: the newest of them, else the oldest. */
   readonly areNewest?: boolean
+  /** Those alone whose file has this in its name. */
+  readonly of?: string
 }
 
 export const FIRST_ROW = -(2n ** 63n)
@@ -80,14 +82,18 @@ const findColumns = (database: DatabaseSync, { file, table, columns }: CdrTerms)
 export const readRows = (database: DatabaseSync, terms: CdrTerms, wanted: Rows) => {
   const { fields, doubts, nameOf } = findColumns(database, terms)
   const select = fields.map((field) => textOf(field, nameOf(field))).join(', ')
-  const order = wanted.areNewest === true ? 'DESC' : 'ASC'
+  const { after, to, most, areNewest, of } = wanted
+  const order = areNewest === true ? 'DESC' : 'ASC'
+  const named = of === undefined ? '' : `AND instr(${quote(nameOf('file'))}, ?)`
   const statement = database.prepare(
-    `SELECT rowid, ${select} FROM ${quote(terms.table)} WHERE rowid > ? AND rowid <= ? ORDER BY rowid ${order} LIMIT ?`,
+    `SELECT rowid, ${select} FROM ${quote(terms.table)} WHERE rowid > ? AND rowid <= ? ${named} ORDER BY rowid ${order} LIMIT ?`,
   )
   statement.setReadBigInts(true)
   statement.setReturnArrays(true)
-  const { after, to, most } = wanted
-  const found = statement.all(after, to, most) as unknown as [bigint, ...(string | null)[]][]
+  const found = statement.all(after, to, ...(of === undefined ? [] : [of]), most) as unknown as [
+    bigint,
+    ...(string | null)[],
+  ][]
   const [
     file,
     seconds,

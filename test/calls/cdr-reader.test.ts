@@ -343,7 +343,7 @@ void t.test('a sweep that meets a problem goes on where it was, at the next look
   t.equal(slices, 6, 'of 6,000 rows 1,000 were read, and are not read again')
 })
 
-void t.test('for a command: what is wrong, and the whole of it', async (t) => {
+void t.test('for a command: what is wrong, and what the daemon would know', async (t) => {
   const { file, writer } = await begin(t, [TABLE, rows(25_000)])
   t.same(inspectCdr(termsOf(file)), [])
   t.match(inspectCdr(termsOf(file, ['/x'])), [/1000 rows name a file, and none/])
@@ -352,6 +352,12 @@ void t.test('for a command: what is wrong, and the whole of it', async (t) => {
   const cdr = readCdr(termsOf(file))
   t.same([cdr.name, cdr.partiesOf('1.wav'), cdr.partiesOf('25000.mp3')], ['cdr', ['201'], ['201']])
   t.equal(cdr.partiesOf('25001.mp3'), undefined)
+  const others = ['x/25001.wav', 'x//./25001_in.wav', '25001.mp3.bak', '25001.WAV', '125001.mp3']
+  await writer.run(...others.map((path, n) => insertCall(path, `30${n}`)))
+  const { look, of } = follow(file)
+  look()
+  const asked = [...others, '25001.mp3', 'x/25001.wav', 'x/25001_in.wav', 'x/25001.webm', '1', '']
+  for (const path of asked) t.same(cdr.partiesOf(path), of(path), path)
   await writer.run('DROP TABLE cdr_general')
-  t.throws(() => readCdr(termsOf(file)), CdrError)
+  t.throws(() => cdr.partiesOf('1.wav'), CdrError)
 })
