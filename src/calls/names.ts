@@ -81,13 +81,14 @@ interface Pattern {
   readonly parties: RegExp
 }
 
-/** `texts`: what stands between the parts. */
-const createFit = (texts: readonly string[], isDated: boolean) => {
+/** `texts`: what stands between the parts; `isNumber`: the name begins with a digit. */
+const createFit = (texts: readonly string[], isNumber: boolean) => {
   const [first = '', ...others] = texts
   const last = others.pop() as string
   return (name: string): boolean => {
     let at = first.length
-    if (!name.startsWith(first) || (isDated && !/^[0-9]/.test(name.slice(at, at + 1)))) return false
+    if (!name.startsWith(first) || (isNumber && !/^[0-9]/.test(name.slice(at, at + 1))))
+      return false
     for (const text of others) {
       const found = name.indexOf(text, at)
       if (found < 0) return false
@@ -135,7 +136,7 @@ export const parseNamePattern = (pattern: string): Pattern | { problem: string }
   )
   const end = read.length === parts.length ? '$' : ''
   return {
-    fits: createFit(texts, parts[0] === 'date' || parts[0] === 'time'),
+    fits: createFit(texts, /^\{(?:date|time|party)\}/.test(pattern)), // these no caller chose
     parties: new RegExp(`^${literal(texts[0] as string)}${source.join('')}${end}`),
   }
 }

@@ -101,6 +101,12 @@ void t.test('patterns of the operator’s own name the parties', (t) => {
     t.same(partiesOf(path), parties, path)
   }
   t.same(createNames(['{party}.wav.wav']).partiesOf('201.wav'), undefined)
+  // A wide pattern takes no names from the forms that we know, but such as a caller could have made.
+  const known = 'external-201-202-20261128-101500-1795860900.12.wav'
+  const wide = ['{party}.wav', '{date}-{time}-{party}-{other}.wav', '{time}-{party}.wav']
+  for (const pattern of wide) t.same(createNames([pattern]).partiesOf(known), ['201'], pattern)
+  t.same(createNames(['{caller}-{party}.wav']).partiesOf(known), [])
+  t.same(createNames(['external-{party}_{x}.wav']).partiesOf(known.replace('202', 'a_b')), [])
   t.end()
 })
 
