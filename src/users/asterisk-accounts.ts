@@ -261,6 +261,14 @@ export const readAccounts = async (all: readonly Section[], terms: AccountTerms)
     )
   }
 
+  const judged = [...endpoints, ...found.map(({ endpoint }) => endpoint)]
+  const used = new Set(judged.flatMap(({ rules }) => rules))
+  for (const { written } of terms.rules.filter((rule) => !used.has(rule))) {
+    warnings.add(
+      `asterisk.rules: ${JSON.stringify(written)} fits no endpoint, by its name or context: correct it, or take it out`,
+    )
+  }
+
   const accounts = new Map<string, Account>()
   for await (const [name, devices] of inSlices(users, SLICE)) {
     const account = joinDevices(name, devices)

@@ -33,6 +33,8 @@ export interface Endpoint {
   /** All that whoever is at its other end may know: any line of auth or outbound_auth. */
   known: readonly string[]
   role: string
+  /** The operator's that fit it. */
+  rules: readonly AccountRule[]
   /** By a rule, which nothing else outweighs. */
   isKept: boolean
   leftOut?: LeftOut | undefined
@@ -127,7 +129,7 @@ const applyRules = (
   )
   const verdict = fitting.find(({ says }) => typeof says === 'string')
   const roles = fitting.flatMap(({ says }) => (typeof says === 'string' ? [] : [says.role]))
-  return { verdict, role: roles[0] ?? role }
+  return { verdict, role: roles[0] ?? role, rules: fitting }
 }
 
 export const keepBy = (name: string): string => {
@@ -137,12 +139,12 @@ export const keepBy = (name: string): string => {
 
 /** `findReason`: is asked where no rule of the operator's says anything. */
 const judge = (
-  endpoint: Omit<Endpoint, 'role' | 'isKept' | 'leftOut'>,
+  endpoint: Omit<Endpoint, 'role' | 'rules' | 'isKept' | 'leftOut'>,
   terms: AccountTerms,
   findReason: (endpoint: Endpoint) => string | undefined,
 ): Endpoint => {
-  const { verdict, role } = applyRules(endpoint, terms)
-  const judged: Endpoint = { ...endpoint, role, isKept: verdict?.says === 'keep' }
+  const { verdict, role, rules } = applyRules(endpoint, terms)
+  const judged: Endpoint = { ...endpoint, role, rules, isKept: verdict?.says === 'keep' }
   const why = verdict ? `the rule ${JSON.stringify(verdict.written)}` : findReason(judged)
   if (why === undefined || judged.isKept) return judged
   const cure = verdict ? 'take that rule out' : keepBy(endpoint.name)

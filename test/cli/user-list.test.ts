@@ -63,6 +63,7 @@ const phone: Candidate = {
     auths: ['201'],
     known: ['201'],
     role: 'staff',
+    rules: [],
     isKept: false,
   },
 }

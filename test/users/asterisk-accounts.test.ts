@@ -311,6 +311,31 @@ void t.test('rules: the first that fits decides, and a role makes nobody a user'
   }
 })
 
+void t.test(
+  'a rule that fits no account is told, and one that another outweighs is not',
+  async (t) => {
+    const rules = rulesOf(
+      'name 101 keep',
+      'name 1?1 leave out',
+      'name 1011 keep',
+      'context from-gsm leave out',
+      'name a.c role admin',
+      'name x* y role staff',
+    )
+    const text = `${phone('101')}${phone('abc')}${phone('x(1) y')}[e]\ntype=endpoint\ncontext=from-gsm\n`
+    const { accounts, warnings } = await read(t, text, { rules })
+    t.same(
+      [...accounts.values()].map(({ role }) => role),
+      ['user', 'user', 'staff'],
+    )
+    t.match(warnings, [
+      /^asterisk\.rules: "name 1011 keep" fits no endpoint, .*: correct it, or take it out$/,
+      /^asterisk\.rules: "name a\.c role admin" fits no endpoint/,
+    ])
+    t.equal(warnings.length, 2)
+  },
+)
+
 void t.test('a context rule says nothing of an auth section that no endpoint names', async (t) => {
   const text = `${phone('101')}[x]\ntype=auth\nusername=x\npassword=p\n`
   const { accounts } = await read(t, text, { rules: rulesOf('context * keep') })
