@@ -6,7 +6,6 @@ import {
   type Endpoint,
   keepBy,
   type LeftOut,
-  readAll,
   readEndpoints,
   readLoneAuth,
   type Sections,
@@ -21,7 +20,7 @@ import {
   readSecret,
   type Secret,
 } from './asterisk-secret.ts'
-import { readVariable, type Section } from './asterisk-section.ts'
+import { readAll, readVariable, type Section } from './asterisk-section.ts'
 import { numberInCallerid, numberOf } from './number.ts'
 import { findUserProblem } from './parse-users.ts'
 import type { HeldUser } from './source.ts'

@@ -1,6 +1,6 @@
 // The SIP accounts of an Asterisk as its files say them: pjsip.conf, and pjsip_wizard.conf beside it where there is one.
 import { dirname, join } from 'node:path'
-import { nextTurn } from '../clock.ts'
+import { inSlices } from '../clock.ts'
 import { loadAsteriskFile } from './asterisk-file.ts'
 import { readType } from './asterisk-section.ts'
 import type { Section } from './asterisk-section.ts'
@@ -24,8 +24,7 @@ export const loadAsteriskConfig = async (root: string) => {
 
   const twice: string[] = [] // of auth sections whoever reads them says it
   const written = new Set<string>()
-  for (const [index, section] of main.sections.entries()) {
-    if (index % SLICE === SLICE - 1) await nextTurn()
+  for await (const section of inSlices(main.sections, SLICE)) {
     const type = readType(section)
     if (section.template || type === undefined) continue
     const key = keyOf(section)
@@ -37,8 +36,7 @@ export const loadAsteriskConfig = async (root: string) => {
     written.add(key)
   }
   const sections = [...main.sections]
-  for (const [index, section] of wizards.sections.entries()) {
-    if (index % SLICE === SLICE - 1) await nextTurn()
+  for await (const section of inSlices(wizards.sections, SLICE)) {
     if (!written.has(keyOf(section))) sections.push(section) // what pjsip.conf says Asterisk finds first
   }
   return {

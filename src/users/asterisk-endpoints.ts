@@ -2,7 +2,7 @@
 // gateway or a shared guest account knows never counts for a person of the same name.
 import { inSlices } from '../clock.ts'
 import type { AccountRule } from '../config/account-rules.ts'
-import { readType, readVariable, type Section, strip } from './asterisk-section.ts'
+import { readAll, readType, readVariable, type Section, splitList } from './asterisk-section.ts'
 
 export interface AccountTerms {
   /** Of whoever no rule gives another. */
@@ -66,13 +66,6 @@ export const sortByType = async (all: readonly Section[]): Promise<Sections> => 
   return sorted
 }
 
-export const splitList = (text: string | undefined): string[] =>
-  (text ?? '').split(',').map(strip).filter(Boolean)
-
-/** Of every line of that name, for what Asterisk adds up, or where it is enough that one says so. */
-export const readAll = ({ variables }: Section, name: string): string[] =>
-  variables.filter((variable) => variable.name === name).flatMap(({ value }) => splitList(value))
-
 /** A reference that Asterisk misses by its case was meant all the same. */
 const lower = (name: string): string => name.toLowerCase()
 
@@ -116,7 +109,7 @@ const readReferences = async (sections: Sections, { trunkContexts }: AccountTerm
     return undefined
   }
   const contactsOf = (section: Section): string[] =>
-    splitList(readVariable(section, 'aors')).flatMap((aor) => contacts.get(lower(aor)) ?? [])
+    splitList(readVariable(section, 'aors') ?? '').flatMap((aor) => contacts.get(lower(aor)) ?? [])
   return { contactsOf, findReason }
 }
 
@@ -165,8 +158,8 @@ export const readEndpoints = async (
       context: readVariable(section, 'context') || 'default',
       callerid: readVariable(section, 'callerid') ?? '',
       contacts: contactsOf(section),
-      auths: splitList(readVariable(section, 'auth')),
-      known: [...readAll(section, 'auth'), ...readAll(section, 'outbound_auth')],
+      auths: splitList(readVariable(section, 'auth') ?? ''),
+      known: readAll(section, 'auth', 'outbound_auth'),
     }
     endpoints.push(judge(endpoint, terms, (judged) => findReason(section, judged)))
   }

@@ -1,6 +1,6 @@
 // What an auth section of pjsip.conf says that proves a password, and whether one does. Nothing here is ever printed.
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
-import { readType, readVariable, strip } from './asterisk-section.ts'
+import { readAll, readType, readVariable, splitList, strip } from './asterisk-section.ts'
 import type { Section } from './asterisk-section.ts'
 
 /** Asterisk's names → ours, Node's, and how many hex digits one has. */
@@ -43,34 +43,25 @@ export const readAuthDefaults = (sections: readonly Section[]): AuthDefaults => 
   }
 }
 
-const readAll = ({ variables }: Section, name: string): string[] =>
-  variables.flatMap((variable) => (variable.name === name ? [variable.value] : []))
-
-/** Of lists each line adds to those before it. */
-const readList = (section: Section, name: string): string => readAll(section, name).join()
-
 const findAlgorithm = (name: string): Algorithm | undefined =>
   ALGORITHMS.find((algorithm) => algorithm.toLowerCase() === name.toLowerCase())
 
 /** undefined: there is one among them that Asterisk does not know. */
 const readAlgorithms = (list: string): Algorithm[] | undefined => {
-  const names = list.split(',').map(strip).filter(Boolean)
+  const names = splitList(list)
   const found = names.flatMap((name) => findAlgorithm(name) ?? [])
   return found.length === names.length ? found : undefined
 }
 
 /** `ALGORITHM:hex`, or an MD5 alone; several with commas and on several lines, of which the last of an algorithm counts. */
-const readDigests = ({ variables }: Section): Map<Algorithm, string> | undefined => {
+const readDigests = (section: Section): Map<Algorithm, string> | undefined => {
   const digests = new Map<Algorithm, string>()
-  for (const { name, value } of variables) {
-    if (name !== 'md5_cred' && name !== 'password_digest') continue
-    for (const one of value.split(',').map(strip).filter(Boolean)) {
-      const colon = one.indexOf(':')
-      const algorithm = findAlgorithm(colon === -1 ? 'MD5' : strip(one.slice(0, colon)))
-      const digest = one.slice(colon + 1)
-      if (algorithm === undefined || digest.length !== DIGESTS[algorithm].digits) return undefined
-      digests.set(algorithm, digest)
-    }
+  for (const one of readAll(section, 'md5_cred', 'password_digest')) {
+    const colon = one.indexOf(':')
+    const algorithm = findAlgorithm(colon === -1 ? 'MD5' : strip(one.slice(0, colon)))
+    const digest = one.slice(colon + 1)
+    if (algorithm === undefined || digest.length !== DIGESTS[algorithm].digits) return undefined
+    digests.set(algorithm, digest)
   }
   return digests
 }
@@ -88,7 +79,8 @@ export const readSecret = (
   if (username === '') {
     return fail('has no username, and Asterisk does not load it: write one')
   }
-  if (!readAll(section, 'auth_type').every((kind) => /^(?:userpass|md5|digest)$/i.test(kind))) {
+  const kinds = section.variables.filter(({ name }) => name === 'auth_type')
+  if (!kinds.every(({ value }) => /^(?:userpass|md5|digest)$/i.test(value))) {
     return fail('has an auth_type that gives no password to compare: not a user here')
   }
   const digests = readDigests(section)
@@ -98,8 +90,12 @@ export const readSecret = (
     )
   }
   const password = readVariable(section, 'password') ?? ''
-  const asServer = readAlgorithms(readList(section, 'supported_algorithms_uas') || defaults.uas)
-  const asClient = readAlgorithms(readList(section, 'supported_algorithms_uac') || defaults.uac)
+  const asServer = readAlgorithms(
+    readAll(section, 'supported_algorithms_uas').join() || defaults.uas,
+  )
+  const asClient = readAlgorithms(
+    readAll(section, 'supported_algorithms_uac').join() || defaults.uac,
+  )
   if (asServer === undefined || asClient === undefined) {
     return fail('names a supported algorithm that is none of MD5, SHA-256 and SHA-512-256')
   }

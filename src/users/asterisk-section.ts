@@ -49,6 +49,12 @@ export const strip = (text: string): string => {
   return text.slice(start, end)
 }
 
+export const splitList = (text: string): string[] => text.split(',').map(strip).filter(Boolean)
+
+/** Of every line of that name, for what Asterisk adds up, or where it is enough that one says so. */
+export const readAll = ({ variables }: Section, ...names: readonly string[]): string[] =>
+  variables.filter(({ name }) => names.includes(name)).flatMap(({ value }) => splitList(value))
+
 /**
  * Bytes → text. To Asterisk a password is bytes: those that are no UTF-8 were written as Latin-1, and never become
  * the one character that stands for whatever cannot be read, or any of them would do for a password.

@@ -1,6 +1,6 @@
 // pjsip_wizard.conf → the sections that Asterisk makes of it: one wizard stands for an endpoint, its aor, auth sections,
 // what identifies it by address, and registrations elsewhere.
-import { nextTurn } from '../clock.ts'
+import { inSlices } from '../clock.ts'
 import { fold, readVariable, strip } from './asterisk-section.ts'
 import type { Section, Variable } from './asterisk-section.ts'
 
@@ -85,8 +85,7 @@ export const readWizards = async (
 ): Promise<{ sections: Section[]; warnings: string[] }> => {
   const warnings: string[] = []
   const byName = new Map<string, Section[]>() // of two of one name the later stays
-  for (const [index, wizard] of sections.entries()) {
-    if (index % SLICE === SLICE - 1) await nextTurn()
+  for await (const wizard of inSlices(sections, SLICE)) {
     const isWizard = wizard.variables.some(
       ({ written, value }) => written.includes('type') && value === 'wizard',
     )
