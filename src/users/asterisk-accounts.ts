@@ -220,6 +220,7 @@ export const readAccounts = async (all: readonly Section[], terms: AccountTerms)
 
   const found: Candidate[] = []
   const users = new Map<string, Devices>()
+  const used = new Set(endpoints.flatMap(({ rules }) => rules))
   const isAuthAlone = [...sections].every(
     ([type, all]) => type === 'auth' || all.every(({ broken }) => broken),
   )
@@ -238,6 +239,7 @@ export const readAccounts = async (all: readonly Section[], terms: AccountTerms)
       wasUser: wasUser(section, uses),
     }
     found.push(candidate)
+    for (const rule of endpoint.rules) used.add(rule)
     const fault = endpoint.leftOut ? undefined : findFault(auth, endpoint, uses.taken)
     candidate.leftOut = endpoint.leftOut ?? (fault && { ...fault, isMeant: false })
     if (fault && 'unusable' in proof) warnings.add(proof.unusable)
@@ -260,8 +262,6 @@ export const readAccounts = async (all: readonly Section[], terms: AccountTerms)
     )
   }
 
-  const judged = [...endpoints, ...found.map(({ endpoint }) => endpoint)]
-  const used = new Set(judged.flatMap(({ rules }) => rules))
   for (const { written } of terms.rules.filter((rule) => !used.has(rule))) {
     warnings.add(
       `asterisk.rules: ${JSON.stringify(written)} fits no endpoint, by its name or context: correct it, or take it out`,

@@ -55,7 +55,7 @@ export const readAsteriskUsers = async (
     users: accounts,
     found,
     problems: config.problems,
-    warnings: sayFirst(terms.file, [...nobody, ...config.warnings, ...warnings].map(printable)),
+    warnings: sayFirst(terms.file, [...nobody, ...config.warnings, ...warnings]).map(printable),
     mark,
     readMark,
   }
