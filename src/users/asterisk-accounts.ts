@@ -133,6 +133,9 @@ const readUses = async (
   return { inbound, any, taken }
 }
 
+/** Without its place and name, which stand elsewhere. */
+const shorten = (unusable: string): string => `it ${unusable.slice(unusable.indexOf('] ') + 2)}`
+
 /** Why an auth section lets nobody in by an endpoint that is a person's. */
 const findFault = (
   { proof }: Auth,
@@ -140,8 +143,7 @@ const findFault = (
   taken: Uses['taken'],
 ): Pick<LeftOut, 'why' | 'cure'> | undefined => {
   if ('unusable' in proof) {
-    const why = proof.unusable.slice(proof.unusable.indexOf('] ') + 2) // behind its place and name
-    return { why: `it ${why}`, cure: 'nothing else lets it in' }
+    return { why: shorten(proof.unusable), cure: 'nothing else lets it in' }
   }
   const { username: name, secret } = proof
   const problem = findUserProblem({ name, role: endpoint.role, displayName: name })
@@ -242,6 +244,9 @@ export const readAccounts = async (all: readonly Section[], terms: AccountTerms)
     for (const rule of endpoint.rules) used.add(rule)
     const fault = endpoint.leftOut ? undefined : findFault(auth, endpoint, uses.taken)
     candidate.leftOut = endpoint.leftOut ?? (fault && { ...fault, isMeant: false })
+    if (endpoint.leftOut && 'unusable' in proof) {
+      candidate.leftOut = { ...endpoint.leftOut, cure: shorten(proof.unusable) } // no rule helps
+    }
     if (fault && 'unusable' in proof) warnings.add(proof.unusable)
     else if (fault && candidate.wasUser) {
       warnings.add(

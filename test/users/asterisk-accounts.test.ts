@@ -480,8 +480,12 @@ void t.test('a broken section takes logins away and gives none', async (t) => {
 })
 
 void t.test('the odd secret of a trunk is nobody’s business', async (t) => {
-  const { warnings } = await read(t, phone('t', 'context=from-pstn', 'auth_type=google_oauth'))
+  const text = phone('t', 'context=from-pstn', 'auth_type=google_oauth')
+  const { warnings, found } = await read(t, text)
   t.same(warnings, [])
+  t.match(found, [{ leftOut: { why: /from-pstn/, cure: /^it has an auth_type/, isMeant: false } }])
+  const rules = rulesOf('context from-pstn leave out')
+  t.match((await read(t, text, { rules })).found, [{ leftOut: { isMeant: true } }])
 })
 
 void t.test('what earlier versions took for a user', async (t) => {
