@@ -11,7 +11,7 @@ export interface PasswordPoolOptions {
   passes: number
   /** Said once, if the workers could not be given a lower priority. */
   onNotNiced?: (error: unknown) => void
-  /** Where a bundle keeps the worker's entry. */
+  /** What a worker runs; tests put one there that fails. */
   entry?: URL
 }
 

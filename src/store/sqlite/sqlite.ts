@@ -17,7 +17,7 @@ interface Waiting {
 /**
  * Opens the file, creating it where there is none. Rejects with a StoreError whose message names the cure.
  * `onDeath`: its thread is gone and the store with it, though nobody closed it. Nothing but a restart brings it back.
- * `entry` is where a bundle keeps the thread's code.
+ * `entry` is what the thread runs; tests put one there that fails.
  */
 export const openSqliteStore = async (
   file: string,
