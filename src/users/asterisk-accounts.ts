@@ -6,6 +6,7 @@ import {
   type Endpoint,
   keepBy,
   type LeftOut,
+  lower,
   readEndpoints,
   readLoneAuth,
   type Sections,
@@ -20,7 +21,7 @@ import {
   readSecret,
   type Secret,
 } from './asterisk-secret.ts'
-import { readAll, readVariable, type Section } from './asterisk-section.ts'
+import { readAll, readType, readVariable, type Section } from './asterisk-section.ts'
 import { numberInCallerid, numberOf } from './number.ts'
 import { findUserProblem } from './parse-users.ts'
 import type { HeldUser } from './source.ts'
@@ -111,9 +112,11 @@ const readUses = async (
   registrations: readonly Section[],
 ): Promise<Uses> => {
   const [inbound, any] = [new Set<string>(), new Set<string>()]
+  const namesakes = Map.groupBy(auths, ([name]) => lower(name))
   const taken = new Map<string, { secret: Secret; who: string }[]>()
   const take = (name: string, who: string): void => {
-    for (const { username, secret } of auths.get(name)?.known ?? []) {
+    const found = namesakes.get(lower(name)) ?? []
+    for (const { username, secret } of found.flatMap(([, { known }]) => known)) {
       taken.set(username, [...(taken.get(username) ?? []), { secret, who }])
     }
   }
@@ -223,9 +226,8 @@ export const readAccounts = async (all: readonly Section[], terms: AccountTerms)
   const found: Candidate[] = []
   const users = new Map<string, Devices>()
   const used = new Set(endpoints.flatMap(({ rules }) => rules))
-  const isAuthAlone = [...sections].every(
-    ([type, all]) => type === 'auth' || all.every(({ broken }) => broken),
-  )
+  // A template, or what is broken, may have been an endpoint too.
+  const isAuthAlone = all.every((section) => (readType(section) ?? 'auth') === 'auth')
   const pairs = pairUp(auths, endpoints, uses, (section) =>
     readLoneAuth(section, isAuthAlone, terms),
   )

@@ -45,6 +45,7 @@ export type Sections = ReadonlyMap<string, readonly Section[]>
 export const SLICE = 200 // sections, 4 ms
 
 const BROKEN = 'its section is broken: mend it'
+const UNKNOWN = 'unknown' // what contact a broken aor may have
 
 /** What takes logins away. */
 const TELLING = ['endpoint', 'aor', 'identify', 'registration']
@@ -67,10 +68,15 @@ export const sortByType = async (all: readonly Section[]): Promise<Sections> => 
 }
 
 /** A reference that Asterisk misses by its case was meant all the same. */
-const lower = (name: string): string => name.toLowerCase()
+export const lower = (name: string): string => name.toLowerCase()
 
+/** Of a broken one the name may be lost: it is mostly called as what it names. */
 const readNamed = (sections: readonly Section[] = []): Set<string> =>
-  new Set(sections.map((section) => lower(readVariable(section, 'endpoint') ?? '')))
+  new Set(
+    sections.flatMap((section) =>
+      [readVariable(section, 'endpoint') ?? '', section.broken ? section.name : ''].map(lower),
+    ),
+  )
 
 /** Wazo makes one account a meeting, and gives it to every guest. */
 const GUEST = /^wazo-meeting-.*guest$/i
@@ -84,7 +90,8 @@ const readReferences = async (sections: Sections, { trunkContexts }: AccountTerm
   const contacts = new Map<string, string[]>()
   for await (const aor of inSlices(sections.get('aor') ?? [], SLICE)) {
     const key = lower(aor.name)
-    contacts.set(key, [...(contacts.get(key) ?? []), ...readAll(aor, 'contact')])
+    const found = readAll(aor, 'contact')
+    contacts.set(key, [...(contacts.get(key) ?? []), ...found, ...(aor.broken ? [UNKNOWN] : [])])
   }
 
   /** FreePBX writes an identify for an extension whose Match field is set. */
@@ -100,6 +107,7 @@ const readReferences = async (sections: Sections, { trunkContexts }: AccountTerm
     if (readShown(section).some((auth) => shown.has(auth)))
       return 'a registration shares its outbound_auth'
     if (identified.has(key) && !isExtension(endpoint)) return 'an identify names it'
+    if (endpoint.contacts.includes(UNKNOWN)) return 'its aor is broken: mend it'
     if (endpoint.contacts.length > 0) return 'its aor has a static contact'
     if (trunkContexts.some((pattern) => pattern.test(context)))
       return `its context ${context} is one of asterisk.trunk_contexts`

@@ -2,7 +2,7 @@
 // is passed over here, and told. It never runs `#exec`, and never quotes a value: most of them are passwords.
 import { readFile, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
-import { nextTurn } from '../clock.ts'
+import { inSlices, nextTurn } from '../clock.ts'
 import { findWriters } from '../files/writers.ts'
 import { isPattern, listFiles } from './asterisk-glob.ts'
 import { readLines, stripComments } from './asterisk-line.ts'
@@ -12,6 +12,7 @@ import { readFileMark } from './hold-users.ts'
 const MAX_DEPTH = 10 // Asterisk's own bound of includes in includes
 const MAX_FILES = 5000 // a file for each phone; three includes of one file on each of ten levels would be 59,049
 const SLICE = 250 // lines, 2 ms
+const PROBES = 100 // files looked at in a turn
 const MAX_BYTES = 16 * 1024 * 1024 // ten thousand extensions are 3 MB
 const AWAY = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG']) // for Asterisk too, whoever runs it
 const MAX_WARNINGS = 1000 // a file of another kind is nothing else
@@ -45,7 +46,7 @@ export const loadAsteriskFile = async (root: string) => {
     marks.push(await probe())
   }
 
-  /** undefined: Asterisk passes it over too, or it is a problem. */
+  /** undefined: nothing is there. What is passed over, or is a problem, is empty. */
   const readBytes = async (file: string, wantedAt: string): Promise<string | undefined> => {
     try {
       const found = await stat(file)
@@ -64,7 +65,7 @@ export const loadAsteriskFile = async (root: string) => {
         `${wantedAt}: ${file} cannot be read (${code}): correct the name, or add the user of the service to the group of Asterisk`,
       )
     }
-    return undefined
+    return ''
   }
 
   const readTarget = (
@@ -86,18 +87,19 @@ export const loadAsteriskFile = async (root: string) => {
     return undefined
   }
 
-  /** What is wrong. */
   const include = async (
     directive: string,
     stack: readonly string[],
     place: string,
-  ): Promise<string | undefined> => {
+  ): Promise<void> => {
     const { kind, target } = readTarget(directive, place) ?? {}
-    if (target === undefined) return undefined
+    if (target === undefined) return
     const isThere = await load(resolve(configuration, target), stack, place)
-    return !isThere && kind === 'include'
-      ? `${target} is not there to be included: correct the name, or write #tryinclude`
-      : undefined
+    if (!isThere && kind === 'include') {
+      problems.push(
+        `${place}: ${target} is not there to be included, and Asterisk then reads no further: correct the name, or write #tryinclude`,
+      )
+    }
   }
 
   const readInto = async (
@@ -148,7 +150,10 @@ export const loadAsteriskFile = async (root: string) => {
       thread.section = section
       return fault
     }
-    if (content.startsWith('#')) return include(content, stack, place)
+    if (content.startsWith('#')) {
+      await include(content, stack, place)
+      return undefined
+    }
     if (thread.section === undefined) return 'a line before the first [section]: put it into one'
     if (/^\\(?![!-\x7f])/.test(content)) {
       thread.section.broken = true
@@ -214,6 +219,10 @@ export const loadAsteriskFile = async (root: string) => {
     /** What the files looked like when they were read, those included and those missing. */
     mark: marks.join('\n'),
     /** What they look like now. */
-    readMark: async () => (await Promise.all(probes.map((probe) => probe()))).join('\n'),
+    async readMark(): Promise<string> {
+      const seen: string[] = []
+      for await (const probe of inSlices(probes, PROBES)) seen.push(await probe())
+      return seen.join('\n')
+    },
   }
 }

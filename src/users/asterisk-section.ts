@@ -96,19 +96,29 @@ export const createSections = () => {
   const find = (name: string, matches: (section: Draft) => boolean): Draft | undefined =>
     (name === '' ? sections : byName.get(fold(name)))?.find(matches)
 
+  const miss = (name: string): void => {
+    missed.add(fold(name))
+    for (const namesake of byName.get(fold(name)) ?? []) namesake.broken = true
+  }
+
   const findAdded = (name: string, filter: string): Draft | undefined =>
     find(name, (section) => (filter === '' ? !section.template : matchesFilter(section, filter)))
 
   /** What follows belongs to it, in an included file too. `fault`: why it is broken. */
   const open = (header: string, place: string): { section: Draft; fault: string | undefined } => {
     const close = header.indexOf(']')
-    const name = header.slice(1, close === -1 ? undefined : close).slice(0, NAME)
+    const name = (close === -1 ? header.replace(/\([^]*/, '') : header.slice(0, close)).slice(
+      1,
+      NAME + 1,
+    )
     const shown = decode(name)
     const rest = close === -1 ? '' : header.slice(close + 1)
     const end = rest.indexOf(')')
     let fault: string | undefined
     if (close === -1) fault = 'a section header without its ]: close it'
     else if (rest.startsWith('(') && end === -1) fault = `[${shown}]( without its ): close it`
+    // Left open, it may have been an addition.
+    if (fault !== undefined && /\(.*\+/.test(header)) miss(name)
     const options = rest.startsWith('(') && end !== -1 ? rest.slice(1, end).split(',') : []
 
     const draft: Draft = { name: shown, template: false, place, variables: [], broken: false }
@@ -123,8 +133,7 @@ export const createSections = () => {
           // no pattern: Asterisk finds nothing by it either
         }
         if (added === undefined) {
-          missed.add(fold(name))
-          for (const namesake of byName.get(fold(name)) ?? []) namesake.broken = true
+          miss(name)
           fault ??= `[${shown}](+) adds to a section that is not there: drop the (+), or put the section before it`
           continue
         }

@@ -260,6 +260,7 @@ void t.test('what a trunk knows lets nobody in, and that is told', async (t) => 
       '[gw], which is left out',
     ],
     ['a registration', '[r]\ntype=registration\noutbound_auth=201\n', 'the registration [r]'],
+    ['in another case', trunk('auth=COPY') + copy, '[gw], which is left out'],
     [
       'a registration by a copy',
       `[r]\ntype=registration\noutbound_auth=copy\n${copy}`,
@@ -465,6 +466,11 @@ void t.test('a broken section takes logins away and gives none', async (t) => {
     ['what identifies it', `${gsm}${secret}[i](t)\ntype=identify\nendpoint=gsm\n`, []],
     ['that without its type', `${gsm}${secret}[i](t)\nendpoint=gsm\n`, []],
     ['its aor', `${gsm}${secret}[gsm](t)\ncontact=sip:192.0.2.1\n`, []],
+    ['its aor, without its contact', `${gsm}${secret}[gsm](t)\ntype=aor\n`, []],
+    ['its aor, left open', `${gsm}${secret}[gsm(a)\ntype=aor\ncontact=sip:192.0.2.1\n`, []],
+    ['an addition left open', `${gsm}${secret}[gsm](+\ncontext=from-pstn\n`, []],
+    ['another', `${gsm}${secret}[gsm(+)\ncontext=from-pstn\n`, []],
+    ['what identifies it, by its name', `${gsm}${secret}[gsm](t)\ntype=identify\n`, []],
     ['its auth section', `${gsm}context=from-pstn\n${secret.replace(']', '](t)')}`, []],
     ['what is nothing here', '[x](t)\nfoo=1\n', ['202']],
   ]
@@ -475,6 +481,8 @@ void t.test('a broken section takes logins away and gives none', async (t) => {
   }
   const lone = '[x](t)\nfoo=1\n[201]\ntype=auth\nusername=201\npassword=one\n'
   t.same([...(await read(t, lone)).accounts.keys()], ['201'], 'auth sections are still alone')
+  const only = '[e](!)\ntype=endpoint\n[gw](e\n[gw]\ntype=auth\nusername=gw\npassword=one\n'
+  t.same([...(await read(t, only)).accounts.keys()], [], 'it is a trunk’s')
   const { found } = await read(t, phone('201').replace('[201]', '[201](t)'))
   t.match(found, [{ leftOut: { why: 'its section is broken: mend it' } }])
 })

@@ -119,19 +119,9 @@ const broken: [string, Files | string, RegExp[]][] = [
   ['a value before any section', 'x=1\n[a]\n', [/^pjsip\.conf:1: a line before the first/]],
   ['a \\ before a space', '[a]\n\\ x=1\n', [/^pjsip\.conf:2: a \\ before nothing/]],
   [
-    'an include that is missing',
-    '[a]\n#include none\n',
-    [/^pjsip\.conf:2: none is not there to be included: correct the name, or write #tryinclude/],
-  ],
-  [
-    'an include of no match',
-    '[a]\n#include none/*.conf\n',
-    [/^pjsip\.conf:2: none\/\*\.conf is not/],
-  ],
-  [
     'an include of a folder',
     { 'pjsip.conf': '#include d\n', d: {} } as never,
-    [/^pjsip\.conf:1: d is no file: passed over/, /^pjsip\.conf:1: d is not there/],
+    [/^pjsip\.conf:1: d is no file: passed over/],
   ],
   [
     'an include of itself',
@@ -143,9 +133,10 @@ const broken: [string, Files | string, RegExp[]][] = [
     { 'pjsip.conf': '#tryinclude b\n', b: '#tryinclude pjsip.conf\n' },
     [/^b:1: pjsip\.conf includes itself/],
   ],
+  ['an addition left open', '[a]\nx=1\n[a](+\ny=1\n', [/^pjsip\.conf:3: \[a\]\( without/]],
   ['each of several', 'x=1\n[a\n[b](t)\n', [/:1: /, /:2: /, /:3: /]],
   ['a template of itself', '[a](!,a)\n', [/^pjsip\.conf:1: \[a\] wants the template \[a\]/]],
-  ['a FIFO', '#include /dev/null\n', [/null is no file/, /null is not there/]],
+  ['a FIFO', '#include /dev/null\n', [/null is no file/]],
 ]
 
 for (const [name, files, problems] of broken) {
@@ -267,15 +258,11 @@ void t.test('a file of another kind is told by its first thousand lines', async 
 })
 
 void t.test('what cannot be read is a problem', async (t) => {
-  const folder = t.testdir({
-    'pjsip.conf': '#include b\n',
-    b: t.fixture('symlink', '/proc/1/nothing/x'),
-  })
-  const file = join(folder, 'pjsip.conf')
-  t.match((await loadAsteriskFile(file)).warnings, [/:1: b is not there/])
+  const lost = { 'pjsip.conf': '#include b\n', b: t.fixture('symlink', '/proc/1/nothing/x') }
+  t.match((await load(t, lost as never)).problems, [/:1: b is not there/])
   const { problems, isThere } = await loadAsteriskFile('/proc/self/mem')
   t.match(problems, [/cannot be read \(E\w+\): correct the name, or add .* group of Asterisk/])
-  t.notOk(isThere)
+  t.ok(isThere)
 })
 
 void t.test('the mark changes with any file, also one that is missing or new', async (t) => {
@@ -330,3 +317,14 @@ void t.test('ten thousand extensions are linear work, and checks go on meanwhile
   t.ok(many.seconds < 40 * few.seconds, `${many.seconds} s for ten times ${few.seconds} s`)
   t.ok(many.turns > 100, `${many.turns} turns`)
 })
+
+void t.test(
+  'what is not there to be included may be what tells a trunk from a phone',
+  async (t) => {
+    for (const target of ['none', 'none/*.conf']) {
+      const { problems, warnings } = await load(t, `[a]\n#include ${target}\n[z]\nx=1\n`)
+      t.match(problems, [new RegExp('^pjsip.conf:2: none.* is not there .*: correct the name, or')])
+      t.same(warnings, [])
+    }
+  },
+)

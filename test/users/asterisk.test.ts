@@ -192,7 +192,7 @@ void t.test('what is broken is nobody, at the start and later, and freezes nobod
   const { source, problems, write, look } = await open(t, odd + auth('b', 'q') + auth('c', 'r'))
   t.same(source.peek('a'), { refused: 'unknown_user' })
   t.match(await source.authenticate('b', 'q'), { user: { name: 'b' } })
-  write(`x=1\n${odd}#include none\n#include pjsip.conf\n${auth('c', 'new')}`)
+  write(`x=1\n${odd}#tryinclude none\n#include pjsip.conf\n${auth('c', 'new')}`)
   for (let second = 0; second < 3; second++) await look()
   t.same(problems, [])
   t.same(source.peek('b'), { refused: 'unknown_user' })
