@@ -80,10 +80,10 @@ const isMalformed = (message: IncomingMessage, headers: Headers): boolean => {
 export const createHttpServer = (parts: ServerParts): Server => {
   const { router, statusOfFault, observe, onEvents, onFault, now } = parts
 
-  const tell = (reply: Reply, shape = parts.shape): Reply =>
-    reply.error === undefined
-      ? reply
-      : { ...reply, ...json(reply.status, shape(reply.error, now()), reply.headers) }
+  const tell = (reply: Reply, shape = parts.shape): Reply => ({
+    ...reply,
+    ...json(reply.status, shape(String(reply.error), now()), reply.headers),
+  })
 
   const write = (
     message: IncomingMessage,
@@ -178,7 +178,7 @@ export const createHttpServer = (parts: ServerParts): Server => {
     }
 
     const finish = (answer: Reply): void => {
-      const reply = tell(answer, shape)
+      const reply = answer.error === undefined ? answer : tell(answer, shape)
       // A body that was not read would be parsed as the next request: the connection ends with the answer.
       write(message, response, reply, !readsBody && hasBody(message))
       reply.afterwards?.()
