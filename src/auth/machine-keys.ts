@@ -243,19 +243,20 @@ export const createMachineKeys = (parts: {
      * be written, which is tried again each second.
      */
     async remove(which: string, tell: (key: MachineKey) => void): Promise<number> {
-      const mark = (keys: readonly MachineKey[]): readonly MachineKey[] => {
-        const meant = keys.filter(
-          ({ id, name, removedAt }) => (id === which || name === which) && removedAt === 0,
-        )
-        for (const key of meant) {
-          if (!removed.has(key.id)) tell(key)
-          removed.add(key.id)
+      const meant = new Set<string>()
+      const mark = (keys: readonly MachineKey[]): void => {
+        for (const key of keys) {
+          const { id, name, removedAt } = key
+          if ((id !== which && name !== which) || removedAt !== 0) continue
+          meant.add(id)
+          if (!removed.has(id)) tell(key)
+          removed.add(id)
         }
-        return meant
       }
-      const ending = onEnd(new Set(mark(rows).map(({ id }) => id)))
-      const [count] = await Promise.all([exchange((keys) => [keys, mark(keys).length]), ending])
-      return count
+      mark(rows)
+      const ending = onEnd(new Set(meant))
+      await Promise.all([exchange((keys) => [keys, mark(keys)]), ending])
+      return meant.size // also of those that a reading under way has written down
     },
     /** Those that ended long before; `past` as for a store's `prune`. */
     forget: (past: number): Promise<void> =>

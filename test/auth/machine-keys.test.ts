@@ -143,6 +143,18 @@ void t.test('a removal counts at once, and is written once the store can', async
   t.equal(store.readings, readings + 1, 'nothing is owed: it reads when it is asked alone')
 })
 
+void t.test('a removal that a reading under way writes down is counted', async (t) => {
+  const { keys, store } = setUp(t)
+  await keys.read()
+  const told: string[] = []
+  const reading = keys.read()
+  t.equal(await keys.remove('board', ({ id }) => void told.push(id)), 1)
+  await reading
+  t.same(told, [ID])
+  t.equal(await keys.remove('board', ({ id }) => void told.push(id)), 0)
+  t.match(store.rows, [{ removedAt: NOW }])
+})
+
 void t.test('what is owed is tried once more at the end', async (t) => {
   const { keys, store, ended } = setUp(t)
   await keys.read()
