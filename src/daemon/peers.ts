@@ -54,7 +54,7 @@ const parseSignal = (text: string): Signal | undefined => {
 
 // Seconds that whoever ended a session has for its answer, maybe over the connection that carries a stream of ours. What it
 // let in itself it ends at once.
-const ANSWERED_WITHIN = 0.15
+const ANSWERED_WITHIN = 0.25 // longer than an answer waits for streams that are kicked (kicks.ts)
 const RENEW_WITHIN = 0.5 // seconds that an expired stream may wait for word of a refresh elsewhere
 
 /** Which of these sessions were refreshed elsewhere. While the store is away, streams end with tokens we know of. */

@@ -45,7 +45,7 @@ export const createEndings = (parts: {
       cuts.start(holds.defer(streams.filter(isCut), cause), cause)
     },
     /**
-     * Resolves when all of the session that is being ended is gone, as far as can be told, or after 0.3 s; at once
+     * Resolves when all of the session that is being ended is gone, as far as can be told, or after 0.2 s; at once
      * where nginx, or the cutter, is away.
      */
     settled: (sid: string) => Promise.all([kicks.settled(sid), cuts.settled(sid)]),

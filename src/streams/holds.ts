@@ -8,7 +8,7 @@ import type { KickCause } from './subscription.ts'
 
 const LOOK = 0.1 // seconds between the answer and a look whether it has been sent, and to the next one
 const LOOKS = 4
-const MOST = 0.45 // seconds in all, of which an answer waits for 0.3 at most (kicks.ts)
+const MOST = 0.45 // seconds in all, of which an answer waits for 0.2 at most (kicks.ts)
 
 interface Deferred {
   /** What is to end with the connection. */

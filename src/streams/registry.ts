@@ -150,7 +150,7 @@ export const createRegistry = (parts: {
 
   /**
    * Resolves when everything of the session is closed as far as nginx can tell, also what is being kicked
-   * already, or after 0.3 s. How many this call kicked.
+   * already, or after 0.2 s. How many this call kicked.
    */
   const kickSession = async (sid: string, cause: KickCause): Promise<number> => {
     const streams = live.ofSession(sid)
