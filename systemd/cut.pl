@@ -24,7 +24,7 @@ use constant { BATCH => 100, CUTS_A_SECOND => 20_000, REMEMBERED => 100_000, LOG
 
 # Established and half-closed: what can still be sent on. Never LISTEN: where a connection is gone the kernel finds
 # the socket that listens, and to destroy that one leaves nginx deaf until it is restarted.
-my %alive = map { $_ => 1 } 1, 4, 5, 8, 9, 11;
+my %alive = map { $_ => 1 } 1, 4, 5, 8, 9, 11; # and SYN_RECV (3) that has an inode: accepted by TCP Fast Open, its first ACK held back
 my $end = qr/([0-9a-fA-F.:]{2,45}) ([0-9]{1,5})/;
 my %ports = map { $_ => 1 } split ' ', $ENV{POSTERN_CUT_PORTS} // '';
 my $folder = $ENV{POSTERN_CUT_CGROUP} // '/sys/fs/cgroup/system.slice/nginx.service';
@@ -159,7 +159,7 @@ sub judge {
         next if $errno == ENOENT;
         return settle($order, $errno) if $errno;
         my ($state, $ports, $cookie, $unsent, $uid, $inode) = unpack 'x C x2 a4 x36 H16 x8 L3', $socket;
-        next if !$alive{$state} || ($order->{cookie} // $cookie) ne $cookie || $ports ne substr $request, 8, 4;
+        next if !($alive{$state} || $state == 3 && $inode) || ($order->{cookie} // $cookie) ne $cookie || $ports ne substr $request, 8, 4;
         my $known = grep { ($_->{$request} // '') eq $cookie } $recent, $older;
         # Half-closed ones have no inode, and with some kernels no user: whose they are was seen before.
         my $ours = $by_user ? $uid == $worker || !$inode && $known : ($group || -1) == group_of($socket);
