@@ -8,19 +8,28 @@ import {
   isProtected,
   ledTo,
   passOf,
+  serverOf,
   textOf,
   type Trap,
   value,
 } from './nginx-spots.ts'
 
-const ON = /^set \$postern_follow (?!off$)./
+const isOn = (set: Directive): boolean => /^set \$postern_follow (?!off$)./.test(textOf(set))
 
-/** Also where the server says it for each of its locations: nginx inherits no other `set`. */
-const isFollowed = (spot: Spot): boolean =>
-  isProtected(spot) &&
-  (has(spot, /^set \$postern_action (?:connect|subscribe)$/) ||
-    has(spot, ON) ||
-    spot.around.some((block) => block.name === 'server' && inside(block, ON).length > 0))
+/** What the location says itself: as the include takes it, and behind that or without it, where it is never looked at. */
+const saysOf = ({ directive }: Spot) => {
+  const sets = inside(directive, /^set \$postern_follow(?:ed)? /)
+  const include = sets.findLastIndex((set) => set.args[0] === '$postern_followed')
+  return { taken: sets.slice(0, include + 1).at(-2), late: sets.slice(include + 1).filter(isOn) }
+}
+
+/** Where it says nothing, as its server does: nginx inherits no other `set`. */
+const isFollowed = (spot: Spot): boolean => {
+  if (!isProtected(spot)) return false
+  const { taken, late } = saysOf(spot)
+  const says = taken ? [taken] : (serverOf(spot)?.block ?? [])
+  return has(spot, /^set \$postern_action (?:connect|subscribe)$/) || [...late, ...says].some(isOn)
+}
 
 const listensOf = ({ around }: Spot): Directive[] =>
   around.flatMap((block) => inside(block, /^listen /))
@@ -37,13 +46,8 @@ const loggedBy = (spot: Spot): Directive[] => {
 
 export const FOLLOWED: readonly Trap[] = [
   {
-    // As the include takes it: what stands behind it, or without it, is never looked at.
     rule: 'follow-late',
-    find({ directive }) {
-      const sets = inside(directive, /^set \$postern_follow(?:ed)? /)
-      const last = sets.findLastIndex((set) => set.args[0] === '$postern_followed')
-      return sets.slice(last + 1).filter((set) => ON.test(textOf(set)))
-    },
+    find: (spot) => saysOf(spot).late,
     text: 'has no effect: what is open here outlives its session',
     cure: 'write it before `include postern/postern-protect.conf;`, in a location inside this one too',
   },

@@ -60,6 +60,15 @@ void t.test('what is followed', (t) => {
   t.same(rules(include, inServer), ['problem followed-keepalive'])
   t.same(rules(include, `${inServer} keepalive_timeout 0;`), [])
   t.same(rules(`${include} ${query}`, `${inServer} keepalive_timeout 0;`), ['problem followed-log'])
+  t.same(rules(`set $postern_follow off; ${include}`, inServer), [], 'switched off')
+  t.same(rules(`set $postern_follow ""; ${include}`, inServer), [], 'and by nothing')
+  t.same(
+    rules(`set $postern_follow on; set $postern_follow off; ${include}`),
+    [],
+    'the last counts',
+  )
+  for (const late of [`${include} set $postern_follow off;`, `${on} set $postern_follow off;`])
+    t.same(rules(late, inServer), ['problem followed-keepalive'], `nothing is off by ${late}`)
   const open = `${connect} ${alone} ${pass}`
   t.same(rules(open, 'listen 80; listen [::]:443 ssl;'), [])
   t.same(rules(open, 'listen 80; listen unix:/s;'), ['warning uncuttable'])
