@@ -244,18 +244,21 @@ export const createMachineKeys = (parts: {
      */
     async remove(which: string, tell: (key: MachineKey) => void): Promise<number> {
       const meant = new Set<string>()
-      const mark = (keys: readonly MachineKey[]): void => {
-        for (const key of keys) {
-          const { id, name, removedAt } = key
-          if ((id !== which && name !== which) || removedAt !== 0) continue
-          meant.add(id)
-          if (!removed.has(id)) tell(key)
-          removed.add(id)
+      const mark = (keys: readonly MachineKey[]): Promise<unknown> => {
+        const more = keys.filter(
+          ({ id, name, removedAt }) =>
+            (id === which || name === which) && removedAt === 0 && !meant.has(id),
+        )
+        for (const key of more) {
+          meant.add(key.id)
+          if (!removed.has(key.id)) tell(key)
+          removed.add(key.id)
         }
+        return onEnd(new Set(more.map(({ id }) => id)))
       }
-      mark(rows)
-      const ending = onEnd(new Set(meant))
-      await Promise.all([exchange((keys) => [keys, mark(keys)]), ending])
+      const ending = [mark(rows)]
+      await Promise.all([exchange((keys) => [keys, ending.push(mark(keys))]), ...ending])
+      await Promise.all(ending) // an heir that came with a reading under way has let in some too
       return meant.size // also of those that a reading under way has written down
     },
     /** Those that ended long before; `past` as for a store's `prune`. */

@@ -155,6 +155,19 @@ void t.test('a removal that a reading under way writes down is counted', async (
   t.match(store.rows, [{ removedAt: NOW }])
 })
 
+void t.test('what was let in by an heir that came with a reading under way ends too', async (t) => {
+  const { keys, store, row, ended } = setUp(t)
+  await keys.read()
+  const heir = { ...row, id: 'key_00000000000000ff', hash: 'theirs' }
+  store.rows = [row, heir]
+  const reading = keys.read()
+  const removing = keys.remove('board', () => undefined)
+  await reading
+  t.ok(keys.stands(heir.id), 'what it lets in now hangs on it')
+  t.equal(await removing, 2)
+  t.same(ended, [ID, heir.id])
+})
+
 void t.test('what is owed is tried once more at the end', async (t) => {
   const { keys, store, ended } = setUp(t)
   await keys.read()
@@ -287,7 +300,7 @@ void t.test('where another host was faster it is done anew', async (t) => {
   t.same(told, [theirs.id, 'key_00000000000000fe'])
   t.equal(await keys.remove('board', ({ id }) => void told.push(id)), 0)
   t.same(await keys.list(), [])
-  t.same(new Set(ended), new Set([ID, theirs.id]))
+  t.same(new Set(ended), new Set([ID, ...told]))
   t.match(await keys.add(asked), /^key_/)
   clock.advance(1)
   t.match(await keys.rotate(heir, NOW + 60), { id: /^key_/, old: /^key_/ })
