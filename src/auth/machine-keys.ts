@@ -113,12 +113,17 @@ export const createMachineKeys = (parts: {
     if (ended.length > 0) await onEnd(new Set(ended))
   }
 
-  const exchangeOnce = async <Result>(edit: Edit<Result>, withUses: boolean): Promise<Result> => {
+  const exchangeOnce = async <Result>(
+    edit: Edit<Result>,
+    withUses = true,
+    isReading = false,
+  ): Promise<Result> => {
     isBehind = true
     for (;;) {
       const began = clock.monotonic()
       const found = await store.machineKeys()
-      const [edited, result] = edit(found === text ? rows : (JSON.parse(found) as MachineKey[]))
+      const keys = found === text ? rows : (JSON.parse(found) as MachineKey[])
+      const [edited, result] = edit(keys)
       const used = new Map(withUses ? latest : [])
       const next = edited.map((key) => ({
         ...key,
@@ -127,14 +132,20 @@ export const createMachineKeys = (parts: {
         ...used.get(key.id),
       }))
       const written = JSON.stringify(next)
-      if (written !== found && !(await store.replaceMachineKeys(found, written))) continue
+      const isWritten =
+        written === found ||
+        (await store.replaceMachineKeys(found, written).catch((fault: unknown) => {
+          if (!isReading) throw fault
+          return undefined // what was read is known all the same, as with a full disk
+        }))
+      if (isWritten === false) continue
       readAt = began
-      isBehind = false
-      if (used.size > 0) usesWrittenAt = began
-      for (const [id, use] of used) if (latest.get(id) === use) latest.delete(id)
-      const isNew = written !== text
-      text = written
-      if (isNew) await take(next)
+      isBehind = !isWritten
+      if (isWritten && used.size > 0) usesWrittenAt = began
+      for (const [id, use] of isWritten ? used : []) if (latest.get(id) === use) latest.delete(id)
+      const before = text
+      text = isWritten ? written : found
+      if (text !== before) await take(isWritten ? next : keys)
       return result
     }
   }
@@ -142,24 +153,22 @@ export const createMachineKeys = (parts: {
   // One after the other: an older reading must not take the place of a newer one.
   let turn: Promise<unknown> = Promise.resolve()
   let waiting = 0
-  const exchange = <Result>(edit: Edit<Result>, withUses = true): Promise<Result> => {
+  const exchange = <Result>(...asked: Parameters<typeof exchangeOnce<Result>>): Promise<Result> => {
     waiting++
     const exchanging = turn
-      .then(() => exchangeOnce(edit, withUses))
+      .then(() => exchangeOnce(...asked))
       .finally(() => {
         waiting--
       })
     turn = exchanging.catch(() => undefined)
     return exchanging
   }
-  const read = (withUses = false): Promise<void> => exchange((keys) => [keys, undefined], withUses)
-  /** What can be read though nothing can be written, as on a full disk, is known all the same. */
-  const readWithUses = (): Promise<void> => read(true).catch(() => read())
+  const read = (withUses = false): Promise<void> =>
+    exchange((keys) => [keys, undefined], withUses, true)
   const stop = clock.every(READ_EVERY, () => {
     if (waiting > 0) return
     const areDue = latest.size > 0 && clock.monotonic() >= usesWrittenAt + WRITE_EVERY
-    if (areDue) readWithUses().catch(() => undefined)
-    else if (isShared || isBehind) read().catch(() => undefined)
+    if (areDue || isShared || isBehind) read(areDue).catch(() => undefined)
   })
 
   const make = ({ until = NEVER, ...terms }: NewMachineKey): MachineKey => ({
@@ -204,11 +213,12 @@ export const createMachineKeys = (parts: {
       const held = standing(id)
       return held && isAction(action) ? !!findMachineGrant(held, action, resource) : false
     },
-    /** As the store has them, with their last uses. */
+    /** As the store has them, with the last uses that are known here. */
     async list(): Promise<readonly MachineKey[]> {
-      await readWithUses()
+      await read()
       const known = rows.filter(({ id }) => !removed.has(id))
-      return known.toSorted(
+      const used = known.map((key) => ({ ...key, ...latest.get(key.id) }))
+      return used.toSorted(
         (one, two) =>
           Number(one.name > two.name) - Number(one.name < two.name) ||
           one.createdAt - two.createdAt,
@@ -273,7 +283,7 @@ export const createMachineKeys = (parts: {
     uses: (): ReadonlyMap<string, number> => uses,
     async close(): Promise<void> {
       stop()
-      await readWithUses().catch(() => undefined)
+      await read(true).catch(() => undefined)
     },
   }
 }

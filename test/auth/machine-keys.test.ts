@@ -244,7 +244,7 @@ void t.test('a use is written once a minute, and never waited for', async (t) =>
   }
   t.equal(store.writings, 1)
   t.match(await keys.list(), [{ usedAt: NOW + 59 }], 'whoever asks sees the last')
-  t.match(store.rows, [{ usedAt: NOW + 59 }])
+  t.match(store.rows, [{ usedAt: NOW }])
   shown()
   clock.advance(60)
   store.away = true
@@ -260,11 +260,14 @@ void t.test('a use is written once a minute, and never waited for', async (t) =>
 })
 
 void t.test('where nothing can be written they can be read', async (t) => {
-  const { keys, store, shown, elapse } = setUp(t, { isShared: true })
+  const { keys, store, row, clock, shown, ended, elapse } = setUp(t, { isShared: true })
+  const other = { ...row, id: 'key_00000000000000ff', name: 'other', hash: 'other' }
+  store.rows = [row, other]
   await keys.read()
   store.full = true
   shown()
-  t.match(await keys.list(), [{ id: ID, usedAt: 0 }])
+  t.match(await keys.list(), [{ id: ID, usedAt: NOW, usedFrom: HERE }, { usedAt: 0 }])
+  clock.advance(60)
   await elapse()
   t.equal(keys.age(), 0)
   await t.rejects(
@@ -272,9 +275,18 @@ void t.test('where nothing can be written they can be read', async (t) => {
     { message: 'full' },
   )
   t.equal(shown(), 'session_ended')
+  t.match(await keys.list(), [{ id: other.id }])
+  store.rows = [row, { ...other, removedAt: NOW }]
+  clock.advance(60)
+  await elapse()
+  t.equal(keys.age(), 0, 'also with a removal that is owed')
+  t.same(ended, [ID, other.id], 'what another host has removed is dead here')
+  t.same(await keys.list(), [])
   store.full = false
   await elapse()
-  t.match(store.rows, [{ removedAt: NOW }])
+  t.match(store.rows, [{ removedAt: NOW + 120, usedAt: NOW }, { removedAt: NOW }])
+  await keys.close()
+  t.match(store.rows, [{ usedAt: NOW, usedFrom: HERE }, {}], 'no use was lost')
 })
 
 void t.test('where another host was faster it is done anew', async (t) => {
