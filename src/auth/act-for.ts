@@ -12,6 +12,7 @@ import { createId } from './issue.ts'
 import { judgeAgain } from './login.ts'
 import { machineKeyOf } from './machine-key.ts'
 import { NOBODY } from './pattern.ts'
+import type { Sessions } from './sessions.ts'
 
 export type ActedFor =
   /** `opened`: the session is new. */
@@ -25,11 +26,12 @@ export const createActFor = (parts: {
     peek(username: string): Lookup | undefined
   }
   store: Pick<Store, 'identify' | 'listSessions' | 'openSession'>
+  sessions: Pick<Sessions, 'end'>
   /** How long a stream goes on that a ticket opened: as long as with an access token. */
   accessTtl: number
   clock: Clock
 }) => {
-  const { users, store, accessTtl, clock } = parts
+  const { users, store, sessions, accessTtl, clock } = parts
 
   const openSession = async ({ claims }: Identity, user: User, address: string) => {
     const now = clock.now()
@@ -80,8 +82,12 @@ export const createActFor = (parts: {
     const found = finding.get(which) ?? find().finally(() => finding.delete(which))
     finding.set(which, found)
     const { sid, userId } = await found
-    // What ended the user's sessions meanwhile did not see this one: it stays without a ticket.
-    if (judgeAgain(users.peek(username), user)) return { unavailable: 'source_away' }
+    // What ended the user's sessions meanwhile did not see this one.
+    const gone = judgeAgain(users.peek(username), user)
+    if (gone) {
+      if (opened) await sessions.end(sid, gone.cause)
+      return { unavailable: 'source_away' }
+    }
     const identity: Identity = {
       role: user.role,
       number: user.number,

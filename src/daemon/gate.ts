@@ -130,7 +130,7 @@ export const createGate = (
       guard,
       tokens,
       tickets,
-      actFor: createActFor({ users: ownUsers, store, accessTtl: terms.accessTtl, clock }),
+      actFor: createActFor({ users: ownUsers, store, sessions, accessTtl: terms.accessTtl, clock }),
       sessions,
       list: parts.listSessions,
       site,

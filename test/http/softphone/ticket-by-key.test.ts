@@ -287,6 +287,7 @@ void t.test('whose source is away gets none, and nothing is opened', async (t) =
   const actFor = createActFor({
     users: { lookup: async () => ({ unavailable: 'source_away' }), peek: () => undefined },
     store: { identify: never, listSessions: never, openSession: never },
+    sessions: { end: never },
     accessTtl: 60,
     clock: createTestClock(),
   })
@@ -309,8 +310,15 @@ void t.test('whose password changes while it is made gets none', async (t) => {
   const claims = { machine: parseMachineGrants(['ticket:*']), sid: 'key_0123456789abcdef' }
   const user = { name: '201', role: 'user', displayName: '', credential: 'old' }
   let today = user
+  const ended: string[][] = []
   const actFor = createActFor({
     users: { lookup: async () => ({ user }), peek: () => ({ user: today }) },
+    sessions: {
+      async end(...asked) {
+        ended.push(asked)
+        return undefined
+      },
+    },
     store: {
       identify: async () => 1,
       listSessions: async () => [],
@@ -323,7 +331,14 @@ void t.test('whose password changes while it is made gets none', async (t) => {
     clock: createTestClock(),
   })
   const holder = { claims: { ...claims, exp: NOW + 60 }, role: '' } as unknown as Identity
-  t.same(await actFor(holder, '201', ''), { unavailable: 'source_away' }, 'it is asked again')
+  const both = await Promise.all([actFor(holder, '201', ''), actFor(holder, '201', '')])
+  t.same(
+    both,
+    [{ unavailable: 'source_away' }, { unavailable: 'source_away' }],
+    'it is asked again',
+  )
+  t.match(ended, [[/^key_0123456789abcdef-/, 'password_changed']], 'and no session is left behind')
+  t.equal(ended.length, 1)
   t.equal((await ask({ user: '201', ...READ })).status, 200)
   daemon.place.users(`201:!${HASH}:user:Anna`, ...USERS.slice(1))
   const [, ...answers] = await Promise.all([
