@@ -30,6 +30,8 @@ interface Held extends MachineGrants {
   mayComeFrom(address: string): boolean
 }
 
+type Use = Pick<MachineKey, 'usedAt' | 'usedFrom'>
+
 /** As `postern machine-key` has read it. */
 export type NewMachineKey = Pick<MachineKey, 'name' | 'hash' | 'grants' | 'from'> & {
   until?: number | undefined
@@ -62,7 +64,7 @@ export const createMachineKeys = (parts: {
   const removed = new Set<string>()
   const uses = new Map<string, number>()
   /** Those that the store does not know of. */
-  const latest = new Map<string, Pick<MachineKey, 'usedAt' | 'usedFrom'>>()
+  const latest = new Map<string, Use>()
   let usesWrittenAt = -Infinity
   let readAt = -Infinity
   let isBehind = false
@@ -113,6 +115,10 @@ export const createMachineKeys = (parts: {
     if (ended.length > 0) await onEnd(new Set(ended))
   }
 
+  /** Another host may know of a later one; one that is to come is of a clock that was ahead. */
+  const withUse = (key: MachineKey, use?: Use): MachineKey =>
+    use && (use.usedAt >= key.usedAt || key.usedAt > clock.now()) ? { ...key, ...use } : key
+
   const exchangeOnce = async <Result>(
     edit: Edit<Result>,
     withUses = true,
@@ -126,10 +132,9 @@ export const createMachineKeys = (parts: {
       const [edited, result] = edit(keys)
       const used = new Map(withUses ? latest : [])
       const next = edited.map((key) => ({
-        ...key,
+        ...withUse(key, used.get(key.id)),
         // A store that has lost its last seconds is told again.
         ...(key.removedAt === 0 && removed.has(key.id) && { removedAt: clock.now() }),
-        ...used.get(key.id),
       }))
       const written = JSON.stringify(next)
       const isWritten =
@@ -217,7 +222,7 @@ export const createMachineKeys = (parts: {
     async list(): Promise<readonly MachineKey[]> {
       await read()
       const known = rows.filter(({ id }) => !removed.has(id))
-      const used = known.map((key) => ({ ...key, ...latest.get(key.id) }))
+      const used = known.map((key) => withUse(key, latest.get(key.id)))
       return used.toSorted(
         (one, two) =>
           Number(one.name > two.name) - Number(one.name < two.name) ||

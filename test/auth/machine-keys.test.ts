@@ -259,6 +259,27 @@ void t.test('a use is written once a minute, and never waited for', async (t) =>
   t.match(store.rows, [{ usedAt: NOW + 179 - 3600 }], 'also at the end')
 })
 
+void t.test('the last use is the latest of all hosts', async (t) => {
+  const { keys, store, row, clock, shown, elapse } = setUp(t, { isShared: true })
+  await keys.read()
+  shown()
+  clock.advance(50)
+  const theirs = { ...row, usedAt: NOW + 40, usedFrom: 'there' }
+  store.rows = [theirs]
+  t.match(await keys.list(), [theirs])
+  await elapse()
+  t.match(store.rows, [theirs])
+  t.equal(store.writings, 0)
+  shown()
+  t.match(await keys.list(), [{ usedAt: NOW + 50, usedFrom: HERE }])
+  clock.advance(60)
+  await elapse()
+  t.match(store.rows, [{ usedAt: NOW + 50, usedFrom: HERE }])
+  store.rows = [{ ...row, usedAt: NOW + 9999, usedFrom: 'a clock that was ahead' }]
+  shown()
+  t.match(await keys.list(), [{ usedAt: NOW + 110, usedFrom: HERE }], 'what is to come is no use')
+})
+
 void t.test('where nothing can be written they can be read', async (t) => {
   const { keys, store, row, clock, shown, ended, elapse } = setUp(t, { isShared: true })
   const other = { ...row, id: 'key_00000000000000ff', name: 'other', hash: 'other' }
