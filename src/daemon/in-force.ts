@@ -164,6 +164,10 @@ export const openInForce = async (parts: {
   let turn: Promise<unknown> = Promise.resolve()
   return {
     gate: (): Gate => gate,
+    /** Where nobody asks, a key that its issuer has withdrawn would let in whoever it let in already, for good. */
+    lookAtIssuers(): void {
+      for (const { keys } of issuers.all) keys.current()
+    },
     /**
      * Brings a new config, keys and users into force, or changes nothing. Reopens the log files. One reload at a time,
      * so that what was read last is what stays. `isMeant`: somebody asks for it, and means also a change that removes

@@ -49,6 +49,7 @@ export interface DaemonParts {
 
 const LOG_LIMIT = { most: 20, window: 10 } // lines of one kind in so many seconds
 // Of an address, for one reason: a jail's maxretry (5 as shipped) must be reached by what stands.
+const ISSUERS_EVERY = 2 // seconds: as long as the keys in a file are believed; each source has its own terms
 const SECURITY_LIMIT = { most: 20, window: 60 }
 
 const build = async (config: Config, parts: DaemonParts) => {
@@ -152,6 +153,7 @@ const build = async (config: Config, parts: DaemonParts) => {
   const listeners = await openListeners(config.listen, doors, opened)
   const windows = { limitWindow: LOG_LIMIT.window, securityWindow: SECURITY_LIMIT.window }
   const idleTtl = (): number => terms.now().config.refresh.idleTtl
+  opened.defer(clock.every(ISSUERS_EVERY, inForce.lookAtIssuers))
   opened.defer(startUpkeep({ ...core, limit, ...windows, observer, findObstacle, idleTtl }))
   log.info({ version, ...listeners }, 'ready')
 

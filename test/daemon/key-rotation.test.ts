@@ -3,6 +3,8 @@
 
 import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { Agent, request } from 'node:http'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 
 import { createKeyCommand } from '../../src/cli/key.ts'
@@ -12,6 +14,7 @@ import { startDaemon } from '../../src/daemon/start.ts'
 import { createLog } from '../../src/log.ts'
 import { runCommand } from '../cli/run.ts'
 import { createTestClock } from '../fixtures/clock.ts'
+import { startTestDaemon } from '../fixtures/daemon.ts'
 import { keySet } from '../fixtures/keys.ts'
 import {
   FOREIGN_AUDIENCE,
@@ -227,6 +230,26 @@ void t.test('another system’s users pass as guests, and never as ours', async 
   place.configure()
   t.match(await reloadNow(), { status: 0 })
   t.equal(await check(place, text()), '401 wrong_type', 'they are trusted no more')
+})
+
+void t.test('a key that is withdrawn while nobody asks ends what it let in', async (t) => {
+  const pair = pairOf('RS256', 'theirs')
+  const file = join(t.testdir({ 'acme.json': keySet(pair.open) }), 'acme.json')
+  const section = `issuer = "${FOREIGN_ISSUER}"\naudience = "${FOREIGN_AUDIENCE}"\njwks_file = "${file}"\nrole_claim = "realm_access.roles"\nroles = ["staff=user"]`
+  const daemon = await startTestDaemon(t, { sections: { 'issuers.acme': section } })
+  const token = foreignToken(pair, { payload: foreignClaims({}) })
+  const opened = await daemon.check(token, {
+    resource: 'users-state',
+    'X-Auth-Action': 'subscribe',
+  })
+  t.equal(opened.status, 204)
+  t.same(daemon.kicked, [])
+  writeFileSync(file, keySet(pairOf('RS256', 'other').open))
+  for (let passed = 0; passed < 60 && daemon.kicked.length === 0; passed++) {
+    daemon.clock.advance(1)
+    await pause(100)
+  }
+  t.same(daemon.kicked, [opened.header('x-auth-kick')])
 })
 
 void t.test('an issuer that was never heard of is no refusal: nobody was judged', async (t) => {
