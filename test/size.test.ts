@@ -11,7 +11,7 @@ const ROOT = join(import.meta.dirname, '..')
 const FILE = 300
 const FUNCTION = 100
 /** Of all files of src together. A change that adds lines raises it, and says in its commit what they are for. */
-const TOTAL = 25_140
+const TOTAL = 25_160
 
 const LONG_FILES: Readonly<Record<string, string>> = {}
 

@@ -44,6 +44,11 @@ const loggedBy = (spot: Spot): Directive[] => {
   return own.length > 0 ? own : [spot.directive]
 }
 
+/** A page that an error leads to is over before it could be cut; a file that is tried may be a long download. */
+const isLong = (led: Spot, by: Spot): boolean =>
+  passOf(led) !== undefined ||
+  inside(by.directive, /^try_files /).some(({ args }) => args.includes(String(led.directive.args)))
+
 export const FOLLOWED: readonly Trap[] = [
   {
     rule: 'follow-late',
@@ -63,7 +68,7 @@ export const FOLLOWED: readonly Trap[] = [
     find: (spot, all) =>
       has(spot, /^nchan_subscriber\b/) ||
       (isFollowed(spot) && has(spot, /^set \$postern_accept .*(?:query|ticket)/))
-        ? [spot, ...ledTo(spot, all)].flatMap(loggedBy)
+        ? [spot, ...ledTo(spot, all).filter((led) => isLong(led, spot))].flatMap(loggedBy)
         : false,
     text: 'nginx writes down the request line of what is cut, with the token of its query',
     cure: 'write `error_log /dev/null emerg;` in this location, or let neither query nor ticket count where it is followed',

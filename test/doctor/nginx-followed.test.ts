@@ -56,6 +56,10 @@ void t.test('what is followed', (t) => {
     [],
     'another server has its own',
   )
+  const away = (lines: string, file: string) =>
+    rules(`${shows} ${lines}`, `location @away { root /w; ${file} }`)
+  t.same(away('error_page 502 504 = @away;', 'try_files /away.html =503;'), [], 'a short page')
+  t.same(away('try_files $uri @away;', ''), ['problem followed-log'], 'a file may be long')
   const inServer = 'set $postern_follow on; error_log /l;'
   t.same(rules(include, inServer), ['problem followed-keepalive'])
   t.same(rules(include, `${inServer} keepalive_timeout 0;`), [])
