@@ -11,7 +11,7 @@ import t, { type Test } from 'tap'
 
 import { createCertificate, needsOpenssl } from '../fixtures/canned-server.ts'
 import { nginxMissing, startNginx, type NginxOptions } from '../fixtures/nginx.ts'
-import { bearer, login, makePlace, nginxFound, serve } from '../fixtures/postern.ts'
+import { bearer, login, makePlace, nginxFound, serve, until } from '../fixtures/postern.ts'
 import { type Ask, ask, RECORDINGS, V1, V3 } from './ask.ts'
 
 const RECORDING = `${RECORDINGS}/a.wav`
@@ -212,7 +212,7 @@ void t.test(
       (await place.operator('/metrics')).body,
       /^postern_http_requests_total\{route="unknown",status="431"\} 8$/m,
     )
-    t.match(daemon.out(), /"status":431.*large_client_header_buffers/)
+    await until('it is told', () => /"status":431.*large_client_header_buffers/.test(daemon.out()))
     t.equal((await get(RECORDING, bearer(access))).status, 200, 'and everybody else goes on')
   },
 )

@@ -267,7 +267,9 @@ void t.test('sites of other people’s making', { skip }, async (t) => {
     await until('it hears', () => stream.text.includes('tick'))
     const { body } = await site.place.operator('/metrics')
     t.match(body, /^postern_streams_uncuttable_total\{why="port"\} 1$/m)
-    t.match(site.daemon().out(), /the port of nginx does not stand in the list/)
+    await until('it is told', () =>
+      /the port of nginx does not stand in the list/.test(site.daemon().out()),
+    )
   })
 
   const request =
@@ -304,7 +306,7 @@ void t.test('sites of other people’s making', { skip }, async (t) => {
     t.match(body, /^postern_streams_uncuttable_total\{why="unix"\} 2$/m)
   })
 
-  await t.test('without a cutter: the same, and a reload of nginx ends it', async (t) => {
+  await t.test('without a cutter: the same, and a reload of nginx ends it', async () => {
     const [before, after] = [await site.enter('201'), await site.enter('202')]
     const [, cuttable] = await openBoth(before.access)
     await cutter.stop()
@@ -314,7 +316,9 @@ void t.test('sites of other people’s making', { skip }, async (t) => {
     await site.post('/auth/logout', before.access)
     await goesOn(works)
     await goesOn(cuttable)
-    t.match(site.daemon().out(), /no stream can be cut: .*what else is followed goes on to its end/)
+    await until('it is told', () =>
+      /no stream can be cut: .*what else is followed goes on to its end/.test(site.daemon().out()),
+    )
     nginx.reload()
     await until('it has ended', () => !works.live && !cuttable.live)
   })
