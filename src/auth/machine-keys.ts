@@ -131,12 +131,14 @@ export const createMachineKeys = (parts: {
       const keys = found === text ? rows : (JSON.parse(found) as MachineKey[])
       const [edited, result] = edit(keys)
       const used = new Map(withUses ? latest : [])
-      const next = edited.map((key) => ({
-        ...withUse(key, used.get(key.id)),
-        // A store that has lost its last seconds is told again.
-        ...(key.removedAt === 0 && removed.has(key.id) && { removedAt: clock.now() }),
-      }))
-      const written = JSON.stringify(next)
+      const next = edited.map((key) => {
+        const today = withUse(key, used.get(key.id))
+        if (key.removedAt > 0 || !removed.has(key.id)) return today
+        return { ...today, removedAt: clock.now() } // a store that has lost its last seconds is told again
+      })
+      // Each second: to write thousands out takes milliseconds, in which no check is decided.
+      const isSame = next.length === keys.length && next.every((key, at) => key === keys[at])
+      const written = isSame ? found : JSON.stringify(next)
       const isWritten =
         written === found ||
         (await store.replaceMachineKeys(found, written).catch((fault: unknown) => {

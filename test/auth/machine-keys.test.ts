@@ -280,6 +280,22 @@ void t.test('the last use is the latest of all hosts', async (t) => {
   t.match(await keys.list(), [{ usedAt: NOW + 110, usedFrom: HERE }], 'what is to come is no use')
 })
 
+void t.test('a reading that finds nothing new goes through no texts', async (t) => {
+  const { keys, store, row, clock, elapse } = setUp(t, { isShared: true })
+  await keys.read()
+  const texts = t.capture(JSON, 'stringify', JSON.stringify)
+  clock.advance(1)
+  await elapse()
+  t.equal(keys.age(), 0)
+  t.equal(texts().length, 0)
+  store.rows = [row, { ...row, id: 'key_00000000000000ff', hash: 'other' }]
+  await elapse()
+  await keys.forget(0)
+  t.equal((await keys.list()).length, 2)
+  await keys.remove(ID, () => undefined)
+  t.match(store.rows, [{ removedAt: NOW + 1 }, { removedAt: 0 }])
+})
+
 void t.test('where nothing can be written they can be read', async (t) => {
   const { keys, store, row, clock, shown, ended, elapse } = setUp(t, { isShared: true })
   const other = { ...row, id: 'key_00000000000000ff', name: 'other', hash: 'other' }
