@@ -47,9 +47,9 @@ export interface DaemonParts {
   readConfig?: () => Config
 }
 
+const ISSUERS_EVERY = 2 // seconds: as long as the keys in a file are believed; each source has its own terms
 const LOG_LIMIT = { most: 20, window: 10 } // lines of one kind in so many seconds
 // Of an address, for one reason: a jail's maxretry (5 as shipped) must be reached by what stands.
-const ISSUERS_EVERY = 2 // seconds: as long as the keys in a file are believed; each source has its own terms
 const SECURITY_LIMIT = { most: 20, window: 60 }
 
 const build = async (config: Config, parts: DaemonParts) => {

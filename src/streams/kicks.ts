@@ -25,7 +25,8 @@ export const IN_FLIGHT = 10 // seconds: longer than nginx waits for a check, so 
 const BACK_OFF = [0.1, 0.2, 0.4] as const
 const LOOK = 0.1 // seconds between looks for what is due
 const RETRY_SLOW = 1 // seconds until what failed is tried again
-// Seconds that a logout waits for its streams to close; less than its own connection is held for (holds.ts), and than other instances wait (peers.ts).
+// Seconds that a logout waits for its streams to close; less than its own connection is held for (holds.ts), and than other
+// instances wait (peers.ts).
 const ANSWER_WITHIN = 0.2
 const REFUSED_SLOWEST = 60 // seconds until what was refused is tried again: twice as long each time
 /** Under way: nginx takes 16 kicks at once, and more would only stand before an end that presses. */
