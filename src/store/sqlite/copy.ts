@@ -8,7 +8,7 @@ import { damaged, toStoreError } from './error.ts'
 import { inspectDatabase, lockStore, openDatabase } from './file.ts'
 import { type Row, toSession } from './rows.ts'
 import { ADDED } from './schema.ts'
-import type { MachineKey } from '../machine-key.ts'
+import { type MachineKey, NO_MACHINE_KEYS } from '../machine-key.ts'
 import type { EndCause, Session } from '../store.ts'
 
 const openToRead = (file: string): DatabaseSync => {
@@ -45,7 +45,9 @@ export const inspectStore = (file: string): { sessions: number } => {
 }
 
 const readKeys = (db: DatabaseSync): readonly MachineKey[] =>
-  JSON.parse(String(db.prepare('SELECT keys FROM machines').get()?.['keys'])) as MachineKey[]
+  JSON.parse(
+    String(db.prepare('SELECT keys FROM machines').get()?.['keys'] ?? NO_MACHINE_KEYS),
+  ) as MachineKey[]
 
 /** Ends what lives in a copy, machine keys too, and lets no token of before `now` count: what ended since it was taken is unknown to it. */
 export const endSessionsIn = (file: string, now: number): void => {

@@ -3,8 +3,6 @@
 
 import { DatabaseSync } from 'node:sqlite'
 
-import { NO_MACHINE_KEYS } from '../machine-key.ts'
-
 export const APPLICATION_ID = 0x506f7374 // "Post": tells our file from any other SQLite file
 
 /** `MIGRATIONS[n]` takes a file from version n to n + 1. */
@@ -102,7 +100,6 @@ export const ADDED = `
     only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
     keys TEXT NOT NULL
   ) STRICT;
-  INSERT OR IGNORE INTO machines VALUES (1, '${NO_MACHINE_KEYS}');
 `
 
 const SHAPE = 'SELECT name, sql FROM sqlite_schema ORDER BY name'

@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs'
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite'
 
+import { NO_MACHINE_KEYS } from '../machine-key.ts'
 import { createCountedTime } from './counted-time.ts'
 import { createFamilies } from './families.ts'
 import { createIdleLook } from './idle.ts'
@@ -41,6 +42,19 @@ const stateOf = (row: Row, now: number, idleTtl = 0): 'live' | 'ended' | 'expire
   if (row['ended_at'] !== null) return 'ended'
   if (now >= (row['expires_at'] as number)) return 'expired'
   return idleTtl > 0 && now >= (row['seen_at'] as number) + idleTtl ? 'expired' : 'live'
+}
+
+/** Its row comes with the first key: a start writes nothing, or a damaged header would be told as a lack of rights. */
+const createMachines = (db: DatabaseSync): Pick<Verbs, 'machineKeys' | 'replaceMachineKeys'> => {
+  const select = db.prepare('SELECT keys FROM machines')
+  const replace = db.prepare(
+    `INSERT INTO machines SELECT 1, ? WHERE coalesce((SELECT keys FROM machines), '${NO_MACHINE_KEYS}') = ?
+     ON CONFLICT DO UPDATE SET keys = excluded.keys`,
+  )
+  return {
+    machineKeys: () => (select.get()?.['keys'] ?? NO_MACHINE_KEYS) as string,
+    replaceMachineKeys: (known, next) => replace.run(next, known).changes === 1,
+  }
 }
 
 export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
@@ -130,8 +144,6 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
   const unseen = createUnseen(db)
   const families = createFamilies(db)
   const findIdle = createIdleLook(db)
-  const selectMachines = statement('SELECT keys FROM machines')
-  const replaceMachines = statement('UPDATE machines SET keys = ? WHERE keys = ?')
 
   /** For a row that this same transaction has written or seen. */
   const one = (row: Row | undefined): Row => row as Row
@@ -257,8 +269,7 @@ export const createVerbs = (db: DatabaseSync, file: string): Verbs => {
       }
       return found
     },
-    machineKeys: () => one(selectMachines.get())['keys'] as string,
-    replaceMachineKeys: (known, next) => replaceMachines.run(next, known) === 1,
+    ...createMachines(db),
     listSubscriptions: () => selectSubscriptions.all().map(toLeftSubscription),
     closeSubscriptions(kicks) {
       for (const kick of kicks) deleteSubscription.run(kick)
