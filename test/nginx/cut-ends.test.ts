@@ -1,12 +1,12 @@
 // Whatever nginx serves for a session ends with it, by the kernel's hand: each cause of an end, on a subscription and on
 // a WebSocket that nginx passes on, and after each process has died that has a part in it. Needs root.
 
+import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer, request } from 'node:http'
 import { connect } from 'node:http2'
 import type { AddressInfo, Socket } from 'node:net'
-import { networkInterfaces } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 
@@ -329,15 +329,20 @@ void t.test(
   },
 )
 
-// This machine's own, with the link: nginx says it without. Where two links have clients by one name: test/cut.
-const [link] = Object.entries(networkInterfaces()).flatMap(([name, addresses = []]) =>
-  addresses
-    .filter(({ address }) => address.startsWith('fe80:'))
-    .map((one) => `${one.address}%${name}`),
-)
-const skipLink = skip || (link === undefined ? 'no interface here has a link-local address' : false)
+/** A link of its own, which not every machine has; nginx does not say it. Two with clients by one name: test/cut. */
+const openLink = (t: Test): string => {
+  const name = `pst${process.pid}`
+  const ip = (...args: readonly string[]) => execFileSync('ip', args)
+  ip('link', 'add', name, 'type', 'veth', 'peer', 'name', `${name}e`)
+  t.teardown(() => void ip('link', 'del', name))
+  for (const end of [`${name}e`, name]) ip('link', 'set', end, 'up')
+  const address = `fe80::${(process.pid % 0xffff).toString(16)}` // of a second run beside this one, another
+  ip('addr', 'add', `${address}/64`, 'dev', name, 'nodad')
+  return `${address}%${name}`
+}
 
-void t.test('a client by a link-local address is cut', { skip: skipLink }, async (t) => {
+void t.test('a client by a link-local address is cut', { skip }, async (t) => {
+  const link = openLink(t)
   const site = await openCutSite(t, { also: '[::]:PORT ipv6only=on' })
   const { access } = await site.enter('201')
   const stream = await connectSip(t, site.nginx.port, access, link)
