@@ -24,15 +24,15 @@ const streamOf = (kid: string, username = '201'): Subscription => ({
 
 const never = (): never => t.fail('no CDR is named') as never
 
+const termsOf = (
+  config: string,
+  machineKeys: Parameters<typeof createTermsInForce>[3] = NO_KEYS,
+): ReturnType<typeof createTermsInForce> =>
+  createTermsInForce(loadConfig(config), keyring('a'), () => undefined, machineKeys, never)
+
 void t.test('what is live is judged by what it was let in for', (t) => {
   const place = makePlace(t)
-  const terms = createTermsInForce(
-    loadConfig(place.config),
-    keyring('a'),
-    () => undefined,
-    NO_KEYS,
-    never,
-  )
+  const terms = termsOf(place.config)
   const allowed = (action: string | undefined, resource: string) =>
     terms.stillAllowed({ ...streamOf('a'), action, resource })
   t.ok(allowed('connect', 'sip'))
@@ -50,13 +50,7 @@ void t.test('what a machine key has let in stands while it does', (t) => {
     grants: (one, action, resource) => stands && `${one} ${action} ${resource}` === `${id} read x`,
   }
   const { config } = makePlace(t)
-  const terms = createTermsInForce(
-    loadConfig(config),
-    keyring('a'),
-    () => undefined,
-    machineKeys,
-    never,
-  )
+  const terms = termsOf(config, machineKeys)
   const allowed = (sid: string, username: string, given: Partial<Subscription>) =>
     terms.stillAllowed({ ...streamOf('a', username), sid, ...given })
   t.ok(terms.isForeign('key:board'))
@@ -77,13 +71,7 @@ void t.test(
       'issuers.corp':
         'issuer = "https://sso.test"\naudience = "pbx"\njwks_url = "https://sso.test/jwks"\nrole_claim = "role"\nroles = ["staff=user"]',
     })
-    const terms = createTermsInForce(
-      loadConfig(place.config),
-      keyring('a'),
-      () => undefined,
-      NO_KEYS,
-      never,
-    )
+    const terms = termsOf(place.config)
     const stream = { ...streamOf('a', foreignName('corp', 'anna')), sid: 'key_0123456789abcdef' }
     t.ok(terms.stillAllowed({ ...stream, action: 'connect', resource: 'sip' }))
     t.end()
